@@ -1,0 +1,65 @@
+# make demo [LIBRARY=lightgbm]   the whole way on real data, in about a minute
+# make test [PYTEST_ARGS=...]    the whole test suite
+# make test-lowest               the same with the oldest libraries pyproject.toml allows
+# make lint                      ruff and mypy
+# make bench [BENCH=name]        every script in benchmarks/, or one of them
+# make clean                     everything the above left behind
+#
+# Each makes what it needs in a virtual environment of its own (VENV, .venv by default)
+# and installs again only when pyproject.toml changed. PYTHON picks the interpreter.
+
+LIBRARY ?= lightgbm
+VENV ?= .venv
+WORKERS ?= logical
+PYTEST_ARGS ?= -n $(WORKERS) --dist worksteal
+BENCH ?= *
+PYTHON ?=
+LOWEST_VENV ?= .venv-lowest
+
+BIN := $(VENV)/bin
+KEY := $(shell cksum < pyproject.toml | cut -d ' ' -f 1)
+DEV := $(VENV)/.installed-dev-$(KEY)
+# What serves the tests serves the demo.
+DEMO := $(or $(wildcard $(DEV)),$(VENV)/.installed-$(LIBRARY)-$(KEY))
+LOWEST := $(LOWEST_VENV)/.installed-dev-$(KEY)
+INSTALL := PYTHON='$(PYTHON)' sh .ci/install
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-lowest lint bench clean
+
+help:
+	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
+
+demo: $(DEMO)
+	@$(BIN)/treeinf demo --library $(LIBRARY) $(DEMO_ARGS)
+
+test: $(DEV)
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-lowest: $(LOWEST)
+	@$(LOWEST_VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+lint: $(DEV)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(DEV)
+	@set -e; for script in benchmarks/$(BENCH).py; do \
+	  echo "== $$script"; $(BIN)/python "$$script"; done
+
+clean:
+	rm -rf .venv .venv-lowest build dist htmlcov .coverage .coverage.* .hypothesis \
+	  .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(DEV):
+	@$(INSTALL) $(VENV) $@ dev
+
+ifneq ($(DEMO),$(DEV))
+$(DEMO):
+	@$(INSTALL) $(VENV) $@ $(LIBRARY),cli,plot
+endif
+
+$(LOWEST):
+	@$(INSTALL) $(LOWEST_VENV) $@ dev lowest

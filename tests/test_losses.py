@@ -1,0 +1,169 @@
+"""Losses: derivatives against finite differences and the slow twin."""
+
+import json
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from tests.naive.boosting import derivatives as naive_derivatives
+from treeinf.kernels.rules import exponential
+from treeinf.losses import (
+    LOSSES,
+    AbsoluteError,
+    AbsolutePercentageError,
+    CrossEntropy,
+    Fair,
+    Gamma,
+    Huber,
+    Logistic,
+    OneVsAll,
+    Poisson,
+    Quantile,
+    Softmax,
+    SquaredError,
+    Tweedie,
+    loss_from_dict,
+)
+
+DIFFERENTIABLE = [
+    SquaredError(),
+    CrossEntropy(),
+    Logistic(),
+    Logistic(scale=1.7),
+    Softmax(4, hessian_factor=1.0),
+    Softmax(3, hessian_factor=1.5),
+    OneVsAll(3, scale=0.8),
+    Poisson(hessian_shift=0.7),
+    Poisson(),
+    Gamma(),
+    Tweedie(power=1.3),
+    Huber(width=0.9),
+    Fair(width=1.2),
+]
+
+
+def make_targets(loss, rng, n=200):
+    if loss.n_classes:
+        return rng.integers(loss.n_classes, size=n).astype(np.float64)
+    if isinstance(loss, CrossEntropy):
+        return rng.uniform(size=n)
+    if isinstance(loss, Poisson | Tweedie):
+        return rng.gamma(2.0, size=n) + 0.1
+    return rng.normal(size=n)
+
+
+@pytest.mark.parametrize("loss", DIFFERENTIABLE, ids=repr)
+def test_gradient_is_the_derivative_of_the_loss(loss, rng):
+    target = make_targets(loss, rng)
+    score = rng.normal(size=(len(target), loss.n_outputs))
+    gradient, _ = loss.derivatives(target, score)
+    step = 1e-6
+    for k in range(loss.n_outputs):
+        up, down = score.copy(), score.copy()
+        up[:, k] += step
+        down[:, k] -= step
+        slope = (loss.loss(target, up) - loss.loss(target, down)) / (2 * step)
+        # central differences: rounding 1e-16 / 1e-6 in the loss, and the kink of Huber
+        kink = np.zeros(len(target), bool)
+        if isinstance(loss, Huber):
+            kink = np.abs(np.abs(score[:, 0] - target) - loss.width) < 2 * step
+        assert_allclose(gradient[~kink, k], slope[~kink], rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("loss", DIFFERENTIABLE, ids=repr)
+def test_hessian_is_the_derivative_of_the_gradient_times_the_librarys_factor(loss, rng):
+    target = make_targets(loss, rng)
+    score = rng.normal(size=(len(target), loss.n_outputs))
+    _, hessian = loss.derivatives(target, score)
+    step = 1e-6
+    factor = 1.0
+    if isinstance(loss, Softmax) and not isinstance(loss, OneVsAll):
+        factor = loss.hessian_factor
+    elif isinstance(loss, Poisson) and not isinstance(loss, Gamma):
+        factor = np.exp(loss.hessian_shift)
+    for k in range(loss.n_outputs):
+        up, down = score.copy(), score.copy()
+        up[:, k] += step
+        down[:, k] -= step
+        slope = loss.derivatives(target, up)[0] - loss.derivatives(target, down)[0]
+        slope = slope[:, k] / (2 * step)
+        if isinstance(loss, Huber):
+            # the libraries use 1 everywhere
+            assert (hessian == 1.0).all()
+            continue
+        assert_allclose(hessian[:, k], factor * slope, rtol=2e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("loss", DIFFERENTIABLE, ids=repr)
+def test_derivatives_equal_the_slow_twin(loss, rng):
+    target = make_targets(loss, rng, n=60)
+    score = rng.normal(size=(60, loss.n_outputs)) * 3
+    gradient, hessian = loss.derivatives(target, score)
+    for i in range(60):
+        g, h = naive_derivatives(loss.name, loss.parameter, target[i], list(score[i]))
+        assert_allclose(gradient[i], g, rtol=1e-12, atol=1e-14)
+        assert_allclose(hessian[i], h, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "loss", [loss for loss in DIFFERENTIABLE if not isinstance(loss, Fair)], ids=repr
+)
+def test_initial_score_is_where_the_gradient_sums_to_zero(loss, rng):
+    target = make_targets(loss, rng)
+    weight = rng.uniform(0.5, 2.0, size=len(target))
+    initial = loss.initial_score(target, weight)
+    score = np.tile(initial, (len(target), 1))
+    if isinstance(loss, Huber):
+        # LightGBM starts Huber at the mean, which is not its optimum
+        assert_allclose(initial, np.average(target, weights=weight))
+        return
+    gradient, _ = loss.derivatives(target, score)
+    assert_allclose((weight[:, None] * gradient).sum(axis=0), 0.0, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [*DIFFERENTIABLE, AbsoluteError(), AbsolutePercentageError(), Quantile(0.3)],
+    ids=repr,
+)
+def test_a_loss_survives_json(loss):
+    assert loss_from_dict(json.loads(json.dumps(loss.to_dict()))) == loss
+
+
+def test_every_loss_is_listed():
+    assert set(LOSSES) >= {type(loss).__name__ for loss in DIFFERENTIABLE}
+
+
+def test_an_unknown_loss_is_refused():
+    with pytest.raises(ValueError, match="Got loss 'Nope'; expected one of"):
+        loss_from_dict({"name": "Nope"})
+    with pytest.raises(ValueError, match="for loss Softmax"):
+        loss_from_dict({"name": "Softmax"})
+
+
+@pytest.mark.parametrize("loss", [AbsoluteError(), Quantile(0.3)])
+def test_quantile_losses_have_no_gradient_that_makes_leaves(loss):
+    assert not loss.is_differentiable
+    with pytest.raises(ValueError, match="no gradient"):
+        loss.derivatives(np.zeros(1), np.zeros((1, 1)))
+
+
+def test_links_give_probabilities(rng):
+    score = rng.normal(size=(20, 3))
+    for loss in (Softmax(3), Logistic()):
+        probability = loss.link(score[:, : loss.n_outputs])
+        assert_allclose(probability.sum(axis=1), 1.0)
+    assert_allclose(SquaredError(sqrt_target=True).link(np.array([[-3.0]])), [-9.0])
+    assert_allclose(
+        SquaredError(sqrt_target=True).transform_target(np.array([-9.0])), -3
+    )
+
+
+def test_exponential_is_exact_to_two_units_in_the_last_place(rng):
+    x = np.concatenate([rng.uniform(-40, 40, 20_000), rng.normal(size=20_000), [0.0]])
+    ours = np.array([exponential(value) for value in x])
+    assert np.abs(ours / np.exp(x) - 1.0).max() <= 4.5e-16
+    assert exponential(0.0) == 1.0
+    assert 0.0 < exponential(-1e9) < 1e-300
+    assert np.isfinite(exponential(1e9))

@@ -1,0 +1,89 @@
+"""The representation must give the library's own raw scores, or it is another model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from treeinf.adapters import find_adapter
+from treeinf.ensemble.structure import TreeEnsemble
+from treeinf.errors import ModelParityError
+from treeinf.validation import count_rows, take_rows
+
+__all__ = ["N_SAMPLED", "check_parity"]
+
+N_SAMPLED = 1_000
+"""Rows that are compared by default."""
+
+_TOLERANCE = 1e-10
+_SINGLE_PRECISION_TOLERANCE = 1e-6
+
+
+def check_parity(
+    ensemble: TreeEnsemble,
+    model: Any,
+    X: Any,
+    *,
+    rows: str = "sample",
+    iterations: int | None = None,
+) -> float:
+    """Compare raw scores with those the library itself computes.
+
+    Parameters
+    ----------
+    ensemble : TreeEnsemble
+        What `read_model` made of the model.
+    model : estimator or booster
+        The live model.
+    X : array-like or frame, shape (n_rows, n_features)
+        Rows, as the library takes them.
+    rows : {"sample", "all"}, default="sample"
+        Compare 1,000 rows, spread evenly over X, or all of them.
+    iterations : int or None
+        What `read_model` was given.
+
+    Returns
+    -------
+    float
+        Largest difference, relative to the largest raw score in size.
+
+    Raises
+    ------
+    ModelParityError
+        If it is above 1e-10, or 1e-6 for libraries that compare in single precision.
+        The message names the row and both values.
+    """
+    if rows not in ("sample", "all"):
+        raise ValueError(f"Got rows={rows!r}; expected 'sample' or 'all'.")
+    adapter, inner = find_adapter(model)
+    n_rows = count_rows(X)
+    if n_rows == 0:
+        return 0.0
+    compared = np.arange(n_rows)
+    if rows == "sample" and n_rows > N_SAMPLED:
+        compared = np.linspace(0, n_rows - 1, N_SAMPLED).astype(np.intp)
+        X = take_rows(X, compared)
+    theirs = adapter.raw_score(inner, X, iterations=iterations)
+    ours = ensemble.raw_score(X)
+    if ours.shape != theirs.shape:
+        raise ModelParityError(
+            f"The representation gives {ours.shape[1]} raw scores a row, "
+            f"{ensemble.library} gives {theirs.shape[1]}."
+        )
+    difference = np.abs(ours - theirs)
+    scale = max(float(np.abs(theirs).max()), np.finfo(np.float64).tiny)
+    tolerance = (
+        _SINGLE_PRECISION_TOLERANCE if ensemble.is_single_precision else _TOLERANCE
+    )
+    largest = float(difference.max()) / scale
+    if not largest <= tolerance:
+        row, output = np.unravel_index(np.argmax(difference), difference.shape)
+        raise ModelParityError(
+            f"Raw scores differ from those of {ensemble.library} by up to "
+            f"{largest:.3g} of the largest ({tolerance:g} is allowed): row "
+            f"{compared[row]}, output {output} is {ours[row, output]!r} here and "
+            f"{theirs[row, output]!r} there. Influence computed from this would "
+            "be that of another model; please report it with the model file."
+        )
+    return largest

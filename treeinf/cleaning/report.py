@@ -1,0 +1,198 @@
+"""What a cleaning did, and the evidence for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+__all__ = ["CleaningReport", "Comparison"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """The model of the cleaned rows against that of all rows, on the same rows.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows on which the two were compared, none of them a train row of either.
+    loss : str
+        Name of the loss of a row; smaller is better.
+    loss_before, loss_after : float
+        Mean loss of the model of all rows, and of the cleaned rows.
+    gain : float
+        Mean over the rows of the paired difference, before minus after: positive if
+        the cleaning helps.
+    gain_low, gain_high : float
+        Ends of the confidence interval of `gain`; NaN for fewer than two rows.
+    confidence : float
+        Its confidence, such as 0.9.
+    metric : str
+        Name of the score reported beside the loss; greater is better.
+    score_before, score_after : float
+        That score of both models; NaN where it is undefined on these rows.
+    """
+
+    n_rows: int
+    loss: str
+    loss_before: float
+    loss_after: float
+    gain: float
+    gain_low: float
+    gain_high: float
+    confidence: float
+    metric: str
+    score_before: float
+    score_after: float
+
+    @property
+    def is_beyond_noise(self) -> bool:
+        """Whether the whole interval of the gain is above 0."""
+        return self.gain_low > 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.metric} {self.score_before:.4f} -> {self.score_after:.4f}, "
+            f"{self.loss} {self.loss_before:.4f} -> {self.loss_after:.4f} "
+            f"(gain {self.gain:+.4f}, {self.confidence:.0%} interval "
+            f"{self.gain_low:+.4f} to {self.gain_high:+.4f}) on {self.n_rows:,} rows"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class CleaningReport:
+    """What was done with the train rows, why, and what it brought.
+
+    Parameters
+    ----------
+    headline : str
+        All of it in one sentence.
+    acted : bool
+        Whether any row was removed, relabelled or given less weight.
+    action : str
+        What is done with suspect rows: "drop", "relabel" or "downweight".
+    method : str
+        Name of the scores.
+    task : {"binary", "multiclass", "regression"}
+        Kind of target.
+    n_train : int
+        Rows given to `fit`.
+    n_scored : int
+        Of them, rows that could be cleaned; validation rows cannot.
+    n_removed : int
+        Rows cleaned.
+    share : float
+        `n_removed` / `n_scored`.
+    chosen_share : float
+        Share that the decision asked for, before the guard spoke.
+    estimated_bad_share : float or None
+        Share of the scored rows whose label the models of the others disagree with, a
+        rough estimate; None where there is none.
+    choice : Comparison or None
+        The chosen amount on the rows that chose it, which flatters it; None if the
+        amount was given and no rows were needed to choose it.
+    guard : Comparison or None
+        The same on rows that neither the scores nor the choice saw; None without guard,
+        or where nothing was to be judged.
+    verdict : {"helped", "not beyond noise", "nothing to remove", "unguarded"}
+        What the guard said. Rows are cleaned after "helped" and "unguarded" only.
+    seconds : dict of str to float
+        Wall time of "train", "score", "retrain", "explain" and "total".
+    n_fits : int
+        Times the estimator was trained.
+    settings : dict of str to Any
+        Parameters of the cleaner and of its estimator.
+    versions : dict of str to str
+        Of Python, treeinf and the libraries used.
+    random_state : int or None
+        The seed given.
+    notes : tuple of str
+        What the reader should know besides, a sentence each.
+    """
+
+    headline: str
+    acted: bool
+    action: str
+    method: str
+    task: str
+    n_train: int
+    n_scored: int
+    n_removed: int
+    share: float
+    chosen_share: float
+    estimated_bad_share: float | None
+    choice: Comparison | None
+    guard: Comparison | None
+    verdict: str
+    seconds: dict[str, float]
+    n_fits: int
+    settings: dict[str, Any]
+    versions: dict[str, str]
+    random_state: int | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def evidence(self) -> Comparison | None:
+        """The most honest comparison there is: of the guard, else of the choice."""
+        return self.choice if self.guard is None else self.guard
+
+    @property
+    def metric(self) -> str:
+        """Name of the score reported; empty without any comparison."""
+        return "" if self.evidence is None else self.evidence.metric
+
+    @property
+    def score_before(self) -> float:
+        """Score of the model of all rows; NaN without any comparison."""
+        return math.nan if self.evidence is None else self.evidence.score_before
+
+    @property
+    def score_after(self) -> float:
+        """Score of the model of the cleaned rows; NaN without any comparison."""
+        return math.nan if self.evidence is None else self.evidence.score_after
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain types that `json.dumps` takes; what is not finite becomes None."""
+        plain: dict[str, Any] = _to_plain(dataclasses.asdict(self))
+        return plain
+
+    def __str__(self) -> str:
+        lines = [self.headline, ""]
+        share = f"{self.share:.1%} of {self.n_scored:,} scored"
+        facts = [
+            ("train rows", f"{self.n_train:,}"),
+            ("cleaned", f"{self.n_removed:,} rows ({share}), action {self.action!r}"),
+            ("scores", self.method),
+            ("verdict", self.verdict),
+        ]
+        if self.estimated_bad_share is not None:
+            facts.append(("looks wrong", f"about {self.estimated_bad_share:.1%}"))
+        if self.choice is not None:
+            facts.append(("choice", str(self.choice)))
+        if self.guard is not None:
+            facts.append(("guard", str(self.guard)))
+        times = ", ".join(f"{name} {t:.2f} s" for name, t in self.seconds.items())
+        facts.append(("time", f"{times} ({self.n_fits} fits)"))
+        lines += [f"{name:<14}{text}" for name, text in facts]
+        lines += [f"{'note':<14}{note}" for note in self.notes]
+        return "\n".join(lines)
+
+
+def _to_plain(value: Any) -> Any:
+    """Bring a value to what JSON knows; objects become their repr."""
+    if isinstance(value, dict):
+        return {str(key): _to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_to_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return _to_plain(value.tolist())
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return repr(value)

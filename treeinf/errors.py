@@ -1,0 +1,57 @@
+"""Exceptions that a caller may want to catch, and the warnings treeinf gives."""
+
+__all__ = [
+    "ModelFormatError",
+    "ModelParityError",
+    "ParityWarning",
+    "SelfExplanationWarning",
+    "SubsampledTrainingWarning",
+    "TrainingDataMismatchError",
+    "TrainingDataWarning",
+    "TreeinfError",
+    "TreeinfWarning",
+    "UnsupportedModelError",
+]
+
+
+class TreeinfError(Exception):
+    """Base of every error that is treeinf's own."""
+
+
+class ModelFormatError(TreeinfError, ValueError):
+    """The bytes given are not a model file, or not a whole one."""
+
+
+class UnsupportedModelError(TreeinfError, ValueError):
+    """The model cannot be represented exactly, or the method cannot explain it.
+
+    The message names what was met, what is read, and the way out.
+    """
+
+
+class ModelParityError(TreeinfError, RuntimeError):
+    """Raw scores of the representation differ from the library's own."""
+
+
+class TrainingDataMismatchError(TreeinfError, ValueError):
+    """The rows, labels or weights given are not those the model was trained on."""
+
+
+class TreeinfWarning(UserWarning):
+    """Base of every warning that is treeinf's own."""
+
+
+class TrainingDataWarning(TreeinfWarning):
+    """The replay of training is approximate; the message says by how much and why."""
+
+
+class SubsampledTrainingWarning(TrainingDataWarning):
+    """The model saw a sample of the rows in each iteration."""
+
+
+class SelfExplanationWarning(TreeinfWarning):
+    """The explained rows are the training rows: each row vouches for itself."""
+
+
+class ParityWarning(TreeinfWarning):
+    """Parity with the library could not be checked."""

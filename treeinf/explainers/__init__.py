@@ -1,0 +1,7 @@
+"""Estimates of influence, one class a method."""
+
+from treeinf.explainers.base import AdditiveExplainer
+from treeinf.explainers.boostin import BoostIn
+from treeinf.explainers.influence import Influence, RankedRows
+
+__all__ = ["AdditiveExplainer", "BoostIn", "Influence", "RankedRows"]

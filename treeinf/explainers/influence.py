@@ -1,0 +1,342 @@
+"""The result of an explanation: numbers that know whose rows they are."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+from numpy.typing import NDArray
+
+__all__ = ["Influence", "RankedRows", "make_frame"]
+
+_ORDERS = ("helpful", "harmful", "magnitude")
+
+
+def make_frame(columns: dict[str, Any], like: str = "pandas") -> Any:
+    """Make a frame of the caller's own kind.
+
+    Parameters
+    ----------
+    columns : dict of str to array-like
+        Columns.
+    like : {"pandas", "polars", "pyarrow"}, default="pandas"
+        Library to use; one that is not installed gives way to the others.
+
+    Returns
+    -------
+    Frame of pandas, polars or pyarrow
+
+    Raises
+    ------
+    ImportError
+        If none is installed.
+    """
+    import narwhals.stable.v2 as nw
+
+    backends = [
+        like,
+        *(name for name in ("pandas", "polars", "pyarrow") if name != like),
+    ]
+    for backend in backends:
+        try:
+            __import__(backend)
+        except ImportError:
+            continue
+        data = {
+            name: values.tolist() if np.asarray(values).dtype.kind == "O" else values
+            for name, values in columns.items()
+        }
+        return nw.from_dict(data, backend=backend).to_native()
+    raise ImportError("A frame needs pandas, polars or pyarrow; install one of them.")
+
+
+def frame_library(X: Any) -> str:
+    """Name the frame library of the caller's rows; pandas for arrays."""
+    module = type(X).__module__.partition(".")[0]
+    return module if module in ("polars", "pyarrow") else "pandas"
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class RankedRows:
+    """Train rows in order of influence, for one target or for each of several.
+
+    Iterating gives `positions` and `values`: ``rows, values = ranked``.
+
+    Parameters
+    ----------
+    positions : ndarray of int64, shape (k,) or (n_test, k)
+        Train rows by position, the first ranked first.
+    values : ndarray of float64, same shape
+        Their influence.
+    labels : ndarray, same shape
+        Their labels in the caller's own index; the positions where there is none.
+    test_labels : ndarray, shape (n_test,), or None
+        Labels of the targets.
+    library : str
+        Frame library that `to_frame` uses.
+    """
+
+    positions: NDArray[np.int64]
+    values: NDArray[np.float64]
+    labels: NDArray[Any]
+    test_labels: NDArray[Any] | None = None
+    library: str = "pandas"
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.positions, self.values))
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def to_frame(self) -> Any:
+        """Give one line for each ranked row.
+
+        Returns
+        -------
+        Frame with columns ``row``, ``influence``, ``rank`` and, for several targets,
+        ``test_row``
+        """
+        k = self.positions.shape[-1]
+        columns: dict[str, Any] = {}
+        if self.positions.ndim == 2:
+            tests = self.test_labels
+            if tests is None:
+                tests = np.arange(len(self.positions))
+            columns["test_row"] = np.repeat(tests, k)
+        columns["rank"] = np.tile(np.arange(1, k + 1), self.positions.size // max(k, 1))
+        columns["row"] = self.labels.ravel()
+        columns["influence"] = self.values.ravel()
+        return make_frame(columns, self.library)
+
+    def __repr__(self) -> str:
+        if self.positions.ndim == 1:
+            lines = [
+                f"{label!s:>12}  {value: .6g}"
+                for label, value in zip(self.labels, self.values, strict=True)
+            ]
+            return "\n".join([f"{'row':>12}  influence", *lines])
+        return f"RankedRows of {len(self)} targets, {self.positions.shape[1]} rows each"
+
+
+class Influence(NDArrayOperatorsMixin):
+    """Influence of train rows on the loss; behaves as an array.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (n_train, n_test) or (n_train,)
+        ``values[i, t]`` estimates (loss of test row t without train row i) minus (loss
+        of test row t): positive helps, negative harms. One column for all targets
+        together in the second form. Unit: the training loss.
+    train_labels : ndarray, shape (n_train,), optional
+        The caller's own labels of the train rows.
+    test_labels : ndarray, shape (n_test,), optional
+        The caller's own labels of the test rows.
+    method : str, default=""
+        Name of the explainer.
+    library : str, default="pandas"
+        Frame library that `to_frame` uses.
+    """
+
+    def __init__(
+        self,
+        values: NDArray[np.float64],
+        *,
+        train_labels: NDArray[Any] | None = None,
+        test_labels: NDArray[Any] | None = None,
+        method: str = "",
+        library: str = "pandas",
+    ) -> None:
+        self.values = values
+        self.train_labels = train_labels
+        self.test_labels = test_labels
+        self.method = method
+        self.library = library
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of `values`."""
+        return self.values.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of `values`."""
+        return self.values.dtype
+
+    @property
+    def ndim(self) -> int:
+        """1 or 2."""
+        return self.values.ndim
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        if dtype is not None and np.dtype(dtype) != self.values.dtype:
+            return self.values.astype(dtype)
+        return self.values.copy() if copy else self.values
+
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any
+    ) -> Any:
+        plain = [x.values if isinstance(x, Influence) else x for x in inputs]
+        return getattr(ufunc, method)(*plain, **kwargs)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.values[key]
+
+    def sum(self, axis: int | None = 1) -> Any:
+        """Add up: over the targets by default, which gives one number a train row."""
+        if self.ndim == 1:
+            return self.values.sum() if axis is None else self
+        if axis != 1:
+            return self.values.sum(axis=axis)
+        return Influence(
+            self.values.sum(axis=1),
+            train_labels=self.train_labels,
+            method=self.method,
+            library=self.library,
+        )
+
+    def top(self, k: int = 10, order: str = "magnitude") -> RankedRows:
+        """Rank the train rows, for each target.
+
+        Parameters
+        ----------
+        k : int, default=10
+            Rows to give, at most all.
+        order : {"helpful", "harmful", "magnitude"}, default="magnitude"
+            Most helpful first, most harmful first, or largest size first. The first two
+            give only rows that help or harm, padded with -1 where a target has fewer.
+
+        Returns
+        -------
+        RankedRows
+        """
+        if order not in _ORDERS:
+            raise ValueError(f"Got order={order!r}; expected one of {_ORDERS}.")
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+            raise ValueError(f"Got k={k!r}; expected a positive integer.")
+        k = min(int(k), len(self.values))
+        columns = self.values if self.ndim == 2 else self.values[:, np.newaxis]
+        sign = {"helpful": -1.0, "harmful": 1.0, "magnitude": 0.0}[order]
+        keys = -np.abs(columns) if order == "magnitude" else sign * columns
+        positions = np.argsort(keys, axis=0, kind="stable")[:k].T
+        values = np.take_along_axis(columns.T, positions, axis=1)
+        if self.ndim == 1:
+            positions, values = positions[0], values[0]
+            if order != "magnitude":
+                kept = values * -sign > 0
+                positions, values = positions[kept], values[kept]
+        labels = (
+            positions if self.train_labels is None else self.train_labels[positions]
+        )
+        return RankedRows(
+            np.ascontiguousarray(positions),
+            values,
+            labels,
+            test_labels=self.test_labels,
+            library=self.library,
+        )
+
+    def helpful(self, k: int = 10) -> RankedRows:
+        """Give the rows whose loss would be missed most; see `top`."""
+        return self.top(k, "helpful")
+
+    def harmful(self, k: int = 10) -> RankedRows:
+        """Give the rows whose removal would help most; see `top`."""
+        return self.top(k, "harmful")
+
+    def to_frame(self) -> Any:
+        """Give a frame with one line for each train row.
+
+        Returns
+        -------
+        Frame
+            pandas: indexed by the train rows' labels, one column ``influence`` or one a
+            target. Others: the labels are a column ``row``.
+        """
+        labels = self._labels()
+        if self.ndim == 1:
+            columns: dict[Any, Any] = {"influence": self.values}
+        else:
+            tests = self.test_labels
+            if tests is None:
+                tests = np.arange(self.shape[1])
+            columns = {
+                label: self.values[:, t] for t, label in enumerate(tests.tolist())
+            }
+        if self.library == "pandas" and _is_installed("pandas"):
+            import pandas as pd
+
+            if self.ndim == 1:
+                return pd.DataFrame(columns, index=pd.Index(labels, name="row"))
+            return pd.DataFrame(
+                self.values,
+                index=pd.Index(labels, name="row"),
+                columns=pd.Index(list(columns), name="test_row"),
+            )
+        named = {str(name): values for name, values in columns.items()}
+        return make_frame({"row": labels, **named}, self.library)
+
+    def plot(self, test_row: int | None = None, k: int = 10, ax: Any = None) -> Any:
+        """Draw the most helpful and most harmful rows; needs matplotlib.
+
+        Parameters
+        ----------
+        test_row : int, optional
+            Position of one target; None for the sum over all.
+        k : int, default=10
+            Rows on each side.
+        ax : matplotlib Axes, optional
+            Where to draw.
+
+        Returns
+        -------
+        matplotlib Axes
+        """
+        from treeinf import plots
+
+        return plots.plot_influence(self, test_row=test_row, k=k, ax=ax)
+
+    def _labels(self) -> NDArray[Any]:
+        if self.train_labels is None:
+            return np.arange(len(self.values))
+        return self.train_labels
+
+    def __repr__(self) -> str:
+        name = f"{self.method} influence" if self.method else "Influence"
+        if self.ndim == 1:
+            what = f"of {len(self):,} train rows"
+        else:
+            what = f"of {self.shape[0]:,} train rows on {self.shape[1]:,} test rows"
+        helpful = int((self.values > 0).sum())
+        harmful = int((self.values < 0).sum())
+        return f"<{name} {what}: {helpful:,} helpful, {harmful:,} harmful>"
+
+    def _repr_html_(self) -> str:
+        one = self if self.ndim == 1 else self.sum()
+        parts = []
+        for heading, ranked in (
+            ("most helpful", one.helpful(5)),
+            ("most harmful", one.harmful(5)),
+        ):
+            lines = "".join(
+                f"<tr><td>{html.escape(str(label))}</td><td>{value:.4g}</td></tr>"
+                for label, value in zip(ranked.labels, ranked.values, strict=True)
+            )
+            parts.append(
+                f"<td style='vertical-align:top'><table><tr><th>row</th>"
+                f"<th>{heading}</th></tr>{lines}</table></td>"
+            )
+        title = html.escape(repr(self))
+        return f"<div>{title}</div><table><tr>{''.join(parts)}</tr></table>"
+
+
+def _is_installed(name: str) -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec(name) is not None

@@ -1,0 +1,3 @@
+"""Numbers in, numbers out: compiled loops that know arrays only."""
+
+__all__: list[str] = []

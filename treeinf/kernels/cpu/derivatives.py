@@ -1,0 +1,125 @@
+"""First and second derivatives of every loss, for a block of rows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from treeinf.kernels.compilation import kernel
+from treeinf.kernels.rules import exponential
+
+__all__ = [
+    "FAIR",
+    "GAMMA",
+    "HUBER",
+    "LOGISTIC",
+    "ONE_VS_ALL",
+    "POISSON",
+    "SOFTMAX",
+    "SQUARED_ERROR",
+    "TWEEDIE",
+    "loss_derivatives",
+]
+
+SQUARED_ERROR = 0
+LOGISTIC = 1
+SOFTMAX = 2
+ONE_VS_ALL = 3
+POISSON = 4
+GAMMA = 5
+TWEEDIE = 6
+HUBER = 7
+FAIR = 8
+
+
+@kernel
+def loss_derivatives(loss_code, parameter, n, target, raw_score, gradient, hessian):
+    """Differentiate the loss in the raw score, row by row.
+
+    Parameters
+    ----------
+    loss_code : int64
+        One of the constants of this module.
+    parameter : float64
+        The loss's one parameter: scale of the logistic (`LOGISTIC`, `ONE_VS_ALL`),
+        factor of the hessian (`SOFTMAX`), shift of the hessian's exponent (`POISSON`),
+        variance power (`TWEEDIE`), width of the quadratic part (`HUBER`, `FAIR`).
+    n : int64
+        Rows in the block; what lies behind them is computed too and means nothing.
+    target : ndarray of float64, shape (>= n,)
+        Targets; class numbers for `SOFTMAX` and `ONE_VS_ALL`.
+    raw_score : ndarray of float64, shape (n_outputs, >= n)
+        Raw scores.
+    gradient, hessian : ndarray of float64, shape (n_outputs, >= n)
+        Outputs, overwritten: derivatives for a row of weight 1. The hessian is the one
+        that the library uses in its leaf values, which for `SOFTMAX` is a diagonal
+        times a factor and for `POISSON` is enlarged.
+
+    Notes
+    -----
+    Half squared error; logistic loss of a scaled score; cross-entropy; the negative
+    log-likelihoods of Poisson, gamma and Tweedie with a log link; Huber; Fair.
+    """
+    n_outputs = raw_score.shape[0]
+    if loss_code == SQUARED_ERROR:
+        for i in range(n):
+            gradient[0, i] = raw_score[0, i] - target[i]
+            hessian[0, i] = 1.0
+    elif loss_code == LOGISTIC:
+        for i in range(n):
+            probability = 1.0 / (1.0 + exponential(-parameter * raw_score[0, i]))
+            gradient[0, i] = parameter * (probability - target[i])
+            hessian[0, i] = parameter * parameter * probability * (1.0 - probability)
+    elif loss_code == SOFTMAX:
+        largest = np.empty(n)
+        total = np.zeros(n)
+        for i in range(n):
+            largest[i] = raw_score[0, i]
+        for k in range(1, n_outputs):
+            for i in range(n):
+                largest[i] = max(largest[i], raw_score[k, i])
+        for k in range(n_outputs):
+            for i in range(n):
+                gradient[k, i] = exponential(raw_score[k, i] - largest[i])
+                total[i] += gradient[k, i]
+        for k in range(n_outputs):
+            for i in range(n):
+                probability = gradient[k, i] / total[i]
+                hessian[k, i] = parameter * probability * (1.0 - probability)
+                gradient[k, i] = probability - (1.0 if target[i] == k else 0.0)
+    elif loss_code == ONE_VS_ALL:
+        for k in range(n_outputs):
+            for i in range(n):
+                probability = 1.0 / (1.0 + exponential(-parameter * raw_score[k, i]))
+                is_class = 1.0 if target[i] == k else 0.0
+                gradient[k, i] = parameter * (probability - is_class)
+                hessian[k, i] = (
+                    parameter * parameter * probability * (1.0 - probability)
+                )
+    elif loss_code == POISSON:
+        enlarged = exponential(parameter)
+        for i in range(n):
+            mean = exponential(raw_score[0, i])
+            gradient[0, i] = mean - target[i]
+            hessian[0, i] = mean * enlarged
+    elif loss_code == GAMMA:
+        for i in range(n):
+            ratio = target[i] * exponential(-raw_score[0, i])
+            gradient[0, i] = 1.0 - ratio
+            hessian[0, i] = ratio
+    elif loss_code == TWEEDIE:
+        for i in range(n):
+            first = target[i] * exponential((1.0 - parameter) * raw_score[0, i])
+            second = exponential((2.0 - parameter) * raw_score[0, i])
+            gradient[0, i] = second - first
+            hessian[0, i] = (2.0 - parameter) * second - (1.0 - parameter) * first
+    elif loss_code == HUBER:
+        for i in range(n):
+            residual = raw_score[0, i] - target[i]
+            gradient[0, i] = min(max(residual, -parameter), parameter)
+            hessian[0, i] = 1.0
+    elif loss_code == FAIR:
+        for i in range(n):
+            residual = raw_score[0, i] - target[i]
+            size = abs(residual) + parameter
+            gradient[0, i] = parameter * residual / size
+            hessian[0, i] = parameter * parameter / (size * size)

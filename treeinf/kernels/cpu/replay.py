@@ -1,0 +1,230 @@
+"""Boosting replayed over rows: staged derivatives, added up leaf by leaf."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import prange
+
+from treeinf.kernels.compilation import kernel, parallel_kernel
+from treeinf.kernels.cpu.derivatives import loss_derivatives
+
+__all__ = [
+    "BLOCK",
+    "add_tree",
+    "count_leaf_rows",
+    "replay",
+    "start_scores",
+    "sum_leaf_values",
+]
+
+BLOCK = 1024
+"""Rows handled together: scores and derivatives of a block stay in the first cache."""
+
+
+@kernel
+def start_scores(base_score, offset, begin, n, raw_score):
+    """Set a block's raw scores to those before the first tree.
+
+    Parameters
+    ----------
+    base_score : ndarray of float64, shape (n_outputs,)
+        The ensemble's own.
+    offset : ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
+        Each row's own initial score, on top; empty for none.
+    begin, n : int64
+        First row and number of rows of the block.
+    raw_score : ndarray of float64, shape (n_outputs, BLOCK)
+        Output, overwritten.
+    """
+    for k in range(base_score.size):
+        for i in range(n):
+            raw_score[k, i] = base_score[k]
+    if offset.shape[0] > 0:
+        for i in range(n):
+            for k in range(base_score.size):
+                raw_score[k, i] += offset[begin + i, k]
+
+
+@kernel
+def add_tree(tree_leaf, begin, n, first, output, leaf_value, raw_score):
+    """Add one tree's leaf values to a block's raw scores.
+
+    Parameters
+    ----------
+    tree_leaf : ndarray of unsigned integer, shape (n_rows,)
+        Leaf of every row within the tree.
+    begin, n : int64
+        First row and number of rows of the block.
+    first : int64
+        Number of the tree's first leaf.
+    output : int64
+        Column the tree adds to; not read where the leaves hold all outputs.
+    leaf_value : ndarray of float64, shape (n_leaves, leaf_width)
+        Leaf values.
+    raw_score : ndarray of float64, shape (n_outputs, BLOCK)
+        Changed in place.
+    """
+    if leaf_value.shape[1] == 1:
+        for i in range(n):
+            raw_score[output, i] += leaf_value[first + tree_leaf[begin + i], 0]
+    else:
+        for i in range(n):
+            for k in range(leaf_value.shape[1]):
+                raw_score[k, i] += leaf_value[first + tree_leaf[begin + i], k]
+
+
+@parallel_kernel
+def sum_leaf_values(leaf, leaves, base_score, offset, n_trees, raw_score):
+    """Compute raw scores after the first `n_trees` trees.
+
+    Parameters
+    ----------
+    leaf : ndarray of unsigned integer, shape (>= n_trees, n_rows)
+        Leaf of each row within each tree.
+    leaves : FlatLeaves
+        The ensemble's leaves.
+    base_score : ndarray of float64, shape (n_outputs,)
+        Raw score before the first tree.
+    offset : ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
+        Each row's own initial score, on top.
+    n_trees : int64
+        Trees to add.
+    raw_score : ndarray of float64, shape (n_rows, n_outputs)
+        Output, overwritten.
+    """
+    n_rows = leaf.shape[1]
+    for block in prange((n_rows + BLOCK - 1) // BLOCK):
+        begin = block * BLOCK
+        n = min(BLOCK, n_rows - begin)
+        score = np.empty((base_score.size, BLOCK))
+        start_scores(base_score, offset, begin, n, score)
+        for tree in range(n_trees):
+            add_tree(
+                leaf[tree],
+                begin,
+                n,
+                leaves.leaf_offset[tree],
+                leaves.output[tree],
+                leaves.leaf_value,
+                score,
+            )
+        for i in range(n):
+            for k in range(base_score.size):
+                raw_score[begin + i, k] = score[k, i]
+
+
+@parallel_kernel
+def replay(
+    leaf,
+    leaves,
+    base_score,
+    offset,
+    target,
+    weight,
+    loss_code,
+    loss_parameter,
+    raw_score,
+    part_gradient,
+    part_hessian,
+):
+    """Replay boosting over rows and add up each leaf's staged derivatives.
+
+    Parameters
+    ----------
+    leaf : ndarray of unsigned integer, shape (n_trees, n_rows)
+        Leaf of each row within each tree.
+    leaves : FlatLeaves
+        The ensemble's leaves.
+    base_score : ndarray of float64, shape (n_outputs,)
+        Raw score before the first tree.
+    offset : ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
+        Each row's own initial score, on top.
+    target : ndarray of float64, shape (n_rows,)
+        Targets.
+    weight : ndarray of float64, shape (n_rows,) or (0,)
+        Row weights; empty for weights of 1.
+    loss_code, loss_parameter : int64, float64
+        See `loss_derivatives`.
+    raw_score : ndarray of float64, shape (n_rows, n_outputs)
+        Output, overwritten: raw scores after the last tree.
+    part_gradient, part_hessian : ndarray of float64, \
+shape (n_parts, n_leaves, leaf_width)
+        Outputs, which must come zeroed: sums over each part of the rows, for the caller
+        to add up. Part p is the p-th of n_parts runs of rows of equal length.
+
+    Notes
+    -----
+    One pass, O(n_rows n_trees) time, no array of n_rows x n_trees numbers. A part is
+    added up by one thread in the order of its rows, so that the sums have the same bits
+    for any number of threads.
+    """
+    n_rows = leaf.shape[1]
+    n_outputs = base_score.size
+    n_parts = part_gradient.shape[0]
+    leaf_width = leaves.leaf_value.shape[1]
+    part_rows = (n_rows + n_parts - 1) // n_parts
+    for part in prange(n_parts):
+        score = np.empty((n_outputs, BLOCK))
+        gradient = np.empty((n_outputs, BLOCK))
+        hessian = np.empty((n_outputs, BLOCK))
+        y = np.empty(BLOCK)
+        for begin in range(
+            part * part_rows, min(n_rows, (part + 1) * part_rows), BLOCK
+        ):
+            n = min(BLOCK, min(n_rows, (part + 1) * part_rows) - begin)
+            for i in range(n):
+                y[i] = target[begin + i]
+            start_scores(base_score, offset, begin, n, score)
+            for iteration in range(leaves.iteration_start.size - 1):
+                if iteration == 0 or not leaves.is_averaged:
+                    loss_derivatives(
+                        loss_code, loss_parameter, n, y, score, gradient, hessian
+                    )
+                    if weight.size > 0:
+                        for k in range(n_outputs):
+                            for i in range(n):
+                                gradient[k, i] *= weight[begin + i]
+                                hessian[k, i] *= weight[begin + i]
+                for tree in range(
+                    leaves.iteration_start[iteration],
+                    leaves.iteration_start[iteration + 1],
+                ):
+                    first = leaves.leaf_offset[tree]
+                    tree_leaf = leaf[tree]
+                    for column in range(leaf_width):
+                        k = leaves.output[tree] if leaf_width == 1 else column
+                        for i in range(n):
+                            number = first + tree_leaf[begin + i]
+                            part_gradient[part, number, column] += gradient[k, i]
+                            part_hessian[part, number, column] += hessian[k, i]
+                    add_tree(
+                        tree_leaf,
+                        begin,
+                        n,
+                        first,
+                        leaves.output[tree],
+                        leaves.leaf_value,
+                        score,
+                    )
+            for i in range(n):
+                for k in range(n_outputs):
+                    raw_score[begin + i, k] = score[k, i]
+
+
+@parallel_kernel
+def count_leaf_rows(leaf, leaf_offset, count):
+    """Count the rows in each leaf.
+
+    Parameters
+    ----------
+    leaf : ndarray of unsigned integer, shape (n_trees, n_rows)
+        Leaf of each row within each tree.
+    leaf_offset : ndarray of int64, shape (n_trees + 1,)
+        Number of each tree's first leaf.
+    count : ndarray of int64, shape (n_leaves,)
+        Output, which must come zeroed. Each thread owns trees.
+    """
+    for tree in prange(leaf.shape[0]):
+        first = leaf_offset[tree]
+        for row in range(leaf.shape[1]):
+            count[first + leaf[tree, row]] += 1

@@ -1,0 +1,53 @@
+"""How many threads a kernel call may use."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import numba
+
+__all__ = ["check_n_jobs", "limit_threads"]
+
+
+def check_n_jobs(n_jobs: int | None) -> int:
+    """Turn `n_jobs` into a number of threads.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        None or -1 for all threads that Numba has.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is anything else but a positive integer.
+    """
+    if n_jobs is None or n_jobs == -1:
+        return int(numba.config.NUMBA_NUM_THREADS)
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, int):
+        raise TypeError(
+            f"Got n_jobs={n_jobs!r}; expected None, -1 or a positive integer."
+        )
+    if n_jobs < 1:
+        raise ValueError(
+            f"Got n_jobs={n_jobs!r}; expected None, -1 or a positive integer."
+        )
+    return min(n_jobs, int(numba.config.NUMBA_NUM_THREADS))
+
+
+@contextlib.contextmanager
+def limit_threads(n_jobs: int | None) -> Iterator[None]:
+    """Let kernels use at most `n_jobs` threads inside the ``with`` block.
+
+    Parameters
+    ----------
+    n_jobs : int or None
+        None or -1 for all.
+    """
+    before = numba.get_num_threads()
+    numba.set_num_threads(check_n_jobs(n_jobs))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)

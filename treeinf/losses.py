@@ -1,0 +1,541 @@
+"""Training losses at a raw score: one small class per objective.
+
+Each class names its derivatives' kernel by a code and at most one parameter; the
+derivatives themselves are written once, in ``kernels/cpu/derivatives.py``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, log_softmax, softmax
+
+from treeinf.kernels.cpu import derivatives
+
+__all__ = [
+    "LOSSES",
+    "AbsoluteError",
+    "AbsolutePercentageError",
+    "CrossEntropy",
+    "Fair",
+    "Gamma",
+    "Huber",
+    "Logistic",
+    "Loss",
+    "OneVsAll",
+    "Poisson",
+    "Quantile",
+    "Softmax",
+    "SquaredError",
+    "Tweedie",
+    "loss_from_dict",
+]
+
+Array = NDArray[np.float64]
+
+_TINY = 1e-15
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """A loss of one target and its raw scores.
+
+    Attributes
+    ----------
+    kernel_code : int or None
+        Which derivatives, a constant of ``kernels/cpu/derivatives.py``; None where the
+        loss is not differentiable often enough for gradient-based influence.
+    n_outputs : int
+        Raw-score columns.
+    n_classes : int
+        Classes of the target; 0 for regression.
+    """
+
+    kernel_code: ClassVar[int | None] = None
+
+    @property
+    def parameter(self) -> float:
+        """The parameter of the derivatives' kernel."""
+        return 0.0
+
+    @property
+    def n_outputs(self) -> int:
+        """Raw-score columns."""
+        return 1
+
+    @property
+    def n_classes(self) -> int:
+        """Classes of the target; 0 for regression."""
+        return 0
+
+    @property
+    def is_differentiable(self) -> bool:
+        """Whether gradients and hessians make the leaf values."""
+        return self.kernel_code is not None
+
+    @property
+    def name(self) -> str:
+        """Name of the class, as `loss_from_dict` reads it."""
+        return type(self).__name__
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the name and the parameters, ready for JSON."""
+        return {"name": self.name, **dataclasses.asdict(self)}
+
+    def loss(self, target: Array, raw_score: Array) -> Array:
+        """Compute the loss of each row.
+
+        Parameters
+        ----------
+        target : ndarray of float64, shape (n_rows,)
+            Targets as `transform_target` gives them; class numbers for classifiers.
+        raw_score : ndarray of float64, shape (n_rows, n_outputs)
+            Raw scores.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_rows,)
+        """
+        raise NotImplementedError
+
+    def derivatives(self, target: Array, raw_score: Array) -> tuple[Array, Array]:
+        """Compute gradient and hessian of each row.
+
+        Parameters
+        ----------
+        target : ndarray of float64, shape (n_rows,)
+            Targets as `transform_target` gives them.
+        raw_score : ndarray of float64, shape (n_rows, n_outputs)
+            Raw scores.
+
+        Returns
+        -------
+        gradient, hessian : ndarray of float64, shape (n_rows, n_outputs)
+            The hessian is the diagonal one that the library divides by.
+
+        Raises
+        ------
+        ValueError
+            If the loss is not differentiable.
+        """
+        if self.kernel_code is None:
+            raise ValueError(f"{self.name} has no gradient that makes its leaf values.")
+        columns = np.ascontiguousarray(raw_score.T)
+        gradient = np.empty_like(columns)
+        hessian = np.empty_like(columns)
+        derivatives.loss_derivatives(
+            self.kernel_code,
+            self.parameter,
+            len(target),
+            np.ascontiguousarray(target),
+            columns,
+            gradient,
+            hessian,
+        )
+        return gradient.T.copy(), hessian.T.copy()
+
+    def link(self, raw_score: Array) -> Array:
+        """Turn raw scores into what the model predicts.
+
+        Parameters
+        ----------
+        raw_score : ndarray of float64, shape (n_rows, n_outputs)
+
+        Returns
+        -------
+        ndarray of float64, shape (n_rows,) or (n_rows, n_classes)
+            Values for regression, class probabilities for classifiers.
+        """
+        return raw_score[:, 0].copy()
+
+    def initial_score(self, target: Array, weight: Array) -> Array:
+        """Compute the constant raw score that a library estimates before boosting.
+
+        Parameters
+        ----------
+        target : ndarray of float64, shape (n_rows,)
+            Targets as `transform_target` gives them.
+        weight : ndarray of float64, shape (n_rows,)
+            Row weights.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_outputs,)
+        """
+        return np.array([np.average(target, weights=weight)])
+
+    def transform_target(self, target: Array) -> Array:
+        """Bring the caller's targets to those the loss compares raw scores with."""
+        return target
+
+    def target_problem(self, target: Array) -> str | None:
+        """Say what is wrong with the targets, or None."""
+        return None
+
+
+@dataclasses.dataclass(frozen=True)
+class SquaredError(Loss):
+    """Half the squared difference.
+
+    Parameters
+    ----------
+    sqrt_target : bool, default=False
+        Boost ``sign(y) sqrt(|y|)`` and square the prediction (LightGBM ``reg_sqrt``).
+    """
+
+    sqrt_target: bool = False
+    kernel_code: ClassVar[int | None] = derivatives.SQUARED_ERROR
+
+    def loss(self, target: Array, raw_score: Array) -> Array:
+        return 0.5 * (raw_score[:, 0] - target) ** 2
+
+    def link(self, raw_score: Array) -> Array:
+        value = raw_score[:, 0].copy()
+        return np.sign(value) * value**2 if self.sqrt_target else value
+
+    def transform_target(self, target: Array) -> Array:
+        if self.sqrt_target:
+            return np.sign(target) * np.sqrt(np.abs(target))
+        return target
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossEntropy(Loss):
+    """Cross-entropy of a probability target in [0, 1] on the logit."""
+
+    kernel_code: ClassVar[int | None] = derivatives.LOGISTIC
+
+    @property
+    def parameter(self) -> float:
+        return 1.0
+
+    def loss(self, target: Array, raw_score: Array) -> Array:
+        score = self.parameter * raw_score[:, 0]
+        return np.logaddexp(0.0, score) - target * score
+
+    def link(self, raw_score: Array) -> Array:
+        return expit(raw_score[:, 0])
+
+    def initial_score(self, target: Array, weight: Array) -> Array:
+        mean = np.clip(np.average(target, weights=weight), _TINY, 1.0 - _TINY)
+        return np.array([np.log(mean / (1.0 - mean)) / self.parameter])
+
+    def target_problem(self, target: Array) -> str | None:
+        return _outside(target, 0.0, 1.0, "probabilities in [0, 1]")
+
+
+@dataclasses.dataclass(frozen=True)
+class Logistic(CrossEntropy):
+    """Logistic loss of two classes, numbered 0 and 1.
+
+    Parameters
+    ----------
+    scale : float, default=1.0
+        Factor on the raw score before the logistic function (LightGBM ``sigmoid``).
+    """
+
+    scale: float = 1.0
+
+    @property
+    def parameter(self) -> float:
+        return self.scale
+
+    @property
+    def n_classes(self) -> int:
+        return 2
+
+    def link(self, raw_score: Array) -> Array:
+        positive = expit(self.scale * raw_score[:, 0])
+        return np.column_stack([1.0 - positive, positive])
+
+
+@dataclasses.dataclass(frozen=True)
+class Softmax(Loss):
+    """Cross-entropy of the softmax of one raw score for each class.
+
+    Parameters
+    ----------
+    classes : int
+        Number of classes.
+    hessian_factor : float
+        The library's factor on ``p (1 - p)``: K / (K - 1) in LightGBM, 2 in XGBoost.
+    """
+
+    classes: int
+    hessian_factor: float = 1.0
+    kernel_code: ClassVar[int | None] = derivatives.SOFTMAX
+
+    @property
+    def parameter(self) -> float:
+        return self.hessian_factor
+
+    @property
+    def n_outputs(self) -> int:
+        return self.classes
+
+    @property
+    def n_classes(self) -> int:
+        return self.classes
+
+    def loss(self, target: Array, raw_score: Array) -> Array:
+        rows = np.arange(len(target))
+        return -log_softmax(raw_score, axis=1)[rows, target.astype(np.intp)]
+
+    def link(self, raw_score: Array) -> Array:
+        return softmax(raw_score, axis=1)
+
+    def initial_score(self, target: Array, weight: Array) -> Array:
+        return np.log(np.maximum(self._shares(target, weight), _TINY))
+
+    def _shares(self, target: Array, weight: Array) -> Array:
+        totals = np.bincount(target.astype(np.intp), weight, minlength=self.classes)
+        return totals / weight.sum()
+
+
+@dataclasses.dataclass(frozen=True)
+class OneVsAll(Softmax):
+    """One logistic loss for each class against the others.
+
+    Parameters
+    ----------
+    classes : int
+        Number of classes.
+    scale : float, default=1.0
+        Factor on the raw scores before the logistic function.
+    """
+
+    scale: float = 1.0
+    kernel_code: ClassVar[int | None] = derivatives.ONE_VS_ALL
+
+    @property
+    def parameter(self) -> float:
+        return self.scale
+
+    def loss(self, target: Array, raw_score: Array) -> Array:
+        score = self.scale * raw_score
+        is_class = target[:, np.newaxis] == np.arange(self.classes)
+        return (np.logaddexp(0.0, score) - is_class * score).sum(axis=1)
+
+    def link(self, raw_score: Array) -> Array:
+        return expit(self.scale * raw_score)
+
+    def initial_score(self, target: Array, weight: Array) -> Array:
+        share = np.clip(self._shares(target, weight), _TINY, 1.0 - _TINY)
+        return np.log(share / (1.0 - share)) / self.scale
+
+
+@dataclasses.dataclass(frozen=True)
+class Poisson(Loss):
+    """Negative log-likelihood of a count whose log mean is the raw score.
+
+    Parameters
+    ----------
+    hessian_shift : float, default=0.0
+        The library divides by ``exp(raw_score + hessian_shift)`` (LightGBM
+        ``poisson_max_delta_step``).
+    """
+
+    hessian_shift: float = 0.0
+    kernel_code: ClassVar[int | None] = derivatives.POISSON
+
+    @property
+    def parameter(self) -> float:
+        return self.hessian_shift
+
+    def loss(self, target: Array, raw_score: Array) -> Array:
+        return np.exp(raw_score[:, 0]) - target * raw_score[:, 0]
+
+    def link(self, raw_score: Array) -> Array:
+        return np.exp(raw_score[:, 0])
+
+    def initial_score(self, target: Array, weight: Array) -> Array:
+        return np.log([max(float(np.average(target, weights=weight)), _TINY)])
+
+    def target_problem(self, target: Array) -> str | None:
+        return _outside(target, 0.0, np.inf, "counts of at least 0")
+
+
+@dataclasses.dataclass(frozen=True)
+class Gamma(Poisson):
+    """Negative log-likelihood of a gamma variable whose log mean is the raw score."""
+
+    hessian_shift: float = dataclasses.field(default=0.0, init=False, repr=False)
+    kernel_code: ClassVar[int | None] = derivatives.GAMMA
+
+    def loss(self, target: Array, raw_score: Array) -> Array:
+        return target * np.exp(-raw_score[:, 0]) + raw_score[:, 0]
+
+    def target_problem(self, target: Array) -> str | None:
+        return _outside(target, np.nextafter(0.0, 1.0), np.inf, "values above 0")
+
+
+@dataclasses.dataclass(frozen=True)
+class Tweedie(Loss):
+    """Negative Tweedie log-likelihood with the raw score as log mean.
+
+    Parameters
+    ----------
+    power : float
+        Variance power, in (1, 2).
+    """
+
+    power: float = 1.5
+    kernel_code: ClassVar[int | None] = derivatives.TWEEDIE
+
+    @property
+    def parameter(self) -> float:
+        return self.power
+
+    def loss(self, target: Array, raw_score: Array) -> Array:
+        score, rho = raw_score[:, 0], self.power
+        first = target * np.exp((1.0 - rho) * score) / (1.0 - rho)
+        return np.exp((2.0 - rho) * score) / (2.0 - rho) - first
+
+    def link(self, raw_score: Array) -> Array:
+        return np.exp(raw_score[:, 0])
+
+    def initial_score(self, target: Array, weight: Array) -> Array:
+        return np.log([max(float(np.average(target, weights=weight)), _TINY)])
+
+    def target_problem(self, target: Array) -> str | None:
+        return _outside(target, 0.0, np.inf, "values of at least 0")
+
+
+@dataclasses.dataclass(frozen=True)
+class Huber(Loss):
+    """Squared up to a width, linear beyond.
+
+    Parameters
+    ----------
+    width : float
+        Residual at which the loss becomes linear, in units of the target.
+    """
+
+    width: float = 1.0
+    kernel_code: ClassVar[int | None] = derivatives.HUBER
+
+    @property
+    def parameter(self) -> float:
+        return self.width
+
+    def loss(self, target: Array, raw_score: Array) -> Array:
+        size = np.abs(raw_score[:, 0] - target)
+        return np.where(
+            size <= self.width,
+            0.5 * size**2,
+            self.width * (size - 0.5 * self.width),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Fair(Loss):
+    """``c^2 (|r| / c - log(1 + |r| / c))`` of the residual r.
+
+    Parameters
+    ----------
+    width : float
+        The constant c, in units of the target.
+    """
+
+    width: float = 1.0
+    kernel_code: ClassVar[int | None] = derivatives.FAIR
+
+    @property
+    def parameter(self) -> float:
+        return self.width
+
+    def loss(self, target: Array, raw_score: Array) -> Array:
+        ratio = np.abs(raw_score[:, 0] - target) / self.width
+        return self.width**2 * (ratio - np.log1p(ratio))
+
+
+@dataclasses.dataclass(frozen=True)
+class AbsoluteError(Loss):
+    """Absolute difference; leaf values are medians."""
+
+    def loss(self, target: Array, raw_score: Array) -> Array:
+        return np.abs(raw_score[:, 0] - target)
+
+
+@dataclasses.dataclass(frozen=True)
+class AbsolutePercentageError(Loss):
+    """Absolute difference in units of the target; leaf values are weighted medians."""
+
+    def loss(self, target: Array, raw_score: Array) -> Array:
+        return np.abs(raw_score[:, 0] - target) / np.maximum(np.abs(target), 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantile(Loss):
+    """Pinball loss; leaf values are quantiles.
+
+    Parameters
+    ----------
+    level : float
+        Quantile, in (0, 1).
+    """
+
+    level: float = 0.5
+
+    def loss(self, target: Array, raw_score: Array) -> Array:
+        residual = target - raw_score[:, 0]
+        return np.maximum(self.level * residual, (self.level - 1.0) * residual)
+
+
+def _outside(target: Array, lowest: float, highest: float, words: str) -> str | None:
+    """Say which target lies outside its range, or None."""
+    wrong = (target < lowest) | (target > highest)
+    if not wrong.any():
+        return None
+    row = int(np.argmax(wrong))
+    return f"expected {words}; got {float(target[row])!r} in row {row}"
+
+
+LOSSES: dict[str, type[Loss]] = {
+    loss.__name__: loss
+    for loss in (
+        SquaredError,
+        CrossEntropy,
+        Logistic,
+        Softmax,
+        OneVsAll,
+        Poisson,
+        Gamma,
+        Tweedie,
+        Huber,
+        Fair,
+        AbsoluteError,
+        AbsolutePercentageError,
+        Quantile,
+    )
+}
+"""Every loss by its name."""
+
+
+def loss_from_dict(description: dict[str, Any]) -> Loss:
+    """Make the loss that `Loss.to_dict` described.
+
+    Parameters
+    ----------
+    description : dict
+        Key ``"name"`` and the loss's own parameters.
+
+    Raises
+    ------
+    ValueError
+        If there is no such loss, or it has no such parameter.
+    """
+    parameters = dict(description)
+    name = parameters.pop("name", None)
+    if name not in LOSSES:
+        raise ValueError(f"Got loss {name!r}; expected one of {sorted(LOSSES)}.")
+    init = {field.name for field in dataclasses.fields(LOSSES[name]) if field.init}
+    try:
+        return LOSSES[name](
+            **{key: parameters[key] for key in parameters if key in init}
+        )
+    except TypeError as error:
+        raise ValueError(f"Got parameters {parameters!r} for loss {name}.") from error
