@@ -20,7 +20,7 @@ from treeinf.errors import (
 )
 from treeinf.kernels.cpu import replay as kernels
 from treeinf.kernels.cpu import routing as routing_kernels
-from treeinf.validation import check_offset, check_targets, check_weights, count_rows
+from treeinf.validation import check_offset, check_targets, check_weights
 
 __all__ = ["ReproductionReport", "StagedRows", "TrainingTrace", "sum_derivatives"]
 
@@ -87,7 +87,8 @@ class StagedRows:
         ValueError, TypeError
             If they do not fit the ensemble.
         """
-        n_rows = count_rows(X)
+        values = check_ensemble_rows(ensemble, X)
+        n_rows = len(values)
         if n_rows == 0:
             raise ValueError("X has no rows.")
         target = check_targets(
@@ -99,7 +100,6 @@ class StagedRows:
         )
         weight = check_weights(sample_weight, n_rows)
         offset = check_offset(init_score, n_rows, ensemble.n_outputs)
-        values = check_ensemble_rows(ensemble, X)
         fingerprint = np.empty(n_rows, np.uint64)
         routing_kernels.fingerprint_rows(values, target, fingerprint)
         return cls(
@@ -629,7 +629,7 @@ def _judge_values(
             f"which rows is not stored: {figures}."
         )
     if facts.approximations:
-        return "approximate", f"{'; '.join(facts.approximations)}. {figures}."
+        return "approximate", f"{' '.join(facts.approximations)} {figures}."
     other = "another init_score, or leaf values changed after training"
     if ensemble.leaf_hessian is None:
         return "other labels", (

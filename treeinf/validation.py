@@ -225,8 +225,7 @@ def _read_frame(
 ) -> NDArray[np.float64]:
     """Read a frame column by column."""
     values = np.empty(frame.shape, dtype=REAL)
-    for number, name in enumerate(frame.columns):
-        column = frame[name]
+    for number, column in enumerate(frame.iter_columns()):
         known = None if categories is None else categories[number]
         if known is not None and not column.dtype.is_numeric():
             values[:, number] = _encode_categories(column, known)
@@ -234,7 +233,7 @@ def _read_frame(
             values[:, number] = _read_numbers(column)
         else:
             raise TypeError(
-                f"Column {name!r} has dtype {column.dtype}; expected numbers, booleans "
+                f"Column {column.name!r} has dtype {column.dtype}; expected numbers, booleans "
                 "or, where the model was trained on categories, a categorical column."
             )
     return values

@@ -7,7 +7,6 @@ import dataclasses
 import json
 import os
 import tempfile
-import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,8 +101,8 @@ def load(path: str | PathLike[str]) -> TreeEnsemble:
     from treeinf.ensemble.structure import LeafRule, TrainingFacts, TreeEnsemble
 
     try:
-        with np.load(path, allow_pickle=False) as file:
-            content = {name: file[name] for name in file.files}
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            content = {name: arrays[name] for name in arrays.files}
         header = json.loads(content.pop(_HEADER).tobytes().decode())
         if header.pop("format") != FORMAT:
             raise ModelFormatError(f"{path} is an npz file of another kind.")
@@ -117,21 +116,9 @@ def load(path: str | PathLike[str]) -> TreeEnsemble:
         for name in ("feature_names", "categories"):
             header[name] = _to_tuples(header[name])
         return TreeEnsemble(**content, **header)
-    except FileNotFoundError:
+    except (FileNotFoundError, ModelFormatError):
         raise
-    except ModelFormatError:
-        raise
-    except (
-        OSError,
-        EOFError,
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        zipfile.BadZipFile,
-        NotImplementedError,
-        MemoryError,
-    ) as error:
+    except Exception as error:  # whatever the readers of zip, npy and JSON raise
         raise ModelFormatError(
             f"{path} is not a whole treeinf ensemble file: {error}"
         ) from error

@@ -37,7 +37,7 @@ def make_frame(columns: dict[str, Any], like: str = "pandas") -> Any:
     """
     import narwhals.stable.v2 as nw
 
-    backends = [
+    backends: list[Any] = [
         like,
         *(name for name in ("pandas", "polars", "pyarrow") if name != like),
     ]
