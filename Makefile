@@ -1,5 +1,6 @@
 # make demo [LIBRARY=lightgbm]   the whole way on real data, in about a minute
 # make test [PYTEST_ARGS=...]    the whole test suite
+# make test-kernels              the kernels alone, indices checked, and as plain Python
 # make test-lowest               the same with the oldest libraries pyproject.toml allows
 # make lint                      ruff and mypy
 # make bench [BENCH=name]        every script in benchmarks/, or one of them
@@ -25,7 +26,7 @@ LOWEST := $(LOWEST_VENV)/.installed-dev-$(KEY)
 INSTALL := PYTHON='$(PYTHON)' sh .ci/install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-lowest lint bench clean
+.PHONY: help demo test test-kernels test-lowest lint bench clean
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -33,8 +34,17 @@ help:
 demo: $(DEMO)
 	@$(BIN)/treeinf demo --library $(LIBRARY) $(DEMO_ARGS)
 
-test: $(DEV)
+test: $(DEV) test-kernels
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# Compiled code does not check its indices, and coverage does not see it.
+KERNEL_TESTS := tests/test_losses.py tests/kernels tests/explainers/test_boostin.py
+test-kernels: $(DEV)
+	@echo "Kernels with checked indices ..."
+	@NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -q -m "not slow" $(KERNEL_TESTS)
+	@echo "Kernels as plain Python ..."
+	@NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q -m "not slow" $(KERNEL_TESTS) \
+	  -k "losses or routing or published or diagonal or twin or merge or group"
 
 test-lowest: $(LOWEST)
 	@$(LOWEST_VENV)/bin/python -m pytest $(PYTEST_ARGS)

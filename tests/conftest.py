@@ -66,6 +66,15 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("treeinf")
 
 
+def pytest_configure(config):
+    """Let plain Python run the kernels: NumPy scalars warn where machine code wraps."""
+    if os.environ.get("NUMBA_DISABLE_JIT") == "1":
+        for words in ("overflow", "invalid value", "divide by zero"):
+            config.addinivalue_line(
+                "filterwarnings", f"ignore:{words} encountered:RuntimeWarning"
+            )
+
+
 def pytest_collection_modifyitems(items):
     """Skip what is marked `cuda` where there is no device."""
     marked = [item for item in items if item.get_closest_marker("cuda")]

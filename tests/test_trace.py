@@ -187,7 +187,9 @@ def test_sampled_rows_are_a_warning_with_figures(settings):
 
 def test_dart_is_approximate_and_says_so():
     model, X, y, *_ = models.fit("regression", boosting_type="dart", n_estimators=30)
-    with pytest.warns(TrainingDataWarning, match="boosting=dart: .* 0.001 of their tree's largest"):
+    with pytest.warns(
+        TrainingDataWarning, match="boosting=dart: .* 0.001 of their tree's largest"
+    ):
         report = build(model, X, y).report
     assert report.verdict == "approximate"
     assert 0.0 < report.largest_difference

@@ -130,7 +130,12 @@ def test_labels_of_every_kind_are_numbered():
     ("y", "given", "error", "words"),
     [
         (None, {}, ValueError, "y is None"),
-        ([1.0, np.nan], {}, ValueError, "y is missing .* in 1 of 2 rows, first in row 1"),
+        (
+            [1.0, np.nan],
+            {},
+            ValueError,
+            "y is missing .* in 1 of 2 rows, first in row 1",
+        ),
         (np.array(["a", None], object), {}, ValueError, "missing"),
         ([np.inf, 1.0], {}, ValueError, "y is inf in row 0"),
         ([[1, 2], [3, 4]], {}, ValueError, "y has shape"),
@@ -160,8 +165,13 @@ def test_rows_are_taken_in_the_callers_own_type():
         taken = validation.take_rows(frame, rows)
         assert type(taken) is type(frame)
         assert validation.count_rows(taken) == 2
-    assert_array_equal(validation.take_rows(np.arange(6).reshape(3, 2), rows)[:, 0], [4, 0])
-    assert validation.take_rows([5, 6, 7], np.array([True, False, True])).tolist() == [5, 7]
+    assert_array_equal(
+        validation.take_rows(np.arange(6).reshape(3, 2), rows)[:, 0], [4, 0]
+    )
+    assert validation.take_rows([5, 6, 7], np.array([True, False, True])).tolist() == [
+        5,
+        7,
+    ]
     assert validation.take_rows(None, rows) is None
     matrix = validation.take_rows(sparse.coo_matrix(np.eye(3)), rows)
     assert_array_equal(matrix.toarray(), np.eye(3)[rows])

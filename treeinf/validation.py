@@ -291,6 +291,12 @@ def encode_labels(y: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.float64]
     ValueError
         If a label is not among them.
     """
+    if y.dtype.kind in "biuf" and classes.dtype.kind in "biuf":
+        order = np.argsort(classes)
+        place = np.searchsorted(classes, y, sorter=order)
+        codes = order[np.minimum(place, len(classes) - 1)]
+        if (classes[codes] == y).all():
+            return codes.astype(REAL)
     number = {_hashable(label): code for code, label in enumerate(classes)}
     try:
         codes = [number[_hashable(label)] for label in y.tolist()]

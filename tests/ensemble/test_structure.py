@@ -111,7 +111,9 @@ def test_raw_scores_add_up(ensemble, rng):
 def test_predictions_are_the_librarys(recipe):
     model, X, *_ = models.fit(recipe)
     ensemble = ti.read_model(model)
-    theirs = model.predict_proba(X) if ensemble.classes is not None else model.predict(X)
+    theirs = (
+        model.predict_proba(X) if ensemble.classes is not None else model.predict(X)
+    )
     assert_allclose(ensemble.predict(X), theirs, rtol=1e-12, atol=1e-14)
 
 
@@ -187,7 +189,11 @@ def test_a_header_with_other_content_is_a_clear_error(tmp_path):
     path = tmp_path / "m.npz"
     with pytest.raises(FileNotFoundError):
         ti.TreeEnsemble.load(path)
-    for header in ({}, {"format": "other"}, {"format": "treeinf-ensemble", "version": 9}):
+    for header in (
+        {},
+        {"format": "other"},
+        {"format": "treeinf-ensemble", "version": 9},
+    ):
         text = np.frombuffer(json.dumps(header).encode(), np.uint8)
         np.savez(path, header=text)
         with pytest.raises(ModelFormatError):

@@ -196,7 +196,9 @@ def test_each_kernel_was_compiled_for_few_types():
 
 @pytest.mark.parametrize("n_jobs", [0, -2, 1.5, "two", True])
 def test_bad_n_jobs_is_refused(n_jobs):
-    with pytest.raises((TypeError, ValueError), match="expected None, -1 or a positive"):
+    with pytest.raises(
+        (TypeError, ValueError), match="expected None, -1 or a positive"
+    ):
         check_n_jobs(n_jobs)
 
 

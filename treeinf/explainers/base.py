@@ -332,8 +332,8 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
         with limit_threads(self.n_jobs):
             targets = StagedRows.read(self.ensemble_, X, y, sample_weight=sample_weight)
         n_train = self.trace_.rows.n_rows
-        known = self.trace_.rows.fingerprint
-        is_train = np.array_equal(targets.fingerprint, known)
+        known = self.trace_.rows
+        is_train = np.array_equal(targets.fingerprint, known.fingerprint)
         if exclude_self:
             if not is_train:
                 raise ValueError(
@@ -349,7 +349,7 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
                 stacklevel=3,
             )
         else:
-            share = float(np.isin(targets.fingerprint, known).mean())
+            share = targets.share_among(known)
             if share > _SAME_ROWS and targets.n_rows > 1:
                 warnings.warn(
                     f"{share:.0%} of the explained rows are among the train rows: they "
