@@ -2,11 +2,11 @@
 
     python benchmarks/speed.py [--rows 500000] [--repeats 7] [--out RESULT.json]
 
-One model (100 trees of 31 leaves, 20 features), one process, the same number of threads
-for all. Every operation runs once untimed (compilation, page faults), then all take
-turns, so that a drift of the machine's speed meets each alike. The median is quoted, the
-ratio is that of the medians. Memory is the growth of the peak resident set while the
-operation runs, from the kernel's accounting (Linux only).
+One model (100 trees of 31 leaves, 20 features), one process, the same number of
+threads for all. Every operation runs once untimed (compilation, page faults), then all
+take turns, so that a drift of the machine's speed meets each alike. The median is
+quoted, the ratio is that of the medians. Memory is the growth of the peak resident set
+while the operation runs, from the kernel's accounting (Linux only).
 """
 
 from __future__ import annotations

@@ -192,7 +192,7 @@ def test_dart_is_approximate_and_says_so():
     ):
         report = build(model, X, y).report
     assert report.verdict == "approximate"
-    assert 0.0 < report.largest_difference
+    assert report.largest_difference > 0.0
 
 
 @pytest.mark.parametrize(

@@ -233,8 +233,9 @@ def _read_frame(
             values[:, number] = _read_numbers(column)
         else:
             raise TypeError(
-                f"Column {column.name!r} has dtype {column.dtype}; expected numbers, booleans "
-                "or, where the model was trained on categories, a categorical column."
+                f"Column {column.name!r} has dtype {column.dtype}; expected numbers, "
+                "booleans or, where the model was trained on categories, a categorical "
+                "column."
             )
     return values
 

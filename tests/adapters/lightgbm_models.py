@@ -61,14 +61,9 @@ def hard_rows(ensemble, X, n_base=3, n_thresholds=25):
     for feature in range(X.shape[1]):
         tested = (ensemble.feature == feature) & ~ensemble.is_categorical
         thresholds = np.unique(ensemble.threshold[tested])[:n_thresholds]
-        values = np.concatenate(
-            [
-                SPECIAL,
-                thresholds,
-                np.nextafter(thresholds, np.inf),
-                np.nextafter(thresholds, -np.inf),
-            ]
-        )
+        with np.errstate(over="ignore"):
+            around = [np.nextafter(thresholds, side) for side in (np.inf, -np.inf)]
+        values = np.concatenate([SPECIAL, thresholds, *around])
         for base in whole:
             rows = np.repeat(base[np.newaxis], len(values), axis=0)
             rows[:, feature] = values

@@ -37,8 +37,15 @@ def spoiled(ensemble, row, X, by=1e-6):
 @pytest.mark.parametrize("rows", ["sample", "all"])
 @pytest.mark.parametrize(
     "kind",
-    [np.asarray, np.asfortranarray, np.float32, pd.DataFrame, pl.DataFrame]
-    + [sparse.csr_array, sparse.csc_matrix],
+    [
+        np.asarray,
+        np.asfortranarray,
+        np.float32,
+        pd.DataFrame,
+        pl.DataFrame,
+        sparse.csr_array,
+        sparse.csc_matrix,
+    ],
 )
 def test_rows_of_any_kind(booster, X, kind, rows):
     assert check_parity(read_model(booster), booster, kind(X), rows=rows) < 1e-14

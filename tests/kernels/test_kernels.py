@@ -1,5 +1,6 @@
 """Replay and contraction: slow twins, vector leaves, threads, compiled versions."""
 
+import contextlib
 import dataclasses
 import types
 
@@ -85,7 +86,7 @@ def test_any_batch_size_gives_the_same_bits():
 
 def test_vector_leaves_give_what_one_tree_an_output_gives():
     """The same model, with the trees of an iteration merged into vector leaves."""
-    model, X, y, _, X_test, y_test = models.fit("multiclass", max_depth=1)
+    model, X, y, *_ = models.fit("multiclass", max_depth=1)
     ensemble = ti.TrainingTrace.build(ti.read_model(model), X, y).ensemble
     merged = _merge_outputs(ensemble, X)
     rows = ti.TrainingTrace.build(ensemble, X, y).rows
@@ -206,7 +207,7 @@ def test_the_number_of_threads_is_put_back():
     import numba
 
     before = numba.get_num_threads()
-    with pytest.raises(RuntimeError), limit_threads(1):
+    with contextlib.suppress(RuntimeError), limit_threads(1):
         assert numba.get_num_threads() == 1
         raise RuntimeError
     assert numba.get_num_threads() == before

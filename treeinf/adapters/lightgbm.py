@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from treeinf import losses
+from treeinf.adapters.lightgbm_categories import label_columns
 from treeinf.adapters.lightgbm_files import LightGBMFile, LinearTreesError
 from treeinf.adapters.lightgbm_json import parse_json
 from treeinf.adapters.lightgbm_parameters import LightGBMParameters
@@ -32,9 +33,6 @@ _ESTIMATING_OBJECTIVES = (
     *("cross_entropy", "xentropy", "cross_entropy_lambda", "xentlambda"),
 )
 """Objectives for which LightGBM estimates an initial score from the train rows."""
-
-_MAX_LABEL_WORK = 4_000_000
-"""Label lists times columns, up to which their columns are looked for."""
 
 
 # Live models.
@@ -112,7 +110,7 @@ def raw_score(
     """
     booster = _booster(model)
     if sparse.issparse(X):
-        X = sparse.csr_matrix(X)
+        X = sparse.csr_matrix(sparse.csr_array(X))
     elif not (isinstance(X, np.ndarray) or hasattr(X, "iloc")):
         X = check_rows(X)
     found = np.asarray(
@@ -317,7 +315,7 @@ def _assemble(
         is_averaged=file.average_output,
         zero_threshold=ZERO_THRESHOLD,
         feature_names=file.feature_names,
-        categories=_categories(file, known),
+        categories=label_columns(file, known),
         classes=classes,
         library="lightgbm",
         library_version=version or f"(model format {file.version})",
@@ -458,9 +456,12 @@ def _folded(
     if _objective(file)[0] not in _ESTIMATING_OBJECTIVES:
         return folded
     for output in range(file.n_outputs):
-        if trees.n_leaves[output] == 1:
+        if file.average_output:
+            has_nodes = (trees.n_leaves[output :: file.n_outputs] > 1).any()
+            folded[output] = has_nodes and known.flag("boost_from_average")
+        elif trees.n_leaves[output] == 1:
             folded[output] = trees.leaf_value[leaf_offset[output]] != 0.0
-        elif _is_dart(file, known) or file.average_output:
+        elif _is_dart(file, known):
             folded[output] = known.flag("boost_from_average")
         elif trees.shrinkage[output] == 1.0:
             rate = _next_rate(file, output)
@@ -559,6 +560,11 @@ def _approximations(file: LightGBMFile, known: LightGBMParameters) -> list[str]:
             "boosting=dart: each tree was fitted to the scores of a random part of the "
             "trees before it and rescaled later; the replay takes all of them."
         )
+    if file.average_output and (file.trees.n_leaves == 1).any():
+        notes.append(
+            "boosting=rf: LightGBM leaves the initial score out of forest trees that "
+            "have a single leaf; the replay takes it to be in all of them."
+        )
     if file.is_monotone or known.has_nonzero("monotone_constraints"):
         notes.append(
             "monotone_constraints: some leaf values were moved into the bounds that "
@@ -575,69 +581,3 @@ def _approximations(file: LightGBMFile, known: LightGBMParameters) -> list[str]:
             "single precision; the replay keeps them in double precision."
         )
     return notes
-
-
-def _categories(
-    file: LightGBMFile, known: LightGBMParameters
-) -> tuple[tuple[Any, ...] | None, ...] | None:
-    """Give each column the labels that it had in the training frame.
-
-    The file lists labels of the frame's categorical columns in their order, but not
-    which columns these are: ordered ones count, and are numeric to LightGBM. The
-    columns follow where one way alone agrees with the categories, ranges and parameters
-    in the file; where several do, the labels are left out.
-    """
-    if file.pandas_categorical is None:
-        return None
-    columns = _label_columns(file, known, file.pandas_categorical)
-    if columns is None:
-        return None
-    categories: list[tuple[Any, ...] | None] = [None] * file.n_features
-    for column, labels in zip(columns, file.pandas_categorical, strict=True):
-        categories[column] = tuple(labels)
-    return tuple(categories)
-
-
-def _label_columns(
-    file: LightGBMFile, known: LightGBMParameters, all_labels: list[list[Any]]
-) -> list[int] | None:
-    if len(all_labels) * file.n_features > _MAX_LABEL_WORK:
-        return None
-    bins = file.category_bins or {}
-    named = known.integers("categorical_feature")
-    categorical = set(bins) if named is None else named
-
-    def fits(column: int, labels: list[Any]) -> bool:
-        if column in bins:
-            return max(bins[column]) < len(labels)
-        if column in file.value_range:
-            low, high = file.value_range[column]
-            return low >= 0 and high < len(labels) and low % 1 == 0 and high % 1 == 0
-        return True
-
-    def matches(columns: list[int]) -> bool:
-        return len(columns) == len(all_labels) and all(
-            fits(column, labels)
-            for column, labels in zip(columns, all_labels, strict=True)
-        )
-
-    if matches(sorted(categorical)):
-        return sorted(categorical)
-    # Count the ways to lay the lists over the columns in order, those first that use
-    # the most categorical columns: best[k] is (columns used, ways, columns) for the
-    # first k lists.
-    best: list[tuple[int, int, list[int]] | None] = [(0, 1, [])]
-    best += [None] * len(all_labels)
-    for column in range(file.n_features):
-        for k in range(len(all_labels), 0, -1):
-            before = best[k - 1]
-            if before is None or not fits(column, all_labels[k - 1]):
-                continue
-            used = before[0] + (column in categorical)
-            now = best[k]
-            if now is None or used > now[0]:
-                best[k] = (used, before[1], [*before[2], column])
-            elif used == now[0]:
-                best[k] = (used, now[1] + before[1], now[2])
-    found = best[len(all_labels)]
-    return found[2] if found is not None and found[1] == 1 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -30,6 +31,8 @@ __all__ = ["parse_json"]
 _NUMERIC_TYPE = "<="
 _CATEGORY_TYPE = "=="
 _MISSING = {"None": Missing.NONE, "Zero": Missing.ZERO, "NaN": Missing.NAN}
+_WRITTEN_INFINITY = 1e300
+"""What a dump holds in place of infinity (and of all that is larger than this)."""
 _MAX_WORDS = 2**24
 """Words of category sets in all: a few digits of JSON can ask for gigabytes."""
 
@@ -111,119 +114,123 @@ def _read_feature_infos(
 def _read_trees(tree_infos: list[Any]) -> LightGBMTrees:
     n_leaves: list[int] = []
     shrinkage: list[float] = []
-    nodes: list[tuple[Any, ...]] = []
-    leaves: list[tuple[Any, ...]] = []
+    nodes: list[dict[str, Any]] = []
+    leaves: list[dict[str, Any]] = []
+    left: list[int] = []
+    right: list[int] = []
     seen: set[int] = set()
     for number, info in enumerate(tree_infos):
-        if not isinstance(info, Mapping):
+        if not isinstance(info, dict):
             fail(f"tree {number} is {shorten(info)}")
-        tree_nodes, tree_leaves = _read_tree(info.get("tree_structure"), number, seen)
-        if info.get("num_leaves") != len(tree_leaves):
+        tree = _read_tree(info.get("tree_structure"), number, seen)
+        if info.get("num_leaves") != len(tree.leaves):
             fail(f"tree {number} does not have as many leaves as it claims")
-        n_leaves.append(len(tree_leaves))
+        n_leaves.append(len(tree.leaves))
         shrinkage.append(info.get("shrinkage", 1.0))
-        nodes += tree_nodes
-        leaves += tree_leaves
-    feature, threshold, default_left, missing, left, right, sets = (
-        zip(*nodes, strict=True) if nodes else ((),) * 7
-    )
-    value, weight, count = zip(*leaves, strict=True) if leaves else ((),) * 3
+        order = range(len(tree.nodes))
+        nodes += [tree.nodes[k] for k in order]
+        left += [tree.left[k] for k in order]
+        right += [tree.right[k] for k in order]
+        leaves += [tree.leaves[k] for k in range(len(tree.leaves))]
+    sets = [_read_categories(node) for node in nodes]
     offset, bits = _read_category_sets(sets)
-    known = [math.nan if number is None else number for number in weight]
-    weights = read_array(known, "leaf_weight", REAL)
-    counts = None if None in count else read_array(count, "leaf_count", COUNT)
+    threshold = [
+        node.get("threshold") if found is None else 0.0
+        for node, found in zip(nodes, sets, strict=True)
+    ]
+    written = [node.get("missing_type") for node in nodes]
+    missing = [
+        _MISSING.get(kind) if isinstance(kind, str) else None for kind in written
+    ]
+    default_left = [node.get("default_left") for node in nodes]
+    if None in missing or not all(isinstance(flag, bool) for flag in default_left):
+        fail("a node has an unknown missing_type or default_left")
+    weights = [leaf.get("leaf_weight", math.nan) for leaf in leaves]
+    weight = read_array(weights, "leaf_weight", REAL)
+    counts = [leaf.get("leaf_count") for leaf in leaves]
     return LightGBMTrees(
         n_leaves=read_array(n_leaves, "num_leaves", OFFSET),
         shrinkage=read_array(shrinkage, "shrinkage", REAL),
-        feature=read_array(feature, "split_feature", NODE),
+        feature=read_array(
+            [node.get("split_feature") for node in nodes], "split_feature", NODE
+        ),
         left=read_array(left, "left_child", NODE),
         right=read_array(right, "right_child", NODE),
-        threshold=read_array(threshold, "threshold", REAL),
+        threshold=_restore_infinity(read_array(threshold, "threshold", REAL)),
         default_left=np.array(default_left, FLAG),
         is_categorical=np.array([found is not None for found in sets], FLAG),
         missing=read_array(missing, "missing_type", np.uint8),
         category_offset=offset,
         category_bits=bits,
-        leaf_value=read_array(value, "leaf_value", REAL),
-        leaf_weight=None if np.isnan(weights).all() else weights,
-        leaf_count=counts,
+        leaf_value=read_array(
+            [leaf.get("leaf_value") for leaf in leaves], "leaf_value", REAL
+        ),
+        leaf_weight=None if np.isnan(weight).all() else weight,
+        leaf_count=None if None in counts else read_array(counts, "leaf_count", COUNT),
     )
 
 
-def _read_tree(
-    root: Any, number: int, seen: set[int]
-) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+def _restore_infinity(threshold: NDArray[np.float64]) -> NDArray[np.float64]:
+    is_infinite = np.abs(threshold) >= _WRITTEN_INFINITY
+    return np.where(is_infinite, np.copysign(np.inf, threshold), threshold)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tree:
+    """One tree: what stands at each node and leaf, and the nodes' children."""
+
+    nodes: dict[int, dict[str, Any]]
+    left: dict[int, int]
+    right: dict[int, int]
+    leaves: dict[int, dict[str, Any]]
+
+
+def _read_tree(root: Any, number: int, seen: set[int]) -> _Tree:
     """Walk one tree without recursion; number nodes and leaves as they say."""
-    nodes: dict[int, tuple[Any, ...]] = {}
-    leaves: dict[int, tuple[Any, ...]] = {}
+    tree = _Tree({}, {}, {}, {})
     where = f"tree {number}"
 
-    def identify(node: Any) -> tuple[Mapping[str, Any], int]:
-        """Give a node and its number, negative for a leaf."""
-        if not isinstance(node, Mapping) or id(node) in seen:
+    def enter(node: Any) -> int:
+        """Note a node or leaf; give its number, ``~number`` for a leaf."""
+        if not isinstance(node, dict) or id(node) in seen:
             fail(f"a node of {where} is missing or belongs to two parents")
         seen.add(id(node))
-        if "split_index" in node:
-            return node, read_integer(node["split_index"], f"split_index of {where}", 0)
-        return node, ~read_integer(
-            node.get("leaf_index", 0), f"leaf_index of {where}", 0
-        )
+        is_leaf = "split_index" not in node
+        index = node.get("leaf_index", 0) if is_leaf else node["split_index"]
+        found = tree.leaves if is_leaf else tree.nodes
+        if type(index) is not int or index < 0 or index in found:
+            fail(f"the number {shorten(index)} in {where} is wrong or there twice")
+        found[index] = node
+        if not is_leaf:
+            return index
+        value = node.get("leaf_value")
+        if node.get("leaf_features") or node.get("leaf_const", value) != value:
+            raise LinearTreesError
+        return ~index
 
-    stack = [identify(root)]
+    stack = [enter(root)]
     while stack:
-        node, index = stack.pop()
-        if index < 0:
-            value = node.get("leaf_value")
-            if node.get("leaf_features") or node.get("leaf_const", value) != value:
-                raise LinearTreesError
-            if ~index in leaves:
-                fail(f"leaf {~index} of {where} is there twice")
-            leaves[~index] = (
-                node.get("leaf_value"),
-                node.get("leaf_weight"),
-                node.get("leaf_count"),
-            )
-            continue
-        if index in nodes:
-            fail(f"node {index} of {where} is there twice")
-        left = identify(node.get("left_child"))
-        right = identify(node.get("right_child"))
-        stack += [left, right]
-        nodes[index] = _read_node(node, left[1], right[1], where)
-    if set(nodes) != set(range(len(nodes))) or set(leaves) != set(range(len(leaves))):
-        fail(f"nodes or leaves of {where} are not numbered without gaps")
-    return [nodes[k] for k in sorted(nodes)], [leaves[k] for k in sorted(leaves)]
+        index = stack.pop()
+        if index >= 0:
+            node = tree.nodes[index]
+            tree.left[index] = enter(node.get("left_child"))
+            tree.right[index] = enter(node.get("right_child"))
+            stack += [tree.left[index], tree.right[index]]
+    for found in (tree.nodes, tree.leaves):
+        if found and max(found) != len(found) - 1:
+            fail(f"nodes or leaves of {where} are not numbered without gaps")
+    return tree
 
 
-def _read_node(
-    node: Mapping[str, Any], left: int, right: int, where: str
-) -> tuple[Any, ...]:
-    decision, threshold = node.get("decision_type"), node.get("threshold")
-    missing = node.get("missing_type")
-    default_left = node.get("default_left")
-    categories: list[int] | None = None
-    if (
-        decision not in (_NUMERIC_TYPE, _CATEGORY_TYPE)
-        or not isinstance(missing, str)
-        or missing not in _MISSING
-        or not isinstance(default_left, bool)
-    ):
-        fail(f"a node of {where} has an unknown decision_type or missing_type")
-    if decision == _CATEGORY_TYPE:
-        tokens = [token for token in str(threshold).split("||") if token]
-        categories = [
-            read_integer(token, f"a category of {where}", 0) for token in tokens
-        ]
-        threshold = 0.0
-    return (
-        node.get("split_feature"),
-        threshold,
-        default_left,
-        _MISSING[missing],
-        left,
-        right,
-        categories,
-    )
+def _read_categories(node: dict[str, Any]) -> list[int] | None:
+    """Read the categories that a node sends left; None for a numeric node."""
+    decision = node.get("decision_type")
+    if decision == _NUMERIC_TYPE:
+        return None
+    if decision != _CATEGORY_TYPE:
+        fail(f"a node's decision_type is {shorten(decision)}")
+    tokens = str(node.get("threshold")).split("||")
+    return [read_integer(token, "a category", 0) for token in tokens if token]
 
 
 def _read_category_sets(

@@ -160,6 +160,8 @@ def _read_trees(blocks: list[dict[str, str]]) -> LightGBMTrees:
     def nodes(name: str, dtype: Any) -> NDArray[Any]:
         return read_array(field(name, 1) or [], name, dtype)
 
+    # First the values, without which there is no leaf: the others may be absent.
+    value = read_array(field("leaf_value", 0) or [], "leaf_value", REAL)
     weight = read_array(field("leaf_weight", 0) or [], "leaf_weight", REAL)
     count = field("leaf_count", 0)
     flags = nodes("decision_type", np.int16)
@@ -183,7 +185,7 @@ def _read_trees(blocks: list[dict[str, str]]) -> LightGBMTrees:
         missing=missing.astype(np.uint8),
         category_offset=offset,
         category_bits=bits,
-        leaf_value=read_array(field("leaf_value", 0) or [], "leaf_value", REAL),
+        leaf_value=value,
         leaf_weight=None if np.isnan(weight).all() else weight,
         leaf_count=None if count is None else read_array(count, "leaf_count", COUNT),
     )
