@@ -335,7 +335,7 @@ SOUND = [
     ),
     (find_back_arrows, "treeinf.kernels.cpu.replay", "from ..rules import go_left"),
     (find_back_arrows, "treeinf.ensemble.storage", "from treeinf import __version__"),
-    (find_back_arrows, "treeinf.validation", "from .ensemble import TreeEnsemble"),
+    (find_back_arrows, "treeinf.ensemble", "from .validation import check_rows"),
     (
         find_back_arrows,
         "treeinf.losses",

@@ -227,7 +227,13 @@ def _read_frame(
     values = np.empty(frame.shape, dtype=REAL)
     for number, column in enumerate(frame.iter_columns()):
         known = None if categories is None else categories[number]
-        if known is not None and not column.dtype.is_numeric():
+        if known is not None and column.dtype.is_numeric():
+            raise TypeError(
+                f"Column {column.name!r} has dtype {column.dtype}; the model was trained "
+                f"on categories ({', '.join(map(repr, known[:5]))}, ...). Make it a "
+                "categorical column again, or pass an array of category codes."
+            )
+        if known is not None:
             values[:, number] = _encode_categories(column, known)
         elif column.dtype.is_numeric() or column.dtype == nw.Boolean:
             values[:, number] = _read_numbers(column)

@@ -271,7 +271,7 @@ def test_random_forest(rng, objective):
     ensemble = read_model(booster)
     assert ensemble.is_averaged
     assert_allclose(ensemble.shrinkage, 0.25)
-    assert ensemble.base_score_folded.all()
+    assert not ensemble.base_score_folded.any()
     assert ensemble.training.subsample == "bagging_fraction=0.6, bagging_freq=1"
     scores = ensemble.raw_score(X)
     assert_allclose(scores, own_raw_score(booster, X) / 4, rtol=1e-12)

@@ -293,7 +293,7 @@ def _assemble(
         category_bits=trees.category_bits,
         leaf_value=leaf_value[:, np.newaxis],
         base_score=np.zeros(file.n_outputs, REAL),
-        base_score_folded=folded,
+        base_score_folded=_folded_share(file, known, folded),
         n_features=file.n_features,
         loss=loss,
         loss_name=objective or "custom",
@@ -449,17 +449,15 @@ def _folded(
 
     LightGBM sets the shrinkage of a tree to 1 when it adds the initial score to its
     leaves. So a first tree with another shrinkage holds none, whatever the parameters
-    say (the rows had initial scores of their own, or the estimate was 0).
+    say (the rows had initial scores of their own, or the estimate was 0). Trees that
+    are averaged hold it all alike; nothing replays them.
     """
     trees = file.trees
     folded = np.zeros(file.n_outputs, FLAG)
-    if _objective(file)[0] not in _ESTIMATING_OBJECTIVES:
+    if file.average_output or _objective(file)[0] not in _ESTIMATING_OBJECTIVES:
         return folded
     for output in range(file.n_outputs):
-        if file.average_output:
-            has_nodes = (trees.n_leaves[output :: file.n_outputs] > 1).any()
-            folded[output] = has_nodes and known.flag("boost_from_average")
-        elif trees.n_leaves[output] == 1:
+        if trees.n_leaves[output] == 1:
             folded[output] = trees.leaf_value[leaf_offset[output]] != 0.0
         elif _is_dart(file, known):
             folded[output] = known.flag("boost_from_average")
@@ -468,6 +466,19 @@ def _folded(
             is_evident = known.number("learning_rate") != 1.0 and rate != 1.0
             folded[output] = is_evident or known.flag("boost_from_average")
     return folded
+
+
+def _folded_share(
+    file: LightGBMFile, known: LightGBMParameters, folded: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Give the share of the initial score in each output's first tree.
+
+    A first tree that dart scaled later holds an initial score scaled like it.
+    """
+    share = folded.astype(REAL)
+    if _is_dart(file, known):
+        share *= file.trees.shrinkage[: file.n_outputs]
+    return share
 
 
 def _is_dart(file: LightGBMFile, known: LightGBMParameters) -> bool:

@@ -142,9 +142,11 @@ class TreeEnsemble:
         `output` is `EVERY_OUTPUT`. Unit: raw score.
     base_score : ndarray of float64, shape (n_outputs,)
         Raw score before the first tree.
-    base_score_folded : ndarray of bool, shape (n_outputs,)
-        True where the library has added an initial score, which it does not store, to
-        the leaf values of the first tree. `TrainingTrace` finds it from the train rows.
+    base_score_folded : ndarray of float64, shape (n_outputs,)
+        Share of an initial score, which the library does not store, that it has added
+        to the leaf values of the output's first tree: 0 for none, 1 for all of it
+        (LightGBM's dart mode scales it with the tree). Nothing is said of averaged
+        trees. `TrainingTrace` finds the score from the train rows.
     n_features : int
         Columns of the rows.
     loss : Loss or None
@@ -201,7 +203,7 @@ class TreeEnsemble:
     category_bits: NDArray[np.uint32]
     leaf_value: NDArray[np.float64]
     base_score: NDArray[np.float64]
-    base_score_folded: NDArray[np.bool_]
+    base_score_folded: NDArray[np.float64]
     n_features: int
     loss: Loss | None = None
     loss_name: str = "unknown"
@@ -333,35 +335,28 @@ class TreeEnsemble:
         return self.loss.kernel_code, self.loss.parameter
 
     def separate_base_score(self, base_score: ArrayLike) -> TreeEnsemble:
-        """Take an initial score out of the leaf values that hold it.
-
-        That is the first tree's, or a share of it in every tree if `is_averaged`.
+        """Take an initial score out of the first tree's leaf values.
 
         Parameters
         ----------
         base_score : array-like of float64, shape (n_outputs,)
-            Initial score; read where `base_score_folded`.
+            Initial score; read where `base_score_folded` is not 0.
 
         Returns
         -------
         TreeEnsemble
             The same model with `base_score` kept apart and nothing folded.
         """
-        folded = np.where(self.base_score_folded, np.asarray(base_score, REAL), 0.0)
+        folded = self.base_score_folded * np.asarray(base_score, REAL)
         leaf_value = self.leaf_value.copy()
         for output in np.flatnonzero(self.base_score_folded):
-            trees = np.flatnonzero(
-                (self.output == output) | (self.output == EVERY_OUTPUT)
-            )
-            share = 1.0 / len(trees) if self.is_averaged else 1.0
-            for tree in trees if self.is_averaged else trees[:1]:
-                leaves = slice(self.leaf_offset[tree], self.leaf_offset[tree + 1])
-                column = output if self.leaf_width > 1 else 0
-                leaf_value[leaves, column] -= folded[output] * share
+            tree = int(np.argmax(self.output == output))
+            leaves = slice(self.leaf_offset[tree], self.leaf_offset[tree + 1])
+            leaf_value[leaves, 0] -= folded[output]
         return dataclasses.replace(
             self,
             base_score=self.base_score + folded,
-            base_score_folded=np.zeros(self.n_outputs, FLAG),
+            base_score_folded=np.zeros(self.n_outputs, REAL),
             leaf_value=leaf_value,
         )
 
@@ -532,7 +527,7 @@ _ARRAYS: dict[str, Any] = {
     "category_bits": BITS,
     "leaf_value": REAL,
     "base_score": REAL,
-    "base_score_folded": FLAG,
+    "base_score_folded": REAL,
     "leaf_count": COUNT,
     "leaf_hessian": REAL,
     "leaf_l2": REAL,
@@ -616,6 +611,10 @@ def _check_trees(ensemble: TreeEnsemble) -> None:
             f"output must be in [0, {n_outputs}).",
         )
     _require(np.isfinite(ensemble.base_score).all(), "base_score must be finite.")
+    _require(
+        np.isfinite(ensemble.base_score_folded).all(),
+        "base_score_folded must be finite.",
+    )
     _require(np.isfinite(ensemble.shrinkage).all(), "shrinkage must be finite.")
     _require(
         math.isfinite(ensemble.zero_threshold) and ensemble.zero_threshold >= 0.0,
