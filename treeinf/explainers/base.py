@@ -184,15 +184,8 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
         with limit_threads(self.n_jobs):
             for begin in self._batches(targets.n_rows, "explain"):
                 stop = min(begin + self.batch_size, targets.n_rows)
-                whole = begin == 0 and stop == targets.n_rows
-                part = (
-                    values
-                    if whole
-                    else np.empty((len(values), stop - begin), dtype=REAL)
-                )
-                self._contract(self._group(targets, begin, stop), 0, part)
-                if not whole:
-                    values[:, begin:stop] = part
+                group = self._group(targets, begin, stop)
+                self._contract(group, stop - begin, 0, begin, values)
         if exclude_self:
             np.fill_diagonal(values, 0.0)
         return self._wrap(values, row_labels(X))
@@ -299,7 +292,7 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
                     block = np.empty(
                         (stop - begin, tests.stop - tests.start), dtype=REAL
                     )
-                    self._contract(group, begin, block)
+                    self._contract(group, block.shape[1], begin, 0, block)
                     if exclude_self:
                         own = np.arange(
                             max(begin, tests.start), min(stop, tests.stop), dtype=OFFSET
@@ -407,14 +400,26 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
     def _contract(
         self,
         group: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]],
+        n_targets: int,
         first_row: int,
+        first_target: int,
         values: NDArray[np.float64],
     ) -> None:
-        """Fill the influence of a run of train rows on a group of test rows."""
+        """Fill the influence of a run of train rows on a group of test rows.
+
+        The first line of `values` is train row `first_row`; the group's columns begin
+        at `first_target`.
+        """
         row_bytes = self._scale.itemsize * self.ensemble_.n_trees * self._scale.shape[1]
         block_rows = int(np.clip(_FACTOR_BYTES // row_bytes, 8, 256))
         kernels.contract_dense(
-            *self._row_arguments(), first_row, block_rows, *group, values
+            *self._row_arguments(),
+            first_row,
+            block_rows,
+            *group,
+            n_targets,
+            first_target,
+            values,
         )
 
     def _wrap(

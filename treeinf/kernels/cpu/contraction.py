@@ -273,6 +273,8 @@ def contract_dense(
     group_start,
     group_target,
     group_factor,
+    n_targets,
+    first_target,
     influence,
 ):
     """Multiply row factors by the factors of the targets that share a leaf.
@@ -291,8 +293,12 @@ def contract_dense(
         Targets of each leaf, see `group_rows_by_leaf`.
     group_factor : ndarray of float64, shape (n_trees * n_targets, leaf_width)
         Factor of each entry of `group_target`.
-    influence : ndarray of float64, shape (n_lines, n_targets)
-        Output, overwritten.
+    n_targets : int64
+        Targets in the group.
+    first_target : int64
+        Column of `influence` for target 0.
+    influence : ndarray of float64, shape (n_lines, >= first_target + n_targets)
+        Output; the group's columns are overwritten.
 
     Notes
     -----
@@ -323,7 +329,7 @@ def contract_dense(
             factor,
         )
         for i in range(n):
-            sums = influence[line + i]
+            sums = influence[line + i, first_target : first_target + n_targets]
             sums[:] = 0.0
             for tree in range(n_trees):
                 number = leaves.leaf_offset[tree] + leaf[tree, begin + i]
