@@ -52,8 +52,26 @@ def run_blocks(blocks: list[Block], name: str) -> list[tuple[int, str, str | Non
     return results
 
 
-def _lines(text: str) -> list[str]:
-    return [line.rstrip() for line in text.rstrip().splitlines()]
+NUMBER = re.compile(r"-?\d[\d,]*\.?\d*(?:e-?\d+)?")
+
+
+def assert_same_output(printed: str, shown: str, where: str) -> None:
+    """Compare word for word; numbers may differ by a tenth.
+
+    Other versions of LightGBM, other processors and other numbers of threads grow
+    slightly other trees.
+    """
+    lines = [
+        [line.rstrip() for line in text.rstrip().splitlines()]
+        for text in (printed, shown)
+    ]
+    words = [[NUMBER.sub("#", line) for line in text] for text in lines]
+    assert words[0] == words[1], where
+    numbers = [
+        [float(n.replace(",", "")) for line in text for n in NUMBER.findall(line)]
+        for text in lines
+    ]
+    assert numbers[0] == pytest.approx(numbers[1], rel=0.1), where
 
 
 def test_python_blocks_run_and_print_what_is_shown(tmp_path, monkeypatch):
@@ -63,7 +81,7 @@ def test_python_blocks_run_and_print_what_is_shown(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for line, printed, shown in run_blocks(blocks, str(README)):
         if shown is not None:
-            assert _lines(printed) == _lines(shown), f"output of README.md line {line}"
+            assert_same_output(printed, shown, f"output of README.md line {line}")
 
 
 EXAMPLE = """\
@@ -121,3 +139,10 @@ def test_a_failing_block_names_its_line():
     with pytest.raises(ZeroDivisionError) as caught:
         run_blocks([Block(7, "y = 0\n1 / y\n", None)], "example")
     assert caught.traceback[-1].lineno + 1 == 8
+
+
+def test_output_may_differ_by_a_little_in_numbers_only():
+    assert_same_output("50 of 1,000 rows: 0.51 \n", "49 of 1,000 rows: 0.5\n", "here")
+    for printed in ("40 of 1,000 rows: 0.5", "50 of 1,000 lines: 0.5", "50 rows"):
+        with pytest.raises(AssertionError):
+            assert_same_output(printed, "50 of 1,000 rows: 0.5", "here")

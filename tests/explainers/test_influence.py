@@ -36,10 +36,11 @@ def test_it_behaves_as_an_array():
 def test_rankings_carry_the_callers_labels():
     influence = labelled()
     harmful = influence.harmful(2)
-    assert harmful.labels.tolist() == [["c", "b"], ["a", "b"]]
+    assert harmful.labels.tolist() == [["c", None], ["a", None]]
     rows, values = harmful
-    assert_array_equal(rows, [[2, 1], [0, 1]])
-    assert_array_equal(values, [[-5.0, 0.0], [-1.0, 2.0]])
+    assert_array_equal(rows, [[2, -1], [0, -1]])
+    assert_array_equal(values, [[-5.0, np.nan], [-1.0, np.nan]])
+    assert influence.top(2).labels.tolist() == [["c", "a"], ["c", "b"]]
     assert influence.top(1).labels.tolist() == [["c"], ["c"]]
     total = influence.sum()
     assert total.harmful(3).labels.tolist() == ["c"]  # only rows that harm
@@ -57,7 +58,8 @@ def test_frames_carry_the_callers_labels():
     assert single.loc["c", "influence"] == -1.0
     ranked = labelled().harmful(2).to_frame()
     assert ranked.columns.tolist() == ["test_row", "rank", "row", "influence"]
-    assert ranked["row"].tolist() == ["c", "b", "a", "b"]
+    assert ranked["row"].tolist() == ["c", "a"]
+    assert ranked["test_row"].tolist() == [7, 9]
 
 
 @pytest.mark.parametrize("library", ["polars", "pyarrow"])
@@ -87,6 +89,7 @@ def test_it_prints_for_people():
     assert "most harmful" in influence._repr_html_()
     assert "c" in repr(influence.sum().harmful())
     assert "2 targets" in repr(influence.harmful())
+    assert "(none)" in repr(ti.Influence(np.ones(3)).harmful())
     hostile = ti.Influence(np.array([-1.0]), train_labels=np.array(["<script>"]))
     assert "<script>" not in hostile._repr_html_()
 

@@ -19,7 +19,12 @@ from treeinf.adapters.parity import check_parity
 from treeinf.dtypes import NODE, OFFSET, REAL
 from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import SelfExplanationWarning
-from treeinf.explainers.influence import Influence, RankedRows, frame_library
+from treeinf.explainers.influence import (
+    Influence,
+    RankedRows,
+    check_ranking,
+    frame_library,
+)
 from treeinf.kernels.cpu import contraction as kernels
 from treeinf.kernels.threads import check_n_jobs, limit_threads
 from treeinf.trace import StagedRows, TrainingTrace, sum_derivatives
@@ -259,7 +264,8 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
         k : int, default=10
             Train rows for each, at most all.
         order : {"magnitude", "helpful", "harmful"}, default="magnitude"
-            Largest size, largest or smallest influence first.
+            Largest size first, most helpful or most harmful; the last two give only
+            rows that help or harm.
         exclude_self : bool, default=False
             The rows are the train rows, in order; leave each row itself out.
 
@@ -273,14 +279,11 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
         Train rows are handled in blocks of `batch_size`: memory is
         O(batch_size n_test), never n_train x n_test.
         """
-        signs = {"helpful": 1, "harmful": -1, "magnitude": 0}
-        if order not in signs:
-            raise ValueError(f"Got order={order!r}; expected one of {tuple(signs)}.")
-        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-            raise ValueError(f"Got k={k!r}; expected a positive integer.")
+        check_is_fitted(self)
+        n_train = self.trace_.rows.n_rows
+        k, sign = check_ranking(k, order, n_train - int(exclude_self))
         targets = self._read_targets(X, y, None, exclude_self)
-        n_train, n_test = self.trace_.rows.n_rows, targets.n_rows
-        k = min(int(k), n_train - int(exclude_self))
+        n_test = targets.n_rows
         positions = np.full((n_test, k), -1, dtype=OFFSET)
         values = np.full((n_test, k), np.nan, dtype=REAL)
         with limit_threads(self.n_jobs):
@@ -299,12 +302,16 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
                         )
                         block[own - begin, own - tests.start] = np.nan
                     kernels.merge_top(
-                        block, begin, signs[order], positions[tests], values[tests]
+                        block, begin, sign, positions[tests], values[tests]
                     )
-        labels = (
-            positions if self._train_labels is None else self._train_labels[positions]
+        return RankedRows.pick(
+            positions,
+            values,
+            sign,
+            train_labels=self._train_labels,
+            test_labels=row_labels(X),
+            library=self._library,
         )
-        return RankedRows(positions, values, labels, row_labels(X), self._library)
 
     def _check_parameters(self) -> None:
         check_n_jobs(self.n_jobs)

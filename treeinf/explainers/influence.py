@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Influence", "RankedRows", "make_frame"]
 
-_ORDERS = ("helpful", "harmful", "magnitude")
+_SIGNS = {"helpful": 1, "harmful": -1, "magnitude": 0}
 
 
 def make_frame(columns: dict[str, Any], like: str = "pandas") -> Any:
@@ -60,6 +60,28 @@ def frame_library(X: Any) -> str:
     return module if module in ("polars", "pyarrow") else "pandas"
 
 
+def check_ranking(k: int, order: str, most: int) -> tuple[int, int]:
+    """Check how many rows are wanted, and in which order.
+
+    Returns
+    -------
+    k : int
+        At most `most`.
+    sign : int
+        1 for the most helpful first, -1 for the most harmful, 0 for the largest size.
+
+    Raises
+    ------
+    ValueError
+        If `k` is not a positive integer or there is no such order.
+    """
+    if order not in _SIGNS:
+        raise ValueError(f"Got order={order!r}; expected one of {tuple(_SIGNS)}.")
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise ValueError(f"Got k={k!r}; expected a positive integer.")
+    return min(int(k), most), _SIGNS[order]
+
+
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class RankedRows:
     """Train rows in order of influence, for one target or for each of several.
@@ -69,11 +91,13 @@ class RankedRows:
     Parameters
     ----------
     positions : ndarray of int64, shape (k,) or (n_test, k)
-        Train rows by position, the first ranked first.
+        Train rows by position, the first ranked first; -1 where a target has no more
+        rows that help (or harm).
     values : ndarray of float64, same shape
-        Their influence.
+        Their influence; NaN where there is none.
     labels : ndarray, same shape
-        Their labels in the caller's own index; the positions where there is none.
+        Their labels in the caller's own index, or the positions; None where there is
+        none.
     test_labels : ndarray, shape (n_test,), or None
         Labels of the targets.
     library : str
@@ -85,6 +109,32 @@ class RankedRows:
     labels: NDArray[Any]
     test_labels: NDArray[Any] | None = None
     library: str = "pandas"
+
+    @classmethod
+    def pick(
+        cls,
+        positions: NDArray[np.int64],
+        values: NDArray[np.float64],
+        sign: int,
+        *,
+        train_labels: NDArray[Any] | None,
+        test_labels: NDArray[Any] | None = None,
+        library: str = "pandas",
+    ) -> RankedRows:
+        """Leave out what is ranked but does not help (sign 1) or harm (sign -1)."""
+        is_row = ~np.isnan(values) if sign == 0 else sign * values > 0
+        if positions.ndim == 1:
+            positions, values, is_row = (
+                positions[is_row],
+                values[is_row],
+                is_row[is_row],
+            )
+        positions = np.where(is_row, positions, -1)
+        labels = positions if train_labels is None else train_labels[positions]
+        if not is_row.all():
+            labels = np.where(is_row, labels.astype(object), None)
+        values = np.where(is_row, values, np.nan)
+        return cls(positions, values, labels, test_labels, library)
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.positions, self.values))
@@ -110,7 +160,9 @@ class RankedRows:
         columns["rank"] = np.tile(np.arange(1, k + 1), self.positions.size // max(k, 1))
         columns["row"] = self.labels.ravel()
         columns["influence"] = self.values.ravel()
-        return make_frame(columns, self.library)
+        is_row = self.positions.ravel() >= 0
+        named = {name: values[is_row] for name, values in columns.items()}
+        return make_frame(named, self.library)
 
     def __repr__(self) -> str:
         if self.positions.ndim == 1:
@@ -118,7 +170,7 @@ class RankedRows:
                 f"{label!s:>12}  {value: .6g}"
                 for label, value in zip(self.labels, self.values, strict=True)
             ]
-            return "\n".join([f"{'row':>12}  influence", *lines])
+            return "\n".join([f"{'row':>12}  influence", *(lines or ["(none)"])])
         return f"RankedRows of {len(self)} targets, {self.positions.shape[1]} rows each"
 
 
@@ -210,34 +262,24 @@ class Influence(NDArrayOperatorsMixin):
             Rows to give, at most all.
         order : {"helpful", "harmful", "magnitude"}, default="magnitude"
             Most helpful first, most harmful first, or largest size first. The first two
-            give only rows that help or harm, padded with -1 where a target has fewer.
+            give only rows that help or harm.
 
         Returns
         -------
         RankedRows
         """
-        if order not in _ORDERS:
-            raise ValueError(f"Got order={order!r}; expected one of {_ORDERS}.")
-        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-            raise ValueError(f"Got k={k!r}; expected a positive integer.")
-        k = min(int(k), len(self.values))
+        k, sign = check_ranking(k, order, len(self.values))
         columns = self.values if self.ndim == 2 else self.values[:, np.newaxis]
-        sign = {"helpful": -1.0, "harmful": 1.0, "magnitude": 0.0}[order]
-        keys = -np.abs(columns) if order == "magnitude" else sign * columns
-        positions = np.argsort(keys, axis=0, kind="stable")[:k].T
+        keys = np.abs(columns) if sign == 0 else sign * columns
+        positions = np.argsort(-keys, axis=0, kind="stable")[:k].T
         values = np.take_along_axis(columns.T, positions, axis=1)
         if self.ndim == 1:
             positions, values = positions[0], values[0]
-            if order != "magnitude":
-                kept = values * -sign > 0
-                positions, values = positions[kept], values[kept]
-        labels = (
-            positions if self.train_labels is None else self.train_labels[positions]
-        )
-        return RankedRows(
-            np.ascontiguousarray(positions),
+        return RankedRows.pick(
+            positions,
             values,
-            labels,
+            sign,
+            train_labels=self.train_labels,
             test_labels=self.test_labels,
             library=self.library,
         )
