@@ -7,21 +7,27 @@ import pytest
 from numpy.testing import assert_allclose
 
 from tests.naive.boosting import derivatives as naive_derivatives
+from treeinf.kernels.cpu.derivatives import UNIT_HESSIAN, loss_derivatives
 from treeinf.kernels.rules import exponential
 from treeinf.losses import (
     LOSSES,
     AbsoluteError,
     AbsolutePercentageError,
+    Brier,
     CrossEntropy,
+    Exponential,
     Fair,
     Gamma,
     Huber,
+    HuberExact,
     Logistic,
     OneVsAll,
     Poisson,
+    PseudoHuber,
     Quantile,
     Softmax,
     SquaredError,
+    SquaredLogError,
     Tweedie,
     loss_from_dict,
 )
@@ -39,7 +45,10 @@ DIFFERENTIABLE = [
     Gamma(),
     Tweedie(power=1.3),
     Huber(width=0.9),
+    HuberExact(width=0.9),
+    PseudoHuber(slope=0.7),
     Fair(width=1.2),
+    Exponential(),
 ]
 
 
@@ -88,8 +97,8 @@ def test_hessian_is_the_derivative_of_the_gradient_times_the_librarys_factor(los
         down[:, k] -= step
         slope = loss.derivatives(target, up)[0] - loss.derivatives(target, down)[0]
         slope = slope[:, k] / (2 * step)
-        if isinstance(loss, Huber):
-            # the libraries use 1 everywhere
+        if type(loss) is Huber:
+            # the libraries but CatBoost use 1 everywhere
             assert (hessian == 1.0).all()
             continue
         assert_allclose(hessian[:, k], factor * slope, rtol=2e-6, atol=1e-8)
@@ -107,7 +116,9 @@ def test_derivatives_equal_the_slow_twin(loss, rng):
 
 
 @pytest.mark.parametrize(
-    "loss", [loss for loss in DIFFERENTIABLE if not isinstance(loss, Fair)], ids=repr
+    "loss",
+    [loss for loss in DIFFERENTIABLE if not isinstance(loss, Fair | PseudoHuber)],
+    ids=repr,
 )
 def test_initial_score_is_where_the_gradient_sums_to_zero(loss, rng):
     target = make_targets(loss, rng)
@@ -122,13 +133,55 @@ def test_initial_score_is_where_the_gradient_sums_to_zero(loss, rng):
     assert_allclose((weight[:, None] * gradient).sum(axis=0), 0.0, atol=1e-10)
 
 
+@pytest.mark.parametrize("loss", DIFFERENTIABLE, ids=repr)
+def test_the_hessian_can_be_1(loss, rng):
+    """Added to a code, `UNIT_HESSIAN` leaves the gradient as it is."""
+    target = make_targets(loss, rng, n=30)
+    score = np.ascontiguousarray(rng.normal(size=(loss.n_outputs, 30)))
+    found = np.empty((2, *score.shape))
+    code = loss.kernel_code + UNIT_HESSIAN
+    loss_derivatives(code, loss.parameter, 30, target, score, found[0], found[1])
+    assert_allclose(found[0].T, loss.derivatives(target, score.T)[0])
+    assert (found[1] == 1.0).all()
+
+
 @pytest.mark.parametrize(
     "loss",
-    [*DIFFERENTIABLE, AbsoluteError(), AbsolutePercentageError(), Quantile(0.3)],
+    [
+        *DIFFERENTIABLE,
+        AbsoluteError(),
+        AbsolutePercentageError(),
+        Quantile(0.3),
+        Brier(3),
+    ],
     ids=repr,
 )
 def test_a_loss_survives_json(loss):
     assert loss_from_dict(json.loads(json.dumps(loss.to_dict()))) == loss
+
+
+def test_squared_log_error_has_floors(rng):
+    """Between them its derivatives are those of the loss, as elsewhere."""
+    loss = SquaredLogError()
+    target, score = rng.gamma(2.0, size=50), rng.gamma(2.0, size=(50, 1)) - 0.5
+    score[:4, 0] = [-1.0, -7.0, 500.0, -0.9999]
+    gradient, hessian = loss.derivatives(target, score)
+    for i in range(50):
+        g, h = naive_derivatives("SquaredLogError", 0.0, target[i], list(score[i]))
+        assert_allclose(gradient[i], g, rtol=1e-12)
+        assert_allclose(hessian[i], h, rtol=1e-12)
+    assert hessian[2, 0] == 1e-6
+    assert np.isfinite(gradient).all()
+    step = 1e-6
+    slope = loss.loss(target, score + step) - loss.loss(target, score - step)
+    assert_allclose(gradient[4:, 0], slope[4:] / (2 * step), rtol=1e-5, atol=1e-8)
+    second = loss.derivatives(target, score + step)[0]
+    second = (second - loss.derivatives(target, score - step)[0]) / (2 * step)
+    free = np.flatnonzero(hessian[:, 0] > 1e-6)[4:]
+    assert_allclose(hessian[free], second[free], rtol=1e-5, atol=1e-8)
+    assert loss_from_dict(loss.to_dict()) == loss
+    assert loss.target_problem(np.array([-1.0]))
+    assert loss.target_problem(np.array([-0.5])) is None
 
 
 def test_every_loss_is_listed():
@@ -149,9 +202,26 @@ def test_quantile_losses_have_no_gradient_that_makes_leaves(loss):
         loss.derivatives(np.zeros(1), np.zeros((1, 1)))
 
 
+def test_brier_is_least_at_the_shares_of_the_classes(rng):
+    target = np.array([0.0, 2.0, 2.0, 1.0])
+    weight = np.array([1.0, 2.0, 4.0, 1.0])
+    loss = Brier(3)
+    assert not loss.is_differentiable
+    best = loss.initial_score(target, weight)
+    assert_allclose(best, [1 / 8, 1 / 8, 6 / 8])
+    assert_allclose(loss.link(best[np.newaxis]), best[np.newaxis])
+
+    def total(probability):
+        return weight @ loss.loss(target, np.tile(probability, (4, 1)))
+
+    assert_allclose(total(np.array([1.0, 0.0, 0.0])), 7.0)
+    for _ in range(20):
+        assert total(best + 0.1 * rng.normal(size=3)) > total(best)
+
+
 def test_links_give_probabilities(rng):
     score = rng.normal(size=(20, 3))
-    for loss in (Softmax(3), Logistic()):
+    for loss in (Softmax(3), Logistic(), Exponential()):
         probability = loss.link(score[:, : loss.n_outputs])
         assert_allclose(probability.sum(axis=1), 1.0)
     assert_allclose(SquaredError(sqrt_target=True).link(np.array([[-3.0]])), [-9.0])

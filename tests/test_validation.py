@@ -1,6 +1,7 @@
 """Rows, targets and weights of every kind users hold."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
@@ -201,3 +202,26 @@ def test_a_pandas_index_is_kept():
 def test_an_out_array_that_does_not_fit_is_refused(out, error):
     with pytest.raises(error, match="Got out of"):
         validation.check_out(out, (3, 2))
+
+
+def test_numbers_are_labels_where_the_library_says_so():
+    known = (None, (-1.0, 3, 7.5), ("a", 2, None))
+    mixed = np.array(
+        [[0, 3, "a"], [1, 7.5, 2], [2, 3.5, "b"], [3, np.nan, None]], object
+    )
+    expected = [[0, 1, 0], [1, 2, 1], [2, np.nan, np.nan], [3, np.nan, 2]]
+    rows = validation.check_rows(mixed, categories=known, numbers_are_labels=True)
+    assert_array_equal(rows, expected)
+    numbers = np.array([[0.5, -1.0], [np.inf, 4.0]])
+    rows = validation.check_rows(numbers, categories=known[:2], numbers_are_labels=True)
+    assert_array_equal(rows, [[0.5, 0.0], [np.inf, np.nan]])
+    assert_array_equal(validation.check_rows(numbers, categories=known[:2]), numbers)
+    frame = pd.DataFrame({"x": [0.5, 1.0], "c": [7.5, -1.0]})
+    rows = validation.check_rows(frame, categories=known[:2], numbers_are_labels=True)
+    assert_array_equal(rows, [[0.5, 2.0], [1.0, 0.0]])
+    with pytest.raises(TypeError, match="trained"):
+        validation.check_rows(frame, categories=known[:2])
+    with pytest.raises(TypeError, match="not all numbers"):
+        validation.check_rows(
+            mixed, categories=(None, known[1], None), numbers_are_labels=True
+        )

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from treeinf.adapters import read_model
     from treeinf.cleaning import InfluenceCleaner
     from treeinf.ensemble import TreeEnsemble
-    from treeinf.explainers import BoostIn, Influence
+    from treeinf.explainers import BoostIn, Influence, LeafInfluence
     from treeinf.trace import TrainingTrace
 
 __version__ = "0.1.0.dev0"
@@ -17,6 +17,7 @@ __all__ = [
     "BoostIn",
     "Influence",
     "InfluenceCleaner",
+    "LeafInfluence",
     "TrainingTrace",
     "TreeEnsemble",
     "__version__",
@@ -27,6 +28,7 @@ _ROOMS = {
     "BoostIn": "treeinf.explainers",
     "Influence": "treeinf.explainers",
     "InfluenceCleaner": "treeinf.cleaning",
+    "LeafInfluence": "treeinf.explainers",
     "TrainingTrace": "treeinf.trace",
     "TreeEnsemble": "treeinf.ensemble",
     "read_model": "treeinf.adapters",

@@ -19,17 +19,22 @@ __all__ = [
     "LOSSES",
     "AbsoluteError",
     "AbsolutePercentageError",
+    "Brier",
     "CrossEntropy",
+    "Exponential",
     "Fair",
     "Gamma",
     "Huber",
+    "HuberExact",
     "Logistic",
     "Loss",
     "OneVsAll",
     "Poisson",
+    "PseudoHuber",
     "Quantile",
     "Softmax",
     "SquaredError",
+    "SquaredLogError",
     "Tweedie",
     "loss_from_dict",
 ]
@@ -167,6 +172,34 @@ class Loss:
         """
         return np.array([np.average(target, weights=weight)])
 
+    def initial_score_change(self, target: Array, weight: Array) -> Array:
+        """Differentiate `initial_score` in the logarithm of each row's weight.
+
+        Parameters
+        ----------
+        target, weight : ndarray of float64, shape (n_rows,)
+            See `initial_score`.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_rows, n_outputs)
+
+        Notes
+        -----
+        Every initial score is a function of the weighted mean of the targets, or of
+        whether they are the output's class.
+        """
+        statistic = target[:, np.newaxis]
+        if self.n_outputs > 1:
+            statistic = (statistic == np.arange(self.n_outputs)).astype(np.float64)
+        mean = np.average(statistic, axis=0, weights=weight)
+        share = (weight / weight.sum())[:, np.newaxis]
+        return self._initial_score_slope(mean) * (statistic - mean) * share
+
+    def _initial_score_slope(self, mean: Array) -> Array:
+        """Differentiate the initial score in the mean that it is a function of."""
+        return np.ones_like(mean)
+
     def transform_target(self, target: Array) -> Array:
         """Bring the caller's targets to those the loss compares raw scores with."""
         return target
@@ -222,6 +255,9 @@ class CrossEntropy(Loss):
     def initial_score(self, target: Array, weight: Array) -> Array:
         mean = np.clip(np.average(target, weights=weight), _TINY, 1.0 - _TINY)
         return np.array([np.log(mean / (1.0 - mean)) / self.parameter])
+
+    def _initial_score_slope(self, mean: Array) -> Array:
+        return 1.0 / (self.parameter * np.maximum(mean * (1.0 - mean), _TINY))
 
     def target_problem(self, target: Array) -> str | None:
         return _outside(target, 0.0, 1.0, "probabilities in [0, 1]")
@@ -290,6 +326,9 @@ class Softmax(Loss):
     def initial_score(self, target: Array, weight: Array) -> Array:
         return np.log(np.maximum(self._shares(target, weight), _TINY))
 
+    def _initial_score_slope(self, mean: Array) -> Array:
+        return 1.0 / np.maximum(mean, _TINY)
+
     def _shares(self, target: Array, weight: Array) -> Array:
         totals = np.bincount(target.astype(np.intp), weight, minlength=self.classes)
         return totals / weight.sum()
@@ -326,6 +365,9 @@ class OneVsAll(Softmax):
         share = np.clip(self._shares(target, weight), _TINY, 1.0 - _TINY)
         return np.log(share / (1.0 - share)) / self.scale
 
+    def _initial_score_slope(self, mean: Array) -> Array:
+        return 1.0 / (self.scale * np.maximum(mean * (1.0 - mean), _TINY))
+
 
 @dataclasses.dataclass(frozen=True)
 class Poisson(Loss):
@@ -353,6 +395,9 @@ class Poisson(Loss):
 
     def initial_score(self, target: Array, weight: Array) -> Array:
         return np.log([max(float(np.average(target, weights=weight)), _TINY)])
+
+    def _initial_score_slope(self, mean: Array) -> Array:
+        return 1.0 / np.maximum(mean, _TINY)
 
     def target_problem(self, target: Array) -> str | None:
         return _outside(target, 0.0, np.inf, "counts of at least 0")
@@ -400,6 +445,9 @@ class Tweedie(Loss):
     def initial_score(self, target: Array, weight: Array) -> Array:
         return np.log([max(float(np.average(target, weights=weight)), _TINY)])
 
+    def _initial_score_slope(self, mean: Array) -> Array:
+        return 1.0 / np.maximum(mean, _TINY)
+
     def target_problem(self, target: Array) -> str | None:
         return _outside(target, 0.0, np.inf, "values of at least 0")
 
@@ -428,6 +476,56 @@ class Huber(Loss):
             0.5 * size**2,
             self.width * (size - 0.5 * self.width),
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class HuberExact(Huber):
+    """`Huber` whose hessian is its second derivative: 0 beyond the width.
+
+    Parameters
+    ----------
+    width : float
+        Residual at which the loss becomes linear, in units of the target.
+    """
+
+    kernel_code: ClassVar[int | None] = derivatives.HUBER_EXACT
+
+
+@dataclasses.dataclass(frozen=True)
+class PseudoHuber(Loss):
+    """``d^2 (sqrt(1 + (r / d)^2) - 1)`` of the residual r: Huber without a kink.
+
+    Parameters
+    ----------
+    slope : float
+        The constant d: the slope far from 0, in units of the target (XGBoost
+        ``huber_slope``).
+    """
+
+    slope: float = 1.0
+    kernel_code: ClassVar[int | None] = derivatives.PSEUDO_HUBER
+
+    @property
+    def parameter(self) -> float:
+        return self.slope
+
+    def loss(self, target: Array, raw_score: Array) -> Array:
+        ratio = (raw_score[:, 0] - target) / self.slope
+        return self.slope**2 * (np.sqrt(1.0 + ratio**2) - 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class SquaredLogError(Loss):
+    """Half the squared difference of ``log(1 + x)`` (XGBoost)."""
+
+    kernel_code: ClassVar[int | None] = derivatives.SQUARED_LOG_ERROR
+
+    def loss(self, target: Array, raw_score: Array) -> Array:
+        score = np.maximum(raw_score[:, 0], -1.0 + 1e-6)
+        return 0.5 * (np.log1p(score) - np.log1p(target)) ** 2
+
+    def target_problem(self, target: Array) -> str | None:
+        return _outside(target, np.nextafter(-1.0, 0.0), np.inf, "values above -1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -485,6 +583,66 @@ class Quantile(Loss):
         return np.maximum(self.level * residual, (self.level - 1.0) * residual)
 
 
+@dataclasses.dataclass(frozen=True)
+class Exponential(Loss):
+    """``exp(-s F)`` of two classes, with s = 1 for class 1 and -1 for class 0."""
+
+    kernel_code: ClassVar[int | None] = derivatives.EXPONENTIAL
+
+    @property
+    def n_classes(self) -> int:
+        return 2
+
+    def loss(self, target: Array, raw_score: Array) -> Array:
+        return np.exp((1.0 - 2.0 * target) * raw_score[:, 0])
+
+    def link(self, raw_score: Array) -> Array:
+        positive = expit(2.0 * raw_score[:, 0])
+        return np.column_stack([1.0 - positive, positive])
+
+    def initial_score(self, target: Array, weight: Array) -> Array:
+        mean = np.clip(np.average(target, weights=weight), _TINY, 1.0 - _TINY)
+        return np.array([0.5 * np.log(mean / (1.0 - mean))])
+
+    def _initial_score_slope(self, mean: Array) -> Array:
+        return 0.5 / np.maximum(mean * (1.0 - mean), _TINY)
+
+
+@dataclasses.dataclass(frozen=True)
+class Brier(Loss):
+    """Half the squared distance of class probabilities from the class.
+
+    The raw scores are the probabilities themselves; the average of the classes in a
+    leaf is the value of least loss.
+
+    Parameters
+    ----------
+    classes : int
+        Number of classes.
+    """
+
+    classes: int
+
+    @property
+    def n_outputs(self) -> int:
+        return self.classes
+
+    @property
+    def n_classes(self) -> int:
+        return self.classes
+
+    def loss(self, target: Array, raw_score: Array) -> Array:
+        is_class = target[:, np.newaxis] == np.arange(self.classes)
+        return 0.5 * ((raw_score - is_class) ** 2).sum(axis=1)
+
+    def link(self, raw_score: Array) -> Array:
+        return raw_score.copy()
+
+    def initial_score(self, target: Array, weight: Array) -> Array:
+        totals = np.bincount(target.astype(np.intp), weight, minlength=self.classes)
+        return totals / weight.sum()
+
+
 def _outside(target: Array, lowest: float, highest: float, words: str) -> str | None:
     """Say which target lies outside its range, or None."""
     wrong = (target < lowest) | (target > highest)
@@ -506,10 +664,15 @@ LOSSES: dict[str, type[Loss]] = {
         Gamma,
         Tweedie,
         Huber,
+        HuberExact,
+        PseudoHuber,
+        SquaredLogError,
         Fair,
+        Exponential,
         AbsoluteError,
         AbsolutePercentageError,
         Quantile,
+        Brier,
     )
 }
 """Every loss by its name."""

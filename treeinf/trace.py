@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from treeinf.dtypes import COUNT, REAL
 from treeinf.ensemble import TreeEnsemble
-from treeinf.ensemble.routing import check_ensemble_rows, find_leaves
+from treeinf.ensemble.leaf_steps import expand_leaf_steps, take_leaf_steps
+from treeinf.ensemble.routing import (
+    check_ensemble_rows,
+    check_initial_scores,
+    find_leaves,
+    route_rows,
+)
 from treeinf.errors import (
     SubsampledTrainingWarning,
     TrainingDataMismatchError,
@@ -21,12 +27,15 @@ from treeinf.errors import (
 )
 from treeinf.kernels.cpu import replay as kernels
 from treeinf.kernels.cpu import routing as routing_kernels
-from treeinf.validation import check_offset, check_targets, check_weights
+from treeinf.validation import check_targets, check_weights
 
 __all__ = ["ReproductionReport", "StagedRows", "TrainingTrace", "sum_derivatives"]
 
 _PART_BYTES = 256 * 2**20
 _MOST_PARTS = 64
+_TINY = float(np.finfo(REAL).tiny)
+_ROUNDING = 1e-5
+"""Share by which a sum of hessians in single precision may miss a bound."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,7 +45,8 @@ class StagedRows:
     Parameters
     ----------
     leaf : ndarray of unsigned integer, shape (n_trees, n_rows)
-        Leaf of each row within each tree.
+        Leaf of each row within each tree; one line for each number in the ensemble's
+        `leaf_row`, where trees share their leaf ids.
     target : ndarray of float64, shape (n_rows,)
         Targets as the loss compares them.
     weight : ndarray of float64, shape (n_rows,) or (0,)
@@ -97,14 +107,17 @@ class StagedRows:
             n_rows,
             loss=ensemble.loss,
             classes=ensemble.classes,
-            single_precision=ensemble.training.single_precision,
+            single_precision=ensemble.training.single_precision
+            or ensemble.training.single_inputs,
         )
         weight = check_weights(sample_weight, n_rows)
-        offset = check_offset(init_score, n_rows, ensemble.n_outputs)
+        offset = check_initial_scores(ensemble, init_score, n_rows)
         fingerprint = np.empty(n_rows, np.uint64)
         routing_kernels.fingerprint_rows(values, target, fingerprint)
         return cls(
-            leaf=find_leaves(ensemble, values),
+            leaf=find_leaves(ensemble, X)
+            if ensemble.is_native
+            else route_rows(ensemble, values),
             target=target,
             weight=np.empty(0, REAL) if weight is None else weight,
             offset=np.empty((0, ensemble.n_outputs), REAL)
@@ -192,10 +205,11 @@ class ReproductionReport:
     n_rows : int
         Train rows given.
     share_seen : float
-        Average share of them that a tree was fitted on, by the stored leaf counts; NaN
-        where the library stores none.
+        Average share of them that a tree was fitted on, by the stored leaf counts or
+        sums of weights; NaN where the library stores neither.
     wrong_counts : int
-        Leaves whose stored count is not the number of rows given that reach them.
+        Leaves whose stored count, or sum of weights, is not that of the rows given that
+        reach them.
     largest_difference, median_difference : float
         Of recomputed and stored leaf values before shrinkage, each relative to the
         largest value of its tree; NaN where the leaf rule is unknown.
@@ -247,7 +261,8 @@ class TrainingTrace:
     Parameters
     ----------
     ensemble : TreeEnsemble
-        The model, with its initial score kept apart from the first tree.
+        The model, with its initial score kept apart from the first tree, its penalties
+        in the units of the sums, and one tree for each step of trees of several.
     rows : StagedRows
         Train rows; their weights are those of the gradients.
     raw_score : ndarray of float64, shape (n_train, n_outputs)
@@ -257,11 +272,16 @@ class TrainingTrace:
     leaf_rows : ndarray of int64, shape (n_leaves,)
         Train rows in each leaf.
     leaf_step : ndarray of float64, shape (n_leaves, leaf_width)
-        Leaf values before shrinkage.
+        Leaf values before shrinkage; where trees take several steps, the step.
     leaf_response : ndarray of float64, shape (n_leaves, leaf_width)
         How much a leaf value before shrinkage falls for a unit more of gradient sum:
         1 / (H + l2); 0 where the l1 penalty or the bound holds the value fixed; times
-        count / (count + path_smooth) under path smoothing.
+        count / (count + path_smooth) under path smoothing. Under "full newton", how
+        much the value falls for a unit more of its output's gradient and as much,
+        spread evenly, less of the others'.
+    base_change : ndarray of float64, shape (n_train, n_outputs) or (0, n_outputs)
+        Derivative of the base score in the logarithm of each row's weight; empty where
+        the library does not estimate it from the rows.
     report : ReproductionReport
         How well the stored leaf values were reproduced.
     """
@@ -274,6 +294,7 @@ class TrainingTrace:
     leaf_rows: NDArray[np.int64]
     leaf_step: NDArray[np.float64]
     leaf_response: NDArray[np.float64]
+    base_change: NDArray[np.float64]
     report: ReproductionReport
 
     @classmethod
@@ -325,16 +346,40 @@ class TrainingTrace:
         rows = StagedRows.read(
             ensemble, X, y, sample_weight=sample_weight, init_score=init_score
         )
-        ensemble, rows = _as_trained(ensemble, rows)
+        ensemble, rows, base_change = _as_trained(ensemble, rows)
         leaf_gradient, leaf_hessian, raw_score = sum_derivatives(ensemble, rows)
         leaf_rows = np.zeros(ensemble.n_leaves, COUNT)
-        kernels.count_leaf_rows(rows.leaf, ensemble.leaf_offset, leaf_rows)
+        counted = rows.leaf
+        if rows.weight.size and not ensemble.training.counts_zero_weights:
+            counted = np.ascontiguousarray(rows.leaf[:, rows.weight > 0.0])
+        kernels.count_leaf_rows(
+            counted, ensemble.leaf_offset, ensemble.row_of_tree, leaf_rows
+        )
         shrinkage = ensemble.shrinkage[ensemble.leaf_tree, np.newaxis]
         leaf_step = ensemble.leaf_value / np.where(shrinkage == 0.0, 1.0, shrinkage)
-        expected, leaf_response = _apply_leaf_rule(
-            ensemble, leaf_gradient, leaf_hessian, leaf_rows
+        rule = ensemble.leaf_rule
+        if rule.n_steps > 1 or rule.kind == "full newton":
+            taken = take_leaf_steps(
+                ensemble, rows.leaf, rows.target, rows.weight, rows.offset
+            )
+            expected, leaf_response = taken.total, taken.response[0]
+        else:
+            expected, leaf_response = _apply_leaf_rule(
+                ensemble, leaf_gradient, leaf_hessian, leaf_rows
+            )
+        rounding = _bound_rounding(
+            ensemble, rows, raw_score, leaf_rows, leaf_hessian, leaf_response
         )
-        report = _compare(ensemble, rows, leaf_hessian, leaf_rows, leaf_step, expected)
+        report = _compare(
+            ensemble, rows, leaf_hessian, leaf_rows, leaf_step, expected, rounding
+        )
+        if rule.n_steps > 1:
+            ensemble, leaf_step, leaf_response = expand_leaf_steps(ensemble, taken)
+            leaf_gradient, leaf_hessian, raw_score = sum_derivatives(ensemble, rows)
+            leaf_rows = np.zeros(ensemble.n_leaves, COUNT)
+            kernels.count_leaf_rows(
+                counted, ensemble.leaf_offset, ensemble.row_of_tree, leaf_rows
+            )
         if on_mismatch != "ignore":
             _speak_up(report, on_mismatch)
         return cls(
@@ -346,22 +391,27 @@ class TrainingTrace:
             leaf_rows=leaf_rows,
             leaf_step=leaf_step,
             leaf_response=leaf_response,
+            base_change=base_change,
             report=report,
         )
 
 
 def _refuse_unexplainable(ensemble: TreeEnsemble) -> None:
     """Refuse models whose leaf values gradients do not make, by name."""
-    if ensemble.loss is None or not ensemble.loss.is_differentiable:
-        what = f"the objective {ensemble.loss_name!r}"
-        reason = (
-            "its leaf values are order statistics of residuals"
-            if ensemble.loss is not None
-            else "its gradients are not known to treeinf"
-        )
+    if ensemble.is_averaged and ensemble.n_trees == 1:
+        what, reason = "a single tree", "there is no boosting to replay"
     elif ensemble.is_averaged:
         what, reason = "an averaged forest", "its trees do not build on one another"
-    elif ensemble.leaf_rule.kind != "newton" or ensemble.leaf_l2 is None:
+    elif ensemble.loss is None:
+        what = f"the objective {ensemble.loss_name!r}"
+        reason = "its gradients are not known to treeinf"
+    elif not ensemble.loss.is_differentiable or ensemble.leaf_rule.kind == "quantile":
+        what = f"the objective {ensemble.loss_name!r}"
+        reason = "its leaf values are order statistics of residuals"
+    elif (
+        ensemble.leaf_rule.kind not in ("newton", "full newton", "gradient")
+        or ensemble.leaf_l2 is None
+    ):
         what = "a model without its training parameters"
         reason = (
             "the penalties in its leaf values are unknown; pass the estimator, the "
@@ -377,26 +427,44 @@ def _refuse_unexplainable(ensemble: TreeEnsemble) -> None:
 
 def _as_trained(
     ensemble: TreeEnsemble, rows: StagedRows
-) -> tuple[TreeEnsemble, StagedRows]:
-    """Put the weights and the initial score in place that the library used."""
+) -> tuple[TreeEnsemble, StagedRows, NDArray[np.float64]]:
+    """Put the weights and the initial score in place that the library used.
+
+    Also gives how the initial score answers to the rows' weights, empty for not at all.
+    """
     facts, loss = ensemble.training, ensemble.loss
     assert loss is not None
     weight = rows.weight if rows.weight.size else np.ones(rows.n_rows)
     if facts.class_weight is not None:
         weight = weight * _class_weights(ensemble, rows.target)
-    if facts.single_precision:
+    if facts.single_precision or facts.single_inputs:
         weight = weight.astype(np.float32).astype(REAL)
+    if facts.single_inputs:
+        offset = rows.offset.astype(np.float32).astype(REAL)
+        rows = dataclasses.replace(rows, offset=offset)
+    if facts.l2_per_weight and ensemble.leaf_l2 is not None:
+        leaf_l2 = ensemble.leaf_l2 * weight.mean()
+        if ensemble.leaf_width > 1 and ensemble.leaf_rule.kind != "gradient":
+            leaf_l2 = leaf_l2.astype(np.float32)
+        ensemble = dataclasses.replace(ensemble, leaf_l2=leaf_l2)
+    base_score = np.zeros(ensemble.n_outputs)
+    base_change = np.empty((0, ensemble.n_outputs), REAL)
+    if ensemble.base_score_folded.any() and not rows.offset.size:
+        base_score = loss.initial_score(rows.target, weight)
+        base_change = loss.initial_score_change(rows.target, weight)
+        base_change *= ensemble.base_score_folded
+    elif facts.estimates_base_score and not rows.offset.size:
+        base_change = loss.initial_score_change(rows.target, weight)
     if ensemble.base_score_folded.any():
-        if rows.offset.size:
-            base_score = np.zeros(ensemble.n_outputs)
-        else:
-            base_score = loss.initial_score(rows.target, weight)
         ensemble = ensemble.separate_base_score(base_score)
     if facts.positive_weight is not None:
-        weight = weight * _positive_weights(facts.positive_weight, rows.target)
+        # a target that is a number weighs more where it is 1, which XGBoost allows
+        is_positive = rows.target > 0 if loss.n_classes else rows.target == 1.0
+        weight = weight * _positive_weights(facts.positive_weight, is_positive)
     if (weight == 1.0).all():
         weight = np.empty(0, REAL)
-    return ensemble, dataclasses.replace(rows, weight=np.ascontiguousarray(weight))
+    rows = dataclasses.replace(rows, weight=np.ascontiguousarray(weight))
+    return ensemble, rows, base_change
 
 
 def _class_weights(
@@ -419,16 +487,15 @@ def _class_weights(
 
 
 def _positive_weights(
-    positive_weight: float | str, target: NDArray[np.float64]
+    positive_weight: float | str, positive: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
     """Give each row of two classes its weight in the gradients."""
-    positive = target > 0
     if positive_weight != "unbalanced":
         return np.where(positive, float(positive_weight), 1.0)
     n_positive = int(positive.sum())
-    n_negative = len(target) - n_positive
+    n_negative = len(positive) - n_positive
     if n_positive == 0 or n_negative == 0:
-        return np.ones(len(target))
+        return np.ones(len(positive))
     if n_positive > n_negative:
         return np.where(positive, 1.0, n_positive / n_negative)
     return np.where(positive, n_negative / n_positive, 1.0)
@@ -453,18 +520,32 @@ def _apply_leaf_rule(
     if rule.max_leaf_value > 0.0:
         response[np.abs(step) > rule.max_leaf_value] = 0.0
         step = np.clip(step, -rule.max_leaf_value, rule.max_leaf_value)
+    is_light = leaf_hessian < rule.min_leaf_hessian * (1.0 - _ROUNDING)
+    step[is_light] = 0.0
+    response[is_light] = 0.0
     if rule.path_smooth > 0.0:
         share = leaf_rows / (leaf_rows + rule.path_smooth)
         response *= share[:, np.newaxis]
         step = _smooth_paths(ensemble, leaf_gradient, leaf_hessian, leaf_rows, step)
-    # a tree of one leaf holds no fitted value: nothing could be split, and what the
-    # library stores there is the initial score alone
-    is_constant = np.repeat(
-        np.diff(ensemble.leaf_offset) == 1, np.diff(ensemble.leaf_offset)
-    )
+    is_constant = ~_is_fitted_leaf(ensemble)
     step[is_constant] = 0.0
     response[is_constant] = 0.0
     return step, response
+
+
+def _has_fit(ensemble: TreeEnsemble) -> NDArray[np.bool_]:
+    """Tell which trees hold fitted values.
+
+    In most libraries a tree of one leaf does not: nothing could be split, and what is
+    stored there is the initial score alone.
+    """
+    has_splits = np.diff(ensemble.leaf_offset) > 1
+    return has_splits | ensemble.leaf_rule.fits_single_leaf
+
+
+def _is_fitted_leaf(ensemble: TreeEnsemble) -> NDArray[np.bool_]:
+    """Tell which leaves belong to such trees."""
+    return np.repeat(_has_fit(ensemble), np.diff(ensemble.leaf_offset))
 
 
 def _smooth_paths(
@@ -524,17 +605,77 @@ def _smooth_paths(
     return smoothed
 
 
+def _bound_rounding(
+    ensemble: TreeEnsemble,
+    rows: StagedRows,
+    raw_score: NDArray[np.float64],
+    leaf_rows: NDArray[np.int64],
+    leaf_hessian: NDArray[np.float64],
+    leaf_response: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Bound what the precision of gradients leaves open in each leaf value.
+
+    Late trees, and leaves of rows that are all but certain, can have values no larger
+    than this. A gradient is taken to be rounded as one of the first iteration is, and
+    as it answers to a rounded score; where scores too are added up in single precision,
+    each tree adds a rounding, and what is too small is lost. The bound is infinite
+    where the hessians themselves are no larger than a rounding.
+    """
+    facts = ensemble.training
+    is_single = facts.single_precision or facts.single_gradients
+    assert ensemble.loss is not None
+    first = np.tile(ensemble.base_score, (rows.n_rows, 1))
+    if rows.offset.size:
+        first += rows.offset
+    gradient, hessian = ensemble.loss.derivatives(rows.target, first)
+    n_roundings = np.ones(ensemble.n_leaves)
+    if is_single and ensemble.is_single_precision:
+        n_roundings += 0.5 * ensemble.iteration[ensemble.leaf_tree]
+    score_unit = n_roundings * np.abs(raw_score).max()
+    unit = np.abs(gradient).mean() + hessian.mean() * score_unit
+    if rows.weight.size:
+        unit *= rows.weight.mean()
+    # in double precision the exponentials are rounded as much as the gradients
+    precision = np.finfo(np.float32).eps if is_single else 8 * np.finfo(REAL).eps
+    # between a score and a gradient lie an exponential, a sum and a quotient
+    unit *= 4.0 * float(precision) * leaf_rows
+    # of the hessian, whose unit is another
+    lightest = 4.0 * float(precision) * hessian.mean() * leaf_rows
+    if rows.weight.size:
+        lightest *= rows.weight.mean()
+    assert ensemble.leaf_l2 is not None
+    if ensemble.leaf_rule.kind == "full newton":
+        # along a change of all outputs alike the penalty alone is divided by
+        smallest = np.finfo(np.float32).eps * leaf_hessian.max(axis=1)
+        penalty = np.maximum(np.maximum(ensemble.leaf_l2, smallest), _TINY)
+        leaf_response = np.maximum(leaf_response, 1.0 / penalty[:, np.newaxis])
+    is_lost = leaf_hessian + ensemble.leaf_l2[:, np.newaxis] <= lightest[:, np.newaxis]
+    return np.where(is_lost, np.inf, unit[:, np.newaxis] * leaf_response)
+
+
 def _relative_differences(
     ensemble: TreeEnsemble,
     leaf_step: NDArray[np.float64],
     expected: NDArray[np.float64],
+    rounding: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Compare leaf values, relative to the largest of their tree."""
+    """Compare leaf values, relative to the largest of their tree.
+
+    Where rounding alone can make more than the tolerance of it, relative to so much
+    that this comes to the tolerance.
+    """
     size = np.maximum(np.abs(leaf_step), np.abs(expected)).max(axis=1)
     largest = np.maximum.reduceat(size, ensemble.leaf_offset[:-1])
-    scale = np.repeat(largest, np.diff(ensemble.leaf_offset))
-    difference = np.abs(leaf_step - expected).max(axis=1)
-    return difference / np.where(scale > 0.0, scale, 1.0)
+    scale = np.repeat(largest, np.diff(ensemble.leaf_offset))[:, np.newaxis]
+    scale = np.maximum(scale, rounding / _tolerance(ensemble))
+    difference = np.abs(leaf_step - expected)
+    return (difference / np.where(scale > 0.0, scale, 1.0)).max(axis=1)
+
+
+def _tolerance(ensemble: TreeEnsemble) -> float:
+    """Give the relative difference up to which leaf values are the same."""
+    facts = ensemble.training
+    return 1e-3 if facts.single_precision or facts.single_gradients else 1e-6
 
 
 def _compare(
@@ -544,11 +685,13 @@ def _compare(
     leaf_rows: NDArray[np.int64],
     leaf_step: NDArray[np.float64],
     expected: NDArray[np.float64],
+    rounding: NDArray[np.float64],
 ) -> ReproductionReport:
     """Compare what was recomputed with what the model stores, and name the cause."""
-    has_splits = np.diff(ensemble.leaf_offset) > 1
-    compared = np.repeat(has_splits, np.diff(ensemble.leaf_offset))
-    difference = _relative_differences(ensemble, leaf_step, expected)[compared]
+    has_splits = _has_fit(ensemble)
+    compared = _is_fitted_leaf(ensemble)
+    difference = _relative_differences(ensemble, leaf_step, expected, rounding)
+    difference = difference[compared]
     figures: dict[str, Any] = {
         "n_rows": rows.n_rows,
         "share_seen": np.nan,
@@ -574,8 +717,53 @@ def _compare(
         verdict = _judge_counts(ensemble, rows, leaf_rows, stored, wrong, compared)
         if verdict is not None:
             return ReproductionReport(*verdict, **figures)
+    if ensemble.leaf_weight is not None:
+        weight = rows.weight if rows.weight.size else np.ones(rows.n_rows)
+        given = np.zeros(ensemble.n_leaves, REAL)
+        kernels.sum_leaf_weights(
+            rows.leaf, ensemble.leaf_offset, ensemble.row_of_tree, weight, given
+        )
+        size = np.maximum(given, ensemble.leaf_weight)
+        wrong = (np.abs(given - ensemble.leaf_weight) > 1e-5 * size) & compared
+        totals = np.add.reduceat(ensemble.leaf_weight, ensemble.leaf_offset[:-1])
+        figures["wrong_counts"] = int(wrong.sum())
+        figures["share_seen"] = float(totals.mean() / weight.sum())
+        verdict = _judge_weights(ensemble, weight, totals, wrong, compared)
+        if verdict is not None:
+            return ReproductionReport(*verdict, **figures)
     verdict = _judge_values(ensemble, rows, leaf_hessian, difference)
     return ReproductionReport(*verdict, **figures)
+
+
+def _judge_weights(
+    ensemble: TreeEnsemble,
+    weight: NDArray[np.float64],
+    totals: NDArray[np.float64],
+    wrong: NDArray[np.bool_],
+    compared: NDArray[np.bool_],
+) -> tuple[str, str] | None:
+    """Judge by the weight of the rows in each leaf; None if it is as stored."""
+    if not wrong.any():
+        return None
+    stored, given = float(totals.max()), float(weight.sum())
+    if abs(stored - given) <= 1e-5 * stored:
+        if ensemble.is_native:
+            return None
+        return "other rows", (
+            f"{wrong.sum():,} of {compared.sum():,} leaves hold rows of another weight "
+            "than in training: the values in X are not those the model was trained on, "
+            "or the weights belong to other rows."
+        )
+    if (weight == 1.0).all() and stored == round(stored):
+        return "other rows", (
+            f"The model was trained on {stored:,.0f} rows; got {len(weight):,}. Pass "
+            "the rows of its own training, without those held out."
+        )
+    return "other weights", (
+        f"The weights of the training rows add up to {stored:.6g}; those given, with "
+        f"the weights of their classes, to {given:.6g}. Pass the rows, labels and "
+        "sample weights of the training."
+    )
 
 
 def _judge_counts(
@@ -624,7 +812,7 @@ def _judge_values(
 ) -> tuple[str, str]:
     """Judge by the leaf values, given that the rows in each leaf are right."""
     facts = ensemble.training
-    tolerance = 1e-3 if facts.single_precision else 1e-6
+    tolerance = _tolerance(ensemble)
     largest = float(difference.max(initial=0.0))
     if largest <= tolerance:
         return "exact", (
@@ -648,10 +836,23 @@ def _judge_values(
             f"{figures}. The labels or weights are not those of training, or {other}."
         )
     first = np.isin(ensemble.iteration[ensemble.leaf_tree], ensemble.iteration[:1])
-    first &= np.repeat(np.diff(ensemble.leaf_offset) > 1, np.diff(ensemble.leaf_offset))
+    first &= _is_fitted_leaf(ensemble)
     stored = ensemble.leaf_hessian[first]
     ratio = leaf_hessian[first, 0] / np.maximum(stored, np.finfo(REAL).tiny)
     if ratio.size and np.ptp(ratio) > 1e-4 * np.abs(ratio).max():
+        n_trained = _count_from_hessians(ensemble, rows, first)
+        if n_trained is not None and n_trained != rows.n_rows:
+            return "other rows", (
+                f"The model was trained on {n_trained:,} rows, by the sums of hessians "
+                f"in its first tree; got {rows.n_rows:,}. Pass the rows of its own "
+                "training, without those held out."
+            )
+        if n_trained is not None:
+            return "other rows", (
+                f"{figures}, and leaves of the first tree hold another number of rows "
+                "than in training, by their sums of hessians: the values in X are not "
+                "those the model was trained on."
+            )
         return "other weights", (
             f"{figures}, and the sums of hessians in the first iteration differ by "
             "leaf: the sample weights are not those of training (or it used "
@@ -669,6 +870,32 @@ def _judge_values(
         "the labels belong to other rows (another order?), or some were changed (or it "
         f"used {other})."
     )
+
+
+def _count_from_hessians(
+    ensemble: TreeEnsemble, rows: StagedRows, first: NDArray[np.bool_]
+) -> int | None:
+    """Count the rows of the first tree by its hessians, where the model has no counts.
+
+    All rows have one hessian at the base score, whatever their targets, under squared
+    and logistic loss and most others; each stored sum is then a whole number of them.
+    None where it is not, or where there were weights.
+    """
+    assert ensemble.loss is not None
+    assert ensemble.leaf_hessian is not None
+    if ensemble.leaf_count is not None or rows.weight.size or rows.offset.size:
+        return None
+    start = np.tile(ensemble.base_score, (rows.n_rows, 1))
+    _, hessian = ensemble.loss.derivatives(rows.target, start)
+    hessian = hessian[:, max(int(ensemble.output[0]), 0)]
+    if hessian[0] <= 0.0 or np.ptp(hessian) > 1e-6 * hessian[0]:
+        return None
+    own = first & (ensemble.leaf_tree == 0)
+    counts = ensemble.leaf_hessian[own] / hessian[0]
+    whole = np.round(counts)
+    if np.any(whole < 1.0) or np.any(np.abs(counts - whole) > 1e-4 * whole + 1e-3):
+        return None
+    return int(whole.sum())
 
 
 def _speak_up(report: ReproductionReport, on_mismatch: str) -> None:

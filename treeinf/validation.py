@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import narwhals.stable.v2 as nw
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from treeinf.dtypes import REAL
+from treeinf.kernels.label_hash import look_up_hashes
 from treeinf.losses import Loss
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "column_names",
     "count_rows",
     "encode_labels",
+    "fill_absent",
+    "mark_missing",
     "row_labels",
     "take_rows",
 ]
@@ -114,6 +117,8 @@ def check_rows(
     n_features: int | None = None,
     feature_names: Sequence[str] | None = None,
     categories: Sequence[tuple[Any, ...] | None] | None = None,
+    numbers_are_labels: bool = False,
+    labels_are_hashes: bool = False,
 ) -> NDArray[np.float64]:
     """Bring rows to a C-contiguous float64 array.
 
@@ -129,6 +134,11 @@ def check_rows(
         Names expected of a frame's columns, in order, unless they are automatic.
     categories : sequence, optional
         For each column the tuple of category labels, or None.
+    numbers_are_labels : bool, default=False
+        Look up numbers in such columns, those of arrays too, among the labels; else
+        they are codes already.
+    labels_are_hashes : bool, default=False
+        `categories` holds hashes of labels, see `look_up_hashes`; numbers are labels.
 
     Returns
     -------
@@ -144,7 +154,7 @@ def check_rows(
     frame = _as_frame(X)
     if frame is not None:
         _check_columns(frame, n_features, feature_names)
-        return _read_frame(frame, categories)
+        return _read_frame(frame, categories, numbers_are_labels, labels_are_hashes)
     if sparse.issparse(X):
         X = sparse.csr_array(X).toarray()
     values = np.asarray(X)
@@ -153,13 +163,84 @@ def check_rows(
         raise ValueError(
             f"Got rows of shape {values.shape}; expected (n_rows, n_features){hint}."
         )
-    if values.dtype.kind not in "biuf":
+    has_labels = categories is not None and (numbers_are_labels or labels_are_hashes)
+    if values.dtype.kind not in "biuf" and not has_labels:
         values = _parse_objects(values)
     if n_features is not None and values.shape[1] != n_features:
         raise ValueError(
             f"X has {values.shape[1]} columns, the ensemble was fitted on {n_features}."
         )
+    if has_labels:
+        look_up = look_up_hashes if labels_are_hashes else _look_up
+        return _read_columns(values, categories or (), look_up)
     return np.ascontiguousarray(values, dtype=REAL)
+
+
+def fill_absent(X: Any) -> Any:
+    """Put NaN where a sparse matrix holds no entry; anything else is given back.
+
+    Parameters
+    ----------
+    X : array-like, SciPy sparse matrix or frame, shape (n_rows, n_features)
+        Rows. Zeros that a sparse matrix stores stay zeros.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_rows, n_features), or the type of `X`
+    """
+    if not sparse.issparse(X):
+        return X
+    entries = sparse.csr_array(X, copy=True)
+    entries.sum_duplicates()
+    entries = entries.tocoo()
+    filled = np.full(entries.shape, np.nan, dtype=REAL)
+    filled[entries.coords] = entries.data
+    return filled
+
+
+def mark_missing(
+    values: NDArray[np.float64], missing_value: float, single_precision: bool
+) -> NDArray[np.float64]:
+    """Give the rows with NaN in place of a value that stands for a missing one.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (n_rows, n_features)
+        Rows.
+    missing_value : float
+        The value.
+    single_precision : bool
+        Values that equal it in float32 stand for it.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_rows, n_features)
+        `values` itself where nothing is missing.
+    """
+    compared = values
+    if single_precision:
+        with np.errstate(over="ignore"):
+            compared = values.astype(np.float32)
+        missing_value = float(np.float32(missing_value))
+    is_missing: NDArray[np.bool_] = compared == missing_value
+    return np.where(is_missing, np.nan, values) if is_missing.any() else values
+
+
+def _read_columns(
+    values: NDArray[Any],
+    categories: Sequence[tuple[Any, ...] | None],
+    look_up: Callable[[NDArray[Any], tuple[Any, ...]], NDArray[np.float64]],
+) -> NDArray[np.float64]:
+    """Read an array some columns of which hold labels."""
+    rows = np.empty(values.shape, dtype=REAL)
+    for number, known in enumerate(categories):
+        column = values[:, number]
+        if known is not None:
+            rows[:, number] = look_up(column, known)
+        else:
+            is_number = column.dtype.kind in "biuf"
+            rows[:, number] = column if is_number else _parse_objects(column)
+    return rows
 
 
 def _parse_objects(values: NDArray[Any]) -> NDArray[np.float64]:
@@ -221,21 +302,32 @@ def _check_columns(
 
 
 def _read_frame(
-    frame: nw.DataFrame[Any], categories: Sequence[tuple[Any, ...] | None] | None
+    frame: nw.DataFrame[Any],
+    categories: Sequence[tuple[Any, ...] | None] | None,
+    numbers_are_labels: bool,
+    labels_are_hashes: bool,
 ) -> NDArray[np.float64]:
     """Read a frame column by column."""
     values = np.empty(frame.shape, dtype=REAL)
     for number, column in enumerate(frame.iter_columns()):
         known = None if categories is None else categories[number]
-        if known is not None and column.dtype.is_numeric():
+        is_numeric = column.dtype.is_numeric()
+        if known is not None and labels_are_hashes:
+            labels = np.empty(len(column), dtype=object)
+            labels[:] = column.to_list()
+            values[:, number] = look_up_hashes(labels, known)
+            continue
+        if known is not None and is_numeric and not numbers_are_labels:
             raise TypeError(
-                f"Column {column.name!r} has dtype {column.dtype}; the model was trained "
-                f"on categories ({', '.join(map(repr, known[:5]))}, ...). Make it a "
-                "categorical column again, or pass an array of category codes."
+                f"Column {column.name!r} has dtype {column.dtype}; the model was "
+                f"trained on categories ({', '.join(map(repr, known[:5]))}, ...). Make "
+                "it a categorical column again, or pass an array of category codes."
             )
-        if known is not None:
+        if known is not None and is_numeric:
+            values[:, number] = _look_up(_read_numbers(column), known)
+        elif known is not None:
             values[:, number] = _encode_categories(column, known)
-        elif column.dtype.is_numeric() or column.dtype == nw.Boolean:
+        elif is_numeric or column.dtype == nw.Boolean:
             values[:, number] = _read_numbers(column)
         else:
             raise TypeError(
@@ -246,30 +338,37 @@ def _read_frame(
     return values
 
 
-def _read_numbers(column: nw.Series[Any]) -> NDArray[np.float64]:
+def _read_numbers(column: Any) -> NDArray[np.float64]:
     """Read a numeric column, missing values as NaN."""
     if column.dtype == nw.Boolean and column.null_count() == 0:
         return column.to_numpy().astype(REAL)
     return column.cast(nw.Float64).to_numpy().astype(REAL, copy=False)
 
 
-def _encode_categories(
-    column: nw.Series[Any], known: tuple[Any, ...]
-) -> NDArray[np.float64]:
+def _encode_categories(column: Any, known: tuple[Any, ...]) -> NDArray[np.float64]:
     """Turn a column into the numbers of known categories, others into NaN."""
     native = column.to_native()
     if hasattr(native, "cat") and hasattr(native.cat, "codes"):
         labels, codes = list(native.cat.categories), np.asarray(native.cat.codes)
     else:
-        values = np.asarray(column.to_list(), dtype=object)
-        labels = list(dict.fromkeys(value for value in values if value is not None))
-        number = {label: code for code, label in enumerate(labels)}
-        codes = np.array([number.get(value, -1) for value in values], dtype=np.int64)
+        return _look_up(np.asarray(column.to_list(), dtype=object), known)
     code_of = {_hashable(label): float(code) for code, label in enumerate(known)}
     table = np.array(
         [code_of.get(_hashable(label), np.nan) for label in labels] + [np.nan]
     )
     return table[codes]
+
+
+def _look_up(values: NDArray[Any], known: tuple[Any, ...]) -> NDArray[np.float64]:
+    """Turn values into the numbers of known labels, others into NaN."""
+    code_of = {_hashable(label): float(code) for code, label in enumerate(known)}
+    if values.dtype.kind in "biuf":
+        labels, places = np.unique(values, return_inverse=True)
+        codes = [code_of.get(label, np.nan) for label in labels.tolist()]
+        return np.array(codes, dtype=REAL)[places]
+    return np.array(
+        [code_of.get(_hashable(value), np.nan) for value in values], dtype=REAL
+    )
 
 
 def _hashable(label: Any) -> Any:
@@ -301,9 +400,9 @@ def encode_labels(y: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.float64]
     if y.dtype.kind in "biuf" and classes.dtype.kind in "biuf":
         order = np.argsort(classes)
         place = np.searchsorted(classes, y, sorter=order)
-        codes = order[np.minimum(place, len(classes) - 1)]
-        if (classes[codes] == y).all():
-            return codes.astype(REAL)
+        nearest = order[np.minimum(place, len(classes) - 1)]
+        if (classes[nearest] == y).all():
+            return nearest.astype(REAL)
     number = {_hashable(label): code for code, label in enumerate(classes)}
     try:
         codes = [number[_hashable(label)] for label in y.tolist()]

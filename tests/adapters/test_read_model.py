@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import RandomForestClassifier, VotingClassifier
+from sklearn.ensemble import AdaBoostClassifier, VotingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -98,7 +98,7 @@ def test_best_estimator_of_a_search(rows):
         (make_pipeline(StandardScaler(), small()), "the last step"),
         (CalibratedClassifierCV(small(), cv=2), "several models"),
         (VotingClassifier([("a", small())]), "several models"),
-        (RandomForestClassifier(n_estimators=2), "RandomForestClassifier"),
+        (AdaBoostClassifier(n_estimators=2), "several models"),
         (LogisticRegression(), "LogisticRegression"),
     ],
     ids=lambda given: given if isinstance(given, str) else type(given).__name__,
@@ -133,9 +133,11 @@ def test_other_things_of_lightgbm(rows):
         (b"tree\n\xff\xfe", ModelFormatError, "not whole model text"),
         (b"{", ModelFormatError, "not whole"),
         (b"{}", ModelFormatError, "no tree_info"),
-        (b'{"learner": {}}', UnsupportedModelError, "XGBoost"),
-        (b'{"oblivious_trees": []}', UnsupportedModelError, "CatBoost"),
-        (b"CBM1....", UnsupportedModelError, "CatBoost"),
+        (b'{"learner": {}}', ModelFormatError, "not a whole XGBoost model"),
+        (b"{L\x00\x00", ModelFormatError, "not a whole XGBoost model"),
+        (b"binf....", UnsupportedModelError, "old binary form"),
+        (b'{"oblivious_trees": []}', ModelFormatError, "CatBoost"),
+        (b"CBM1....", ModelFormatError, "CatBoost"),
         (b"PK\x03\x04....", ModelFormatError, "ensemble file"),
         (b"\x1f\x8b....", UnsupportedModelError, "gzip"),
         (b'{"a":' + b"[" * 100_000, ModelFormatError, "not whole"),

@@ -195,3 +195,55 @@ def test_a_progress_bar_is_shown_on_request(capfd):
     assert "BoostIn.explain" in capfd.readouterr().err
     explainer.set_params(verbose=False).explain(X_test, y_test)
     assert capfd.readouterr().err == ""
+
+
+def test_a_pipeline_is_explained_through_its_steps():
+    lightgbm = pytest.importorskip("lightgbm")
+    pd = pytest.importorskip("pandas")
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    X, y, _ = models.make_rows("binary")
+    frame = pd.DataFrame(X, index=[f"r{i}" for i in range(len(X))])
+    inner = lightgbm.LGBMClassifier(n_estimators=5, verbose=-1, n_jobs=1)
+    pipeline = make_pipeline(StandardScaler(), inner).fit(frame[:200], y[:200])
+    scaled = pipeline[:-1].transform(frame)
+    desired = ti.BoostIn().fit(pipeline[-1], scaled[:200], y[:200])
+    search = GridSearchCV(pipeline, {"lgbmclassifier__num_leaves": [31]}, cv=2)
+    for model in (pipeline, make_pipeline(pipeline), search):
+        if model is not pipeline:
+            model.fit(frame[:200], y[:200])
+        explainer = ti.BoostIn().fit(model, frame[:200], y[:200])
+        influence = explainer.explain(frame[200:], y[200:])
+        assert_array_equal(influence, desired.explain(scaled[200:], y[200:]))
+        assert influence.train_labels[0] == "r0"
+        assert influence.test_labels[0] == "r200"
+
+
+def test_initial_scores_of_the_explained_rows_are_asked_for():
+    lightgbm = pytest.importorskip("lightgbm")
+    X, y, _ = models.make_rows("regression")
+    start = np.linspace(-1, 1, len(y))
+    model = lightgbm.LGBMRegressor(n_estimators=5, verbose=-1, n_jobs=1)
+    model.fit(X[:200], y[:200], init_score=start[:200])
+    explainer = ti.BoostIn().fit(model, X[:200], y[:200], init_score=start[:200])
+    with pytest.raises(ValueError, match="pass init_score= for these rows too"):
+        explainer.total(X[200:], y[200:])
+    dense = explainer.explain(X[200:], y[200:], init_score=start[200:]).values
+    total = explainer.total(X[200:], y[200:], init_score=start[200:])
+    assert_allclose(total, dense.sum(axis=1), rtol=1e-9, atol=1e-12)
+    assert np.abs(dense).max() > 0
+
+
+def test_a_model_that_starts_from_another_model_is_explained():
+    ensemble = pytest.importorskip("sklearn.ensemble")
+    from sklearn.linear_model import LinearRegression
+
+    X, y, _ = models.make_rows("regression")
+    model = ensemble.GradientBoostingRegressor(
+        n_estimators=5, init=LinearRegression(), random_state=0
+    ).fit(X[:200], y[:200])
+    explainer = ti.BoostIn().fit(model, X[:200], y[:200])
+    assert explainer.reproduction_.verdict == "exact"
+    assert np.abs(explainer.total(X[200:], y[200:])).max() > 0

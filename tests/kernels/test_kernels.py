@@ -163,7 +163,8 @@ def test_group_rows_by_leaf_lists_every_row_once(rng):
     offset = np.array([0, 5, 10, 15])
     start = np.empty(16, np.int64)
     row = np.empty(600, np.int32)
-    contraction.group_rows_by_leaf(leaf, offset, start, row)
+    own = np.arange(3, dtype=np.int32)
+    contraction.group_rows_by_leaf(leaf, offset, own, start, row)
     for tree in range(3):
         for number in range(5):
             begin, end = start[5 * tree + number : 5 * tree + number + 2]
@@ -211,3 +212,17 @@ def test_the_number_of_threads_is_put_back():
         assert numba.get_num_threads() == 1
         raise RuntimeError
     assert numba.get_num_threads() == before
+
+
+def test_sums_of_weights_and_counts_in_shared_leaves(rng):
+    leaf = rng.integers(0, 5, size=(2, 200)).astype(np.uint8)
+    offset, row = np.array([0, 5, 10, 15]), np.array([0, 1, 1], np.int32)
+    weight = rng.uniform(size=200)
+    total, count = np.zeros(15), np.zeros(15, np.int64)
+    replay.sum_leaf_weights(leaf, offset, row, weight, total)
+    replay.count_leaf_rows(leaf, offset, row, count)
+    for tree in range(3):
+        for number in range(5):
+            inside = leaf[row[tree]] == number
+            assert count[5 * tree + number] == inside.sum()
+            assert_allclose(total[5 * tree + number], weight[inside].sum(), rtol=1e-13)

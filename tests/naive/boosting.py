@@ -40,15 +40,31 @@ def derivatives(name, parameter, target, score):
         a = target * math.exp((1.0 - parameter) * score[0])
         b = math.exp((2.0 - parameter) * score[0])
         return [b - a], [(2.0 - parameter) * b - (1.0 - parameter) * a]
+    if name == "HuberExact":
+        r = score[0] - target
+        inside = abs(r) < parameter
+        return [max(-parameter, min(parameter, r))], [1.0 if inside else 0.0]
     if name == "Huber":
         r = score[0] - target
         return [max(-parameter, min(parameter, r))], [1.0]
+    if name == "PseudoHuber":
+        r = score[0] - target
+        root = math.sqrt(1.0 + (r / parameter) ** 2)
+        return [r / root], [1.0 / root**3]
+    if name == "SquaredLogError":
+        s = max(score[0], -1.0 + 1e-6)
+        d = math.log(1.0 + s) - math.log(1.0 + target)
+        return [d / (s + 1.0)], [max((1.0 - d) / (s + 1.0) ** 2, 1e-6)]
     if name == "Fair":
         r = score[0] - target
         return (
             [parameter * r / (abs(r) + parameter)],
             [parameter**2 / (abs(r) + parameter) ** 2],
         )
+    if name == "Exponential":
+        if target == 1:
+            return [-math.exp(-score[0])], [math.exp(-score[0])]
+        return [math.exp(score[0])], [math.exp(score[0])]
     raise ValueError(name)
 
 

@@ -6,26 +6,53 @@ import importlib
 import json
 import numbers
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from treeinf.adapters.xgboost_ubjson import is_ubjson
 from treeinf.ensemble.structure import TreeEnsemble
 from treeinf.errors import ModelFormatError, UnsupportedModelError
 
-__all__ = ["find_adapter", "read_model"]
+__all__ = ["find_adapter", "init_score", "read_model", "unwrap_pipeline"]
 
-_ADAPTERS = {"lightgbm": "treeinf.adapters.lightgbm"}
+_ADAPTERS = {
+    "catboost": "treeinf.adapters.catboost",
+    "lightgbm": "treeinf.adapters.lightgbm",
+    "sklearn": "treeinf.adapters.sklearn",
+    "xgboost": "treeinf.adapters.xgboost",
+}
 """The package a model's class comes from, and the module that reads it.
 
-Such a module has ``read(model)``, ``raw_score(model, X)`` and, for file formats,
-functions that `_read_file` names.
+Such a module has ``read(model)``, ``raw_score(model, X)``, ``init_score(model, X)`` if
+rows may start from scores of their own and, for file formats, functions that
+`_read_content` names.
 """
+
+_SKLEARN_MODELS = {
+    "BaseBagging",
+    "BaseDecisionTree",
+    "BaseForest",
+    "BaseGradientBoosting",
+    "BaseHistGradientBoosting",
+}
+"""The classes of scikit-learn whose subclasses are models of trees."""
+
+_INNER_MODELS = {
+    "FixedThresholdClassifier": "estimator_",
+    "FrozenEstimator": "estimator",
+    "TunedThresholdClassifierCV": "estimator_",
+}
+"""Wrappers whose raw scores are those of the fitted model inside, by class name."""
 
 _READ = (
     "Read are fitted LightGBM models (LGBMClassifier, LGBMRegressor, LGBMRanker or "
-    "Booster), their model text or dumped JSON, and files that TreeEnsemble.save wrote."
+    "Booster), their model text or dumped JSON, fitted XGBoost models (XGBClassifier, "
+    "XGBRegressor, XGBRFClassifier, XGBRFRegressor, XGBRanker or Booster), their JSON "
+    "and UBJSON files, fitted CatBoost models (CatBoost, CatBoostClassifier, "
+    "CatBoostRegressor or CatBoostRanker), their .cbm and JSON files, boosted, "
+    "averaged and single trees of scikit-learn, and files that TreeEnsemble.save wrote."
 )
 
 _OTHER_FILES = {
@@ -33,8 +60,10 @@ _OTHER_FILES = {
         "a pickle, which can run code when it is opened. If you trust it, load it "
         "yourself and pass the model, or save the model with booster.save_model(path)"
     ),
-    b"CBM1": "a CatBoost model",
-    b"binf": "an XGBoost model",
+    b"binf": (
+        "an XGBoost model in the old binary form. Load it with a version of XGBoost "
+        "before 3.1 and save it again with booster.save_model('model.ubj')"
+    ),
     b"\x1f\x8b": "compressed with gzip; unpack it first",
     b"\x28\xb5\x2f\xfd": "compressed with zstd; unpack it first",
 }
@@ -142,8 +171,9 @@ def find_adapter(model: Any) -> tuple[ModuleType, Any]:
         raise UnsupportedModelError(
             f"Got the class {model.__name__}, not a fitted model. {_READ}"
         )
-    if hasattr(model, "best_estimator_"):
-        return find_adapter(model.best_estimator_)
+    inner = _INNER_MODELS.get(type(model).__name__, "best_estimator_")
+    if hasattr(model, inner):
+        return find_adapter(getattr(model, inner))
     kind = type(model)
     raise UnsupportedModelError(
         f"Got a {kind.__module__}.{kind.__qualname__}. {_READ}{_way_out(model)}"
@@ -152,10 +182,59 @@ def find_adapter(model: Any) -> tuple[ModuleType, Any]:
 
 def _adapter_name(model: Any) -> str | None:
     for parent in type(model).__mro__:
-        name = _ADAPTERS.get(parent.__module__.partition(".")[0])
-        if name is not None:
-            return name
+        package = parent.__module__.partition(".")[0]
+        if package == "sklearn" and parent.__name__ not in _SKLEARN_MODELS:
+            continue
+        if package in _ADAPTERS:
+            return _ADAPTERS[package]
     return None
+
+
+def init_score(model: Any, X: Any) -> Any:
+    """Compute the initial scores of rows where a model gives each row one of its own.
+
+    Parameters
+    ----------
+    model : estimator or booster
+        The model.
+    X : array-like or frame, shape (n_rows, n_features)
+        Rows.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_rows, n_outputs), or None
+        None where all rows start from the ensemble's base score.
+    """
+    adapter, inner = find_adapter(model)
+    find = getattr(adapter, "init_score", None)
+    return None if find is None else find(inner, X)
+
+
+def unwrap_pipeline(model: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """Take the model out of a pipeline.
+
+    Parameters
+    ----------
+    model : Any
+        A fitted scikit-learn pipeline, a fitted search over one, or anything else.
+
+    Returns
+    -------
+    model : Any
+        The last step; what was given if it is no pipeline.
+    transform : callable
+        Brings rows to what that model takes: the steps before it.
+    """
+    best = getattr(model, "best_estimator_", None)
+    if hasattr(best, "steps"):
+        model = best
+    if not hasattr(model, "steps"):
+        return model, lambda X: X
+    steps = model[:-1]
+    inner, transform = unwrap_pipeline(model.steps[-1][1])
+    if not len(steps):
+        return inner, transform
+    return inner, lambda X: transform(steps.transform(X))
 
 
 def _way_out(model: Any) -> str:
@@ -163,7 +242,8 @@ def _way_out(model: Any) -> str:
     if hasattr(model, "steps"):
         return (
             " Pass the fitted model alone, which is the last step, together with rows "
-            "that the steps before it have transformed."
+            "that the steps before it have transformed: model=pipeline[-1], "
+            "X=pipeline[:-1].transform(X)."
         )
     if hasattr(model, "calibrated_classifiers_") or any(
         _adapter_name(part) for part in getattr(model, "estimators_", ())
@@ -171,6 +251,12 @@ def _way_out(model: Any) -> str:
         return (
             " It holds several models: pass one of them, together with the rows that "
             "this one was trained on."
+        )
+    if hasattr(model, "regressor_") and hasattr(model, "transformer_"):
+        return (
+            " Pass the fitted model inside it, together with the targets it was "
+            "trained on: model=model.regressor_, y=model.transformer_.transform(y), "
+            "of one column."
         )
     if hasattr(model, "estimator") and hasattr(model, "refit"):
         if not hasattr(model, "cv_results_"):
@@ -197,6 +283,18 @@ def _read_content(
             raise UnsupportedModelError(f"{where} is {kind}. {_READ}")
     if not content.strip():
         raise ModelFormatError(f"{where} is empty.")
+    if content.startswith(b"CBM1"):
+        from treeinf.adapters import catboost
+
+        return catboost.read_binary(
+            content, iterations=iterations, parameters=parameters
+        )
+    if is_ubjson(content):
+        from treeinf.adapters import xgboost
+
+        return xgboost.read_ubjson(
+            content, iterations=iterations, parameters=parameters
+        )
     if content.lstrip()[:1] == b"{":
         try:
             dumped = json.loads(content)
@@ -224,12 +322,14 @@ def _read_json(
     iterations: int | None,
     parameters: Mapping[str, Any] | None,
 ) -> TreeEnsemble:
-    from treeinf.adapters import lightgbm
+    from treeinf.adapters import catboost, lightgbm, xgboost
 
     if "learner" in dumped:
-        raise UnsupportedModelError(f"{where} is an XGBoost model. {_READ}")
-    if "oblivious_trees" in dumped:
-        raise UnsupportedModelError(f"{where} is a CatBoost model. {_READ}")
+        return xgboost.read_model_entries(
+            dumped, iterations=iterations, parameters=parameters
+        )
+    if catboost.is_catboost_json(dumped):
+        return catboost.read_json(dumped, iterations=iterations, parameters=parameters)
     if "tree_info" not in dumped:
         raise ModelFormatError(
             f"{where} is not a dumped LightGBM model: there is no tree_info. {_READ}"

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from treeinf.adapters import find_adapter
+from treeinf.adapters import find_adapter, init_score
 from treeinf.ensemble.structure import TreeEnsemble
 from treeinf.errors import ModelParityError
 from treeinf.validation import count_rows, take_rows
@@ -65,7 +65,8 @@ def check_parity(
         compared = np.linspace(0, n_rows - 1, N_SAMPLED).astype(np.intp)
         X = take_rows(X, compared)
     theirs = adapter.raw_score(inner, X, iterations=iterations)
-    ours = ensemble.raw_score(X)
+    offset = init_score(inner, X) if ensemble.initial_model else None
+    ours = ensemble.raw_score(X, init_score=offset)
     if ours.shape != theirs.shape:
         raise ModelParityError(
             f"The representation gives {ours.shape[1]} raw scores a row, "

@@ -8,24 +8,64 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL, leaf_id_dtype
+from treeinf.errors import ModelParityError, UnsupportedModelError
 from treeinf.kernels.cpu import replay as replay_kernels
 from treeinf.kernels.cpu import routing as routing_kernels
-from treeinf.validation import check_rows
+from treeinf.validation import check_offset, check_rows, fill_absent, mark_missing
 
 if TYPE_CHECKING:
     from treeinf.ensemble.structure import TreeEnsemble
 
-__all__ = ["add_leaf_values", "check_ensemble_rows", "find_leaves"]
+_NATIVE = (
+    "This {library} model has splits that only {library} itself can follow. Load it "
+    "with {library} and pass the live model in place of the file."
+)
+
+__all__ = [
+    "add_leaf_values",
+    "check_ensemble_rows",
+    "check_initial_scores",
+    "find_leaves",
+    "route_rows",
+]
 
 
 def check_ensemble_rows(ensemble: TreeEnsemble, X: Any) -> NDArray[np.float64]:
     """Bring rows to the array that an ensemble's nodes test; see `check_rows`."""
-    return check_rows(
+    if ensemble.absent_is_missing:
+        X = fill_absent(X)
+    values = check_rows(
         X,
         n_features=ensemble.n_features,
         feature_names=ensemble.feature_names,
         categories=ensemble.categories,
+        numbers_are_labels=ensemble.numbers_are_labels,
+        labels_are_hashes=ensemble.labels_are_hashes,
     )
+    if ensemble.missing_value is not None:
+        return mark_missing(
+            values, ensemble.missing_value, ensemble.is_single_precision
+        )
+    return values
+
+
+def check_initial_scores(
+    ensemble: TreeEnsemble, init_score: Any, n_rows: int
+) -> NDArray[np.float64] | None:
+    """Bring each row's own initial score to an array; see `check_offset`.
+
+    Raises
+    ------
+    ValueError
+        If the shape is another, or a model gives initial scores and they are missing.
+    """
+    if init_score is None and ensemble.initial_model is not None:
+        raise ValueError(
+            f"Each row starts from a score that {ensemble.initial_model} gives it, "
+            "which the ensemble does not hold; pass "
+            "init_score=treeinf.adapters.init_score(model, X)."
+        )
+    return check_offset(init_score, n_rows, ensemble.n_outputs)
 
 
 def find_leaves(ensemble: TreeEnsemble, X: Any) -> NDArray[np.unsignedinteger[Any]]:
@@ -41,17 +81,56 @@ def find_leaves(ensemble: TreeEnsemble, X: Any) -> NDArray[np.unsignedinteger[An
     Returns
     -------
     ndarray of uint8, uint16 or uint32, shape (n_trees, n_rows)
+        Leaf within each tree, in the smallest type that fits; one line for each number
+        in `TreeEnsemble.leaf_row`, where trees share their leaf ids.
+
+    Raises
+    ------
+    UnsupportedModelError
+        If the leaves are the library's own to find and it is not at hand.
+    """
+    if ensemble.is_native and ensemble.leaf_source is not None:
+        found = np.asarray(ensemble.leaf_source(X))
+        leaf = np.ascontiguousarray(found.T, leaf_id_dtype(ensemble.most_leaves))
+        n_leaves = np.diff(ensemble.leaf_offset)
+        if ensemble.leaf_row is not None:
+            n_leaves = n_leaves[np.unique(ensemble.leaf_row, return_index=True)[1]]
+        if len(leaf) != len(n_leaves) or (found >= n_leaves).any():
+            raise ModelParityError(
+                f"{ensemble.library} gives leaves that are not those of the model read."
+            )
+        return leaf
+    return route_rows(ensemble, check_ensemble_rows(ensemble, X))
+
+
+def route_rows(
+    ensemble: TreeEnsemble, rows: NDArray[np.float64]
+) -> NDArray[np.unsignedinteger[Any]]:
+    """Find the leaf of each row in each tree, for rows that have been checked.
+
+    Parameters
+    ----------
+    ensemble : TreeEnsemble
+        The model.
+    rows : ndarray of float64, shape (n_rows, n_features)
+        What `check_ensemble_rows` gave.
+
+    Returns
+    -------
+    ndarray of uint8, uint16 or uint32, shape (n_trees, n_rows)
         Leaf within each tree, in the smallest type that fits.
 
     Notes
     -----
     Trees of up to 64 leaves are routed by bit vectors, larger ones by walking.
     """
-    rows = check_ensemble_rows(ensemble, X)
-    leaf = np.empty(
-        (ensemble.n_trees, len(rows)), dtype=leaf_id_dtype(ensemble.most_leaves)
-    )
+    if ensemble.is_native:
+        raise UnsupportedModelError(_NATIVE.format(library=ensemble.library))
     trees = ensemble.flat_trees
+    n_rows_of_ids = len(trees.node_offset) - 1
+    leaf = np.empty(
+        (n_rows_of_ids, len(rows)), dtype=leaf_id_dtype(ensemble.most_leaves)
+    )
     if trees.leaf_at.size:
         routing_kernels.route_bit_vectors(rows, trees, trees.left_leaves, leaf)
     else:

@@ -55,6 +55,8 @@ def save(
     header: dict[str, Any] = {"format": FORMAT, "version": _VERSION}
     for field in dataclasses.fields(ensemble):
         value = getattr(ensemble, field.name)
+        if field.name == "leaf_source":
+            continue
         if field.name == "classes":
             header["classes"] = None if value is None else _describe_labels(value)
         elif field.name == "loss":

@@ -6,7 +6,7 @@ import dataclasses
 import enum
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from treeinf.dtypes import BITS, COUNT, FLAG, NODE, OFFSET, REAL
 from treeinf.ensemble import routing, storage
 from treeinf.errors import ModelFormatError, UnsupportedModelError
+from treeinf.kernels.cpu.derivatives import UNIT_HESSIAN
 from treeinf.kernels.flat_trees import FlatLeaves, FlatTrees, plan_bit_vectors
 from treeinf.losses import Loss
 
@@ -44,10 +45,13 @@ class LeafRule:
 
     Parameters
     ----------
-    kind : {"newton", "gradient", "quantile", "mean", "unknown"}
-        "newton": ``-soft(G, l1) / (H + l2)``; "gradient": ``-G / (count + l2)``;
-        "quantile": an order statistic of residuals (not differentiable); "mean": the
-        average target of the leaf's rows; "unknown": the model does not say.
+    kind : {"newton", "full newton", "gradient", "quantile", "mean", "unknown"}
+        "newton": ``-soft(G, l1) / (H + l2)``; "full newton": the same with the matrix
+        of second derivatives of all outputs (softmax, vector leaves); "gradient":
+        ``-G / (W + l2)`` with the sum of weights W, which is "newton" with second
+        derivatives of 1; "quantile": an order statistic of residuals (not
+        differentiable); "mean": the average target of the leaf's rows; "unknown": the
+        model does not say.
     l1_leaf : float, default=0.0
         L1 penalty on leaf values, in units of the gradient sum.
     max_leaf_value : float, default=0.0
@@ -55,7 +59,17 @@ class LeafRule:
     path_smooth : float, default=0.0
         Rows' worth of pull towards the parent's value (LightGBM ``path_smooth``).
     n_steps : int, default=1
-        Newton steps taken in each tree.
+        Steps taken in each tree, each from the scores after the one before, at full
+        length; the shrinkage is applied to their sum.
+    backtracks : bool, default=False
+        A step that does not lower the loss is halved, and each trial counts as one of
+        the `n_steps` (CatBoost ``leaf_estimation_backtracking``).
+    fits_single_leaf : bool, default=False
+        A tree of one leaf holds a fitted value as any other does; else it holds the
+        initial score alone.
+    min_leaf_hessian : float, default=0.0
+        A leaf whose hessians sum to less has the value 0 (XGBoost
+        ``min_child_weight``).
 
     Notes
     -----
@@ -68,9 +82,12 @@ class LeafRule:
     max_leaf_value: float = 0.0
     path_smooth: float = 0.0
     n_steps: int = 1
+    backtracks: bool = False
+    fits_single_leaf: bool = False
+    min_leaf_hessian: float = 0.0
 
     def __post_init__(self) -> None:
-        kinds = ("newton", "gradient", "quantile", "mean", "unknown")
+        kinds = (*("newton", "full newton", "gradient", "quantile", "mean", "unknown"),)
         if self.kind not in kinds:
             raise ValueError(f"Got kind={self.kind!r}; expected one of {kinds}.")
 
@@ -88,6 +105,17 @@ class TrainingFacts:
         (LightGBM ``scale_pos_weight``; "unbalanced" is its ``is_unbalance``).
     single_precision : bool, default=False
         The library keeps labels, weights and gradients in float32.
+    single_gradients : bool, default=False
+        It keeps gradients and hessians in float32, labels and weights in float64.
+    single_inputs : bool, default=False
+        It keeps labels and weights in float32, gradients and hessians in float64.
+    estimates_base_score : bool, default=False
+        The base score that the model stores is the loss's `initial_score` of the train
+        rows, unless they had initial scores of their own.
+    l2_per_weight : bool, default=False
+        The L2 penalties are multiplied by the mean weight of the train rows.
+    counts_zero_weights : bool, default=True
+        Rows of weight 0 are among the stored leaf counts.
     subsample : str or None
         In the library's own words, the setting by which each iteration saw only a
         sample of the rows.
@@ -98,6 +126,11 @@ class TrainingFacts:
     class_weight: str | tuple[tuple[Any, float], ...] | None = None
     positive_weight: float | str | None = None
     single_precision: bool = False
+    single_gradients: bool = False
+    single_inputs: bool = False
+    estimates_base_score: bool = False
+    l2_per_weight: bool = False
+    counts_zero_weights: bool = True
     subsample: str | None = None
     approximations: tuple[str, ...] = ()
 
@@ -161,8 +194,14 @@ class TreeEnsemble:
         Train rows in each leaf as the library stored them; None where it does not.
     leaf_hessian : ndarray of float64, shape (n_leaves,), or None
         Sum of hessians in each leaf as the library stored them.
+    leaf_weight : ndarray of float64, shape (n_leaves,), or None
+        Sum of the train rows' weights in each leaf as the library stored them.
     leaf_l2 : ndarray of float64, shape (n_leaves,), or None
         L2 penalty in each leaf's denominator; None where the model does not say.
+    leaf_row : ndarray of int32, shape (n_trees,), or None
+        Trees of one number share structure and leaf ids, and rows are routed through
+        the first of them alone; numbers rise by 1 from 0 where they are new. None where
+        each tree has its own.
     is_averaged : bool, default=False
         The trees are fitted independently and averaged (the division is in
         `leaf_value`), so that no tree saw the scores of those before it.
@@ -170,13 +209,32 @@ class TreeEnsemble:
         Rows are rounded to float32 before they are compared.
     zero_threshold : float, default=0.0
         Values of at most this size are read as 0.0.
+    missing_value : float or None, default=None
+        A value that stands for a missing one, as NaN does.
+    absent_is_missing : bool, default=False
+        Entries that a sparse matrix leaves out are missing, not 0.0.
     feature_names : tuple of str, or None
         Column names.
     categories : tuple, or None
         For each feature, the tuple of category labels in code order, or None where the
         feature is numeric; None if no feature has any.
+    numbers_are_labels : bool, default=False
+        A number in a column of `categories` is a label to be looked up among them; else
+        it is a code already. Labels in other columns of frames are always looked up.
+    labels_are_hashes : bool, default=False
+        `categories` holds hashes of labels, see `hash_label`, not the labels.
+    is_native : bool, default=False
+        Nodes cannot express some of the model's splits and hold placeholders; leaves
+        come from `leaf_source` alone.
+    leaf_source : callable, or None
+        For such a model the library's own function from rows, as the library takes
+        them, to leaves, shape (n_rows, n_trees). It is not saved.
     classes : ndarray, shape (n_classes,), or None
         Class labels in the order of the model's classes.
+    initial_model : str or None, default=None
+        The model that gives each row an initial score of its own, on top of
+        `base_score` (the init estimator of scikit-learn). Raw scores then need
+        `init_score`: ``treeinf.adapters.init_score(model, X)``.
     library, library_version : str
         Where the model came from.
 
@@ -211,13 +269,22 @@ class TreeEnsemble:
     training: TrainingFacts = TrainingFacts()
     leaf_count: NDArray[np.int64] | None = None
     leaf_hessian: NDArray[np.float64] | None = None
+    leaf_weight: NDArray[np.float64] | None = None
     leaf_l2: NDArray[np.float64] | None = None
+    leaf_row: NDArray[np.int32] | None = None
     is_averaged: bool = False
     is_single_precision: bool = False
     zero_threshold: float = 0.0
+    missing_value: float | None = None
+    absent_is_missing: bool = False
     feature_names: tuple[str, ...] | None = None
     categories: tuple[tuple[Any, ...] | None, ...] | None = None
+    numbers_are_labels: bool = False
+    labels_are_hashes: bool = False
+    is_native: bool = False
+    leaf_source: Callable[[Any], NDArray[Any]] | None = None
     classes: NDArray[Any] | None = None
+    initial_model: str | None = None
     library: str = "unknown"
     library_version: str = "unknown"
 
@@ -277,7 +344,10 @@ class TreeEnsemble:
 
     @functools.cached_property
     def flat_trees(self) -> FlatTrees:
-        """The arrays that routing reads."""
+        """The arrays that routing reads: one tree for each row of leaf ids."""
+        if self.leaf_row is not None:
+            firsts = np.unique(self.leaf_row, return_index=True)[1]
+            return self.take_trees(firsts).flat_trees
         zero_by_threshold = self.threshold >= 0.0
         nan_as_zero = (self.missing == Missing.NONE) & ~self.is_categorical
         zero_is_missing = self.missing == Missing.ZERO
@@ -317,7 +387,15 @@ class TreeEnsemble:
                 OFFSET
             ),
             is_averaged=bool(self.is_averaged),
+            leaf_row=self.row_of_tree.copy(),
         )
+
+    @property
+    def row_of_tree(self) -> NDArray[np.int32]:
+        """Row of each tree in the leaf ids that `routing.find_leaves` gives."""
+        if self.leaf_row is not None:
+            return self.leaf_row
+        return np.arange(self.n_trees, dtype=NODE)
 
     @property
     def loss_kernel(self) -> tuple[int, float]:
@@ -332,7 +410,57 @@ class TreeEnsemble:
             raise UnsupportedModelError(
                 f"The objective {self.loss_name!r} has no gradients to work with."
             )
-        return self.loss.kernel_code, self.loss.parameter
+        code = self.loss.kernel_code
+        if self.leaf_rule.kind == "gradient":
+            code += UNIT_HESSIAN
+        return code, self.loss.parameter
+
+    def take_trees(self, trees: ArrayLike) -> TreeEnsemble:
+        """Give the ensemble of some of the trees, each with leaf ids of its own.
+
+        Parameters
+        ----------
+        trees : array-like of int, shape (n_taken,)
+            Trees, in an order in which iterations do not fall; one may come again.
+
+        Returns
+        -------
+        TreeEnsemble
+        """
+        trees = np.asarray(trees, OFFSET)
+
+        def gather(offset: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
+            """Entries of the trees in arrays cut at `offset`, and their own cuts."""
+            count = np.diff(offset)[trees]
+            own = np.concatenate([[0], np.cumsum(count)])
+            first = np.repeat(offset[trees] - own[:-1], count)
+            return np.arange(own[-1]) + first, own
+
+        nodes, node_offset = gather(self.node_offset)
+        leaves, leaf_offset = gather(self.leaf_offset)
+        words = np.diff(self.category_offset)[nodes]
+        category_offset = np.concatenate([[0], np.cumsum(words)])
+        word = np.arange(category_offset[-1]) + np.repeat(
+            self.category_offset[nodes] - category_offset[:-1], words
+        )
+        taken: dict[str, Any] = {
+            "node_offset": node_offset,
+            "leaf_offset": leaf_offset,
+            "category_offset": category_offset,
+            "category_bits": self.category_bits[word],
+            "leaf_row": None,
+        }
+        for name in ("iteration", "output", "shrinkage"):
+            taken[name] = getattr(self, name)[trees]
+        for name in (
+            *("feature", "threshold", "left", "right"),
+            *("default_left", "missing", "is_categorical"),
+        ):
+            taken[name] = getattr(self, name)[nodes]
+        for name in ("leaf_value", *_OPTIONAL_OF_LEAVES):
+            array = getattr(self, name)
+            taken[name] = None if array is None else array[leaves]
+        return dataclasses.replace(self, **taken)
 
     def separate_base_score(self, base_score: ArrayLike) -> TreeEnsemble:
         """Take an initial score out of the first tree's leaf values.
@@ -378,45 +506,63 @@ class TreeEnsemble:
         ValueError
             If the rows do not fit the ensemble.
         """
-        return routing.find_leaves(self, X).T
+        leaf = routing.find_leaves(self, X)
+        return leaf.T if self.leaf_row is None else leaf[self.leaf_row].T
 
-    def raw_score(self, X: Any) -> NDArray[np.float64]:
+    def raw_score(self, X: Any, *, init_score: Any = None) -> NDArray[np.float64]:
         """Compute raw scores.
 
         Parameters
         ----------
         X : array-like or frame, shape (n_rows, n_features)
             Rows.
+        init_score : array-like, shape (n_rows,) or (n_rows, n_outputs), optional
+            Each row's own initial score, on top of the base score.
 
         Returns
         -------
         ndarray of float64, shape (n_rows, n_outputs)
-        """
-        return routing.add_leaf_values(self, routing.find_leaves(self, X))
 
-    def staged_raw_score(self, X: Any) -> Iterator[NDArray[np.float64]]:
+        Raises
+        ------
+        ValueError
+            If the rows do not fit the ensemble, or `initial_model` gives each an
+            initial score that is not passed.
+        """
+        leaf = routing.find_leaves(self, X)
+        offset = routing.check_initial_scores(self, init_score, leaf.shape[1])
+        return routing.add_leaf_values(self, leaf, offset=offset)
+
+    def staged_raw_score(
+        self, X: Any, *, init_score: Any = None
+    ) -> Iterator[NDArray[np.float64]]:
         """Compute raw scores after each iteration.
 
         Parameters
         ----------
         X : array-like or frame, shape (n_rows, n_features)
             Rows.
+        init_score : array-like, shape (n_rows,) or (n_rows, n_outputs), optional
+            Each row's own initial score, on top of the base score.
 
         Yields
         ------
         ndarray of float64, shape (n_rows, n_outputs)
         """
         leaf = routing.find_leaves(self, X)
+        offset = routing.check_initial_scores(self, init_score, leaf.shape[1])
         for stop in self.flat_leaves.iteration_start[1:]:
-            yield routing.add_leaf_values(self, leaf, n_trees=int(stop))
+            yield routing.add_leaf_values(self, leaf, offset=offset, n_trees=int(stop))
 
-    def predict(self, X: Any) -> NDArray[np.float64]:
+    def predict(self, X: Any, *, init_score: Any = None) -> NDArray[np.float64]:
         """Predict through the loss's link.
 
         Parameters
         ----------
         X : array-like or frame, shape (n_rows, n_features)
             Rows.
+        init_score : array-like, shape (n_rows,) or (n_rows, n_outputs), optional
+            Each row's own initial score, on top of the base score.
 
         Returns
         -------
@@ -424,7 +570,7 @@ class TreeEnsemble:
             Values for regression, class probabilities in the order of `classes`; raw
             scores where the loss is unknown.
         """
-        raw_score = self.raw_score(X)
+        raw_score = self.raw_score(X, init_score=init_score)
         if self.loss is None:
             return raw_score[:, 0] if self.n_outputs == 1 else raw_score
         return self.loss.link(raw_score)
@@ -459,6 +605,7 @@ class TreeEnsemble:
             ("features", f"{self.n_features:,}"),
             ("outputs", f"{self.n_outputs}"),
             ("base score", base),
+            *([("starts from", self.initial_model)] if self.initial_model else []),
             ("shrinkage", shrinkage),
             ("leaf rule", _describe_rule(self)),
         ]
@@ -530,11 +677,14 @@ _ARRAYS: dict[str, Any] = {
     "base_score_folded": REAL,
     "leaf_count": COUNT,
     "leaf_hessian": REAL,
+    "leaf_weight": REAL,
     "leaf_l2": REAL,
+    "leaf_row": NODE,
 }
 """Every array of an ensemble, with its dtype."""
 
-_OPTIONAL = ("leaf_count", "leaf_hessian", "leaf_l2")
+_OPTIONAL_OF_LEAVES = ("leaf_count", "leaf_hessian", "leaf_weight", "leaf_l2")
+_OPTIONAL = (*_OPTIONAL_OF_LEAVES, "leaf_row")
 
 
 def _freeze(name: str, array: Any, dtype: Any) -> NDArray[Any]:
@@ -620,6 +770,22 @@ def _check_trees(ensemble: TreeEnsemble) -> None:
         math.isfinite(ensemble.zero_threshold) and ensemble.zero_threshold >= 0.0,
         "zero_threshold must be finite and at least 0.",
     )
+    if ensemble.leaf_row is not None:
+        row = ensemble.leaf_row
+        _require(row.shape == (n_trees,), f"leaf_row must have {n_trees} numbers.")
+        newest = np.maximum.accumulate(row)
+        _require(
+            row[0] == 0 and (np.diff(newest) <= 1).all() and (row >= 0).all(),
+            "leaf_row must rise by 1 from 0 where its numbers are new.",
+        )
+        firsts = np.unique(row, return_index=True)[1]
+        _require(
+            (
+                np.diff(ensemble.leaf_offset)
+                == np.diff(ensemble.leaf_offset)[firsts][row]
+            ).all(),
+            "Trees of one leaf_row must have the same leaves.",
+        )
     if ensemble.loss is not None:
         _require(
             ensemble.loss.n_outputs == n_outputs,
@@ -702,7 +868,7 @@ def _check_leaves(ensemble: TreeEnsemble) -> None:
         f"leaf_value has shape {values.shape}; expected (n_leaves, leaf_width).",
     )
     _require(np.isfinite(values).all(), "leaf_value must be finite.")
-    for name in _OPTIONAL:
+    for name in _OPTIONAL_OF_LEAVES:
         array = getattr(ensemble, name)
         if array is None:
             continue

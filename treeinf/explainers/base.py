@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import abc
+import functools
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,32 +15,34 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
-from treeinf.adapters import read_model
+from treeinf.adapters import init_score as find_init_score
+from treeinf.adapters import read_model, unwrap_pipeline
 from treeinf.adapters.parity import check_parity
-from treeinf.dtypes import NODE, OFFSET, REAL
+from treeinf.dtypes import OFFSET, REAL
 from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import SelfExplanationWarning
+from treeinf.explainers.factors import LeafFactors, RowFactors
 from treeinf.explainers.influence import (
     Influence,
     RankedRows,
     check_ranking,
     frame_library,
 )
-from treeinf.kernels.cpu import contraction as kernels
+from treeinf.kernels.cpu.contraction import merge_top
 from treeinf.kernels.threads import check_n_jobs, limit_threads
-from treeinf.trace import StagedRows, TrainingTrace, sum_derivatives
+from treeinf.trace import StagedRows, TrainingTrace
 from treeinf.validation import check_out, row_labels
 
 __all__ = ["AdditiveExplainer"]
 
-_FACTOR_BYTES = 2**20
 _SAME_ROWS = 0.5
 
 
 class AdditiveExplainer(BaseEstimator, abc.ABC):
     """Base of explainers whose influence is a row factor times a leaf factor.
 
-    A subclass says what the row factor is (`_row_factor`); everything else is here.
+    A subclass says what the factors are (`_row_factors`, `_leaf_factors`) and how their
+    sums are formed (`_total`, `_own`); everything else is here.
 
     Parameters
     ----------
@@ -82,13 +85,25 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
         self.verbose = verbose
 
     @abc.abstractmethod
-    def _row_factor(
-        self, trace: TrainingTrace
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Give `scale` and `theta` of each leaf, shape (n_leaves, leaf_width).
+    def _row_factors(self, trace: TrainingTrace) -> RowFactors:
+        """Give the factors of the train rows."""
 
-        The factor of train row i in a leaf is ``scale * (g_i + theta * h_i)``.
-        """
+    @abc.abstractmethod
+    def _leaf_factors(self, targets: StagedRows) -> LeafFactors:
+        """Give the leaf factors of a batch of test rows."""
+
+    @abc.abstractmethod
+    def _total(self, targets: StagedRows) -> NDArray[np.float64]:
+        """Compute the influence on the summed loss of test rows, shape (n_train,)."""
+
+    @abc.abstractmethod
+    def _own(self) -> NDArray[np.float64]:
+        """Compute the influence of each train row on its own loss, of weight 1."""
+
+    @property
+    def _targets_at_once(self) -> int:
+        """Test rows in a batch."""
+        return self.batch_size
 
     def fit(
         self,
@@ -103,8 +118,9 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
 
         Parameters
         ----------
-        model : fitted estimator, booster, path to a model file, or TreeEnsemble
-            The model to explain.
+        model : fitted estimator, pipeline, booster, path to a file, or TreeEnsemble
+            The model to explain. Rows go through the steps of a pipeline first, here
+            and later.
         X : array-like or frame, shape (n_train, n_features)
             The rows it was trained on.
         y : array-like, shape (n_train,)
@@ -128,9 +144,16 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
             If these are not the training rows, labels or weights.
         """
         self._check_parameters()
+        labels, library = row_labels(X), frame_library(X)
+        model, transform = unwrap_pipeline(model)
         ensemble = read_model(model)
+        X = transform(X)
+        is_live = not isinstance(model, TreeEnsemble | Mapping | str | os.PathLike)
+        own_start = functools.partial(find_init_score, model) if is_live else None
+        if init_score is None and own_start is not None:
+            init_score = own_start(X)
         with limit_threads(self.n_jobs):
-            if not isinstance(model, TreeEnsemble | Mapping | str | os.PathLike):
+            if is_live:
                 check_parity(ensemble, model, X, rows=self.parity)
             trace = TrainingTrace.build(
                 ensemble,
@@ -144,9 +167,11 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
         self.ensemble_ = trace.ensemble
         self.reproduction_ = trace.report
         self.n_features_in_ = ensemble.n_features
-        self._scale, self._theta = self._row_factor(trace)
-        self._train_labels = row_labels(X)
-        self._library = frame_library(X)
+        self._rows = self._row_factors(trace)
+        self._transform = transform
+        self._own_start = own_start
+        self._train_labels = labels
+        self._library = library
         return self
 
     def explain(
@@ -155,6 +180,7 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
         y: Any,
         *,
         sample_weight: Any = None,
+        init_score: Any = None,
         exclude_self: bool = False,
         out: NDArray[np.float64] | None = None,
     ) -> Influence:
@@ -168,6 +194,8 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
             Their targets.
         sample_weight : array-like, shape (n_test,), optional
             Factors on their losses.
+        init_score : array-like, shape (n_test,) or (n_test, n_outputs), optional
+            Their own initial scores, if the model was trained with such.
         exclude_self : bool, default=False
             The rows are the train rows, in order; leave out each row's influence on
             itself.
@@ -184,19 +212,26 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
         ValueError, TypeError
             If the rows, targets or `out` do not fit.
         """
-        targets = self._read_targets(X, y, sample_weight, exclude_self)
+        targets = self._read_targets(X, y, sample_weight, init_score, exclude_self)
         values = check_out(out, (self.trace_.rows.n_rows, targets.n_rows))
         with limit_threads(self.n_jobs):
-            for begin in self._batches(targets.n_rows, "explain"):
-                stop = min(begin + self.batch_size, targets.n_rows)
-                group = self._group(targets, begin, stop)
-                self._contract(group, stop - begin, 0, begin, values)
+            for batch in self._batches(
+                targets.n_rows, self._targets_at_once, "explain"
+            ):
+                factors = self._leaf_factors(targets.take(batch))
+                factors.contract(self._rows, 0, batch.start, values)
         if exclude_self:
             np.fill_diagonal(values, 0.0)
         return self._wrap(values, row_labels(X))
 
     def total(
-        self, X: Any, y: Any, *, sample_weight: Any = None, exclude_self: bool = False
+        self,
+        X: Any,
+        y: Any,
+        *,
+        sample_weight: Any = None,
+        init_score: Any = None,
+        exclude_self: bool = False,
     ) -> Influence:
         """Compute the influence of every train row on the summed loss of test rows.
 
@@ -208,6 +243,8 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
             Their targets.
         sample_weight : array-like, shape (n_test,), optional
             Factors on their losses.
+        init_score : array-like, shape (n_test,) or (n_test, n_outputs), optional
+            Their own initial scores, if the model was trained with such.
         exclude_self : bool, default=False
             The rows are the train rows, in order; leave out each row's influence on
             itself.
@@ -221,12 +258,11 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
         -----
         O((n_train + n_test) n_trees) time; no array of n_train x n_test numbers.
         """
-        targets = self._read_targets(X, y, sample_weight, exclude_self)
+        targets = self._read_targets(X, y, sample_weight, init_score, exclude_self)
         with limit_threads(self.n_jobs):
-            leaf_factor, _, _ = sum_derivatives(self.ensemble_, targets)
-            values = self._contract_rows(leaf_factor)
+            values = self._total(targets)
             if exclude_self:
-                own = self._contract_rows(None)
+                own = self._own()
                 values -= own if not targets.weight.size else own * targets.weight
         return self._wrap(values, None)
 
@@ -241,7 +277,7 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
         """
         check_is_fitted(self)
         with limit_threads(self.n_jobs):
-            values = self._contract_rows(None)
+            values = self._own()
         return self._wrap(values, None)
 
     def top_k(
@@ -251,6 +287,7 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
         k: int = 10,
         *,
         order: str = "magnitude",
+        init_score: Any = None,
         exclude_self: bool = False,
     ) -> RankedRows:
         """Find the train rows with most influence on each test row.
@@ -266,6 +303,8 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
         order : {"magnitude", "helpful", "harmful"}, default="magnitude"
             Largest size first, most helpful or most harmful; the last two give only
             rows that help or harm.
+        init_score : array-like, shape (n_test,) or (n_test, n_outputs), optional
+            Their own initial scores, if the model was trained with such.
         exclude_self : bool, default=False
             The rows are the train rows, in order; leave each row itself out.
 
@@ -282,28 +321,23 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
         check_is_fitted(self)
         n_train = self.trace_.rows.n_rows
         k, sign = check_ranking(k, order, n_train - int(exclude_self))
-        targets = self._read_targets(X, y, None, exclude_self)
+        targets = self._read_targets(X, y, None, init_score, exclude_self)
         n_test = targets.n_rows
         positions = np.full((n_test, k), -1, dtype=OFFSET)
         values = np.full((n_test, k), np.nan, dtype=REAL)
         with limit_threads(self.n_jobs):
-            for first_test in range(0, n_test, self.batch_size):
-                tests = slice(first_test, min(first_test + self.batch_size, n_test))
-                group = self._group(targets, tests.start, tests.stop)
-                for begin in self._batches(n_train, "top_k"):
-                    stop = min(begin + self.batch_size, n_train)
-                    block = np.empty(
-                        (stop - begin, tests.stop - tests.start), dtype=REAL
-                    )
-                    self._contract(group, block.shape[1], begin, 0, block)
+            for tests in self._batches(n_test, self._targets_at_once, "top_k"):
+                factors = self._leaf_factors(targets.take(tests))
+                for rows in self._batches(n_train, self.batch_size, "top_k"):
+                    shape = (rows.stop - rows.start, tests.stop - tests.start)
+                    block = np.empty(shape, dtype=REAL)
+                    factors.contract(self._rows, rows.start, 0, block)
                     if exclude_self:
                         own = np.arange(
-                            max(begin, tests.start), min(stop, tests.stop), dtype=OFFSET
+                            max(rows.start, tests.start), min(rows.stop, tests.stop)
                         )
-                        block[own - begin, own - tests.start] = np.nan
-                    kernels.merge_top(
-                        block, begin, sign, positions[tests], values[tests]
-                    )
+                        block[own - rows.start, own - tests.start] = np.nan
+                    merge_top(block, rows.start, sign, positions[tests], values[tests])
         return RankedRows.pick(
             positions,
             values,
@@ -325,12 +359,26 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
             )
 
     def _read_targets(
-        self, X: Any, y: Any, sample_weight: Any, exclude_self: bool
+        self, X: Any, y: Any, sample_weight: Any, init_score: Any, exclude_self: bool
     ) -> StagedRows:
         """Check the rows to explain and route them."""
         check_is_fitted(self)
+        X = self._transform(X)
+        if init_score is None and self._own_start is not None:
+            init_score = self._own_start(X)
+        if init_score is None and self.trace_.rows.offset.size:
+            raise ValueError(
+                "The model was trained with an init_score; pass init_score= for these "
+                "rows too."
+            )
         with limit_threads(self.n_jobs):
-            targets = StagedRows.read(self.ensemble_, X, y, sample_weight=sample_weight)
+            targets = StagedRows.read(
+                self.ensemble_,
+                X,
+                y,
+                sample_weight=sample_weight,
+                init_score=init_score,
+            )
         n_train = self.trace_.rows.n_rows
         known = self.trace_.rows
         is_train = np.array_equal(targets.fingerprint, known.fingerprint)
@@ -360,73 +408,15 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
                 )
         return targets
 
-    def _batches(self, n: int, what: str) -> Any:
-        """Give the first row of each batch, with a progress bar over several."""
-        return tqdm(
-            range(0, n, self.batch_size),
+    def _batches(self, n: int, size: int, what: str) -> Iterator[slice]:
+        """Give runs of at most `size` of `n`, with a progress bar over several."""
+        runs = [slice(i, min(i + size, n)) for i in range(0, n, size)]
+        yield from tqdm(
+            runs,
             desc=f"{type(self).__name__}.{what}",
             unit="batch",
-            disable=not self.verbose or n <= self.batch_size,
-        )
-
-    def _row_arguments(self) -> tuple[Any, ...]:
-        """Give the arguments that all contraction kernels begin with."""
-        rows, ensemble = self.trace_.rows, self.ensemble_
-        return (*_kernel_arguments(ensemble, rows), self._scale, self._theta)
-
-    def _contract_rows(
-        self, leaf_factor: NDArray[np.float64] | None
-    ) -> NDArray[np.float64]:
-        """Contract with one factor a leaf, or with each row's own gradients."""
-        values = np.empty(self.trace_.rows.n_rows, dtype=REAL)
-        kernels.contract_rows(
-            *self._row_arguments(),
-            self._scale if leaf_factor is None else leaf_factor,
-            leaf_factor is None,
-            values,
-        )
-        return values
-
-    def _group(
-        self, targets: StagedRows, begin: int, stop: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
-        """List test rows and their staged gradients leaf by leaf."""
-        ensemble = self.ensemble_
-        part = targets.take(slice(begin, stop))
-        width = ensemble.leaf_width
-        gradient = np.empty((ensemble.n_trees * width, part.n_rows), dtype=REAL)
-        ones, zeros = np.ones_like(self._scale), np.zeros_like(self._scale)
-        kernels.stage_factors(*_kernel_arguments(ensemble, part), ones, zeros, gradient)
-        start = np.empty(ensemble.n_leaves + 1, dtype=OFFSET)
-        row = np.empty(ensemble.n_trees * part.n_rows, dtype=NODE)
-        kernels.group_rows_by_leaf(part.leaf, ensemble.leaf_offset, start, row)
-        tree = np.repeat(np.arange(ensemble.n_trees), part.n_rows)
-        by_output = gradient.reshape(ensemble.n_trees, width, part.n_rows)
-        return start, row, np.ascontiguousarray(by_output[tree, :, row])
-
-    def _contract(
-        self,
-        group: tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]],
-        n_targets: int,
-        first_row: int,
-        first_target: int,
-        values: NDArray[np.float64],
-    ) -> None:
-        """Fill the influence of a run of train rows on a group of test rows.
-
-        The first line of `values` is train row `first_row`; the group's columns begin
-        at `first_target`.
-        """
-        row_bytes = self._scale.itemsize * self.ensemble_.n_trees * self._scale.shape[1]
-        block_rows = int(np.clip(_FACTOR_BYTES // row_bytes, 8, 256))
-        kernels.contract_dense(
-            *self._row_arguments(),
-            first_row,
-            block_rows,
-            *group,
-            n_targets,
-            first_target,
-            values,
+            leave=False,
+            disable=not self.verbose or len(runs) < 2,
         )
 
     def _wrap(
@@ -439,16 +429,3 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
             method=type(self).__name__,
             library=self._library,
         )
-
-
-def _kernel_arguments(ensemble: TreeEnsemble, rows: StagedRows) -> tuple[Any, ...]:
-    """Give rows and ensemble as the kernels take them."""
-    return (
-        rows.leaf,
-        ensemble.flat_leaves,
-        ensemble.base_score,
-        rows.offset,
-        rows.target,
-        rows.weight,
-        *ensemble.loss_kernel,
-    )

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.explainers.base import AdditiveExplainer
-from treeinf.trace import TrainingTrace
+from treeinf.explainers.factors import LeafFactors, RowFactors, StagedLeafFactors
+from treeinf.trace import StagedRows, TrainingTrace, sum_derivatives
 
 __all__ = ["BoostIn"]
 
@@ -88,14 +89,29 @@ class BoostIn(AdditiveExplainer):
                 f"Got count_power={self.count_power!r}; expected a finite number."
             )
 
-    def _row_factor(
-        self, trace: TrainingTrace
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _row_factors(self, trace: TrainingTrace) -> RowFactors:
         ensemble = trace.ensemble
         shrinkage = ensemble.shrinkage[ensemble.leaf_tree, np.newaxis]
         scale = shrinkage * trace.leaf_response
         if self.count_power:
             counts = np.maximum(trace.leaf_rows, 1).astype(np.float64)
             scale = scale / counts[:, np.newaxis] ** self.count_power
-        theta = trace.leaf_step if self.theta == "exact" else ensemble.leaf_value
-        return np.ascontiguousarray(scale), np.ascontiguousarray(theta)
+        theta = (
+            trace.leaf_step if self.theta == "exact" else shrinkage * trace.leaf_step
+        )
+        return RowFactors(
+            ensemble,
+            trace.rows,
+            np.ascontiguousarray(scale),
+            np.ascontiguousarray(theta),
+        )
+
+    def _leaf_factors(self, targets: StagedRows) -> LeafFactors:
+        return StagedLeafFactors.stage(self.ensemble_, targets)
+
+    def _total(self, targets: StagedRows) -> NDArray[np.float64]:
+        leaf_gradient, _, _ = sum_derivatives(self.ensemble_, targets)
+        return self._rows.contract(leaf_gradient)
+
+    def _own(self) -> NDArray[np.float64]:
+        return self._rows.contract_own()

@@ -130,9 +130,12 @@ class RankedRows:
                 is_row[is_row],
             )
         positions = np.where(is_row, positions, -1)
-        labels = positions if train_labels is None else train_labels[positions]
+        labels: NDArray[Any] = positions
+        if train_labels is not None:
+            labels = train_labels[positions]
         if not is_row.all():
-            labels = np.where(is_row, labels.astype(object), None)
+            labels = labels.astype(object)
+            labels[~is_row] = None
         values = np.where(is_row, values, np.nan)
         return cls(positions, values, labels, test_labels, library)
 

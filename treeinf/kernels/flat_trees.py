@@ -83,6 +83,8 @@ class FlatLeaves(NamedTuple):
         First tree of each iteration: its trees share one set of gradients.
     is_averaged : bool
         Gradients are taken at the base score in every iteration.
+    leaf_row : ndarray of int32, shape (n_trees,)
+        Row of each tree in the leaf ids: trees that share structure share it.
     """
 
     leaf_offset: NDArray[np.int64]
@@ -90,6 +92,7 @@ class FlatLeaves(NamedTuple):
     output: NDArray[np.int32]
     iteration_start: NDArray[np.int64]
     is_averaged: bool
+    leaf_row: NDArray[np.int32]
 
 
 def plan_bit_vectors(

@@ -18,6 +18,7 @@ from treeinf.kernels.cpu.replay import BLOCK, add_tree, start_scores
 __all__ = [
     "contract_dense",
     "contract_rows",
+    "contract_staged",
     "group_rows_by_leaf",
     "merge_top",
     "stage_factors",
@@ -87,7 +88,7 @@ def contract_rows(
                 leaves.iteration_start[iteration + 1],
             ):
                 first = leaves.leaf_offset[tree]
-                tree_leaf = leaf[tree]
+                tree_leaf = leaf[leaves.leaf_row[tree]]
                 for column in range(leaf_width):
                     k = leaves.output[tree] if leaf_width == 1 else column
                     for i in range(n):
@@ -155,7 +156,7 @@ def _stage_block(
             leaves.iteration_start[iteration], leaves.iteration_start[iteration + 1]
         ):
             first = leaves.leaf_offset[tree]
-            tree_leaf = leaf[tree]
+            tree_leaf = leaf[leaves.leaf_row[tree]]
             for column in range(leaf_width):
                 k = leaves.output[tree] if leaf_width == 1 else column
                 for i in range(n):
@@ -225,39 +226,42 @@ def stage_factors(
 
 
 @parallel_kernel
-def group_rows_by_leaf(leaf, leaf_offset, start, row):
+def group_rows_by_leaf(leaf, leaf_offset, leaf_row, start, row):
     """List the rows of each leaf, leaf by leaf.
 
     Parameters
     ----------
-    leaf : ndarray of unsigned integer, shape (n_trees, n_rows)
+    leaf : ndarray of unsigned integer, shape (n_structures, n_rows)
         Leaf of each row within each tree.
     leaf_offset : ndarray of int64, shape (n_trees + 1,)
         Number of each tree's first leaf.
+    leaf_row : ndarray of int32, shape (n_trees,)
+        Line of `leaf` that each tree reads.
     start : ndarray of int64, shape (n_leaves + 1,)
         Output, overwritten: the rows of leaf l are ``row[start[l] : start[l + 1]]``.
     row : ndarray of int32, shape (n_trees * n_rows,)
         Output, overwritten: rows in rising order within each leaf.
     """
-    n_trees, n_rows = leaf.shape
+    n_trees, n_rows = leaf_row.size, leaf.shape[1]
     for tree in prange(n_trees):
         first = leaf_offset[tree]
+        tree_leaf = leaf[leaf_row[tree]]
         n_leaves = leaf_offset[tree + 1] - first
         position = np.zeros(n_leaves + 1, np.int64)
         for i in range(n_rows):
-            position[leaf[tree, i] + 1] += 1
+            position[tree_leaf[i] + 1] += 1
         position[0] = tree * n_rows
         for number in range(n_leaves):
             position[number + 1] += position[number]
             start[first + number] = position[number]
         for i in range(n_rows):
-            row[position[leaf[tree, i]]] = i
-            position[leaf[tree, i]] += 1
+            row[position[tree_leaf[i]]] = i
+            position[tree_leaf[i]] += 1
     start[start.size - 1] = n_trees * n_rows
 
 
 @parallel_kernel
-def contract_dense(
+def contract_staged(
     leaf,
     leaves,
     base_score,
@@ -306,7 +310,7 @@ def contract_dense(
     a thread. Each thread owns lines of the output and adds in the order of the trees.
     """
     n_lines = influence.shape[0]
-    n_trees = leaf.shape[0]
+    n_trees = leaves.leaf_row.size
     leaf_width = leaves.leaf_value.shape[1]
     for block in prange((n_lines + block_rows - 1) // block_rows):
         line = block * block_rows
@@ -332,11 +336,89 @@ def contract_dense(
             sums = influence[line + i, first_target : first_target + n_targets]
             sums[:] = 0.0
             for tree in range(n_trees):
-                number = leaves.leaf_offset[tree] + leaf[tree, begin + i]
+                number = (
+                    leaves.leaf_offset[tree] + leaf[leaves.leaf_row[tree], begin + i]
+                )
                 for column in range(leaf_width):
                     value = factor[tree * leaf_width + column, i]
                     for entry in range(group_start[number], group_start[number + 1]):
                         sums[group_target[entry]] += value * group_factor[entry, column]
+
+
+@parallel_kernel
+def contract_dense(
+    leaf,
+    leaves,
+    base_score,
+    offset,
+    target,
+    weight,
+    loss_code,
+    loss_parameter,
+    scale,
+    theta,
+    first_row,
+    block_rows,
+    leaf_factor,
+    first_target,
+    influence,
+):
+    """Multiply row factors by a factor for every leaf and target.
+
+    Parameters
+    ----------
+    leaf, leaves, base_score, offset, target, weight, loss_code, loss_parameter
+        Rows and ensemble, see `replay`.
+    scale, theta : ndarray of float64, shape (n_leaves, leaf_width)
+        The row factor in each leaf.
+    first_row, block_rows : int64
+        See `contract_staged`.
+    leaf_factor : ndarray of float64, shape (n_leaves, leaf_width, n_targets)
+        What a change of each leaf does to each target.
+    first_target : int64
+        Column of `influence` for target 0.
+    influence : ndarray of float64, shape (n_lines, >= first_target + n_targets)
+        Output; the targets' columns are overwritten.
+
+    Notes
+    -----
+    Time O(n_lines n_trees n_targets); memory block_rows x n_trees a thread. Each thread
+    owns lines of the output and adds in the order of the trees.
+    """
+    n_lines = influence.shape[0]
+    n_trees = leaves.leaf_row.size
+    leaf_width, n_targets = leaf_factor.shape[1:]
+    for block in prange((n_lines + block_rows - 1) // block_rows):
+        line = block * block_rows
+        n = min(block_rows, n_lines - line)
+        begin = first_row + line
+        factor = np.empty((n_trees * leaf_width, n))
+        _stage_block(
+            leaf,
+            leaves,
+            base_score,
+            offset,
+            target,
+            weight,
+            loss_code,
+            loss_parameter,
+            scale,
+            theta,
+            begin,
+            n,
+            factor,
+        )
+        for i in range(n):
+            sums = influence[line + i, first_target : first_target + n_targets]
+            sums[:] = 0.0
+            for tree in range(n_trees):
+                number = (
+                    leaves.leaf_offset[tree] + leaf[leaves.leaf_row[tree], begin + i]
+                )
+                for column in range(leaf_width):
+                    value = factor[tree * leaf_width + column, i]
+                    for t in range(n_targets):
+                        sums[t] += value * leaf_factor[number, column, t]
 
 
 @scalar_rule

@@ -8,15 +8,20 @@ from treeinf.kernels.compilation import kernel
 from treeinf.kernels.rules import exponential
 
 __all__ = [
+    "EXPONENTIAL",
     "FAIR",
     "GAMMA",
     "HUBER",
+    "HUBER_EXACT",
     "LOGISTIC",
     "ONE_VS_ALL",
     "POISSON",
+    "PSEUDO_HUBER",
     "SOFTMAX",
     "SQUARED_ERROR",
+    "SQUARED_LOG_ERROR",
     "TWEEDIE",
+    "UNIT_HESSIAN",
     "loss_derivatives",
 ]
 
@@ -29,6 +34,16 @@ GAMMA = 5
 TWEEDIE = 6
 HUBER = 7
 FAIR = 8
+EXPONENTIAL = 9
+HUBER_EXACT = 10
+PSEUDO_HUBER = 11
+SQUARED_LOG_ERROR = 12
+
+_LOWEST_SCORE = -1.0 + 1e-6
+_LOWEST_HESSIAN = 1e-6
+
+UNIT_HESSIAN = 64
+"""Added to a code: the hessian is 1, for leaf values that divide by weights."""
 
 
 @kernel
@@ -38,11 +53,12 @@ def loss_derivatives(loss_code, parameter, n, target, raw_score, gradient, hessi
     Parameters
     ----------
     loss_code : int64
-        One of the constants of this module.
+        One of the constants of this module, to which `UNIT_HESSIAN` may be added.
     parameter : float64
         The loss's one parameter: scale of the logistic (`LOGISTIC`, `ONE_VS_ALL`),
         factor of the hessian (`SOFTMAX`), shift of the hessian's exponent (`POISSON`),
-        variance power (`TWEEDIE`), width of the quadratic part (`HUBER`, `FAIR`).
+        variance power (`TWEEDIE`), width of the quadratic part (`HUBER`,
+        `HUBER_EXACT`, `PSEUDO_HUBER`, `FAIR`).
     n : int64
         Rows in the block; what lies behind them is computed too and means nothing.
     target : ndarray of float64, shape (>= n,)
@@ -57,9 +73,14 @@ def loss_derivatives(loss_code, parameter, n, target, raw_score, gradient, hessi
     Notes
     -----
     Half squared error; logistic loss of a scaled score; cross-entropy; the negative
-    log-likelihoods of Poisson, gamma and Tweedie with a log link; Huber; Fair.
+    log-likelihoods of Poisson, gamma and Tweedie with a log link; Huber; Fair;
+    exponential; pseudo-Huber; half the squared difference of ``log(1 + x)``, whose
+    score is held above -1 and whose hessian above 1e-6, as XGBoost does.
     """
     n_outputs = raw_score.shape[0]
+    has_unit_hessian = loss_code >= UNIT_HESSIAN
+    if has_unit_hessian:
+        loss_code -= UNIT_HESSIAN
     if loss_code == SQUARED_ERROR:
         for i in range(n):
             gradient[0, i] = raw_score[0, i] - target[i]
@@ -117,9 +138,39 @@ def loss_derivatives(loss_code, parameter, n, target, raw_score, gradient, hessi
             residual = raw_score[0, i] - target[i]
             gradient[0, i] = min(max(residual, -parameter), parameter)
             hessian[0, i] = 1.0
+    elif loss_code == HUBER_EXACT:
+        for i in range(n):
+            residual = raw_score[0, i] - target[i]
+            gradient[0, i] = min(max(residual, -parameter), parameter)
+            hessian[0, i] = 1.0 if abs(residual) < parameter else 0.0
     elif loss_code == FAIR:
         for i in range(n):
             residual = raw_score[0, i] - target[i]
             size = abs(residual) + parameter
             gradient[0, i] = parameter * residual / size
             hessian[0, i] = parameter * parameter / (size * size)
+    elif loss_code == EXPONENTIAL:
+        for i in range(n):
+            sign = 1.0 - 2.0 * target[i]
+            gradient[0, i] = sign * exponential(sign * raw_score[0, i])
+            hessian[0, i] = sign * gradient[0, i]
+    elif loss_code == PSEUDO_HUBER:
+        for i in range(n):
+            residual = raw_score[0, i] - target[i]
+            ratio = residual / parameter
+            size = 1.0 + ratio * ratio
+            root = np.sqrt(size)
+            gradient[0, i] = residual / root
+            hessian[0, i] = 1.0 / (size * root)
+    elif loss_code == SQUARED_LOG_ERROR:
+        for i in range(n):
+            score = max(raw_score[0, i], _LOWEST_SCORE)
+            difference = np.log1p(score) - np.log1p(target[i])
+            one_more = score + 1.0
+            gradient[0, i] = difference / one_more
+            curvature = (1.0 - difference) / (one_more * one_more)
+            hessian[0, i] = max(curvature, _LOWEST_HESSIAN)
+    if has_unit_hessian:
+        for k in range(n_outputs):
+            for i in range(n):
+                hessian[k, i] = 1.0

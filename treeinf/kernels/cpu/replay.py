@@ -15,6 +15,7 @@ __all__ = [
     "replay",
     "start_scores",
     "sum_leaf_values",
+    "sum_leaf_weights",
 ]
 
 BLOCK = 1024
@@ -79,8 +80,8 @@ def sum_leaf_values(leaf, leaves, base_score, offset, n_trees, raw_score):
 
     Parameters
     ----------
-    leaf : ndarray of unsigned integer, shape (>= n_trees, n_rows)
-        Leaf of each row within each tree.
+    leaf : ndarray of unsigned integer, shape (n_structures, n_rows)
+        Leaf of each row within each tree, which reads its line ``leaf_row``.
     leaves : FlatLeaves
         The ensemble's leaves.
     base_score : ndarray of float64, shape (n_outputs,)
@@ -100,7 +101,7 @@ def sum_leaf_values(leaf, leaves, base_score, offset, n_trees, raw_score):
         start_scores(base_score, offset, begin, n, score)
         for tree in range(n_trees):
             add_tree(
-                leaf[tree],
+                leaf[leaves.leaf_row[tree]],
                 begin,
                 n,
                 leaves.leaf_offset[tree],
@@ -131,8 +132,8 @@ def replay(
 
     Parameters
     ----------
-    leaf : ndarray of unsigned integer, shape (n_trees, n_rows)
-        Leaf of each row within each tree.
+    leaf : ndarray of unsigned integer, shape (n_structures, n_rows)
+        Leaf of each row within each tree, which reads its line ``leaf_row``.
     leaves : FlatLeaves
         The ensemble's leaves.
     base_score : ndarray of float64, shape (n_outputs,)
@@ -190,7 +191,7 @@ shape (n_parts, n_leaves, leaf_width)
                     leaves.iteration_start[iteration + 1],
                 ):
                     first = leaves.leaf_offset[tree]
-                    tree_leaf = leaf[tree]
+                    tree_leaf = leaf[leaves.leaf_row[tree]]
                     for column in range(leaf_width):
                         k = leaves.output[tree] if leaf_width == 1 else column
                         for i in range(n):
@@ -212,19 +213,42 @@ shape (n_parts, n_leaves, leaf_width)
 
 
 @parallel_kernel
-def count_leaf_rows(leaf, leaf_offset, count):
+def count_leaf_rows(leaf, leaf_offset, leaf_row, count):
     """Count the rows in each leaf.
 
     Parameters
     ----------
-    leaf : ndarray of unsigned integer, shape (n_trees, n_rows)
+    leaf : ndarray of unsigned integer, shape (n_structures, n_rows)
         Leaf of each row within each tree.
     leaf_offset : ndarray of int64, shape (n_trees + 1,)
         Number of each tree's first leaf.
+    leaf_row : ndarray of int32, shape (n_trees,)
+        Line of `leaf` that each tree reads.
     count : ndarray of int64, shape (n_leaves,)
         Output, which must come zeroed. Each thread owns trees.
     """
-    for tree in prange(leaf.shape[0]):
+    for tree in prange(leaf_row.size):
         first = leaf_offset[tree]
+        tree_leaf = leaf[leaf_row[tree]]
         for row in range(leaf.shape[1]):
-            count[first + leaf[tree, row]] += 1
+            count[first + tree_leaf[row]] += 1
+
+
+@parallel_kernel
+def sum_leaf_weights(leaf, leaf_offset, leaf_row, weight, total):
+    """Add up the weights of the rows in each leaf.
+
+    Parameters
+    ----------
+    leaf, leaf_offset, leaf_row
+        See `count_leaf_rows`.
+    weight : ndarray of float64, shape (n_rows,)
+        Row weights.
+    total : ndarray of float64, shape (n_leaves,)
+        Output, which must come zeroed. Each thread owns trees.
+    """
+    for tree in prange(leaf_row.size):
+        first = leaf_offset[tree]
+        tree_leaf = leaf[leaf_row[tree]]
+        for row in range(leaf.shape[1]):
+            total[first + tree_leaf[row]] += weight[row]

@@ -1,0 +1,100 @@
+"""Files of older versions, and the published values of BoostIn."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import treeinf as ti
+from treeinf.adapters import read_model
+from treeinf.adapters.xgboost_files import parse_model
+from treeinf.adapters.xgboost_trees import read_trees
+from treeinf.trace import TrainingTrace
+
+HERE = Path(__file__).parents[1] / "golden"
+SHARED = Path(__file__).parents[3] / "shared" / "golden"
+
+CASES = (
+    *("squarederror", "logistic", "softprob", "poisson", "dart", "vectors"),
+    *("targets", "pruned"),
+)
+
+
+@pytest.mark.parametrize("form", ["json", "ubj"])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("version", ["2.1.4", "3.0.5"])
+def test_files_of_older_versions(tmp_path, version, case, form):
+    with np.load(HERE / f"xgboost_{version}.npz") as stored:
+        X, y = stored["X"], stored[f"{case}.y"]
+        leaf, score = stored[f"{case}.leaf"], stored[f"{case}.score"]
+        json_file = json.loads(stored[f"{case}.json"].tobytes())
+        content = stored[f"{case}.{form}"].tobytes()
+    path = tmp_path / "model"
+    path.write_bytes(content)
+    ensemble = read_model(path)
+    assert ensemble.library_version == f"{version} (model file)"
+    score = score.reshape(len(X), -1)
+    atol = 1e-6 * np.abs(score).max()
+    assert_allclose(ensemble.raw_score(X), score, rtol=0, atol=atol)
+    file = parse_model(json_file)
+    numbers = read_trees(file.trees, file.n_outputs, file.n_features).leaf_node
+    assert_array_equal(numbers[ensemble.leaf_offset[:-1] + ensemble.apply(X)], leaf)
+    if case == "pruned":
+        nodes = sum(int(tree["tree_param"]["num_nodes"]) for tree in file.trees)
+        assert nodes > ensemble.n_nodes + ensemble.n_leaves
+    if ensemble.loss is not None and case != "dart":
+        told = read_model(path, parameters={"max_depth": 3})
+        report = TrainingTrace.build(told, X, y).report
+        assert (report.verdict, report.largest_difference < 1e-4) == ("exact", True)
+
+
+def test_before_iterations_were_written():
+    """XGBoost 1.x says how many trees make an iteration, not where one starts."""
+    with np.load(HERE / "xgboost_2.1.4.npz") as stored:
+        model = json.loads(stored["softprob.json"].tobytes())
+        expected = read_model(model)
+    content = model["learner"]["gradient_booster"]["model"]
+    del content["iteration_indptr"]
+    content["gbtree_model_param"]["num_parallel_tree"] = "0"
+    for tree in content["trees"]:
+        tree["default_left"] = [bool(flag) for flag in tree["default_left"]]
+    assert_array_equal(read_model(model).iteration, expected.iteration)
+    content["trees"].pop()
+    content["tree_info"].pop()
+    with pytest.raises(ti.errors.ModelFormatError, match="whole iterations of 3"):
+        read_model(model)
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="no published values at hand")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "xgboost_binary_breast_cancer",
+        "xgboost_binary_breast_cancer_l2",
+        "xgboost_multiclass_wine",
+        "xgboost_regression_diabetes",
+    ],
+)
+def test_published_values(name):
+    with np.load(SHARED / f"{name}.npz") as stored:
+        golden = dict(stored)
+    parameters = json.loads(str(golden["meta"]))["params"]
+    path = SHARED / f"{name}.model.json"
+    assert read_model(path).leaf_rule.kind == "unknown"
+    ensemble = read_model(path, parameters=parameters)
+    for rows in ("train", "test"):
+        raw = golden[f"pred_raw_{rows}"].reshape(len(golden[f"X_{rows}"]), -1)
+        atol = 1e-6 * np.abs(raw).max()
+        found = ensemble.raw_score(golden[f"X_{rows}"])
+        assert_allclose(found, raw, rtol=0, atol=atol)
+    for power, method in enumerate(("BoostIn", "BoostInW1", "BoostInW2")):
+        explainer = ti.BoostIn(theta="published", count_power=power)
+        explainer.fit(ensemble, golden["X_train"], golden["y_train"])
+        assert explainer.reproduction_.verdict == "exact"
+        assert explainer.reproduction_.largest_difference < 1e-5
+        desired = golden[f"inf_{method}"]
+        actual = explainer.explain(golden["X_test"], golden["y_test"]).values
+        # the reference is computed in float32
+        assert_allclose(actual, desired, rtol=0, atol=1e-5 * np.abs(desired).max())
