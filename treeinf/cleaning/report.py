@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib.metadata
 import math
+import platform
 from typing import Any
 
 import numpy as np
 
-__all__ = ["CleaningReport", "Comparison"]
+__all__ = [
+    "CleaningReport",
+    "Comparison",
+    "list_settings",
+    "list_versions",
+    "write_headline",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,18 +98,20 @@ class CleaningReport:
     chosen_share : float
         Share that the decision asked for, before the guard spoke.
     estimated_bad_share : float or None
-        Share of the scored rows whose label the models of the others disagree with, a
-        rough estimate; None where there is none.
+        Share of labels that look replaced by random others, estimated on uncleaned rows
+        from the chosen model's calibration; None for regression, and where nothing was
+        judged.
     choice : Comparison or None
-        The chosen amount on the rows that chose it, which flatters it; None if the
-        amount was given and no rows were needed to choose it.
+        The chosen amount on the rows that chose it, which flatters it; None if nothing
+        was judged.
     guard : Comparison or None
-        The same on rows that neither the scores nor the choice saw; None without guard,
-        or where nothing was to be judged.
+        Each row judges what was chosen without it, by scores that have not seen it;
+        None if nothing was judged.
     verdict : {"helped", "not beyond noise", "nothing to remove", "unguarded"}
         What the guard said. Rows are cleaned after "helped" and "unguarded" only.
     seconds : dict of str to float
-        Wall time of "train", "score", "retrain", "explain" and "total".
+        Wall time of "train" (copies for the scores), "influence", "retrain" (all
+        candidates), "final" (the final model), "explain" (opponents) and "total".
     n_fits : int
         Times the estimator was trained.
     settings : dict of str to Any
@@ -196,3 +207,79 @@ def _to_plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return repr(value)
+
+
+_DONE = {"drop": "Removed", "relabel": "Relabelled", "downweight": "Down-weighted"}
+_DOING = {"drop": "removing", "relabel": "relabelling", "downweight": "down-weighting"}
+
+
+def write_headline(
+    verdict: str,
+    action: str,
+    n_suspect: int,
+    n_train: int,
+    choice: Comparison | None,
+    guard: Comparison | None,
+) -> str:
+    """Say in one sentence what was done and what it brought."""
+    kept = f"Kept all {n_train:,} rows"
+    if verdict == "nothing to remove":
+        return f"{kept}: no cleaning promised a gain."
+    seen = guard or choice
+    scores = losses = unseen = ""
+    if seen is not None:
+        unseen = f"{seen.n_rows:,} unseen rows"
+        losses = f"{seen.loss} {seen.loss_before:.4f} -> {seen.loss_after:.4f}"
+        scores = f"{seen.metric} {seen.score_before:.3f} -> {seen.score_after:.3f}"
+    if verdict == "not beyond noise":
+        return (
+            f"{kept}: {_DOING[action]} {n_suspect:,} of them brought no gain beyond "
+            f"noise on {unseen} ({losses}; {scores})."
+        )
+    what = (
+        f"{_DONE[action]} {n_suspect:,} of {n_train:,} rows ({n_suspect / n_train:.1%})"
+    )
+    if verdict == "unguarded":
+        judged = f"{scores} on {unseen}" if seen else "not judged"
+        return f"{what}, {judged}; the guard was off."
+    return f"{what}: {scores} on {unseen}, {losses}, a gain beyond noise."
+
+
+def list_settings(parameters: dict[str, Any], estimator: Any) -> dict[str, Any]:
+    """Name the parameters of the cleaner and of its estimator, in plain types."""
+
+    def plain(value: Any) -> Any:
+        is_plain = value is None or isinstance(value, bool | int | float | str)
+        return value if is_plain else repr(value)
+
+    settings = {
+        name: plain(value)
+        for name, value in parameters.items()
+        if name not in ("estimator", "validation")
+    }
+    validation = parameters["validation"]
+    if isinstance(validation, tuple):
+        validation = f"(X_val, y_val) of {len(validation[1]):,} rows"
+    return {
+        "estimator": type(estimator).__name__,
+        "validation": plain(validation),
+        **settings,
+        "estimator_parameters": {
+            name: plain(value)
+            for name, value in estimator.get_params(deep=True).items()
+            if value is not None
+        },
+    }
+
+
+def list_versions(estimator: Any) -> dict[str, str]:
+    """Name the versions of what computed the result."""
+    from treeinf import __version__
+
+    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    versions = {"python": platform.python_version(), "treeinf": __version__}
+    library = type(last).__module__.partition(".")[0]
+    for name in ("numpy", "numba", "scikit-learn", library):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions

@@ -1,0 +1,75 @@
+"""What is done with suspects."""
+
+import numpy as np
+import pytest
+
+from treeinf.cleaning.ranking import RowScores
+from treeinf.cleaning.repair import pick_suspects, repair_rows
+from treeinf.cleaning.training import LabelledRows
+
+
+def scored(score, suggestion=None):
+    score = np.asarray(score, dtype=float)
+    return RowScores(score, np.zeros(len(score)), suggestion)
+
+
+@pytest.fixture
+def rows():
+    code = np.array([0] * 10 + [1] * 10)
+    return LabelledRows(np.arange(20)[:, None], np.array(["a", "b"])[code], code)
+
+
+def test_the_most_suspicious_come_first_and_ties_keep_their_order(rows):
+    score = np.ones(20)
+    score[7] = 3.0
+    score[12] = 2.0
+    np.testing.assert_array_equal(
+        pick_suspects(rows, scored(score), count=4), [7, 12, 0, 1]
+    )
+
+
+def test_two_rows_of_every_class_stay(rows):
+    score = np.r_[np.full(10, 5.0), np.ones(10)]
+    suspects = pick_suspects(rows, scored(score), count=20)
+    np.testing.assert_array_equal(suspects, [*range(8), *range(10, 18)])
+
+
+def test_rows_without_suspicion_are_no_suspects(rows):
+    score = np.r_[np.ones(3), np.zeros(16), -1.0]
+    np.testing.assert_array_equal(
+        pick_suspects(rows, scored(score), count=10), [0, 1, 2]
+    )
+
+
+def test_a_threshold_takes_the_scores_from_it_up(rows):
+    suspects = pick_suspects(rows, scored(np.arange(20.0)), threshold=17.0)
+    np.testing.assert_array_equal(suspects, [19, 18, 17])
+
+
+def test_relabel_changes_only_rows_whose_suggestion_is_another_label(rows):
+    suggestion = rows.code.copy()
+    suggestion[[3, 15]] = [1, 0]
+    suggestion[4] = -1
+    score = np.zeros(20)
+    score[[3, 4, 5, 15]] = [4, 3, 2, 1]
+    repair = repair_rows("relabel", rows, scored(score, suggestion), count=4)
+    np.testing.assert_array_equal(repair.touched, [3, 15])
+    assert repair.kept.all()
+    assert repair.rows.y[3] == "b"
+    assert repair.rows.y[15] == "a"
+    assert (repair.rows.y == rows.y).sum() == 18
+    np.testing.assert_array_equal(repair.rows.y, np.array(["a", "b"])[repair.rows.code])
+
+
+def test_drop_and_downweight(rows):
+    scores = scored(np.arange(20.0))
+    dropped = repair_rows("drop", rows, scores, count=2)
+    np.testing.assert_array_equal(dropped.rows.X[:, 0], np.arange(18))
+    lighter = repair_rows("downweight", rows, scores, count=2, factor=0.5)
+    np.testing.assert_array_equal(lighter.rows.weight, [1.0] * 18 + [0.5] * 2)
+    assert rows.weight is None
+
+
+def test_regression_keeps_two_rows():
+    rows = LabelledRows(np.arange(4)[:, None], np.arange(4.0))
+    assert len(pick_suspects(rows, scored(np.ones(4)), count=4)) == 2

@@ -1,0 +1,158 @@
+"""The rows that were cleaned, one line each: why, and who speaks against them."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from treeinf.cleaning.ranking import Method, RowScores, explain_model
+from treeinf.cleaning.training import LabelledRows
+from treeinf.errors import TreeinfWarning
+from treeinf.explainers.influence import make_frame
+
+__all__ = ["list_touched_rows"]
+
+_N_OPPONENTS = 3
+_MOST_WORK = 3e9
+
+
+def list_touched_rows(
+    rows: LabelledRows,
+    position: NDArray[np.int64],
+    touched: NDArray[np.int64],
+    scores: RowScores,
+    *,
+    row_labels: NDArray[Any] | None,
+    suggestions: NDArray[Any] | None,
+    method: Method,
+    action: str,
+    model: Any,
+    library: str,
+) -> Any:
+    """Make the table of cleaned rows.
+
+    Parameters
+    ----------
+    rows : LabelledRows
+        Scored rows, as they were given.
+    position : ndarray of int64, shape (n_scored,)
+        Their positions among all train rows.
+    touched : ndarray of int64, shape (n_touched,)
+        Which of the scored rows were cleaned, most suspicious first.
+    scores : RowScores
+        Scores of the scored rows.
+    row_labels : ndarray or None
+        The caller's labels of all train rows; None for positions.
+    suggestions : ndarray or None
+        Suggested label or value of all train rows.
+    method : Method
+        What made the scores.
+    action : str
+        What was done.
+    model : estimator or None
+        Model of all scored rows, to find the opponents; None for none.
+    library : {"pandas", "polars", "pyarrow"}
+        Kind of frame wanted.
+
+    Returns
+    -------
+    Frame, or dict of str to list where no frame library is installed
+    """
+    own = position[touched]
+    order = scores.order()
+    rank = np.empty(rows.n_rows, dtype=np.int64)
+    rank[order] = np.arange(1, rows.n_rows + 1)
+    percentile = 100.0 * stats.rankdata(scores.score, method="max") / rows.n_rows
+    labels = own if row_labels is None else row_labels[own]
+    columns: dict[str, Any] = {
+        "row": labels,
+        "position": own,
+        "rank": rank[touched],
+        "score": scores.score[touched],
+        "percentile": percentile[touched],
+        "action": np.full(len(touched), action, dtype=object),
+        "label": rows.y[touched],
+    }
+    suggested = None if suggestions is None else suggestions[own]
+    if suggested is not None:
+        columns["suggestion"] = (
+            suggested.astype(rows.y.dtype)
+            if all(value is not None for value in suggested.tolist())
+            else suggested
+        )
+    if model is not None:
+        opponents = _find_opponents(model, rows, touched)
+        for place in range(opponents.shape[1]):
+            found = opponents[:, place]
+            names = np.full(len(touched), None, dtype=object)
+            for line in np.flatnonzero(found >= 0):
+                name = position[found[line]]
+                names[line] = name.item() if row_labels is None else row_labels[name]
+            columns[f"opponent_{place + 1}"] = names
+    columns["reason"] = np.empty(len(touched), dtype=object)
+    columns["reason"][:] = [
+        describe_row(
+            method.reason,
+            rows.y[row],
+            None if suggested is None else suggested[line],
+            float(scores.error[row]),
+            rows.code is None,
+        )
+        for line, row in enumerate(touched.tolist())
+    ]
+    try:
+        return make_frame(columns, library)
+    except ImportError:
+        return {name: list(values) for name, values in columns.items()}
+
+
+def _find_opponents(
+    model: Any, rows: LabelledRows, touched: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Find the train rows that raise the loss of each touched row most.
+
+    Returns
+    -------
+    ndarray of int64, shape (n_touched, 3)
+        Positions among `rows`; -1 where there is none, or beyond the first rows of a
+        table so long that the search would take minutes.
+    """
+    found = np.full((len(touched), _N_OPPONENTS), -1, dtype=np.int64)
+    with warnings.catch_warnings():
+        # the touched rows are train rows, and are asked about on purpose
+        warnings.simplefilter("ignore", TreeinfWarning)
+        explainer, transform = explain_model(model, rows)
+        n_trees = max(explainer.ensemble_.n_trees, 1)
+        asked = touched[: max(1, int(_MOST_WORK / (rows.n_rows * n_trees)))]
+        part = rows.take(asked)
+        ranked = explainer.top_k(
+            transform(part.X), part.y, _N_OPPONENTS, order="harmful"
+        )
+    places = np.where(ranked.values < 0.0, ranked.positions, -1)
+    found[: len(asked), : places.shape[1]] = places
+    return found
+
+
+def describe_row(
+    reason: str, label: Any, suggestion: Any, error: float, is_regression: bool
+) -> str:
+    """Say in plain words why a row is suspect."""
+    reason = reason[0].upper() + reason[1:]
+    if suggestion is None:
+        return f"{reason}."
+    if is_regression:
+        return (
+            f"{reason}: without it they predict {suggestion:.4g}, its target is "
+            f"{label:.4g}."
+        )
+    share = f"{1.0 - error:.0%}"
+    if suggestion == label:
+        return f"{reason}; without it they give its label {label!s} only {share}."
+    return (
+        f"{reason}: without it they say {suggestion!s} and give its label {label!s} "
+        f"{share}."
+    )

@@ -1,0 +1,96 @@
+"""Parameters of the cleaner, each refused by name where it cannot be used."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Iterable
+from typing import Any
+
+__all__ = ["check_amount", "check_count", "check_name", "check_number"]
+
+
+def check_name(name: str, value: Any, accepted: Iterable[str]) -> None:
+    """Refuse what is not among the names accepted.
+
+    Raises
+    ------
+    ValueError
+        Listing them.
+    """
+    accepted = tuple(accepted)
+    if not isinstance(value, str) or value not in accepted:
+        raise ValueError(f"Got {name}={value!r}; expected one of {accepted}.")
+
+
+def check_count(name: str, value: Any) -> None:
+    """Refuse what is not a positive integer.
+
+    Raises
+    ------
+    TypeError, ValueError
+        By kind, by value.
+    """
+    expected = f"Got {name}={value!r}; expected a positive integer."
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(expected)
+    if int(value) < 1:
+        raise ValueError(expected)
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    above: float = -math.inf,
+    below: float = math.inf,
+    lowest: float = -math.inf,
+    highest: float = math.inf,
+) -> None:
+    """Refuse what is not a number in a range, whose ends may belong to it or not.
+
+    Raises
+    ------
+    TypeError, ValueError
+        By kind, by value.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"Got {name}={value!r}; expected a number.")
+    number = float(value)
+    if not (above < number < below and lowest <= number <= highest):
+        low, high = max(above, lowest), min(below, highest)
+        ends = "[]" if lowest > above else "()"
+        raise ValueError(
+            f"Got {name}={value!r}; expected a number in "
+            f"{ends[0]}{low:g}, {high:g}{ends[1]}."
+        )
+
+
+def check_amount(amount: Any, threshold: Any, n_rows: int) -> None:
+    """Refuse amounts that are not "auto", a share or a number of rows.
+
+    Raises
+    ------
+    TypeError, ValueError
+        By kind, by value; also where an amount and a threshold are given.
+    """
+    is_auto = isinstance(amount, str) and amount == "auto"
+    if threshold is not None:
+        check_number("threshold", threshold)
+        if not is_auto:
+            raise ValueError(
+                f"Got amount={amount!r} and threshold={threshold!r}; pass one of them."
+            )
+    if is_auto:
+        return
+    expected = (
+        f"Got amount={amount!r}; expected 'auto', a share in (0, 1), or a number of "
+        f"rows from 1 to one less than there are ({n_rows:,})."
+    )
+    if isinstance(amount, bool) or not isinstance(amount, numbers.Real):
+        raise (
+            TypeError(expected) if not isinstance(amount, str) else ValueError(expected)
+        )
+    highest = n_rows if isinstance(amount, numbers.Integral) else 1.0
+    if not 0.0 < float(amount) < highest:
+        raise ValueError(expected)
