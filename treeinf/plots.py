@@ -86,7 +86,9 @@ def plot_influence(
                     f"Got test_row={test_row!r}; there are {values.shape[1]} targets."
                 )
             tests = getattr(influence, "test_labels", None)
-            title = f"test row {test_row if tests is None else tests[test_row]}"
+            title = (
+                f"test row {test_row if tests is None else _as_text(tests[test_row])}"
+            )
             values = values[:, test_row]
     elif test_row is not None:
         raise ValueError(
@@ -103,7 +105,7 @@ def plot_influence(
     colors = [COLORS["helpful" if values[row] > 0 else "harmful"] for row in shown]
     place = np.arange(len(shown))
     ax.barh(place, values[shown], color=colors, height=0.75)
-    ax.set_yticks(place, [str(labels[row]) for row in shown])
+    ax.set_yticks(place, [_as_text(labels[row]) for row in shown])
     ax.invert_yaxis()
     ax.axvline(0.0, color=COLORS["neutral"], linewidth=0.8)
     ax.set_ylabel("train row")
@@ -225,7 +227,7 @@ def plot_amount_curve(
             linestyle="--",
             marker="s",
             markersize=3,
-            label=name,
+            label=_as_text(name),
         )
     if chosen is not None:
         ax.axvline(
@@ -299,7 +301,7 @@ def plot_detection_curve(
         keys = np.where(np.isnan(values), np.inf, -values)
         found = np.cumsum(truth[np.argsort(keys, kind="stable")])
         share = 100.0 * np.concatenate([[0.0], found / n_noisy])
-        ax.plot(checked, share, color=color, label=name or "by score")
+        ax.plot(checked, share, color=color, label=_as_text(name) or "by score")
     if n_checked:
         ax.axvline(
             100.0 * n_checked / n_rows,
@@ -314,6 +316,11 @@ def plot_detection_curve(
     ax.set_ylim(0, 102)
     ax.legend(frameon=False, loc="lower right")
     return _finish(ax)
+
+
+def _as_text(label: Any) -> str:
+    """Write a label of the caller's; a dollar sign would begin a formula."""
+    return str(label).replace("$", r"\$")
 
 
 def _cycle(n_curves: int) -> Sequence[Any]:

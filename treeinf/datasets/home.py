@@ -1,4 +1,4 @@
-"""The data home: a folder of raw files with an index.json that says how to read them."""
+"""The data home: raw files, and an index.json that says how to read them."""
 
 from __future__ import annotations
 
@@ -103,7 +103,9 @@ def load_from_home(
         frame = parts[0].merge(
             parts[1], on="respondent_id", validate="one_to_one", suffixes=("", "_label")
         )
-        frame = frame.drop(columns=["respondent_id", "h1n1_vaccine_label"], errors="ignore")
+        frame = frame.drop(
+            columns=["respondent_id", "h1n1_vaccine_label"], errors="ignore"
+        )
         target = facts["target"]
     else:
         frame, target = _stack(parts), facts["target"]
@@ -135,13 +137,16 @@ def _read_file(home: Path, entry: dict[str, Any], *, verify: bool) -> Any:
 
     path = home / entry["file"]
     if not path.is_file():
-        raise FileNotFoundError(f"There is no {path}, which {home / 'index.json'} lists.")
+        raise FileNotFoundError(
+            f"There is no {path}, which {home / 'index.json'} lists."
+        )
     if verify and "sha256" in entry:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
         if found != entry["sha256"]:
             raise ValueError(
-                f"{path} has sha256 {found[:16]}..., expected {entry['sha256'][:16]}...: "
-                "it is damaged or another release. Pass verify=False to read it as it is."
+                f"{path} has sha256 {found[:16]}..., expected "
+                f"{entry['sha256'][:16]}...: it is damaged or another release. Pass "
+                "verify=False to read it as it is."
             )
     frame = pd.read_csv(path, low_memory=False, **entry["read_csv"])
     if len(frame) != entry["rows"]:

@@ -51,7 +51,7 @@ def load(name: str, *, verify: bool = True) -> Dataset:
         where = (
             f"the data home {home}"
             if index
-            else f"a data home (no index.json in {home}; set TREEINF_DATA to its folder)"
+            else f"a data home (no index.json in {home}; TREEINF_DATA names its folder)"
         )
         raise ValueError(
             f"There is no data set {name!r}. Known are {', '.join(available())}, from "

@@ -1,0 +1,457 @@
+"""`treeinf clean`: what it refuses, what it writes, what it says."""
+
+import json
+
+import numpy as np
+import pytest
+
+pytest.importorskip("typer")
+pd = pytest.importorskip("pandas")
+pytest.importorskip("lightgbm")
+
+from sklearn.datasets import load_digits  # noqa: E402
+
+from treeinf.cleaning import InfluenceCleaner  # noqa: E402
+
+QUICK = ("--validation", "0.3", "--n-jobs", "1")
+TARGET = ("--target", "label", "--drop-columns", "value,row_weight")
+
+
+@pytest.fixture
+def outputs(tmp_path):
+    return {
+        "--out": tmp_path / "cleaned.csv",
+        "--removed": tmp_path / "removed.csv",
+        "--report": tmp_path / "report.html",
+    }
+
+
+def flat(outputs):
+    return [part for pair in outputs.items() for part in pair]
+
+
+GOOD = "size,color,label\n" + "".join(
+    f"{i},{'red' if i % 3 else 'blue'},{'yes' if i % 2 else 'no'}\n" for i in range(40)
+)
+MODEL_TEXT = "tree\nversion=v4\nnum_class=1\n"
+
+
+def with_column(name, values):
+    frame = GOOD.splitlines()
+    rows = [frame[0] + f",{name}"]
+    rows += [f"{line},{values(i)}" for i, line in enumerate(frame[1:])]
+    return "\n".join(rows) + "\n"
+
+
+# Table, further options, a part of the message.
+BAD_TABLES = [
+    (GOOD, ["-y", "none"], "no column 'none'; it has 'size', 'color', 'label'"),
+    (GOOD, ["--weight", "none"], "--weight: "),
+    (GOOD, ["--drop-columns", "size,none"], "no column 'none'"),
+    (GOOD, ["--weight", "label"], "something else besides"),
+    (GOOD, ["--drop-columns", "size,color"], "no column left to learn from"),
+    (GOOD, ["--weight", "color"], "expected numbers"),
+    (GOOD, ["--task", "regression"], "not numeric"),
+    (GOOD.replace("\n7,red,yes", "\n7,red,"), [], "in 1 of 40 rows, first in row 7"),
+    (GOOD.replace("yes", "").replace("no", ""), [], "missing in all rows"),
+    (GOOD.replace("yes", "no"), [], "is 'no' in every row"),
+    ("size,color,label\n", [], "no rows"),
+    ("", [], "is empty"),
+    ("size,size,label\n1,2,no\n", [], "two columns named 'size'"),
+    (GOOD + "1,red\n", [], "2 values in line 42, its header has 3"),
+    (with_column("w", lambda i: -1 if i == 5 else 1), ["-w", "w"], "-1 in row 5"),
+    (with_column("w", lambda i: "" if i == 5 else 1), ["-w", "w"], "nan in row 5"),
+    (with_column("w", lambda i: 0), ["-w", "w"], "is 0 in every row"),
+    (with_column("t", lambda i: f"{i}.5"), ["-y", "t", "--task", "classification"],
+     "fractions"),
+    (with_column("t", lambda i: "inf" if i else "1.5"), ["-y", "t"], "is inf in row 1"),
+    (GOOD, ["--amount", "1.5"], "amount=1.5"),
+    (GOOD, ["--amount", "40"], "amount=40"),
+    (GOOD, ["--method", "guess"], "method='guess'"),
+    (GOOD, ["--validation", "1"], "validation=1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("table", "options", "message"), BAD_TABLES)
+def test_bad_tables_are_one_line_and_nothing_is_written(
+    run, tmp_path, outputs, monkeypatch, table, options, message
+):
+    monkeypatch.setattr(InfluenceCleaner, "_clean", lambda *_: pytest.fail("long work"))
+    train = tmp_path / "train.csv"
+    train.write_text(table)
+    options = options if "-y" in options else ["--target", "label", *options]
+    result = run("clean", train, *options, *flat(outputs))
+    assert result.exit_code == 1, result.output
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("Error: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["train.csv"]
+
+
+BAD_TESTS = [
+    ("size,label\n1,no\n2,yes\n", "lacks the column 'color'"),
+    ("size,color,label\n1,red,no\n2,red,maybe\n", "label 'maybe', which no train row"),
+    ("size,color,label\nbig,red,no\nsmall,red,yes\n", "Column 'size' holds numbers in"),
+    ("size,color\n1,red\n", "no column 'label'"),
+    ("size,color,label\n1,red,\n", "missing in all rows"),
+    ("size,color,label\n", "no rows"),
+]
+
+
+@pytest.mark.parametrize(("table", "message"), BAD_TESTS)
+@pytest.mark.parametrize("option", ["--test", "--validation"])
+def test_bad_test_rows_are_refused(run, tmp_path, option, table, message):
+    (tmp_path / "train.csv").write_text(GOOD)
+    (tmp_path / "other.csv").write_text(table)
+    result = run(
+        "clean", tmp_path / "train.csv", "-y", "label", option, tmp_path / "other.csv"
+    )
+    assert result.exit_code == 1, result.output
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"hello", "is not a model file"),
+        (MODEL_TEXT.encode(), "not a whole LightGBM model"),
+        (b'{"learner": {}}', "XGBoost"),
+        (b"CBM1....", "CatBoost"),
+        (b"\x80\x04.", "pickle"),
+        (b"PK\x03\x04", ""),
+        (None, "does not exist"),
+    ],
+)
+@pytest.mark.parametrize("command", ["clean", "explain", "inspect"])
+def test_bad_model_files_are_refused(run, tmp_path, command, content, message):
+    (tmp_path / "train.csv").write_text(GOOD)
+    model, train = tmp_path / "model.txt", tmp_path / "train.csv"
+    if content is not None:
+        model.write_bytes(content)
+    arguments = {
+        "clean": [train, "-y", "label", "--model", model],
+        "explain": [model, "--train", train, "--test", train, "-y", "label"],
+        "inspect": [model],
+    }
+    result = run(command, *arguments[command])
+    assert result.exit_code == 1, result.output
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--amount", "many"], ["--validation", "none.csv"], ["--task", "ranking"]],
+)
+def test_options_that_are_not_understood_are_usage_errors(run, tables, options):
+    result = run("clean", tables / "train.csv", *TARGET, *options)
+    assert result.exit_code == 2
+
+
+def test_parquet_columns_that_are_no_features_are_refused(run, tmp_path):
+    pytest.importorskip("pyarrow")
+    frame = pd.DataFrame(
+        {
+            "size": [1.0, 2.0, 3.0],
+            "when": pd.to_datetime(["2024-01-01"] * 3),
+            "label": [0, 1, 0],
+        }
+    )
+    frame.to_parquet(tmp_path / "train.parquet")
+    result = run("clean", tmp_path / "train.parquet", "-y", "label")
+    assert result.exit_code == 1
+    assert "Column 'when'" in result.stderr
+    assert "--drop-columns 'when'" in result.stderr
+
+
+def test_writes_kept_rows_as_they_were_and_says_why_the_others_went(
+    run, tables, outputs
+):
+    train = tables / "train.csv"
+    before = train.read_bytes()
+    result = run(
+        "clean", train, *TARGET, *QUICK, "--no-guard", "--amount", "20",
+        "--test", tables / "test.csv", *flat(outputs),
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert train.read_bytes() == before
+    lines = before.splitlines(keepends=True)
+    kept = outputs["--out"].read_bytes().splitlines(keepends=True)
+    removed = pd.read_csv(outputs["--removed"])
+    gone = set(removed["row"])
+    assert len(gone) == len(removed) > 5
+    assert kept == [lines[0]] + [
+        line for row, line in enumerate(lines[1:]) if row not in gone
+    ]
+    raw = pd.read_csv(train)
+    pd.testing.assert_frame_equal(
+        removed[list(raw.columns[:-3])],
+        raw.iloc[removed["row"]].reset_index(drop=True)[list(raw.columns[:-3])],
+        check_dtype=False,
+    )
+    assert removed["treeinf_label"].tolist() == removed["label"].tolist()
+    assert removed["reason"].str.len().min() > 20
+    assert (np.diff(removed["score"]) <= 0).all()
+    report = outputs["--report"].read_text()
+    assert "Cleaning of train.csv" in report
+    assert "150 rows" in report
+    said = " ".join(result.stdout.split())
+    for part in ("240 rows, 4 features", "'color'", "AUC", "accuracy", "log loss",
+                 "train", "influence", "final", "wrote out"):  # fmt: skip
+        assert part in said, part
+
+
+def test_json_is_all_there_is_on_stdout(run, tables, outputs):
+    result = run(
+        "clean", tables / "train.csv", *TARGET, *QUICK, "--no-guard", "--amount", "0.1",
+        "--test", tables / "test.csv", "--json", *flat(outputs),
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["command"] == "clean"
+    assert found["task"] == "classification"
+    assert len(found["removed_rows"]) == found["report"]["n_removed"] > 0
+    assert {change["name"] for change in found["test"]} == {
+        "AUC",
+        "accuracy",
+        "log loss",
+    }
+    for change in found["test"]:
+        assert change["gain_low"] <= change["gain_high"]
+        assert change["n_rows"] == 150
+    assert set(found["outputs"]) == {"out", "removed", "report"}
+    assert found["seconds"]["total"] > 0
+    assert found["seconds"]["cleaner"]["train"] > 0
+
+
+def test_quiet_prints_nothing_and_twice_gives_the_same_files(run, tables, tmp_path):
+    written = []
+    for name in ("one", "two"):
+        out = tmp_path / f"{name}.csv"
+        removed = tmp_path / f"{name}-removed.csv"
+        result = run(
+            "clean", tables / "train.csv", *TARGET, *QUICK, "--no-guard", "--amount",
+            "0.1", "--out", out, "--removed", removed, "--quiet",
+        )  # fmt: skip
+        assert result.exit_code == 0
+        assert result.output == ""
+        written.append((out.read_bytes(), removed.read_bytes()))
+    assert written[0] == written[1]
+
+
+def test_keeps_all_rows_and_says_so_where_nothing_is_gained(run, tables, outputs):
+    result = run(
+        "clean", tables / "train.csv", *TARGET, *QUICK, "--method", "random",
+        "--amount", "0.02", *flat(outputs),
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "Kept all 240 rows" in result.stdout
+    assert outputs["--out"].read_bytes() == (tables / "train.csv").read_bytes()
+    assert len(pd.read_csv(outputs["--removed"])) == 0
+    assert "Removed rows" in outputs["--report"].read_text()
+
+
+def test_parquet_in_and_out(run, tables, tmp_path):
+    pytest.importorskip("pyarrow")
+    train = tables / "train.parquet"
+    out, removed = tmp_path / "out.parquet", tmp_path / "removed.parquet"
+    result = run(
+        "clean", train, *TARGET, *QUICK, "--no-guard", "--amount", "0.1",
+        "--test", tables / "test.parquet", "--out", out, "--removed", removed,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    gone = pd.read_parquet(removed)["row"]
+    assert len(gone) > 5
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(out),
+        pd.read_parquet(train).drop(index=gone).reset_index(drop=True),
+    )
+
+
+def test_csv_and_parquet_of_the_same_rows_are_cleaned_alike(run, tables, tmp_path):
+    pytest.importorskip("pyarrow")
+    found = []
+    for kind in ("csv", "parquet"):
+        result = run(
+            "clean", tables / f"train.{kind}", *TARGET, *QUICK, "--no-guard",
+            "--amount", "0.1", "--json",
+        )  # fmt: skip
+        found.append(json.loads(result.stdout)["removed_rows"])
+    assert found[0] == found[1]
+
+
+def test_regression_with_weights(run, tables, outputs):
+    result = run(
+        "clean", tables / "train.csv", "-y", "value", "--drop-columns", "label",
+        "--weight", "row_weight", *QUICK, "--no-guard", "--amount", "0.05",
+        "--test", tables / "test.csv", *flat(outputs),
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "Task regression: the target 'value' holds numbers with fractions" in (
+        " ".join(result.stdout.split())
+    )
+    assert "R2" in result.stdout
+    assert "RMSE" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "task"),
+    [
+        ("flag", lambda i: i % 2 == 0, "classification"),
+        ("few", lambda i: i % 3, "classification"),
+        ("halves", lambda i: float(i % 2), "classification"),
+        ("many", lambda i: i % 25, "regression"),
+        ("floats", lambda i: float(i % 5), "regression"),
+    ],
+)
+def test_the_task_follows_the_type_of_the_target(run, tmp_path, name, values, task):
+    frame = pd.DataFrame({"a": np.arange(80.0), "t": [values(i) for i in range(80)]})
+    frame.to_csv(tmp_path / "train.csv", index=False)
+    result = run(
+        "clean", tmp_path / "train.csv", "-y", "t", "--method", "random", "--no-guard",
+        "--amount", "4", "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["task"] == task
+
+
+def test_trusted_rows_judge(run, tables):
+    result = run(
+        "clean", tables / "train.csv", *TARGET, "--validation", tables / "test.csv",
+        "--json", "--n-jobs", "1",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)["report"]
+    assert report["n_scored"] == 240
+    assert report["guard"]["n_rows"] in (75, 150)
+
+
+def test_names_that_lightgbm_refuses_are_no_problem(run, tmp_path):
+    frame = pd.DataFrame(
+        {
+            'strength, "28" [MPa]': np.arange(60.0),
+            "a b": np.arange(60.0) % 7,
+            "a_b": np.arange(60.0) % 5,
+            "label": np.arange(60) % 2,
+        }
+    )
+    frame.to_csv(tmp_path / "train.csv", index=False)
+    result = run(
+        "clean", tmp_path / "train.csv", "-y", "label", *QUICK, "--no-guard",
+        "--amount", "4",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("model", ["binary.txt", "binary.json"])
+def test_a_model_file_gives_its_parameters_and_marks_the_rows(
+    run, model_files, tmp_path, model
+):
+    removed = tmp_path / "removed.csv"
+    arguments = [
+        "clean", model_files / "train.csv", *TARGET, *QUICK, "--no-guard",
+        "--amount", "0.1", "--model", model_files / model,
+        "--test", model_files / "test.csv", "--removed", removed,
+    ]  # fmt: skip
+    result = run(*arguments)
+    if model.endswith(".json"):
+        # a dump says nothing of the penalties, so there is nothing to check against
+        assert result.exit_code == 1
+        assert "training parameters" in result.stderr
+        return
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stdout.split())
+    assert "n_estimators=12, num_leaves=7, reg_lambda=2" in said
+    assert "'no' is 0, 'yes' is 1" in said
+    assert "trained on these rows (exact)" in said
+    frame = pd.read_csv(removed)
+    assert frame["model_self_influence"].notna().all()
+    assert frame["model_influence_on_test"].notna().all()
+
+
+def test_a_model_of_other_rows_ends_with_code_3(run, model_files, tmp_path):
+    out = tmp_path / "out.csv"
+    result = run(
+        "clean", model_files / "test.csv", *TARGET, "--model",
+        model_files / "binary.txt", "--out", out,
+    )  # fmt: skip
+    assert result.exit_code == 3
+    assert "not the training data" in result.stderr
+    assert "on_mismatch" not in result.stderr
+    assert not out.exists()
+
+
+def test_existing_outputs_need_force(run, tables, tmp_path):
+    out = tmp_path / "out.csv"
+    out.write_text("mine")
+    arguments = [
+        "clean", tables / "train.csv", *TARGET, *QUICK, "--method", "random",
+        "--no-guard", "--amount", "4", "--out", out,
+    ]  # fmt: skip
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert "--force" in result.stderr
+    assert out.read_text() == "mine"
+    assert run(*arguments, "--force").exit_code == 0
+    assert len(pd.read_csv(out)) == 236
+
+
+@pytest.mark.parametrize("option", ["--out", "--removed", "--report"])
+@pytest.mark.parametrize("source", ["train.csv", "test.csv", "binary.txt"])
+def test_inputs_are_safe_from_force(run, model_files, tmp_path, option, source):
+    before = (model_files / source).read_bytes()
+    link = tmp_path / "link"
+    link.symlink_to(model_files / source)
+    result = run(
+        "clean", model_files / "train.csv", *TARGET, "--test",
+        model_files / "test.csv", "--model", model_files / "binary.txt", option, link,
+        "--force",
+    )  # fmt: skip
+    assert result.exit_code == 1
+    assert "never overwritten" in " ".join(result.stderr.split())
+    assert (model_files / source).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(KeyboardInterrupt, 130), (OSError("disk full"), 1)]
+)
+@pytest.mark.parametrize("place", ["clean", "write"])
+def test_an_end_before_the_end_leaves_nothing(
+    run, tables, outputs, monkeypatch, error, code, place
+):
+    def fail(*_, **__):
+        raise error
+
+    if place == "clean":
+        monkeypatch.setattr(InfluenceCleaner, "_clean", fail)
+    else:
+        monkeypatch.setattr("treeinf.reports.write_cleaning_report", fail)
+    result = run(
+        "clean", tables / "train.csv", *TARGET, *QUICK, "--method", "random",
+        "--no-guard", "--amount", "4", *flat(outputs),
+    )  # fmt: skip
+    assert result.exit_code == code
+    assert result.stderr.count("\n") == 1
+    assert list(outputs["--out"].parent.iterdir()) == []
+
+
+def test_real_digits_are_cleaned_well(run, tmp_path):
+    """Two digits of scikit-learn's, a fifth of the labels wrong: most are found."""
+    digits = load_digits()
+    keep = np.isin(digits.target, [4, 9])
+    X, y = digits.data[keep], digits.target[keep]
+    rng = np.random.default_rng(0)
+    wrong = rng.random(len(y)) < 0.2
+    names = [f"pixel{i}" for i in range(X.shape[1])]
+    frame = pd.DataFrame(X.astype(int), columns=names)
+    frame["digit"] = np.where(wrong, 13 - y, y)
+    frame.to_csv(tmp_path / "train.csv", index=False)
+    result = run(
+        "clean", tmp_path / "train.csv", "-y", "digit", "--amount", "0.2", "--no-guard",
+        "--validation", "0.1", "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    removed = json.loads(result.stdout)["removed_rows"]
+    assert wrong[removed].mean() > 0.8

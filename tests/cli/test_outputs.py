@@ -1,0 +1,108 @@
+"""Files are checked before the work, and are whole or absent after it."""
+
+import os
+
+import pytest
+
+pytest.importorskip("typer")
+
+from treeinf.cli.exits import CommandError
+from treeinf.cli.outputs import check_outputs, write_together
+
+
+@pytest.fixture
+def train(tmp_path):
+    path = tmp_path / "train.csv"
+    path.write_text("a\n1\n")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["same", "symlink", "hardlink", "spelling"])
+@pytest.mark.parametrize("force", [False, True])
+def test_an_input_is_never_overwritten(train, kind, force):
+    other = train.parent / "other.csv"
+    if kind == "same":
+        other = train
+    elif kind == "symlink":
+        other.symlink_to(train)
+    elif kind == "hardlink":
+        os.link(train, other)
+    else:
+        other = train.parent / "." / ".." / train.parent.name / train.name
+    with pytest.raises(CommandError, match="never overwritten"):
+        check_outputs({"--out": other}, [None, train], force=force)
+
+
+def test_existing_files_need_force(train, tmp_path):
+    out = tmp_path / "out.csv"
+    out.write_text("mine")
+    with pytest.raises(CommandError, match="--force"):
+        check_outputs({"--out": out}, [train], force=False)
+    given = {"--out": out, "--report": None}
+    assert check_outputs(given, [train], force=True) == {"--out": out}
+
+
+def test_a_dangling_link_counts_as_existing(train, tmp_path):
+    link = tmp_path / "link.csv"
+    link.symlink_to(tmp_path / "nowhere.csv")
+    with pytest.raises(CommandError, match="--force"):
+        check_outputs({"--out": link}, [train], force=False)
+
+
+def test_places_that_cannot_be_written_are_refused(train, tmp_path):
+    for out, message in (
+        (tmp_path, "is a folder"),
+        (tmp_path / "none" / "out.csv", "no folder"),
+        (os.devnull, "not a plain file"),
+    ):
+        with pytest.raises(CommandError, match=message):
+            check_outputs({"--out": out}, [train], force=True)
+
+
+def test_two_options_need_two_files(train, tmp_path):
+    twice = {"--out": tmp_path / "o.csv", "--removed": tmp_path / "." / "o.csv"}
+    with pytest.raises(CommandError, match="--out and --removed both"):
+        check_outputs(twice, [train], force=False)
+
+
+def test_all_files_appear_together(tmp_path):
+    paths = {"a": tmp_path / "a.txt", "b": tmp_path / "b.txt"}
+    paths["b"].write_text("old")
+    with write_together(paths) as places:
+        for name, place in places.items():
+            place.write_text(name)
+            assert place.parent == tmp_path
+        assert not paths["a"].exists()
+        assert paths["b"].read_text() == "old"
+    assert [path.read_text() for path in paths.values()] == ["a", "b"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "b.txt"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_failure_leaves_everything_as_it_was(tmp_path, error):
+    paths = {"a": tmp_path / "a.txt", "b": tmp_path / "b.txt"}
+    paths["b"].write_text("old")
+
+    def fail():
+        with write_together(paths) as places:
+            places["a"].write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert [path.name for path in tmp_path.iterdir()] == ["b.txt"]
+    assert paths["b"].read_text() == "old"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_files_have_the_mode_that_open_gives(tmp_path):
+    plain = tmp_path / "plain.txt"
+    plain.write_text("")
+    old = tmp_path / "old.txt"
+    old.write_text("")
+    old.chmod(0o640)
+    paths = {"new": tmp_path / "new.txt", "old": old}
+    with write_together(paths):
+        pass
+    assert paths["new"].stat().st_mode == plain.stat().st_mode
+    assert old.stat().st_mode & 0o777 == 0o640

@@ -1,0 +1,135 @@
+"""Pictures: axes in, axes out, and what is drawn is what was given."""
+
+import numpy as np
+import pytest
+
+matplotlib = pytest.importorskip("matplotlib")
+
+from matplotlib import pyplot  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+from treeinf import Influence, plots  # noqa: E402
+
+
+@pytest.fixture
+def ax():
+    """Give axes that no pyplot state knows of."""
+    return Figure().subplots()
+
+
+def bars(ax):
+    """Read the bars of a chart as a dict from label to length."""
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    return dict(zip(labels, [patch.get_width() for patch in ax.patches], strict=True))
+
+
+def test_influence_shows_the_ends_of_one_target(ax):
+    influence = Influence(
+        np.array([[1.0, 9.0], [-2.0, 9.0], [0.0, 9.0], [3.0, 9.0], [-0.5, 9.0]]),
+        train_labels=np.array(["a", "b", "c", "d", "e"]),
+        test_labels=np.array([70, 71]),
+    )
+    assert plots.plot_influence(influence, test_row=0, k=1, ax=ax) is ax
+    assert bars(ax) == {"d": 3.0, "b": -2.0}
+    assert "test row 70" in ax.get_title()
+
+
+def test_influence_sums_over_targets_and_leaves_out_rows_without_influence(ax):
+    plots.plot_influence(np.array([[1.0, 1.0], [0.0, 0.0], [-1.0, 0.5]]), ax=ax)
+    assert bars(ax) == {"0": 2.0, "2": -0.5}
+    assert "2 test rows" in ax.get_title()
+
+
+def test_influence_draws_by_its_own_method_and_opens_a_figure():
+    ax = Influence(np.array([1.0, -1.0])).plot()
+    try:
+        assert bars(ax) == {"0": 1.0, "1": -1.0}
+    finally:
+        pyplot.close(ax.figure)
+
+
+def test_influence_of_nothing_but_zeros_is_an_empty_chart(ax):
+    plots.plot_influence(np.zeros(4), ax=ax)
+    assert not ax.patches
+
+
+def test_labels_are_text_and_never_formulas(ax):
+    influence = Influence(np.array([1.0, -1.0]), train_labels=np.array(["$x_", "a$b$"]))
+    plots.plot_influence(influence, ax=ax)
+    ax.figure.canvas.draw()
+
+
+@pytest.mark.parametrize(
+    ("values", "arguments", "message"),
+    [
+        (np.ones((3, 2)), {"k": 0}, "k=0"),
+        (np.ones((3, 2)), {"test_row": 2}, "2 targets"),
+        (np.ones(3), {"test_row": 0}, "all targets"),
+        (np.ones(0), {}, "shape"),
+    ],
+)
+def test_influence_refuses(values, arguments, message, ax):
+    with pytest.raises(ValueError, match=message):
+        plots.plot_influence(values, ax=ax, **arguments)
+
+
+def test_distribution_counts_kept_and_removed_rows(ax):
+    scores = np.array([0.0, 0.1, 0.2, 0.9, np.nan])
+    plots.plot_score_distribution(scores, [0, 0, 0, 1, 0], bins=10, ax=ax)
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert texts == ["kept (3)", "removed (1)"]
+
+
+@pytest.mark.parametrize("scores", [[np.nan, np.nan], [1.0], [2.0, 2.0, 2.0]])
+def test_distribution_of_little_is_drawn(scores, ax):
+    plots.plot_score_distribution(scores, ax=ax)
+    ax.figure.canvas.draw()
+
+
+def test_distribution_refuses_marks_of_another_length(ax):
+    with pytest.raises(ValueError, match="removed has shape"):
+        plots.plot_score_distribution([1.0, 2.0], [True], ax=ax)
+
+
+def test_amount_curve_is_in_the_order_of_the_amounts(ax):
+    plots.plot_amount_curve(
+        [0.2, 0.0, 0.1],
+        [3.0, 1.0, 2.0],
+        [2.0, 1.0, 1.5],
+        [4.0, 1.0, 2.5],
+        chosen=0.1,
+        others={"random": [0.0, 0.0, -1.0]},
+        ax=ax,
+    )
+    curve = next(line for line in ax.lines if line.get_label() == "by score")
+    np.testing.assert_allclose(curve.get_xdata(), [0.0, 10.0, 20.0], rtol=1e-12)
+    np.testing.assert_array_equal(curve.get_ydata(), [1.0, 2.0, 3.0])
+    assert {text.get_text() for text in ax.get_legend().get_texts()} == {
+        "by score",
+        "random",
+        "chosen: 10.0%",
+    }
+
+
+def test_amount_curve_refuses_other_lengths(ax):
+    with pytest.raises(ValueError, match="amounts has 2"):
+        plots.plot_amount_curve([0.0, 0.1], [1.0], ax=ax)
+
+
+def test_detection_curve_counts_what_was_found(ax):
+    scores = {"ours": [0.9, 0.1, 0.8, np.nan], "theirs": [0.0, 1.0, 2.0, 3.0]}
+    plots.plot_detection_curve(scores, [True, False, True, False], n_checked=2, ax=ax)
+    curves = {line.get_label(): line.get_ydata() for line in ax.lines}
+    np.testing.assert_array_equal(curves["ours"], [0, 50, 100, 100, 100])
+    np.testing.assert_array_equal(curves["theirs"], [0, 0, 50, 50, 100])
+    np.testing.assert_array_equal(curves["best possible"], [0, 50, 100, 100, 100])
+    assert "removed: 2 rows" in curves
+
+
+@pytest.mark.parametrize(
+    ("scores", "is_noisy", "message"),
+    [([1.0, 2.0], [False, False], "no row"), ([1.0], [True, False], "1 rows")],
+)
+def test_detection_curve_refuses(scores, is_noisy, message, ax):
+    with pytest.raises(ValueError, match=message):
+        plots.plot_detection_curve(scores, is_noisy, ax=ax)

@@ -1,0 +1,292 @@
+"""The subcommands of `treeinf` and their options; each calls the file of its name."""
+
+from __future__ import annotations
+
+import enum
+import importlib.util
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from treeinf.cli.exits import EPILOG, ends_cleanly
+
+__all__ = ["app"]
+
+# imported later, where they are used; missed now, in one place
+for _name in ("pandas", "rich"):
+    if importlib.util.find_spec(_name) is None:
+        raise ModuleNotFoundError(f"No module named {_name!r}", name=_name)
+
+app = typer.Typer(
+    name="treeinf",
+    help=(
+        "Find the training rows that made a tree ensemble say this, and those that "
+        "hurt it."
+    ),
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Task(enum.StrEnum):
+    """What a target asks for."""
+
+    AUTO = "auto"
+    CLASSIFICATION = "classification"
+    REGRESSION = "regression"
+
+
+class DemoData(enum.StrEnum):
+    """Data that the demo knows."""
+
+    DIGITS_PARITY = "digits_parity"
+    BREAST_CANCER = "breast_cancer"
+
+
+def _option(flag: str, help_: str, *more: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(flag, *more, help=help_)
+    return option
+
+
+Target = Annotated[str, _option("--target", "Column to predict.", "-y")]
+OptionalTarget = Annotated[
+    str | None, _option("--target", "Column that was learnt.", "-y")
+]
+Weight = Annotated[str | None, _option("--weight", "Column of row weights.", "-w")]
+DropColumns = Annotated[
+    str, _option("--drop-columns", "Columns that are no features: a,b,c.")
+]
+TaskChoice = Annotated[
+    Task, _option("--task", "What the target asks for; auto: by its type.")
+]
+Seed = Annotated[int, _option("--seed", "Random state of all that is random.")]
+Jobs = Annotated[int | None, _option("--n-jobs", "Threads; all by default.")]
+Force = Annotated[bool, _option("--force", "Replace outputs that exist.")]
+Json = Annotated[bool, _option("--json", "Print one JSON object instead of text.")]
+Quiet = Annotated[bool, _option("--quiet", "Print errors and warnings only.", "-q")]
+
+
+def _split(columns: str) -> list[str]:
+    return [name for name in columns.split(",") if name]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        import treeinf
+
+        print(f"treeinf {treeinf.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Say the version."
+        ),
+    ] = False,
+) -> None:
+    """Find the training rows that made a tree ensemble say this."""
+
+
+@app.command(epilog=EPILOG)
+@ends_cleanly
+def clean(
+    train: Annotated[
+        Path, typer.Argument(metavar="TRAIN", help="Train rows, CSV or Parquet.")
+    ],
+    target: Target,
+    model: Annotated[
+        str,
+        _option(
+            "--model",
+            "lightgbm, xgboost, catboost or sklearn; or a model file trained on "
+            "these rows.",
+        ),
+    ] = "lightgbm",
+    test: Annotated[
+        Path | None,
+        _option("--test", "Rows for the scores before and after; never used to clean."),
+    ] = None,
+    weight: Weight = None,
+    drop_columns: DropColumns = "",
+    task: TaskChoice = Task.AUTO,
+    method: Annotated[
+        str,
+        _option(
+            "--method",
+            "boostin, boostin_self, boostin_total, loss or random: the scores.",
+        ),
+    ] = "boostin",
+    amount: Annotated[
+        str, _option("--amount", "auto, a share such as 0.1, or a number such as 200.")
+    ] = "auto",
+    validation: Annotated[
+        str,
+        _option(
+            "--validation", "Folds (5), a share (0.2), or a table of trusted rows."
+        ),
+    ] = "5",
+    guard: Annotated[
+        bool,
+        typer.Option(
+            "--guard/--no-guard", help="Keep all rows unless the gain is beyond noise."
+        ),
+    ] = True,
+    out: Annotated[Path | None, _option("--out", "Table of the rows kept.")] = None,
+    removed: Annotated[
+        Path | None, _option("--removed", "Table of the rows removed, and why.")
+    ] = None,
+    report: Annotated[Path | None, _option("--report", "HTML report.")] = None,
+    seed: Seed = 0,
+    n_jobs: Jobs = None,
+    force: Force = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find train rows that harm a model, leave them out, prove what it brought."""
+    from treeinf.cli.clean import CleanOptions, run_clean
+    from treeinf.cli.printing import Printer
+
+    options = CleanOptions(
+        train=train,
+        target=target,
+        model=model,
+        test=test,
+        weight=weight,
+        drop_columns=_split(drop_columns),
+        task=task.value,
+        method=method,
+        amount=amount,
+        validation=validation,
+        guard=guard,
+        seed=seed,
+        n_jobs=n_jobs,
+        out=out,
+        removed=removed,
+        report=report,
+        force=force,
+    )
+    run_clean(options, Printer(as_json=json, quiet=quiet))
+
+
+@app.command(epilog=EPILOG)
+@ends_cleanly
+def explain(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="Model file; or lightgbm, xgboost, catboost, sklearn to train one.",
+        ),
+    ],
+    train: Annotated[Path, _option("--train", "Train rows, CSV or Parquet.")],
+    test: Annotated[Path, _option("--test", "Rows to explain, CSV or Parquet.")],
+    target: Target,
+    rows: Annotated[
+        str | None, _option("--rows", "Test rows by position, 0,5,7; all by default.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", "--k", min=1, help="Rows on each side.")] = 10,
+    total: Annotated[
+        bool, _option("--total", "Explain the summed loss of the test rows.")
+    ] = False,
+    out: Annotated[
+        Path | None, _option("--out", "Table to write, CSV or Parquet.")
+    ] = None,
+    weight: Weight = None,
+    drop_columns: DropColumns = "",
+    task: TaskChoice = Task.AUTO,
+    seed: Seed = 0,
+    n_jobs: Jobs = None,
+    force: Force = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show the train rows that help and harm test rows most."""
+    from treeinf.cli.explain import run_explain
+    from treeinf.cli.printing import Printer
+
+    run_explain(
+        model,
+        train,
+        test,
+        target,
+        weight=weight,
+        drop_columns=_split(drop_columns),
+        task=task.value,
+        rows=rows,
+        k=k,
+        total=total,
+        out=out,
+        seed=seed,
+        n_jobs=n_jobs,
+        force=force,
+        printer=Printer(as_json=json, quiet=quiet),
+    )
+
+
+@app.command(epilog=EPILOG)
+@ends_cleanly
+def inspect(
+    model: Annotated[Path, typer.Argument(metavar="MODELFILE", help="Model file.")],
+    train: Annotated[
+        Path | None, _option("--train", "The rows it was trained on, to check that.")
+    ] = None,
+    target: OptionalTarget = None,
+    weight: Weight = None,
+    drop_columns: DropColumns = "",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Describe a model file; with --train, check what it was trained on."""
+    from treeinf.cli.inspect import run_inspect
+    from treeinf.cli.printing import Printer
+
+    run_inspect(
+        model,
+        train,
+        target,
+        weight,
+        _split(drop_columns),
+        Printer(as_json=json, quiet=quiet),
+    )
+
+
+@app.command(epilog=EPILOG)
+@ends_cleanly
+def demo(
+    library: Annotated[
+        str, _option("--library", "Whose model: lightgbm, xgboost, catboost, sklearn.")
+    ] = "lightgbm",
+    data: Annotated[
+        DemoData, _option("--data", "Which of scikit-learn's data.")
+    ] = DemoData.DIGITS_PARITY,
+    out: Annotated[Path, _option("--out", "Folder for report.html.")] = Path(
+        "treeinf-demo"
+    ),
+    share: Annotated[float, _option("--share", "Share of train labels to flip.")] = 0.2,
+    seed: Seed = 0,
+    n_jobs: Jobs = None,
+    force: Force = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Flip a fifth of real labels, find them, clean, retrain, and write the report."""
+    from treeinf.cli.demo import run_demo
+    from treeinf.cli.printing import Printer
+
+    run_demo(
+        library=library,
+        data=data.value,
+        out=out,
+        share=share,
+        seed=seed,
+        n_jobs=n_jobs,
+        force=force,
+        printer=Printer(as_json=json, quiet=quiet),
+    )

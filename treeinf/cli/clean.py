@@ -1,0 +1,493 @@
+"""`treeinf clean`: find harmful train rows, leave them out, prove what it brought."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from treeinf.cleaning import InfluenceCleaner
+from treeinf.cli.exits import CommandError
+from treeinf.cli.models import (
+    LIBRARIES,
+    estimator_like,
+    new_estimator,
+    read_model_file,
+    task_of,
+    with_model_columns,
+)
+from treeinf.cli.outputs import check_outputs, write_together
+from treeinf.cli.printing import Printer
+from treeinf.cli.proof import ScoreChange, compare_on_test_rows, predict_for_scores
+from treeinf.cli.tables import Table, read_table, write_frame
+from treeinf.cli.training_data import (
+    TrainingData,
+    number_labels,
+    read_test_rows,
+    read_training_data,
+    text_columns,
+)
+from treeinf.ensemble import TreeEnsemble
+from treeinf.explainers import BoostIn
+
+__all__ = ["CleanOptions", "print_changes", "run_clean", "to_lines"]
+
+
+@dataclasses.dataclass(frozen=True)
+class CleanOptions:
+    """What `treeinf clean` was asked for.
+
+    Parameters
+    ----------
+    train : pathlib.Path
+        Table to clean.
+    target : str
+        Column to predict.
+    model : str
+        Name of a library, or a model file that was trained on the table.
+    test : pathlib.Path or None
+        Rows for the scores before and after; they take no part in the cleaning.
+    weight : str or None
+        Column of row weights.
+    drop_columns : sequence of str
+        Columns that are no features.
+    task, method, amount, validation : str
+        As on the command line.
+    guard : bool
+        Whether to keep all rows unless the gain is beyond noise.
+    seed, n_jobs
+        Random state and threads.
+    out, removed, report : pathlib.Path or None
+        Files to write.
+    force : bool
+        Whether these may be replaced.
+    """
+
+    train: Path
+    target: str
+    model: str = "lightgbm"
+    test: Path | None = None
+    weight: str | None = None
+    drop_columns: Sequence[str] = ()
+    task: str = "auto"
+    method: str = "boostin"
+    amount: str = "auto"
+    validation: str = "5"
+    guard: bool = True
+    seed: int = 0
+    n_jobs: int | None = None
+    out: Path | None = None
+    removed: Path | None = None
+    report: Path | None = None
+    force: bool = False
+
+
+class _Clock:
+    """Add up the seconds of named parts."""
+
+    def __init__(self) -> None:
+        self.begin = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - begin
+            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+
+def run_clean(options: CleanOptions, printer: Printer) -> None:
+    """Clean a table.
+
+    Parameters
+    ----------
+    options : CleanOptions
+        What to do.
+    printer : Printer
+        Where to say it.
+
+    Raises
+    ------
+    CommandError
+        If the options, the tables or the model are at fault; before long work.
+    """
+    clock = _Clock()
+    is_file = options.model not in LIBRARIES
+    validation, validation_file = _parse_validation(options.validation)
+    outputs = check_outputs(
+        {
+            "--out": options.out,
+            "--removed": options.removed,
+            "--report": options.report,
+        },
+        [
+            options.train,
+            options.test,
+            validation_file,
+            Path(options.model) if is_file else None,
+        ],
+        force=options.force,
+    )
+    if options.report is not None:
+        _need_report_libraries()
+    amount = _parse_amount(options.amount)
+    with clock.part("read"):
+        ensemble = read_model_file(Path(options.model)) if is_file else None
+        table = read_table(options.train)
+        data = read_training_data(
+            table,
+            options.target,
+            weight=options.weight,
+            task=options.task if ensemble is None else task_of(ensemble),
+            drop_columns=options.drop_columns,
+        )
+        others = {"--test": options.test, "--validation": validation_file}
+        tables = {
+            option: read_table(path, option=option, text_columns=text_columns(table))
+            for option, path in others.items()
+            if path is not None
+        }
+        held = {option: read_test_rows(found, data) for option, found in tables.items()}
+        if ensemble is not None:
+            data = with_model_columns(data, ensemble)
+            held = {
+                name: with_model_columns(one, ensemble) for name, one in held.items()
+            }
+    notes = list(data.notes)
+    if ensemble is None:
+        estimator = new_estimator(options.model, data.task, data=data)
+    else:
+        estimator, note = estimator_like(Path(options.model), ensemble)
+        notes += [*number_labels(data), note]
+    _describe_input(options, data, held, notes, printer)
+    marks = (
+        {}
+        if ensemble is None
+        else _ask_model_file(
+            ensemble, data, held.get("--test"), options, clock, printer
+        )
+    )
+    trusted = held.get("--validation")
+    cleaner = InfluenceCleaner(
+        estimator,
+        method=options.method,
+        amount=amount,
+        validation=validation if trusted is None else (trusted.X, trusted.y),
+        guard=options.guard,
+        random_state=options.seed,
+        n_jobs=-1 if options.n_jobs is None else options.n_jobs,
+        verbose=printer.shows_progress,
+    )
+    with clock.part("clean"):
+        cleaner.fit(data.X, data.y, data.weight)
+    test = held.get("--test")
+    changes = []
+    if test is not None:
+        with clock.part("prove"):
+            changes = _prove(cleaner, estimator, data, test, options.seed)
+    with clock.part("write"), write_together(outputs) as places:
+        _write(cleaner, table, marks, changes, notes, options, outputs, places)
+    _tell(cleaner, changes, clock, outputs, printer)
+    printer.finish(
+        {
+            "command": "clean",
+            "train": str(options.train),
+            "target": options.target,
+            "task": data.task,
+            "n_features": len(data.columns),
+            "removed_rows": np.flatnonzero(~cleaner.kept_),
+            "test": [dataclasses.asdict(change) for change in changes],
+            "report": cleaner.report_.to_dict(),
+            "seconds": _seconds(cleaner, clock),
+            "outputs": {name.lstrip("-"): str(path) for name, path in outputs.items()},
+            "notes": notes,
+        }
+    )
+
+
+# options
+
+
+def _parse_amount(amount: str) -> str | int | float:
+    if amount == "auto":
+        return amount
+    try:
+        return int(amount)
+    except ValueError:
+        pass
+    try:
+        return float(amount)
+    except ValueError:
+        raise CommandError(
+            f"Got --amount {amount!r}; expected auto, a share such as 0.1 or a number "
+            "of rows such as 200.",
+            code=2,
+        ) from None
+
+
+def _parse_validation(validation: str) -> tuple[int | float | None, Path | None]:
+    """Tell a number of folds and a share from a file of trusted rows."""
+    for convert in (int, float):
+        try:
+            return convert(validation), None
+        except ValueError:
+            continue
+    path = Path(validation)
+    if not path.exists():
+        raise CommandError(
+            f"Got --validation {validation!r}; expected a number of folds such as 5, a "
+            "share such as 0.2, or a table of trusted rows, and there is no such file.",
+            code=2,
+        )
+    return None, path
+
+
+def _need_report_libraries() -> None:
+    for name in ("jinja2", "matplotlib"):
+        if importlib.util.find_spec(name) is None:
+            raise CommandError(
+                f"--report needs {name}, which is not installed; pip install "
+                "'treeinf[plot]'."
+            )
+
+
+# the work
+
+
+def _ask_model_file(
+    ensemble: TreeEnsemble,
+    data: TrainingData,
+    test: TrainingData | None,
+    options: CleanOptions,
+    clock: _Clock,
+    printer: Printer,
+) -> dict[str, NDArray[np.float64]]:
+    """Check that a model file was trained on the rows, and ask it about each."""
+    explainer = BoostIn(n_jobs=options.n_jobs, verbose=printer.shows_progress)
+    with clock.part("route"):
+        explainer.fit(ensemble, data.X, data.codes, sample_weight=data.weight)
+    printer.say(
+        f"{options.model}: {ensemble.n_trees:,} trees, trained on these rows "
+        f"({explainer.reproduction_.verdict})."
+    )
+    with clock.part("influence"):
+        marks = {"model_self_influence": np.asarray(explainer.self_influence())}
+        if test is not None:
+            total = explainer.total(test.X, test.codes)
+            marks["model_influence_on_test"] = np.asarray(total)
+    return marks
+
+
+def _prove(
+    cleaner: InfluenceCleaner,
+    estimator: Any,
+    data: TrainingData,
+    test: TrainingData,
+    seed: int,
+) -> list[ScoreChange]:
+    after = predict_for_scores(cleaner.estimator_, test)
+    if not cleaner.report_.acted:
+        return compare_on_test_rows(test, after, after, seed)
+    # one thread and a seed, as the cleaner trains its models
+    model = clone(estimator).set_params(n_jobs=1, random_state=seed)
+    model.fit(data.X, data.y, sample_weight=data.weight)
+    return compare_on_test_rows(test, predict_for_scores(model, test), after, seed)
+
+
+def _write(
+    cleaner: InfluenceCleaner,
+    table: Table,
+    marks: Mapping[str, NDArray[np.float64]],
+    changes: Sequence[ScoreChange],
+    notes: Sequence[str],
+    options: CleanOptions,
+    outputs: Mapping[str, Path],
+    places: Mapping[str, Path],
+) -> None:
+    """Fill the temporary files."""
+    touched = np.asarray(cleaner.removed_["position"], dtype=np.int64)
+    if "--out" in places:
+        kept = np.flatnonzero(cleaner.kept_)
+        table.write_rows(places["--out"], kept, outputs["--out"])
+    if "--removed" in places:
+        frame = _removed_frame(cleaner.removed_, table, touched, marks)
+        write_frame(places["--removed"], frame, outputs["--removed"])
+    if "--report" in places:
+        from treeinf.reports import write_cleaning_report
+
+        write_cleaning_report(
+            places["--report"],
+            cleaner,
+            overwrite=True,
+            title=f"Cleaning of {options.train.name}",
+            values=(list(table.frame.columns), table.texts(touched)),
+            comparisons=to_lines(changes),
+            notes=notes,
+        )
+
+
+def _removed_frame(
+    removed: Any, table: Table, touched: NDArray[np.int64], marks: Mapping[str, Any]
+) -> Any:
+    """Put what is known of the removed rows before their own columns."""
+    import pandas as pd
+
+    known = pd.DataFrame(removed).drop(columns="position").reset_index(drop=True)
+    for name in known.columns:
+        if name.startswith("opponent_"):
+            # whole numbers, of which some may be missing
+            known[name] = known[name].astype("Int64")
+    for name, values in marks.items():
+        known[name] = values[touched]
+    known["row"] = touched
+    names = list(table.frame.columns)
+    known = known.rename(
+        columns={name: f"treeinf_{name}" for name in known.columns if name in names}
+    )
+    if table.kind == "csv":
+        own = pd.DataFrame(table.texts(touched), columns=names, dtype=object)
+    else:
+        own = table.frame.iloc[touched].reset_index(drop=True)
+    return pd.concat([known, own], axis=1)
+
+
+# what is said
+
+
+def to_lines(changes: Sequence[ScoreChange], where: str = "test rows") -> list[Any]:
+    """Bring score changes to lines of the report.
+
+    Parameters
+    ----------
+    changes : sequence of ScoreChange
+        Scores before and after.
+    where : str
+        What the rows are called.
+
+    Returns
+    -------
+    list of ComparisonLine
+    """
+    from treeinf.reports import ComparisonLine
+
+    return [
+        ComparisonLine(
+            where,
+            change.n_rows,
+            change.name + ("" if change.is_better_greater else " (smaller is better)"),
+            change.before,
+            change.after,
+            change.gain,
+            change.gain_low,
+            change.gain_high,
+            change.confidence,
+        )
+        for change in changes
+    ]
+
+
+def _describe_input(
+    options: CleanOptions,
+    data: TrainingData,
+    held: Mapping[str, TrainingData],
+    notes: Sequence[str],
+    printer: Printer,
+) -> None:
+    goal = f"{len(data.classes)} classes" if data.classes else "regression"
+    printer.say(
+        f"{options.train}: {len(data.y):,} rows, {len(data.columns)} features, target "
+        f"{data.target!r} ({goal})."
+    )
+    for option, one in held.items():
+        printer.say(f"{option}: {len(one.y):,} rows.")
+    for note in notes:
+        printer.say(note)
+
+
+def print_changes(changes: Sequence[ScoreChange], printer: Printer, title: str) -> None:
+    """Print scores before and after as a table.
+
+    Parameters
+    ----------
+    changes : sequence of ScoreChange
+        Scores.
+    printer : Printer
+        Where to.
+    title : str
+        Heading.
+    """
+    if changes:
+        printer.table(
+            ["", "before", "after", "gain", f"{changes[0].confidence:.0%} interval"],
+            [
+                (
+                    change.name,
+                    f"{change.before:.4f}",
+                    f"{change.after:.4f}",
+                    f"{change.gain:+.4f}",
+                    f"{change.gain_low:+.4f} to {change.gain_high:+.4f}",
+                )
+                for change in changes
+            ],
+            title=title,
+        )
+
+
+def _seconds(cleaner: InfluenceCleaner, clock: _Clock) -> dict[str, Any]:
+    """Give all times: those of the command, and in "cleaner" those of the cleaning."""
+    spent = {**clock.seconds, "total": time.perf_counter() - clock.begin}
+    own = {name: round(value, 6) for name, value in spent.items()}
+    return {**own, "cleaner": dict(cleaner.report_.seconds)}
+
+
+def _tell(
+    cleaner: InfluenceCleaner,
+    changes: Sequence[ScoreChange],
+    clock: _Clock,
+    outputs: Mapping[str, Path],
+    printer: Printer,
+) -> None:
+    report = cleaner.report_
+    printer.say()
+    printer.say(report.headline)
+    printer.say()
+    if changes:
+        title = f"On {changes[0].n_rows:,} test rows, never used for cleaning"
+        if report.acted:
+            print_changes(changes, printer, title)
+        else:
+            scores = [(change.name, f"{change.before:.4f}") for change in changes]
+            printer.table(["", "all rows"], scores, title=title)
+    facts = [("verdict", report.verdict)]
+    if report.guard is not None:
+        facts.append(("guard", str(report.guard)))
+    if report.estimated_bad_share is not None:
+        facts.append(
+            ("looks wrong", f"about {report.estimated_bad_share:.0%} of labels")
+        )
+    spent = {**report.seconds, **clock.seconds}
+    order = ("read", "train", "route", "influence", "retrain", "final", "explain")
+    times = [
+        f"{name} {spent[name]:.2f} s"
+        for name in (*order, "prove", "write")
+        if name in spent
+    ]
+    facts.append(("time", f"{', '.join(times)} ({report.n_fits:,} models trained)"))
+    facts += [("note", note) for note in report.notes]
+    facts += [
+        (f"wrote {name.lstrip('-')}", str(path)) for name, path in outputs.items()
+    ]
+    if not outputs:
+        facts.append(("wrote", "nothing; name files with --out, --removed, --report"))
+    printer.facts(facts)

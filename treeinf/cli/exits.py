@@ -1,0 +1,120 @@
+"""Exit codes, and what turns a user's error into one line on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
+
+from treeinf.errors import TrainingDataMismatchError, TreeinfError
+
+__all__ = ["EPILOG", "CommandError", "ends_cleanly", "show_warnings"]
+
+DONE = 0
+USER_ERROR = 1
+USAGE = 2
+MISMATCH = 3
+INTERRUPTED = 130
+
+EPILOG = (
+    "Exit codes: 0 done, also when nothing was worth removing; 1 the table, the model "
+    "or a file is at fault, in one line on stderr; 2 the command is not understood; 3 "
+    "the rows are not those that the model was trained on; 130 interrupted. Nothing is "
+    "left half-written. Rows are counted from 0, without the header. Set "
+    "TREEINF_TRACEBACK=1 to see where an error came from."
+)
+
+
+class CommandError(Exception):
+    """A mistake that the user can mend; the message is all that is printed.
+
+    Parameters
+    ----------
+    message : str
+        What was given, what was expected, and the way out.
+    code : int, default=1
+        Exit code.
+    """
+
+    def __init__(self, message: str, code: int = USER_ERROR) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def ends_cleanly(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a command end in an exit code instead of a traceback.
+
+    Parameters
+    ----------
+    command : callable
+        What a subcommand runs.
+
+    Returns
+    -------
+    callable
+        The same, for typer: the user's mistakes become one line on stderr.
+    """
+    import typer
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            with show_warnings():
+                command(*args, **kwargs)
+        except typer.Exit:
+            raise
+        except KeyboardInterrupt:
+            print("Interrupted; nothing was written.", file=sys.stderr, flush=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            # the reader of stdout has gone, as in `treeinf ... | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(USER_ERROR) from None
+        except Exception as error:
+            code = _code_of(error)
+            if code is None or os.environ.get("TREEINF_TRACEBACK"):
+                raise
+            print(f"Error: {_one_line(error)}", file=sys.stderr, flush=True)
+            raise typer.Exit(code) from None
+
+    return run
+
+
+def _code_of(error: Exception) -> int | None:
+    """Give the exit code of an error; None if it is treeinf's own fault."""
+    if isinstance(error, CommandError):
+        return error.code
+    if isinstance(error, TrainingDataMismatchError):
+        return MISMATCH
+    # TreeinfError, ValueError and TypeError are what the library raises for arguments;
+    # the others are what it cannot know before
+    kinds = (TreeinfError, ValueError, TypeError, OSError, ImportError, MemoryError)
+    is_lightgbm = type(error).__name__ == "LightGBMError"
+    return USER_ERROR if isinstance(error, kinds) or is_lightgbm else None
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    # the way out in Python is none here
+    text = text.replace(" Pass on_mismatch='warn' to go on all the same.", "")
+    return text or type(error).__name__
+
+
+@contextlib.contextmanager
+def show_warnings(stream: TextIO | None = None) -> Iterator[None]:
+    """Show each warning once and as one line, without the source it came from."""
+    shown: set[str] = set()
+
+    def show(message: Any, category: Any, *_: Any, **__: Any) -> None:
+        line = f"Warning: {' '.join(str(message).split())}"
+        if line not in shown:
+            shown.add(line)
+            print(line, file=stream or sys.stderr, flush=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield

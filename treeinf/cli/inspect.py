@@ -1,0 +1,117 @@
+"""`treeinf inspect`: describe a model file and check its train rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from treeinf.cli.exits import MISMATCH, CommandError
+from treeinf.cli.models import (
+    compare_with_library,
+    read_model_file,
+    task_of,
+    with_model_columns,
+)
+from treeinf.cli.printing import Printer
+from treeinf.cli.tables import read_table
+from treeinf.cli.training_data import number_labels, read_training_data
+from treeinf.trace import TrainingTrace
+
+__all__ = ["run_inspect"]
+
+
+def run_inspect(
+    model: Path,
+    train: Path | None,
+    target: str | None,
+    weight: str | None,
+    drop_columns: list[str],
+    printer: Printer,
+) -> None:
+    """Describe a model and, given rows, check whether it was trained on them.
+
+    Parameters
+    ----------
+    model : pathlib.Path
+        Model file.
+    train : pathlib.Path or None
+        The rows it was trained on.
+    target, weight : str or None
+        Columns of the targets and of the row weights.
+    drop_columns : list of str
+        Columns that are no features.
+    printer : Printer
+        Where to say it.
+
+    Raises
+    ------
+    CommandError
+        With exit code 3 if the rows are not those of the training.
+    """
+    if train is not None and target is None:
+        raise CommandError(
+            "--train needs --target, the column that was learnt.", code=2
+        )
+    if train is None and (target or weight or drop_columns):
+        raise CommandError(
+            "--target, --weight and --drop-columns need --train.", code=2
+        )
+    ensemble = read_model_file(model)
+    printer.say(ensemble.describe())
+    result: dict[str, Any] = {
+        "command": "inspect",
+        "model": str(model),
+        "library": ensemble.library,
+        "library_version": ensemble.library_version,
+        "loss": ensemble.loss_name,
+        "n_trees": ensemble.n_trees,
+        "n_iterations": ensemble.n_iterations,
+        "n_outputs": ensemble.n_outputs,
+        "n_features": ensemble.n_features,
+        "n_leaves": ensemble.n_leaves,
+        "feature_names": ensemble.feature_names,
+        "train": None,
+    }
+    if train is None:
+        printer.finish(result)
+        return
+    data = read_training_data(
+        read_table(train, option="--train"),
+        str(target),
+        weight=weight,
+        task=task_of(ensemble),
+        drop_columns=drop_columns,
+    )
+    data = with_model_columns(data, ensemble)
+    trace = TrainingTrace.build(
+        ensemble, data.X, data.codes, sample_weight=data.weight, on_mismatch="ignore"
+    )
+    parity = compare_with_library(model, ensemble, data.X)
+    report = trace.report
+    printer.say()
+    printer.say(str(report))
+    if parity is not None:
+        printer.facts(
+            [("raw scores", f"  largest difference {parity[1]:.2g} from {parity[0]}")]
+        )
+    for note in (*data.notes, *number_labels(data)):
+        printer.say(note)
+    result["train"] = {
+        "path": str(train),
+        "n_rows": report.n_rows,
+        "verdict": report.verdict,
+        "is_mismatch": report.is_mismatch,
+        "explanation": report.explanation,
+        "share_seen": report.share_seen,
+        "wrong_counts": report.wrong_counts,
+        "largest_difference": report.largest_difference,
+        "median_difference": report.median_difference,
+        "largest_parity_difference": None if parity is None else parity[1],
+    }
+    printer.finish(result)
+    if report.is_mismatch:
+        raise CommandError(
+            f"{model} was not trained on {train} ({report.verdict}): "
+            f"{report.explanation}",
+            code=MISMATCH,
+        )

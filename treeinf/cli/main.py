@@ -1,0 +1,31 @@
+"""The entry point of the command `treeinf`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import warnings
+
+__all__ = ["run"]
+
+_NEEDED = {"click", "pandas", "rich", "typer"}
+
+
+def run() -> None:
+    """Run the command line and end the process with its exit code."""
+    try:
+        from treeinf.cli.app import app
+    except ModuleNotFoundError as error:
+        if error.name not in _NEEDED:
+            raise
+        print(
+            f"treeinf's command line needs {error.name}, which is not installed: "
+            "pip install 'treeinf[cli]'",
+            file=sys.stderr,
+        )
+        sys.exit(1)
+    # joblib's word about tasks that an error or an interrupt cut short
+    warnings.filterwarnings("ignore", message=r"\d+ tasks ", category=UserWarning)
+    # a polite kill ends like Ctrl-C, so that temporary files go away
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    app()

@@ -1,0 +1,382 @@
+"""Models that the command line reads from files or trains itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from treeinf.adapters import read_model
+from treeinf.adapters.parity import check_parity
+from treeinf.cli.exits import CommandError
+from treeinf.cli.training_data import TrainingData
+from treeinf.ensemble import TreeEnsemble
+
+__all__ = [
+    "LIBRARIES",
+    "compare_with_library",
+    "estimator_like",
+    "new_estimator",
+    "read_model_file",
+    "task_of",
+    "with_model_columns",
+]
+
+LIBRARIES = ("lightgbm", "xgboost", "catboost", "sklearn")
+"""Libraries to train with; scikit-learn's is HistGradientBoosting."""
+
+N_ESTIMATORS = 100
+
+# What LightGBM writes into a model file about how it was trained, with its defaults,
+# and the name that its estimators give the parameter.
+_LIGHTGBM_PARAMETERS: dict[str, tuple[str, str]] = {
+    "boosting": ("boosting_type", "gbdt"),
+    "data_sample_strategy": ("data_sample_strategy", "bagging"),
+    "learning_rate": ("learning_rate", "0.1"),
+    "num_leaves": ("num_leaves", "31"),
+    "max_depth": ("max_depth", "-1"),
+    "min_data_in_leaf": ("min_child_samples", "20"),
+    "min_sum_hessian_in_leaf": ("min_child_weight", "0.001"),
+    "bagging_fraction": ("subsample", "1"),
+    "pos_bagging_fraction": ("pos_bagging_fraction", "1"),
+    "neg_bagging_fraction": ("neg_bagging_fraction", "1"),
+    "bagging_freq": ("subsample_freq", "0"),
+    "feature_fraction": ("colsample_bytree", "1"),
+    "feature_fraction_bynode": ("feature_fraction_bynode", "1"),
+    "extra_trees": ("extra_trees", "0"),
+    "max_delta_step": ("max_delta_step", "0"),
+    "lambda_l1": ("reg_alpha", "0"),
+    "lambda_l2": ("reg_lambda", "0"),
+    "min_gain_to_split": ("min_split_gain", "0"),
+    "drop_rate": ("drop_rate", "0.1"),
+    "max_drop": ("max_drop", "50"),
+    "skip_drop": ("skip_drop", "0.5"),
+    "top_rate": ("top_rate", "0.2"),
+    "other_rate": ("other_rate", "0.1"),
+    "min_data_per_group": ("min_data_per_group", "100"),
+    "max_cat_threshold": ("max_cat_threshold", "32"),
+    "cat_l2": ("cat_l2", "10"),
+    "cat_smooth": ("cat_smooth", "10"),
+    "max_cat_to_onehot": ("max_cat_to_onehot", "4"),
+    "monotone_constraints": ("monotone_constraints", ""),
+    "path_smooth": ("path_smooth", "0"),
+    "max_bin": ("max_bin", "255"),
+    "min_data_in_bin": ("min_data_in_bin", "3"),
+    "use_missing": ("use_missing", "1"),
+    "zero_as_missing": ("zero_as_missing", "0"),
+    "is_unbalance": ("is_unbalance", "0"),
+    "scale_pos_weight": ("scale_pos_weight", "1"),
+    "sigmoid": ("sigmoid", "1"),
+    "boost_from_average": ("boost_from_average", "1"),
+    "reg_sqrt": ("reg_sqrt", "0"),
+    "alpha": ("alpha", "0.9"),
+    "fair_c": ("fair_c", "1"),
+    "poisson_max_delta_step": ("poisson_max_delta_step", "0.7"),
+    "tweedie_variance_power": ("tweedie_variance_power", "1.5"),
+}
+
+
+def read_model_file(path: Path) -> TreeEnsemble:
+    """Read a model file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        LightGBM's model text, its dumped JSON, or what `TreeEnsemble.save` wrote.
+
+    Returns
+    -------
+    TreeEnsemble
+
+    Raises
+    ------
+    CommandError
+        If there is no such file.
+    TreeinfError
+        If it is not a whole model that is read here.
+    """
+    if path.is_dir() or not path.exists():
+        kind = "is a folder" if path.is_dir() else "does not exist"
+        raise CommandError(f"The model file {path} {kind}.")
+    return read_model(path)
+
+
+def task_of(ensemble: TreeEnsemble) -> str:
+    """Tell what a model was trained for: "classification" or "regression"."""
+    is_classifier = ensemble.loss is not None and ensemble.loss.n_classes > 0
+    return "classification" if is_classifier else "regression"
+
+
+def with_model_columns(data: TrainingData, ensemble: TreeEnsemble) -> TrainingData:
+    """Bring columns into the order of the model, leaving out those it does not know.
+
+    Parameters
+    ----------
+    data : TrainingData
+        Rows.
+    ensemble : TreeEnsemble
+        The model.
+
+    Returns
+    -------
+    TrainingData
+        The rows as they were where the model has other names: an error says so later.
+    """
+    wanted = [str(name).replace(" ", "_") for name in ensemble.feature_names or ()]
+    known = list(data.X.columns)
+    if wanted == known or not wanted or not set(wanted) <= set(known):
+        return data
+    place = [known.index(name) for name in wanted]
+    dropped = [data.columns[i] for i in range(len(known)) if i not in place]
+    notes = data.notes
+    if dropped:
+        listed = ", ".join(map(repr, dropped[:8]))
+        notes = (*notes, f"Columns that the model does not use: {listed}.")
+    return dataclasses.replace(
+        data,
+        X=data.X[wanted],
+        columns=tuple(data.columns[i] for i in place),
+        notes=notes,
+    )
+
+
+def compare_with_library(
+    path: Path, ensemble: TreeEnsemble, X: Any
+) -> tuple[str, float] | None:
+    """Compare raw scores with those of the library that wrote a model file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        LightGBM's model text.
+    ensemble : TreeEnsemble
+        What was read from it.
+    X : frame, shape (n_rows, n_features)
+        Rows.
+
+    Returns
+    -------
+    tuple of str and float, or None
+        The library with its version, and the largest difference relative to the largest
+        raw score; None where the library is not installed or does not read the file.
+    """
+    if ensemble.library != "lightgbm" or not _is_lightgbm_text(path):
+        return None
+    try:
+        import lightgbm
+    except (ImportError, OSError):
+        return None
+    booster = lightgbm.Booster(model_file=str(path))
+    return f"LightGBM {lightgbm.__version__}", check_parity(ensemble, booster, X)
+
+
+def _is_lightgbm_text(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(64).lstrip().startswith(b"tree")
+
+
+def new_estimator(
+    library: str,
+    task: str,
+    *,
+    data: TrainingData | None = None,
+    seed: int | None = None,
+    n_jobs: int | None = None,
+) -> Any:
+    """Make an estimator with its library's defaults and 100 trees.
+
+    Parameters
+    ----------
+    library : str
+        One of `LIBRARIES`.
+    task : {"classification", "regression"}
+        What it learns.
+    data : TrainingData, optional
+        What it will be trained on, to see whether the library takes it.
+    seed : int or None
+        Its random state; None leaves it to who trains it.
+    n_jobs : int or None
+        Its threads; None likewise.
+
+    Returns
+    -------
+    estimator
+
+    Raises
+    ------
+    CommandError
+        If the library is not installed or does not take such rows or labels.
+    """
+    if data is not None:
+        _check_library_takes(library, data)
+    return _MAKERS[library](task, seed=seed, n_jobs=n_jobs, n_estimators=N_ESTIMATORS)
+
+
+def _check_library_takes(library: str, data: TrainingData) -> None:
+    """Refuse what a library would refuse later, with the way out."""
+    if library == "xgboost" and data.classes not in (
+        None,
+        tuple(range(len(data.classes or ()))),
+    ):
+        raise CommandError(
+            "XGBoost wants class numbers from 0; the labels are "
+            f"{', '.join(map(repr, data.classes or ()))}. Number them, or use --model "
+            "lightgbm, catboost or sklearn."
+        )
+    has_categories = any(str(kind) == "category" for kind in data.X.dtypes)
+    if library == "catboost" and has_categories:
+        raise CommandError(
+            "CatBoost wants to be told its categorical columns and takes no missing "
+            "ones; use --model lightgbm, xgboost or sklearn, or drop text columns with "
+            "--drop-columns."
+        )
+
+
+def _load(library: str, task: str, classifier: str, regressor: str) -> Any:
+    """Import a library's class for a task."""
+    try:
+        module = importlib.import_module(library)
+    except (ImportError, OSError) as error:
+        extra = library.partition(".")[0]
+        raise CommandError(
+            f"{extra} does not load ({error}); pip install 'treeinf[{extra}]'."
+        ) from error
+    return getattr(
+        module, {"classification": classifier, "regression": regressor}[task]
+    )
+
+
+def _lightgbm(
+    task: str, *, seed: int | None = None, n_jobs: int | None = None, **parameters: Any
+) -> Any:
+    kind = _load("lightgbm", task, "LGBMClassifier", "LGBMRegressor")
+    # the same rows give the same trees, on any number of threads
+    return kind(
+        random_state=seed,
+        n_jobs=n_jobs,
+        verbosity=-1,
+        deterministic=True,
+        force_row_wise=True,
+        **parameters,
+    )
+
+
+def _xgboost(
+    task: str, *, seed: int | None, n_jobs: int | None, n_estimators: int
+) -> Any:
+    kind = _load("xgboost", task, "XGBClassifier", "XGBRegressor")
+    return kind(
+        n_estimators=n_estimators,
+        random_state=seed,
+        n_jobs=n_jobs,
+        enable_categorical=True,
+    )
+
+
+def _catboost(
+    task: str, *, seed: int | None, n_jobs: int | None, n_estimators: int
+) -> Any:
+    kind = _load("catboost", task, "CatBoostClassifier", "CatBoostRegressor")
+    return kind(
+        iterations=n_estimators,
+        random_state=seed,
+        thread_count=n_jobs,
+        verbose=False,
+        allow_writing_files=False,
+    )
+
+
+def _sklearn(
+    task: str, *, seed: int | None, n_jobs: int | None, n_estimators: int
+) -> Any:
+    kind = _load(
+        "sklearn.ensemble",
+        task,
+        "HistGradientBoostingClassifier",
+        "HistGradientBoostingRegressor",
+    )
+    return kind(max_iter=n_estimators, random_state=seed, early_stopping=False)
+
+
+_MAKERS: dict[str, Callable[..., Any]] = {
+    "lightgbm": _lightgbm,
+    "xgboost": _xgboost,
+    "catboost": _catboost,
+    "sklearn": _sklearn,
+}
+
+
+def estimator_like(path: Path, ensemble: TreeEnsemble) -> tuple[Any, str]:
+    """Make an estimator that trains as a model file was trained, as far as it says.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The model file.
+    ensemble : TreeEnsemble
+        What was read from it.
+
+    Returns
+    -------
+    estimator : LGBMClassifier or LGBMRegressor
+        Not fitted.
+    note : str
+        Where its parameters come from.
+
+    Raises
+    ------
+    CommandError
+        If the model is not LightGBM's.
+    """
+    if ensemble.library != "lightgbm":
+        raise CommandError(
+            f"{path} is a model of {ensemble.library or 'an unknown library'}, which "
+            "cannot be trained again from the command line; LightGBM's can."
+        )
+    written = _written_parameters(path)
+    parameters: dict[str, Any] = {"n_estimators": ensemble.n_iterations}
+    for name, (own_name, default) in _LIGHTGBM_PARAMETERS.items():
+        value = (written or {}).get(name, default)
+        if value != default:
+            parameters[own_name] = _parse(value)
+    objective = ensemble.loss_name.split()[0] if ensemble.loss_name else ""
+    if objective not in ("", "binary", "regression", "multiclass"):
+        parameters["objective"] = objective
+    if written is None:
+        parameters.update(
+            learning_rate=float(ensemble.shrinkage.max()),
+            num_leaves=max(ensemble.most_leaves, 2),
+        )
+        source = (
+            f"{path.name} does not list its training parameters: number and size of "
+            "trees and learning rate are its own, all else LightGBM's defaults"
+        )
+    else:
+        source = f"with the training parameters that {path.name} lists"
+    shown = ", ".join(f"{name}={value}" for name, value in parameters.items())
+    estimator = _lightgbm(task_of(ensemble), **parameters)
+    note = (
+        "A file cannot be trained further, so for the proof LightGBM is trained anew "
+        f"({source}: {shown})."
+    )
+    return estimator, note
+
+
+def _written_parameters(path: Path) -> dict[str, str] | None:
+    """Read the training parameters that a model text lists."""
+    from treeinf.adapters.lightgbm_text import parse_text
+
+    if not _is_lightgbm_text(path):
+        return None
+    return parse_text(path.read_text(encoding="utf-8")).parameters
+
+
+def _parse(value: str) -> Any:
+    for convert in (int, float):
+        try:
+            return convert(value)
+        except ValueError:
+            continue
+    return value

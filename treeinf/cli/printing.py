@@ -1,0 +1,93 @@
+"""What goes to stdout: text and tables for people, or one JSON object for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Printer", "to_plain"]
+
+
+class Printer:
+    """Print for people, for programs, or not at all.
+
+    Parameters
+    ----------
+    as_json : bool, default=False
+        Keep quiet until `finish`, then print one JSON object.
+    quiet : bool, default=False
+        Print nothing but errors and warnings; JSON where it is asked for.
+    """
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
+        from rich.console import Console
+
+        self.as_json = as_json
+        self.quiet = quiet
+        self._is_silent = as_json or quiet
+        self._console = Console(highlight=False, soft_wrap=True)
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether progress bars are of use: somebody looks at stderr."""
+        return not self.quiet and sys.stderr.isatty()
+
+    def say(self, text: str = "") -> None:
+        """Print a paragraph."""
+        if not self._is_silent:
+            self._console.print(text, markup=False)
+
+    def facts(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """Print names and what is said of them, in two columns."""
+        rows = list(pairs)
+        width = max((len(name) for name, _ in rows), default=0) + 2
+        for name, text in rows:
+            first, *more = str(text).splitlines() or [""]
+            self.say(f"{name:<{width}}{first}")
+            for line in more:
+                self.say(" " * width + line)
+
+    def table(
+        self, columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = ""
+    ) -> None:
+        """Print a table; all columns but the first are right-aligned."""
+        if self._is_silent:
+            return
+        from rich.table import Table
+        from rich.text import Text
+
+        if title:
+            self._console.print(Text(title, style="bold"))
+        table = Table()
+        for number, name in enumerate(columns):
+            table.add_column(Text(name), justify="right" if number else "left")
+        for row in rows:
+            table.add_row(*(Text(str(value)) for value in row))
+        self._console.print(table, soft_wrap=False)
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Print the result for programs, where that was asked for."""
+        if self.as_json:
+            print(json.dumps(to_plain(result), indent=2))
+
+
+def to_plain(value: Any) -> Any:
+    """Bring a value to what JSON knows: numbers that are not finite become null."""
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [to_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return to_plain(value.tolist())
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)

@@ -1,0 +1,360 @@
+"""Tables of the user's: CSV and Parquet, read for the model, kept as they are."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import gzip
+import io
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treeinf.cli.exits import CommandError
+
+__all__ = ["Table", "read_table", "write_frame"]
+
+_GZIP = b"\x1f\x8b"
+_PARQUET = b"PAR1"
+_OTHER_FILES = {
+    b"PK\x03\x04": "a zip archive or an Excel workbook",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd",
+    b"BZh": "compressed with bzip2",
+    b"\xfd7zXZ": "compressed with xz",
+    b"\x80": "a pickle",
+    b"ARROW1": "an Arrow (Feather) file",
+}
+_SEPARATORS = (",", ";", "\t", "|")
+
+
+@dataclasses.dataclass(frozen=True)
+class CsvRecords:
+    """The rows of a CSV file as bytes.
+
+    Parameters
+    ----------
+    data : bytes
+        The file, unpacked.
+    start, stop : ndarray of int64, shape (n_rows + 1,)
+        Where each record begins and ends, its line end included; the header first.
+    line : ndarray of int64, shape (n_rows + 1,)
+        Line that each begins on, from 1.
+    separator : str
+        What stands between the values.
+    """
+
+    data: bytes
+    start: NDArray[np.int64]
+    stop: NDArray[np.int64]
+    line: NDArray[np.int64]
+    separator: str
+
+    def join(self, rows: NDArray[np.integer[Any]]) -> bytes:
+        """Give the header and some rows, byte for byte."""
+        line_end = b"\r\n" if self.data[: self.stop[0]].endswith(b"\r\n") else b"\n"
+        parts = []
+        for record in (0, *(int(row) + 1 for row in rows)):
+            part = self.data[self.start[record] : self.stop[record]]
+            # the last row of the file may lack its line end
+            parts.append(part if part.endswith((b"\n", b"\r")) else part + line_end)
+        return b"".join(parts)
+
+    def values(self, rows: NDArray[np.integer[Any]]) -> list[list[str]]:
+        """Give the texts of some rows."""
+        lines = [
+            self.data[self.start[row + 1] : self.stop[row + 1]].decode() for row in rows
+        ]
+        found: list[list[str]] = []
+        for line in lines:
+            found += csv.reader(
+                io.StringIO(line, newline=""),
+                delimiter=self.separator,
+                skipinitialspace=True,
+            )
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table that was read.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Its file.
+    frame : pandas.DataFrame
+        Its values with the types that pandas gives them, rows numbered from 0.
+    records : CsvRecords or None
+        The rows as bytes; None for Parquet.
+    arrow : pyarrow.Table or None
+        The rows as they are in a Parquet file; None for CSV.
+    """
+
+    path: Path
+    frame: Any
+    records: CsvRecords | None = None
+    arrow: Any = None
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(self.frame)
+
+    @property
+    def kind(self) -> str:
+        """Give "csv" or "parquet"."""
+        return "parquet" if self.records is None else "csv"
+
+    def place(self, row: int) -> str:
+        """Say where a row stands, for error messages."""
+        if self.records is None:
+            return f"row {row} of {self.path.name}"
+        return f"row {row} (line {self.records.line[row + 1]}) of {self.path.name}"
+
+    def texts(self, rows: NDArray[np.integer[Any]]) -> list[list[str]]:
+        """Give the values of some rows as the file writes them."""
+        if self.records is not None:
+            return self.records.values(rows)
+        part = self.frame.iloc[rows]
+        return [
+            ["" if _is_missing(value) else str(value) for value in row]
+            for row in part.itertuples(index=False, name=None)
+        ]
+
+    def write_rows(
+        self, path: Path, rows: NDArray[np.integer[Any]], final: Path
+    ) -> None:
+        """Write some rows exactly as they were read.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            File to write.
+        rows : ndarray of integer
+            Rows by position.
+        final : pathlib.Path
+            The name that the file will have, which tells its format.
+        """
+        if _is_parquet_name(final) != (self.kind == "parquet"):
+            write_frame(path, self.frame.iloc[rows], final)
+        elif self.records is not None:
+            _write_bytes(path, self.records.join(rows), final)
+        else:
+            import pyarrow.parquet
+
+            pyarrow.parquet.write_table(self.arrow.take(rows), path)
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and value != value)
+
+
+def _is_parquet_name(path: Path) -> bool:
+    return path.suffix.lower() in (".parquet", ".pq")
+
+
+def _write_bytes(path: Path, data: bytes, final: Path) -> None:
+    if final.suffix.lower() == ".gz":
+        # no time and no name in the file: the same rows give the same bytes
+        data = gzip.compress(data, mtime=0)
+    path.write_bytes(data)
+
+
+def write_frame(path: Path, frame: Any, final: Path) -> None:
+    """Write a pandas frame without its index.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        File to write.
+    frame : pandas.DataFrame
+        What to write.
+    final : pathlib.Path
+        The name that the file will have: .parquet, .csv, and .gz for a packed one.
+    """
+    if _is_parquet_name(final):
+        _need_pyarrow(final)
+        frame.to_parquet(path, index=False)
+    else:
+        text = frame.to_csv(index=False, lineterminator="\n")
+        _write_bytes(path, text.encode(), final)
+
+
+def _need_pyarrow(path: Path) -> None:
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError:
+        raise CommandError(
+            f"{path} is Parquet, which needs pyarrow; pip install 'treeinf[parquet]'."
+        ) from None
+
+
+def read_table(
+    path: Path, *, option: str = "TRAIN", text_columns: Sequence[str] = ()
+) -> Table:
+    """Read a CSV or Parquet file, told apart by what is in it.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file; a CSV may be packed with gzip.
+    option : str
+        What the command line calls it.
+    text_columns : sequence of str
+        Columns that are text even where all values look like numbers.
+
+    Returns
+    -------
+    Table
+
+    Raises
+    ------
+    CommandError
+        If it is not a whole table with a header and at least one row.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or error
+        raise CommandError(f"{option} {path} cannot be read: {reason}.") from error
+    where = f"{option} {path}"
+    if data.startswith(_PARQUET):
+        table = _read_parquet(path, where)
+    else:
+        table = _read_csv(path, data, where, text_columns)
+    if table.n_rows == 0:
+        raise CommandError(f"{where} has a header and no rows.")
+    return table
+
+
+def _read_parquet(path: Path, where: str) -> Table:
+    _need_pyarrow(path)
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        arrow = pyarrow.parquet.read_table(path)
+        _refuse_twins(arrow.column_names, where)
+        frame = arrow.to_pandas().reset_index(drop=True)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise CommandError(
+            f"{where} is not a whole Parquet file: {str(error).splitlines()[0]}"
+        ) from error
+    frame.columns = [str(name) for name in frame.columns]
+    return Table(path, frame, arrow=arrow)
+
+
+def _read_csv(
+    path: Path, data: bytes, where: str, text_columns: Sequence[str]
+) -> Table:
+    import pandas as pd
+
+    if data.startswith(_GZIP):
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise CommandError(f"{where} is not whole gzip: {error}.") from error
+    for start, kind in _OTHER_FILES.items():
+        if data.startswith(start):
+            raise CommandError(f"{where} is {kind}; expected CSV or Parquet.")
+    if data.startswith(b"\xef\xbb\xbf"):
+        data = data[3:]
+    if not data.strip():
+        raise CommandError(f"{where} is empty; expected a header and rows.")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise CommandError(
+            f"{where} is not UTF-8 text (byte 0x{data[error.start]:02x} in line "
+            f"{line}); save it as UTF-8."
+        ) from error
+    if "\0" in text:
+        raise CommandError(f"{where} holds zero bytes; expected CSV or Parquet.")
+    names, records = _find_records(text, data, where)
+    _refuse_twins(names, where)
+    try:
+        frame = pd.read_csv(
+            io.BytesIO(data),
+            sep=records.separator,
+            skipinitialspace=True,
+            low_memory=False,
+            dtype={name: str for name in text_columns if name in names},
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise CommandError(f"{where} cannot be read as CSV: {error}") from error
+    if len(frame) != len(records.start) - 1 or len(frame.columns) != len(names):
+        raise CommandError(
+            f"{where} has {len(records.start) - 1:,} rows by its line ends and quotes, "
+            f"{len(frame):,} by pandas; check its quotes."
+        )
+    frame.columns = [
+        name if name else str(given)
+        for name, given in zip(names, frame.columns, strict=True)
+    ]
+    return Table(path, frame, records=records)
+
+
+def _find_records(text: str, data: bytes, where: str) -> tuple[list[str], CsvRecords]:
+    """Find where each row begins and ends, and check that all are of one width."""
+    end = min((text + "\n").find("\n"), (text + "\r").find("\r"))
+    separator = max(_SEPARATORS, key=text[:end].count)
+    lines = _LineCounter(data)
+    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
+    names: list[str] = []
+    places: list[tuple[int, int, int]] = []
+    try:
+        while True:
+            begin, first_line = lines.offset, lines.number + 1
+            fields = next(reader, None)
+            if fields is None:
+                break
+            if not data[begin : lines.offset].strip():
+                continue
+            if not places:
+                names = [name.strip() for name in fields]
+            elif len(fields) != len(names):
+                raise CommandError(
+                    f"{where} has {len(fields)} values in line {first_line}, its "
+                    f"header has {len(names)}."
+                )
+            places.append((begin, lines.offset, first_line))
+    except csv.Error as error:
+        raise CommandError(
+            f"{where} cannot be read as CSV, line {lines.number}: {error}."
+        ) from error
+    start, stop, line = np.array(places, dtype=np.int64).T
+    return names, CsvRecords(data, start, stop, line, separator)
+
+
+class _LineCounter:
+    """Hand out lines and remember how far the reader has come."""
+
+    def __init__(self, data: bytes) -> None:
+        self.offset = 0
+        self.number = 0
+        self._lines = iter(data.splitlines(keepends=True))
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.offset += len(line)
+        self.number += 1
+        return line.decode()
+
+
+def _refuse_twins(names: Sequence[str], where: str) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name and name in seen:
+            raise CommandError(
+                f"{where} has two columns named {name!r}; give each its own name."
+            )
+        seen.add(name)

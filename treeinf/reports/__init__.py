@@ -1,0 +1,10 @@
+"""Reports: one HTML file each, which loads nothing from anywhere."""
+
+from treeinf.reports.cleaning import (
+    ComparisonLine,
+    ReportTable,
+    render_cleaning,
+    write_cleaning_report,
+)
+
+__all__ = ["ComparisonLine", "ReportTable", "render_cleaning", "write_cleaning_report"]
