@@ -81,11 +81,12 @@ def read_model(
     Parameters
     ----------
     model : estimator, booster, path-like, dict or TreeEnsemble
-        A fitted LightGBM estimator or booster; a path to its model text, its dumped
-        JSON or a file that `TreeEnsemble.save` wrote, told apart by what is in them;
-        the text itself, or the dictionary that ``dump_model()`` returns. A
-        `TreeEnsemble` is returned as it is. Of a fitted search, such as GridSearchCV,
-        the best estimator is read.
+        A fitted model of LightGBM, XGBoost, CatBoost or scikit-learn (boosted,
+        averaged and single trees); a path to a model file (LightGBM text or dumped
+        JSON, XGBoost JSON or UBJSON, CatBoost cbm or JSON, or what `TreeEnsemble.save`
+        wrote), told apart by what is in it; LightGBM's text itself, or the dictionary
+        that its ``dump_model()`` returns. A `TreeEnsemble` is returned as it is. Of a
+        fitted search, such as GridSearchCV, the best estimator is read.
     iterations : int or None
         Boosting iterations to read; None for the best one where training was stopped
         early, else all.
