@@ -62,7 +62,7 @@ def clean(folder: Path, name: str, *options: str) -> dict[str, Any]:
     if done.returncode != 0:
         raise SystemExit(f"treeinf clean failed: {done.stderr}")
     with (folder / f"{name}-removed.csv").open() as file:
-        positions = [int(row["position"]) for row in csv.DictReader(file)]
+        positions = [int(row["row"]) for row in csv.DictReader(file)]
     return {
         "said": json.loads(done.stdout),
         "positions": positions,
@@ -90,8 +90,11 @@ def main() -> None:
     from sklearn.metrics import log_loss, roc_auc_score
 
     import treeinf as ti
-    from treeinf.datasets import flip_labels, load
+    from treeinf.datasets import available, flip_labels, load
 
+    if "adult" not in available():
+        print("Skipped: the adult files are not in the data home; set TREEINF_DATA.")
+        return
     split = load("adult").split()
     noisy, is_flipped = flip_labels(split.y_train, SHARE, seed=SEED)
     X, X_test = split.X_train, split.X_test

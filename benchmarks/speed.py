@@ -56,7 +56,16 @@ def grow_of_peak(work: Callable[[], Any]) -> float:
 
 def machine() -> dict[str, Any]:
     """Say where and with what the figures were taken."""
-    names = ("numpy", "numba", "scipy", "scikit-learn", "lightgbm", "treeinf")
+    names = (
+        "numpy",
+        "numba",
+        "scipy",
+        "scikit-learn",
+        "lightgbm",
+        "xgboost",
+        "catboost",
+        "treeinf",
+    )
     versions = {}
     for name in names:
         try:
@@ -95,6 +104,7 @@ def measure(n_rows: int, repeats: int, n_jobs: int) -> dict[str, Any]:
     booster = model.booster_
     ensemble = ti.read_model(model)
     explainer = ti.BoostIn(n_jobs=n_jobs).fit(model, X, y)
+    swept = ti.LeafInfluence(n_jobs=n_jobs).fit(model, X, y)
     work: dict[str, Callable[[], Any]] = {
         "LightGBM raw scores": lambda: booster.predict(
             X, raw_score=True, num_threads=n_jobs
@@ -104,8 +114,9 @@ def measure(n_rows: int, repeats: int, n_jobs: int) -> dict[str, Any]:
         ),
         "apply": lambda: ensemble.apply(X),
         "fit": lambda: ti.BoostIn(n_jobs=n_jobs).fit(model, X, y),
-        "total": lambda: explainer.total(X_test, y_test),
-        "self_influence": explainer.self_influence,
+        "BoostIn total": lambda: explainer.total(X_test, y_test),
+        "BoostIn self_influence": explainer.self_influence,
+        "LeafInfluence total": lambda: swept.total(X_test, y_test),
     }
     for run in work.values():
         run()
@@ -116,13 +127,10 @@ def measure(n_rows: int, repeats: int, n_jobs: int) -> dict[str, Any]:
             run()
             seconds[name].append(time.perf_counter() - start)
     sums = {
-        "fit + total": [
-            a + b for a, b in zip(seconds["fit"], seconds["total"], strict=True)
-        ],
-        "fit + self_influence": [
-            a + b
-            for a, b in zip(seconds["fit"], seconds["self_influence"], strict=True)
-        ],
+        f"fit + {name}": [
+            a + b for a, b in zip(seconds["fit"], seconds[name], strict=True)
+        ]
+        for name in ("BoostIn total", "BoostIn self_influence", "LeafInfluence total")
     }
     base = statistics.median(seconds["LightGBM raw scores"])
     leaves = statistics.median(seconds["LightGBM leaves"])

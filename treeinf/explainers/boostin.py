@@ -30,7 +30,7 @@ class BoostIn(AdditiveExplainer):
     count_power : float, default=0.0
         Divide each leaf's term by its number of train rows to this power. 1 and 2 are
         the published variants BoostInW1 and BoostInW2, which favour rows in small
-        leaves.
+        leaves; negative numbers favour rows in large ones.
     on_mismatch, parity, batch_size, n_jobs, verbose
         See `AdditiveExplainer`.
 

@@ -47,7 +47,7 @@ def make_frame(columns: dict[str, Any], like: str = "pandas") -> Any:
         except ImportError:
             continue
         data = {
-            name: values.tolist() if np.asarray(values).dtype.kind == "O" else values
+            name: list(values) if np.asarray(values).dtype.kind == "O" else values
             for name, values in columns.items()
         }
         return nw.from_dict(data, backend=backend).to_native()
