@@ -16,7 +16,7 @@ from tests.adapters.lightgbm_models import (
 )
 from tests.naive import routing as naive
 from treeinf.adapters import read_model
-from treeinf.ensemble.structure import Missing
+from treeinf.ensemble import Missing
 
 lightgbm = pytest.importorskip("lightgbm")
 

@@ -17,7 +17,7 @@ from tests.adapters.xgboost_models import mixed_rows, mixed_score, train
 from treeinf.adapters import read_model
 from treeinf.adapters.xgboost import read_model_entries, read_ubjson
 from treeinf.adapters.xgboost_ubjson import parse_ubjson
-from treeinf.ensemble.structure import TreeEnsemble
+from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import ModelFormatError, UnsupportedModelError
 
 xgboost = pytest.importorskip("xgboost")

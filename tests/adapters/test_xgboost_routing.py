@@ -21,7 +21,7 @@ from tests.adapters.xgboost_models import (
 from treeinf.adapters import read_model
 from treeinf.adapters import xgboost as adapter
 from treeinf.adapters.parity import check_parity
-from treeinf.ensemble.structure import TreeEnsemble
+from treeinf.ensemble import TreeEnsemble
 from treeinf.trace import TrainingTrace
 
 xgboost = pytest.importorskip("xgboost")

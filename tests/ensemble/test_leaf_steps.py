@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import treeinf as ti
 from tests import models
 from tests.naive.boosting import derivatives
-from treeinf.ensemble.structure import LeafRule, TrainingFacts
+from treeinf.ensemble import LeafRule, TrainingFacts
 from treeinf.errors import ModelFormatError
 
 

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from treeinf.adapters.xgboost_ubjson import is_ubjson
-from treeinf.ensemble.structure import TreeEnsemble
+from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import ModelFormatError, UnsupportedModelError
 
 __all__ = ["find_adapter", "init_score", "read_model", "unwrap_pipeline"]

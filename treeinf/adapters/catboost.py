@@ -25,7 +25,7 @@ from treeinf.adapters.catboost_files import (
 from treeinf.adapters.catboost_json import is_catboost_json, parse_json
 from treeinf.adapters.catboost_parameters import CatBoostParameters
 from treeinf.dtypes import BITS, FLAG, NODE, OFFSET, REAL
-from treeinf.ensemble.structure import (
+from treeinf.ensemble import (
     EVERY_OUTPUT,
     Missing,
     TrainingFacts,

@@ -8,7 +8,7 @@ from typing import Any
 
 from treeinf import losses
 from treeinf.adapters.catboost_files import CatBoostFile, fail, parse_info
-from treeinf.ensemble.structure import LeafRule
+from treeinf.ensemble import LeafRule
 from treeinf.errors import ModelFormatError
 
 __all__ = ["CatBoostParameters"]

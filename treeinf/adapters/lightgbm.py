@@ -17,7 +17,7 @@ from treeinf.adapters.lightgbm_json import parse_json
 from treeinf.adapters.lightgbm_parameters import LightGBMParameters
 from treeinf.adapters.lightgbm_text import parse_text
 from treeinf.dtypes import FLAG, NODE, OFFSET, REAL
-from treeinf.ensemble.structure import LeafRule, Missing, TrainingFacts, TreeEnsemble
+from treeinf.ensemble import LeafRule, Missing, TrainingFacts, TreeEnsemble
 from treeinf.errors import ModelFormatError, UnsupportedModelError
 from treeinf.validation import check_rows
 

@@ -23,7 +23,7 @@ from treeinf.adapters.lightgbm_files import (
     shorten,
 )
 from treeinf.dtypes import BITS, COUNT, FLAG, NODE, OFFSET, REAL
-from treeinf.ensemble.structure import Missing
+from treeinf.ensemble import Missing
 from treeinf.errors import ModelFormatError
 
 __all__ = ["parse_json"]

@@ -21,7 +21,7 @@ from treeinf.adapters.lightgbm_files import (
     shorten,
 )
 from treeinf.dtypes import BITS, COUNT, FLAG, NODE, OFFSET, REAL
-from treeinf.ensemble.structure import Missing
+from treeinf.ensemble import Missing
 
 __all__ = ["parse_text"]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from treeinf.adapters import find_adapter, init_score
-from treeinf.ensemble.structure import TreeEnsemble
+from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import ModelParityError
 from treeinf.validation import count_rows, take_rows
 

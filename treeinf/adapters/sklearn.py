@@ -14,7 +14,7 @@ from scipy import sparse
 from treeinf.adapters import sklearn_forest, sklearn_gradient, sklearn_hist
 from treeinf.adapters.sklearn_forest import bootstrap_counts, tree_weights
 from treeinf.adapters.sklearn_trees import join_trees
-from treeinf.ensemble.structure import TreeEnsemble
+from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import UnsupportedModelError
 from treeinf.validation import check_rows
 

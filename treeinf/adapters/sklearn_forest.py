@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from treeinf import losses
 from treeinf.adapters.sklearn_trees import join_trees
 from treeinf.dtypes import BITS, COUNT, NODE, OFFSET, REAL
-from treeinf.ensemble.structure import (
+from treeinf.ensemble import (
     EVERY_OUTPUT,
     LeafRule,
     Missing,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from treeinf import losses
 from treeinf.adapters.sklearn_trees import Layout, lay_out
 from treeinf.dtypes import BITS, COUNT, NODE, OFFSET, REAL
-from treeinf.ensemble.structure import LeafRule, Missing, TrainingFacts, TreeEnsemble
+from treeinf.ensemble import LeafRule, Missing, TrainingFacts, TreeEnsemble
 
 __all__ = ["find_layout", "raw_score", "read", "root_count"]
 

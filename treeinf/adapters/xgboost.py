@@ -22,14 +22,14 @@ from treeinf.adapters.xgboost_parameters import XGBoostParameters, find_rates
 from treeinf.adapters.xgboost_trees import read_trees
 from treeinf.adapters.xgboost_ubjson import parse_ubjson
 from treeinf.dtypes import FLAG, NODE, REAL
-from treeinf.ensemble.routing import check_ensemble_rows
-from treeinf.ensemble.structure import (
+from treeinf.ensemble import (
     EVERY_OUTPUT,
     LeafRule,
     Missing,
     TrainingFacts,
     TreeEnsemble,
 )
+from treeinf.ensemble.routing import check_ensemble_rows
 from treeinf.errors import UnsupportedModelError
 
 __all__ = ["leaf_nodes", "raw_score", "read", "read_model_entries", "read_ubjson"]

@@ -1,11 +1,6 @@
 """What a model is here: flat arrays of trees, the same for every library."""
 
-from treeinf.ensemble.structure import (
-    EVERY_OUTPUT,
-    LeafRule,
-    Missing,
-    TrainingFacts,
-    TreeEnsemble,
-)
+from treeinf.ensemble.facts import EVERY_OUTPUT, LeafRule, Missing, TrainingFacts
+from treeinf.ensemble.structure import TreeEnsemble
 
 __all__ = ["EVERY_OUTPUT", "LeafRule", "Missing", "TrainingFacts", "TreeEnsemble"]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from treeinf.ensemble.facts import LeafRule, TrainingFacts
 from treeinf.errors import ModelFormatError
 from treeinf.losses import loss_from_dict
 
@@ -100,7 +101,7 @@ def load(path: str | PathLike[str]) -> TreeEnsemble:
     ModelFormatError
         If it is not such a file, or not a whole one. Nothing in it is executed.
     """
-    from treeinf.ensemble.structure import LeafRule, TrainingFacts, TreeEnsemble
+    from treeinf.ensemble.structure import TreeEnsemble
 
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import enum
 import functools
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from treeinf.dtypes import BITS, COUNT, FLAG, NODE, OFFSET, REAL
+from treeinf.dtypes import NODE, OFFSET, REAL
 from treeinf.ensemble import routing, storage
-from treeinf.errors import ModelFormatError, UnsupportedModelError
+from treeinf.ensemble.checks import (
+    ARRAYS,
+    OPTIONAL,
+    OPTIONAL_OF_LEAVES,
+    check_leaves,
+    check_nodes,
+    check_trees,
+    freeze,
+)
+from treeinf.ensemble.facts import LeafRule, Missing, TrainingFacts
+from treeinf.errors import UnsupportedModelError
 from treeinf.kernels.cpu.derivatives import UNIT_HESSIAN
 from treeinf.kernels.flat_trees import FlatLeaves, FlatTrees, plan_bit_vectors
 from treeinf.losses import Loss
@@ -22,117 +30,10 @@ from treeinf.losses import Loss
 if TYPE_CHECKING:
     from os import PathLike
 
-__all__ = ["EVERY_OUTPUT", "LeafRule", "Missing", "TrainingFacts", "TreeEnsemble"]
+__all__ = ["TreeEnsemble"]
 
-EVERY_OUTPUT = -1
-"""Value of `TreeEnsemble.output` for a tree whose leaves hold all outputs."""
-
-
-class Missing(enum.IntEnum):
-    """Which values a node sends to its default child (LightGBM's three types)."""
-
-    NONE = 0
-    """No value: NaN is read as 0.0 and compared."""
-    ZERO = 1
-    """NaN and every value within the ensemble's zero threshold."""
-    NAN = 2
-    """NaN."""
-
-
-@dataclasses.dataclass(frozen=True)
-class LeafRule:
-    """How the library turned the gradients in a leaf into its value.
-
-    Parameters
-    ----------
-    kind : {"newton", "full newton", "gradient", "quantile", "mean", "unknown"}
-        "newton": ``-soft(G, l1) / (H + l2)``; "full newton": the same with the matrix
-        of second derivatives of all outputs (softmax, vector leaves); "gradient":
-        ``-G / (W + l2)`` with the sum of weights W, which is "newton" with second
-        derivatives of 1; "quantile": an order statistic of residuals (not
-        differentiable); "mean": the average target of the leaf's rows; "unknown": the
-        model does not say.
-    l1_leaf : float, default=0.0
-        L1 penalty on leaf values, in units of the gradient sum.
-    max_leaf_value : float, default=0.0
-        Bound on the size of a leaf value before shrinkage; 0 is no bound.
-    path_smooth : float, default=0.0
-        Rows' worth of pull towards the parent's value (LightGBM ``path_smooth``).
-    n_steps : int, default=1
-        Steps taken in each tree, each from the scores after the one before, at full
-        length; the shrinkage is applied to their sum.
-    backtracks : bool, default=False
-        A step that does not lower the loss is halved, and each trial counts as one of
-        the `n_steps` (CatBoost ``leaf_estimation_backtracking``).
-    fits_single_leaf : bool, default=False
-        A tree of one leaf holds a fitted value as any other does; else it holds the
-        initial score alone.
-    min_leaf_hessian : float, default=0.0
-        A leaf whose hessians sum to less has the value 0 (XGBoost
-        ``min_child_weight``).
-
-    Notes
-    -----
-    L2 penalties are kept leaf by leaf in `TreeEnsemble.leaf_l2`, since LightGBM
-    penalises leaves under categorical splits more than others.
-    """
-
-    kind: str = "newton"
-    l1_leaf: float = 0.0
-    max_leaf_value: float = 0.0
-    path_smooth: float = 0.0
-    n_steps: int = 1
-    backtracks: bool = False
-    fits_single_leaf: bool = False
-    min_leaf_hessian: float = 0.0
-
-    def __post_init__(self) -> None:
-        kinds = (*("newton", "full newton", "gradient", "quantile", "mean", "unknown"),)
-        if self.kind not in kinds:
-            raise ValueError(f"Got kind={self.kind!r}; expected one of {kinds}.")
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainingFacts:
-    """What the model remembers of its training that a replay of it needs.
-
-    Parameters
-    ----------
-    class_weight : "balanced", tuple of (label, weight) pairs, or None
-        Class weights that the library multiplied into the sample weights.
-    positive_weight : float, "unbalanced" or None
-        Weight of the positive rows in the gradients alone, not in the initial score
-        (LightGBM ``scale_pos_weight``; "unbalanced" is its ``is_unbalance``).
-    single_precision : bool, default=False
-        The library keeps labels, weights and gradients in float32.
-    single_gradients : bool, default=False
-        It keeps gradients and hessians in float32, labels and weights in float64.
-    single_inputs : bool, default=False
-        It keeps labels and weights in float32, gradients and hessians in float64.
-    estimates_base_score : bool, default=False
-        The base score that the model stores is the loss's `initial_score` of the train
-        rows, unless they had initial scores of their own.
-    l2_per_weight : bool, default=False
-        The L2 penalties are multiplied by the mean weight of the train rows.
-    counts_zero_weights : bool, default=True
-        Rows of weight 0 are among the stored leaf counts.
-    subsample : str or None
-        In the library's own words, the setting by which each iteration saw only a
-        sample of the rows.
-    approximations : tuple of str
-        Each setting that a replay can follow only approximately, and how.
-    """
-
-    class_weight: str | tuple[tuple[Any, float], ...] | None = None
-    positive_weight: float | str | None = None
-    single_precision: bool = False
-    single_gradients: bool = False
-    single_inputs: bool = False
-    estimates_base_score: bool = False
-    l2_per_weight: bool = False
-    counts_zero_weights: bool = True
-    subsample: str | None = None
-    approximations: tuple[str, ...] = ()
+_UNKNOWN_RULE = LeafRule("unknown")
+_NO_FACTS = TrainingFacts()
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -265,8 +166,8 @@ class TreeEnsemble:
     n_features: int
     loss: Loss | None = None
     loss_name: str = "unknown"
-    leaf_rule: LeafRule = LeafRule("unknown")
-    training: TrainingFacts = TrainingFacts()
+    leaf_rule: LeafRule = _UNKNOWN_RULE
+    training: TrainingFacts = _NO_FACTS
     leaf_count: NDArray[np.int64] | None = None
     leaf_hessian: NDArray[np.float64] | None = None
     leaf_weight: NDArray[np.float64] | None = None
@@ -289,14 +190,14 @@ class TreeEnsemble:
     library_version: str = "unknown"
 
     def __post_init__(self) -> None:
-        for name, dtype in _ARRAYS.items():
+        for name, dtype in ARRAYS.items():
             array = getattr(self, name)
-            if array is None and name in _OPTIONAL:
+            if array is None and name in OPTIONAL:
                 continue
-            object.__setattr__(self, name, _freeze(name, array, dtype))
-        _check_trees(self)
-        _check_nodes(self)
-        _check_leaves(self)
+            object.__setattr__(self, name, freeze(name, array, dtype))
+        check_trees(self)
+        check_nodes(self)
+        check_leaves(self)
         if self.classes is not None:
             classes = np.array(self.classes)
             classes.setflags(write=False)
@@ -457,7 +358,7 @@ class TreeEnsemble:
             *("default_left", "missing", "is_categorical"),
         ):
             taken[name] = getattr(self, name)[nodes]
-        for name in ("leaf_value", *_OPTIONAL_OF_LEAVES):
+        for name in ("leaf_value", *OPTIONAL_OF_LEAVES):
             array = getattr(self, name)
             taken[name] = None if array is None else array[leaves]
         return dataclasses.replace(self, **taken)
@@ -655,238 +556,6 @@ class TreeEnsemble:
             If the file is not one, or not a whole one.
         """
         return storage.load(path)
-
-
-_ARRAYS: dict[str, Any] = {
-    "node_offset": OFFSET,
-    "leaf_offset": OFFSET,
-    "iteration": NODE,
-    "output": NODE,
-    "shrinkage": REAL,
-    "feature": NODE,
-    "threshold": REAL,
-    "left": NODE,
-    "right": NODE,
-    "default_left": FLAG,
-    "missing": np.uint8,
-    "is_categorical": FLAG,
-    "category_offset": OFFSET,
-    "category_bits": BITS,
-    "leaf_value": REAL,
-    "base_score": REAL,
-    "base_score_folded": REAL,
-    "leaf_count": COUNT,
-    "leaf_hessian": REAL,
-    "leaf_weight": REAL,
-    "leaf_l2": REAL,
-    "leaf_row": NODE,
-}
-"""Every array of an ensemble, with its dtype."""
-
-_OPTIONAL_OF_LEAVES = ("leaf_count", "leaf_hessian", "leaf_weight", "leaf_l2")
-_OPTIONAL = (*_OPTIONAL_OF_LEAVES, "leaf_row")
-
-
-def _freeze(name: str, array: Any, dtype: Any) -> NDArray[Any]:
-    """Copy to a contiguous, read-only array of the named dtype."""
-    given = np.asarray(array)
-    if given.dtype.kind not in "biuf" or not np.can_cast(
-        given.dtype, dtype, "same_kind"
-    ):
-        raise ModelFormatError(
-            f"{name} has dtype {given.dtype}; expected {np.dtype(dtype)}."
-        )
-    if given.dtype.kind in "iu" and np.dtype(dtype).kind in "iu" and given.size:
-        limits = np.iinfo(dtype)
-        if given.min() < limits.min or given.max() > limits.max:
-            raise ModelFormatError(f"{name} has values that do not fit {limits.dtype}.")
-    frozen = np.array(given, dtype=dtype, order="C")
-    frozen.setflags(write=False)
-    return frozen
-
-
-def _require(condition: Any, message: str) -> None:
-    if not condition:
-        raise ModelFormatError(message)
-
-
-def _check_trees(ensemble: TreeEnsemble) -> None:
-    """Refuse offsets and per-tree arrays that do not fit together."""
-    n_trees = len(ensemble.iteration)
-    _require(n_trees > 0, "The model has no trees.")
-    for name in ("output", "shrinkage"):
-        _require(
-            getattr(ensemble, name).shape == (n_trees,),
-            f"{name} has shape {getattr(ensemble, name).shape}; expected ({n_trees},).",
-        )
-    for name, length in (
-        ("node_offset", len(ensemble.feature)),
-        ("leaf_offset", len(ensemble.leaf_value)),
-    ):
-        offset = getattr(ensemble, name)
-        _require(
-            offset.shape == (n_trees + 1,)
-            and offset[0] == 0
-            and offset[-1] == length
-            and (np.diff(offset) >= 0).all(),
-            f"{name} must rise from 0 to {length} in {n_trees} steps.",
-        )
-    _require(
-        (np.diff(ensemble.leaf_offset) == np.diff(ensemble.node_offset) + 1).all(),
-        "A tree must have one leaf more than it has nodes.",
-    )
-    _require(
-        ensemble.iteration[0] >= 0 and (np.diff(ensemble.iteration) >= 0).all(),
-        "Trees must be ordered by iteration.",
-    )
-    n_outputs = len(ensemble.base_score)
-    _require(
-        ensemble.base_score.shape == (n_outputs,) and n_outputs > 0,
-        "base_score must have one value an output.",
-    )
-    _require(
-        ensemble.base_score_folded.shape == (n_outputs,),
-        f"base_score_folded must have {n_outputs} values.",
-    )
-    if ensemble.leaf_value.ndim == 2 and ensemble.leaf_value.shape[1] > 1:
-        _require(
-            (ensemble.output == EVERY_OUTPUT).all()
-            and ensemble.leaf_value.shape[1] == n_outputs,
-            "Leaves with several values must hold one for each output.",
-        )
-    else:
-        _require(
-            (ensemble.output >= (EVERY_OUTPUT if n_outputs == 1 else 0)).all()
-            and (ensemble.output < n_outputs).all(),
-            f"output must be in [0, {n_outputs}).",
-        )
-    _require(np.isfinite(ensemble.base_score).all(), "base_score must be finite.")
-    _require(
-        np.isfinite(ensemble.base_score_folded).all(),
-        "base_score_folded must be finite.",
-    )
-    _require(np.isfinite(ensemble.shrinkage).all(), "shrinkage must be finite.")
-    _require(
-        math.isfinite(ensemble.zero_threshold) and ensemble.zero_threshold >= 0.0,
-        "zero_threshold must be finite and at least 0.",
-    )
-    if ensemble.leaf_row is not None:
-        row = ensemble.leaf_row
-        _require(row.shape == (n_trees,), f"leaf_row must have {n_trees} numbers.")
-        newest = np.maximum.accumulate(row)
-        _require(
-            row[0] == 0 and (np.diff(newest) <= 1).all() and (row >= 0).all(),
-            "leaf_row must rise by 1 from 0 where its numbers are new.",
-        )
-        firsts = np.unique(row, return_index=True)[1]
-        _require(
-            (
-                np.diff(ensemble.leaf_offset)
-                == np.diff(ensemble.leaf_offset)[firsts][row]
-            ).all(),
-            "Trees of one leaf_row must have the same leaves.",
-        )
-    if ensemble.loss is not None:
-        _require(
-            ensemble.loss.n_outputs == n_outputs,
-            f"{ensemble.loss!r} has {ensemble.loss.n_outputs} outputs; the model has "
-            f"{n_outputs}.",
-        )
-
-
-def _check_nodes(ensemble: TreeEnsemble) -> None:
-    """Refuse nodes that do not make trees."""
-    n_nodes = len(ensemble.feature)
-    for name in (
-        "threshold",
-        "left",
-        "right",
-        "default_left",
-        "missing",
-        "is_categorical",
-    ):
-        _require(
-            getattr(ensemble, name).shape == (n_nodes,),
-            f"{name} has shape {getattr(ensemble, name).shape}; expected ({n_nodes},).",
-        )
-    offset = ensemble.category_offset
-    _require(
-        offset.shape == (n_nodes + 1,)
-        and offset[0] == 0
-        and offset[-1] == len(ensemble.category_bits)
-        and (np.diff(offset) >= 0).all(),
-        "category_offset must rise from 0 to the number of words in category_bits.",
-    )
-    _require(ensemble.n_features > 0, "n_features must be at least 1.")
-    _require(
-        ((ensemble.feature >= 0) & (ensemble.feature < ensemble.n_features)).all(),
-        f"feature must be in [0, {ensemble.n_features}).",
-    )
-    _require(not np.isnan(ensemble.threshold).any(), "threshold must not be NaN.")
-    _require((ensemble.missing <= max(Missing)).all(), "missing must be 0, 1 or 2.")
-    tree = np.repeat(np.arange(len(ensemble.iteration)), np.diff(ensemble.node_offset))
-    is_node_child = np.zeros(n_nodes, np.int64)
-    is_leaf_child = np.zeros(len(ensemble.leaf_value), np.int64)
-    parent = np.full(n_nodes, -1, np.int64)
-    for child in (ensemble.left, ensemble.right):
-        is_node = child >= 0
-        first, count = ensemble.node_offset[tree], np.diff(ensemble.node_offset)[tree]
-        node = np.where(is_node, first + child, 0)
-        leaf_first, leaf_count = ensemble.leaf_offset[tree], count + 1
-        leaf = np.where(is_node, 0, leaf_first + ~child.astype(np.int64))
-        _require(
-            np.where(
-                is_node, child < count, ~child.astype(np.int64) < leaf_count
-            ).all(),
-            "A child lies outside its tree.",
-        )
-        is_node_child += np.bincount(node[is_node], minlength=n_nodes)
-        is_leaf_child += np.bincount(leaf[~is_node], minlength=len(is_leaf_child))
-        parent[node[is_node]] = np.flatnonzero(is_node)
-    roots = ensemble.node_offset[:-1][np.diff(ensemble.node_offset) > 0]
-    expected = np.ones(n_nodes, np.int64)
-    expected[roots] = 0
-    _require((is_node_child == expected).all(), "A node must have exactly one parent.")
-    has_nodes = np.repeat(
-        np.diff(ensemble.node_offset) > 0, np.diff(ensemble.leaf_offset)
-    )
-    _require((is_leaf_child == has_nodes).all(), "A leaf must have exactly one parent.")
-    # With one parent each, nodes that do not lead up to a root go round in a cycle;
-    # jumping to the parent's parent doubles the way in each step.
-    ancestor = parent
-    for _ in range(max(n_nodes, 1).bit_length()):
-        inside = ancestor >= 0
-        ancestor = np.where(inside, ancestor[np.where(inside, ancestor, 0)], -1)
-    _require((ancestor < 0).all(), "The children of a tree go round in a cycle.")
-
-
-def _check_leaves(ensemble: TreeEnsemble) -> None:
-    """Refuse leaf arrays that do not fit together."""
-    values = ensemble.leaf_value
-    _require(
-        values.ndim == 2 and values.shape[1] > 0,
-        f"leaf_value has shape {values.shape}; expected (n_leaves, leaf_width).",
-    )
-    _require(np.isfinite(values).all(), "leaf_value must be finite.")
-    for name in _OPTIONAL_OF_LEAVES:
-        array = getattr(ensemble, name)
-        if array is None:
-            continue
-        _require(
-            array.shape == (len(values),),
-            f"{name} has shape {array.shape}; expected ({len(values)},).",
-        )
-        _require(
-            np.isfinite(array).all() and (array >= 0).all(),
-            f"{name} must be finite and at least 0.",
-        )
-    names: Sequence[Any]
-    for what in ("feature_names", "categories"):
-        names = getattr(ensemble, what)
-        _require(
-            names is None or len(names) == ensemble.n_features,
-            f"{what} must have one entry for each of {ensemble.n_features} features.",
-        )
 
 
 def _describe_rule(ensemble: TreeEnsemble) -> str:

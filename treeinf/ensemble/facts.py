@@ -1,0 +1,119 @@
+"""What an ensemble says of itself besides its trees: rules and training facts."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from typing import Any
+
+__all__ = ["EVERY_OUTPUT", "LeafRule", "Missing", "TrainingFacts"]
+
+EVERY_OUTPUT = -1
+"""Value of `TreeEnsemble.output` for a tree whose leaves hold all outputs."""
+
+
+class Missing(enum.IntEnum):
+    """Which values a node sends to its default child (LightGBM's three types)."""
+
+    NONE = 0
+    """No value: NaN is read as 0.0 and compared."""
+    ZERO = 1
+    """NaN and every value within the ensemble's zero threshold."""
+    NAN = 2
+    """NaN."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LeafRule:
+    """How the library turned the gradients in a leaf into its value.
+
+    Parameters
+    ----------
+    kind : {"newton", "full newton", "gradient", "quantile", "mean", "unknown"}
+        "newton": ``-soft(G, l1) / (H + l2)``; "full newton": the same with the matrix
+        of second derivatives of all outputs (softmax, vector leaves); "gradient":
+        ``-G / (W + l2)`` with the sum of weights W, which is "newton" with second
+        derivatives of 1; "quantile": an order statistic of residuals (not
+        differentiable); "mean": the average target of the leaf's rows; "unknown": the
+        model does not say.
+    l1_leaf : float, default=0.0
+        L1 penalty on leaf values, in units of the gradient sum.
+    max_leaf_value : float, default=0.0
+        Bound on the size of a leaf value before shrinkage; 0 is no bound.
+    path_smooth : float, default=0.0
+        Rows' worth of pull towards the parent's value (LightGBM ``path_smooth``).
+    n_steps : int, default=1
+        Steps taken in each tree, each from the scores after the one before, at full
+        length; the shrinkage is applied to their sum.
+    backtracks : bool, default=False
+        A step that does not lower the loss is halved, and each trial counts as one of
+        the `n_steps` (CatBoost ``leaf_estimation_backtracking``).
+    fits_single_leaf : bool, default=False
+        A tree of one leaf holds a fitted value as any other does; else it holds the
+        initial score alone.
+    min_leaf_hessian : float, default=0.0
+        A leaf whose hessians sum to less has the value 0 (XGBoost
+        ``min_child_weight``).
+
+    Notes
+    -----
+    L2 penalties are kept leaf by leaf in `TreeEnsemble.leaf_l2`, since LightGBM
+    penalises leaves under categorical splits more than others.
+    """
+
+    kind: str = "newton"
+    l1_leaf: float = 0.0
+    max_leaf_value: float = 0.0
+    path_smooth: float = 0.0
+    n_steps: int = 1
+    backtracks: bool = False
+    fits_single_leaf: bool = False
+    min_leaf_hessian: float = 0.0
+
+    def __post_init__(self) -> None:
+        kinds = (*("newton", "full newton", "gradient", "quantile", "mean", "unknown"),)
+        if self.kind not in kinds:
+            raise ValueError(f"Got kind={self.kind!r}; expected one of {kinds}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingFacts:
+    """What the model remembers of its training that a replay of it needs.
+
+    Parameters
+    ----------
+    class_weight : "balanced", tuple of (label, weight) pairs, or None
+        Class weights that the library multiplied into the sample weights.
+    positive_weight : float, "unbalanced" or None
+        Weight of the positive rows in the gradients alone, not in the initial score
+        (LightGBM ``scale_pos_weight``; "unbalanced" is its ``is_unbalance``).
+    single_precision : bool, default=False
+        The library keeps labels, weights and gradients in float32.
+    single_gradients : bool, default=False
+        It keeps gradients and hessians in float32, labels and weights in float64.
+    single_inputs : bool, default=False
+        It keeps labels and weights in float32, gradients and hessians in float64.
+    estimates_base_score : bool, default=False
+        The base score that the model stores is the loss's `initial_score` of the train
+        rows, unless they had initial scores of their own.
+    l2_per_weight : bool, default=False
+        The L2 penalties are multiplied by the mean weight of the train rows.
+    counts_zero_weights : bool, default=True
+        Rows of weight 0 are among the stored leaf counts.
+    subsample : str or None
+        In the library's own words, the setting by which each iteration saw only a
+        sample of the rows.
+    approximations : tuple of str
+        Each setting that a replay can follow only approximately, and how.
+    """
+
+    class_weight: str | tuple[tuple[Any, float], ...] | None = None
+    positive_weight: float | str | None = None
+    single_precision: bool = False
+    single_gradients: bool = False
+    single_inputs: bool = False
+    estimates_base_score: bool = False
+    l2_per_weight: bool = False
+    counts_zero_weights: bool = True
+    subsample: str | None = None
+    approximations: tuple[str, ...] = ()

@@ -1,0 +1,395 @@
+"""Whether leaf values follow from the rows given, and what it looks like if not."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treeinf.dtypes import REAL
+from treeinf.ensemble import TreeEnsemble
+from treeinf.errors import (
+    SubsampledTrainingWarning,
+    TrainingDataMismatchError,
+    TrainingDataWarning,
+)
+from treeinf.kernels.cpu import replay as kernels
+from treeinf.trace.leaf_rule import has_fit, is_fitted_leaf
+from treeinf.trace.rows import StagedRows
+
+__all__ = ["ReproductionReport", "bound_rounding", "compare_with_model", "speak_up"]
+
+_TINY = float(np.finfo(REAL).tiny)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReproductionReport:
+    """How well the leaf values follow from the rows, targets and weights given.
+
+    Parameters
+    ----------
+    verdict : {"exact", "approximate", "subsampled", "other rows", "other labels", \
+"other weights", "unchecked"}
+        What the comparison looks like.
+    explanation : str
+        The verdict in words, with figures and the way out.
+    n_rows : int
+        Train rows given.
+    share_seen : float
+        Average share of them that a tree was fitted on, by the stored leaf counts or
+        sums of weights; NaN where the library stores neither.
+    wrong_counts : int
+        Leaves whose stored count, or sum of weights, is not that of the rows given that
+        reach them.
+    largest_difference, median_difference : float
+        Of recomputed and stored leaf values before shrinkage, each relative to the
+        largest value of its tree; NaN where the leaf rule is unknown.
+    largest_hessian_difference : float
+        Of recomputed and stored sums of hessians, relative to the leaf's; NaN where the
+        library stores none.
+    """
+
+    verdict: str
+    explanation: str
+    n_rows: int
+    share_seen: float
+    wrong_counts: int
+    largest_difference: float
+    median_difference: float
+    largest_hessian_difference: float
+
+    @property
+    def is_mismatch(self) -> bool:
+        """Whether these are not the training rows, labels or weights."""
+        return self.verdict.startswith("other")
+
+    def __str__(self) -> str:
+        lines = [
+            ("train rows", f"{self.n_rows:,}"),
+            ("verdict", self.verdict),
+            ("explanation", self.explanation),
+            (
+                "leaf values",
+                f"largest difference {self.largest_difference:.2g}, "
+                f"median {self.median_difference:.2g} (relative to the tree's largest)",
+            ),
+            (
+                "leaf hessians",
+                f"largest difference {self.largest_hessian_difference:.2g}",
+            ),
+            ("leaf counts", f"{self.wrong_counts:,} leaves differ"),
+            ("rows seen", f"{self.share_seen:.1%} of the rows in the average tree"),
+        ]
+        return "\n".join(f"{name:<14}{text}" for name, text in lines)
+
+
+def bound_rounding(
+    ensemble: TreeEnsemble,
+    rows: StagedRows,
+    raw_score: NDArray[np.float64],
+    leaf_rows: NDArray[np.int64],
+    leaf_hessian: NDArray[np.float64],
+    leaf_response: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Bound what the precision of gradients leaves open in each leaf value.
+
+    Late trees, and leaves of rows that are all but certain, can have values no larger
+    than this. A gradient is taken to be rounded as one of the first iteration is, and
+    as it answers to a rounded score; where scores too are added up in single precision,
+    each tree adds a rounding, and what is too small is lost. The bound is infinite
+    where the hessians themselves are no larger than a rounding.
+    """
+    facts = ensemble.training
+    is_single = facts.single_precision or facts.single_gradients
+    assert ensemble.loss is not None
+    first = np.tile(ensemble.base_score, (rows.n_rows, 1))
+    if rows.offset.size:
+        first += rows.offset
+    gradient, hessian = ensemble.loss.derivatives(rows.target, first)
+    n_roundings = np.ones(ensemble.n_leaves)
+    if is_single and ensemble.is_single_precision:
+        n_roundings += 0.5 * ensemble.iteration[ensemble.leaf_tree]
+    score_unit = n_roundings * np.abs(raw_score).max()
+    unit = np.abs(gradient).mean() + hessian.mean() * score_unit
+    if rows.weight.size:
+        unit *= rows.weight.mean()
+    # in double precision the exponentials are rounded as much as the gradients
+    precision = np.finfo(np.float32).eps if is_single else 8 * np.finfo(REAL).eps
+    # between a score and a gradient lie an exponential, a sum and a quotient
+    unit *= 4.0 * float(precision) * leaf_rows
+    # of the hessian, whose unit is another
+    lightest = 4.0 * float(precision) * hessian.mean() * leaf_rows
+    if rows.weight.size:
+        lightest *= rows.weight.mean()
+    assert ensemble.leaf_l2 is not None
+    if ensemble.leaf_rule.kind == "full newton":
+        # along a change of all outputs alike the penalty alone is divided by
+        smallest = np.finfo(np.float32).eps * leaf_hessian.max(axis=1)
+        penalty = np.maximum(np.maximum(ensemble.leaf_l2, smallest), _TINY)
+        leaf_response = np.maximum(leaf_response, 1.0 / penalty[:, np.newaxis])
+    is_lost = leaf_hessian + ensemble.leaf_l2[:, np.newaxis] <= lightest[:, np.newaxis]
+    return np.where(is_lost, np.inf, unit[:, np.newaxis] * leaf_response)
+
+
+def _relative_differences(
+    ensemble: TreeEnsemble,
+    leaf_step: NDArray[np.float64],
+    expected: NDArray[np.float64],
+    rounding: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Compare leaf values, relative to the largest of their tree.
+
+    Where rounding alone can make more than the tolerance of it, relative to so much
+    that this comes to the tolerance.
+    """
+    size = np.maximum(np.abs(leaf_step), np.abs(expected)).max(axis=1)
+    largest = np.maximum.reduceat(size, ensemble.leaf_offset[:-1])
+    scale = np.repeat(largest, np.diff(ensemble.leaf_offset))[:, np.newaxis]
+    scale = np.maximum(scale, rounding / _tolerance(ensemble))
+    difference = np.abs(leaf_step - expected)
+    return (difference / np.where(scale > 0.0, scale, 1.0)).max(axis=1)
+
+
+def _tolerance(ensemble: TreeEnsemble) -> float:
+    """Give the relative difference up to which leaf values are the same."""
+    facts = ensemble.training
+    return 1e-3 if facts.single_precision or facts.single_gradients else 1e-6
+
+
+def compare_with_model(
+    ensemble: TreeEnsemble,
+    rows: StagedRows,
+    leaf_hessian: NDArray[np.float64],
+    leaf_rows: NDArray[np.int64],
+    leaf_step: NDArray[np.float64],
+    expected: NDArray[np.float64],
+    rounding: NDArray[np.float64],
+) -> ReproductionReport:
+    """Compare what was recomputed with what the model stores, and name the cause."""
+    has_splits = has_fit(ensemble)
+    compared = is_fitted_leaf(ensemble)
+    difference = _relative_differences(ensemble, leaf_step, expected, rounding)
+    difference = difference[compared]
+    figures: dict[str, Any] = {
+        "n_rows": rows.n_rows,
+        "share_seen": np.nan,
+        "wrong_counts": 0,
+        "largest_difference": float(difference.max(initial=0.0)),
+        "median_difference": float(np.median(difference)) if difference.size else 0.0,
+        "largest_hessian_difference": np.nan,
+    }
+    if not has_splits.any():
+        return ReproductionReport(
+            "unchecked", "No tree has a split: there is nothing to compare.", **figures
+        )
+    if ensemble.leaf_hessian is not None and ensemble.leaf_width == 1:
+        gap = np.abs(leaf_hessian[:, 0] - ensemble.leaf_hessian)[compared]
+        scale = np.maximum(ensemble.leaf_hessian[compared], np.finfo(REAL).tiny)
+        figures["largest_hessian_difference"] = float((gap / scale).max())
+    if ensemble.leaf_count is not None:
+        stored = np.add.reduceat(ensemble.leaf_count, ensemble.leaf_offset[:-1])
+        stored = stored[has_splits]
+        wrong = (leaf_rows != ensemble.leaf_count) & compared
+        figures["wrong_counts"] = int(wrong.sum())
+        figures["share_seen"] = float(stored.mean() / rows.n_rows)
+        verdict = _judge_counts(ensemble, rows, leaf_rows, stored, wrong, compared)
+        if verdict is not None:
+            return ReproductionReport(*verdict, **figures)
+    if ensemble.leaf_weight is not None:
+        weight = rows.weight if rows.weight.size else np.ones(rows.n_rows)
+        given = np.zeros(ensemble.n_leaves, REAL)
+        kernels.sum_leaf_weights(
+            rows.leaf, ensemble.leaf_offset, ensemble.row_of_tree, weight, given
+        )
+        size = np.maximum(given, ensemble.leaf_weight)
+        wrong = (np.abs(given - ensemble.leaf_weight) > 1e-5 * size) & compared
+        totals = np.add.reduceat(ensemble.leaf_weight, ensemble.leaf_offset[:-1])
+        figures["wrong_counts"] = int(wrong.sum())
+        figures["share_seen"] = float(totals.mean() / weight.sum())
+        verdict = _judge_weights(ensemble, weight, totals, wrong, compared)
+        if verdict is not None:
+            return ReproductionReport(*verdict, **figures)
+    verdict = _judge_values(ensemble, rows, leaf_hessian, difference)
+    return ReproductionReport(*verdict, **figures)
+
+
+def _judge_weights(
+    ensemble: TreeEnsemble,
+    weight: NDArray[np.float64],
+    totals: NDArray[np.float64],
+    wrong: NDArray[np.bool_],
+    compared: NDArray[np.bool_],
+) -> tuple[str, str] | None:
+    """Judge by the weight of the rows in each leaf; None if it is as stored."""
+    if not wrong.any():
+        return None
+    stored, given = float(totals.max()), float(weight.sum())
+    if abs(stored - given) <= 1e-5 * stored:
+        if ensemble.is_native:
+            return None
+        return "other rows", (
+            f"{wrong.sum():,} of {compared.sum():,} leaves hold rows of another weight "
+            "than in training: the values in X are not those the model was trained on, "
+            "or the weights belong to other rows."
+        )
+    if (weight == 1.0).all() and stored == round(stored):
+        return "other rows", (
+            f"The model was trained on {stored:,.0f} rows; got {len(weight):,}. Pass "
+            "the rows of its own training, without those held out."
+        )
+    return "other weights", (
+        f"The weights of the training rows add up to {stored:.6g}; those given, with "
+        f"the weights of their classes, to {given:.6g}. Pass the rows, labels and "
+        "sample weights of the training."
+    )
+
+
+def _judge_counts(
+    ensemble: TreeEnsemble,
+    rows: StagedRows,
+    leaf_rows: NDArray[np.int64],
+    stored: NDArray[np.int64],
+    wrong: NDArray[np.bool_],
+    compared: NDArray[np.bool_],
+) -> tuple[str, str] | None:
+    """Judge by the rows in each leaf; None if they are as stored."""
+    if not wrong.any():
+        return None
+    assert ensemble.leaf_count is not None
+    n_rows = rows.n_rows
+    if stored.max() > n_rows or (ensemble.training.subsample is None):
+        if stored.max() != n_rows:
+            return "other rows", (
+                f"The model was trained on {stored.max():,} rows; got {n_rows:,}. Pass "
+                "the rows of its own training, without those held out."
+            )
+        return "other rows", (
+            f"{wrong.sum():,} of {compared.sum():,} leaves hold another number of rows "
+            "than in training: the values in X are not those the model was trained on."
+        )
+    overfull = (ensemble.leaf_count > leaf_rows) & compared
+    if overfull.any():
+        return "other rows", (
+            f"{overfull.sum():,} of {compared.sum():,} leaves held more rows in "
+            "training than reach them now: the values in X are not those the model was "
+            "trained on."
+        )
+    return "subsampled", (
+        "Each tree was fitted on a sample of the rows "
+        f"({ensemble.training.subsample}): {stored.mean() / n_rows:.1%} of them on "
+        "average. Which rows is not stored, so influence is computed as if each tree "
+        "had seen all rows; leaf values differ by the figures given."
+    )
+
+
+def _judge_values(
+    ensemble: TreeEnsemble,
+    rows: StagedRows,
+    leaf_hessian: NDArray[np.float64],
+    difference: NDArray[np.float64],
+) -> tuple[str, str]:
+    """Judge by the leaf values, given that the rows in each leaf are right."""
+    facts = ensemble.training
+    tolerance = _tolerance(ensemble)
+    largest = float(difference.max(initial=0.0))
+    if largest <= tolerance:
+        return "exact", (
+            "Recomputed leaf values equal the stored ones to the library's precision."
+        )
+    share = float((difference > tolerance).mean())
+    figures = (
+        f"{share:.1%} of the leaf values differ by more than {tolerance:g} of their "
+        f"tree's largest, at most by {largest:.2g}"
+    )
+    if facts.subsample is not None:
+        return "subsampled", (
+            f"Each tree was fitted on a sample of the rows ({facts.subsample}), and "
+            f"which rows is not stored: {figures}."
+        )
+    if facts.approximations:
+        return "approximate", f"{' '.join(facts.approximations)} {figures}."
+    other = "another init_score, or leaf values changed after training"
+    if ensemble.leaf_hessian is None:
+        return "other labels", (
+            f"{figures}. The labels or weights are not those of training, or {other}."
+        )
+    first = np.isin(ensemble.iteration[ensemble.leaf_tree], ensemble.iteration[:1])
+    first &= is_fitted_leaf(ensemble)
+    stored = ensemble.leaf_hessian[first]
+    ratio = leaf_hessian[first, 0] / np.maximum(stored, np.finfo(REAL).tiny)
+    if ratio.size and np.ptp(ratio) > 1e-4 * np.abs(ratio).max():
+        n_trained = _count_from_hessians(ensemble, rows, first)
+        if n_trained is not None and n_trained != rows.n_rows:
+            return "other rows", (
+                f"The model was trained on {n_trained:,} rows, by the sums of hessians "
+                f"in its first tree; got {rows.n_rows:,}. Pass the rows of its own "
+                "training, without those held out."
+            )
+        if n_trained is not None:
+            return "other rows", (
+                f"{figures}, and leaves of the first tree hold another number of rows "
+                "than in training, by their sums of hessians: the values in X are not "
+                "those the model was trained on."
+            )
+        return "other weights", (
+            f"{figures}, and the sums of hessians in the first iteration differ by "
+            "leaf: the sample weights are not those of training (or it used "
+            f"{other})."
+        )
+    if ratio.size and abs(ratio.mean() - 1.0) > 1e-4:
+        return "other labels", (
+            f"{figures}, and the sums of hessians in the first iteration are "
+            f"{ratio.mean():.4g} times those stored in every leaf: the share of the "
+            "classes, or the mean of the targets, is not that of training (or all "
+            f"weights differ by one factor, or it used {other})."
+        )
+    return "other labels", (
+        f"{figures}, while the rows and the hessians of the first iteration are right: "
+        "the labels belong to other rows (another order?), or some were changed (or it "
+        f"used {other})."
+    )
+
+
+def _count_from_hessians(
+    ensemble: TreeEnsemble, rows: StagedRows, first: NDArray[np.bool_]
+) -> int | None:
+    """Count the rows of the first tree by its hessians, where the model has no counts.
+
+    All rows have one hessian at the base score, whatever their targets, under squared
+    and logistic loss and most others; each stored sum is then a whole number of them.
+    None where it is not, or where there were weights.
+    """
+    assert ensemble.loss is not None
+    assert ensemble.leaf_hessian is not None
+    if ensemble.leaf_count is not None or rows.weight.size or rows.offset.size:
+        return None
+    start = np.tile(ensemble.base_score, (rows.n_rows, 1))
+    _, hessian = ensemble.loss.derivatives(rows.target, start)
+    hessian = hessian[:, max(int(ensemble.output[0]), 0)]
+    if hessian[0] <= 0.0 or np.ptp(hessian) > 1e-6 * hessian[0]:
+        return None
+    own = first & (ensemble.leaf_tree == 0)
+    counts = ensemble.leaf_hessian[own] / hessian[0]
+    whole = np.round(counts)
+    if np.any(whole < 1.0) or np.any(np.abs(counts - whole) > 1e-4 * whole + 1e-3):
+        return None
+    return int(whole.sum())
+
+
+def speak_up(report: ReproductionReport, on_mismatch: str) -> None:
+    """Raise or warn as the report asks for."""
+    if report.is_mismatch:
+        message = (
+            f"These are not the training data ({report.verdict}). {report.explanation} "
+            "Pass on_mismatch='warn' to go on all the same."
+        )
+        if on_mismatch == "raise":
+            raise TrainingDataMismatchError(message)
+        warnings.warn(message, TrainingDataWarning, stacklevel=4)
+    elif report.verdict == "subsampled":
+        warnings.warn(report.explanation, SubsampledTrainingWarning, stacklevel=4)
+    elif report.verdict == "approximate":
+        warnings.warn(report.explanation, TrainingDataWarning, stacklevel=4)

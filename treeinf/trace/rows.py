@@ -1,0 +1,180 @@
+"""Rows in an ensemble's own terms, and boosting replayed over them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treeinf.dtypes import REAL
+from treeinf.ensemble import TreeEnsemble
+from treeinf.ensemble.routing import (
+    check_ensemble_rows,
+    check_initial_scores,
+    find_leaves,
+    route_rows,
+)
+from treeinf.kernels.cpu import replay as kernels
+from treeinf.kernels.cpu import routing as routing_kernels
+from treeinf.validation import check_targets, check_weights
+
+__all__ = ["StagedRows", "sum_derivatives"]
+
+_PART_BYTES = 256 * 2**20
+_MOST_PARTS = 64
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StagedRows:
+    """Rows in an ensemble's own terms, ready for the kernels.
+
+    Parameters
+    ----------
+    leaf : ndarray of unsigned integer, shape (n_trees, n_rows)
+        Leaf of each row within each tree; one line for each number in the ensemble's
+        `leaf_row`, where trees share their leaf ids.
+    target : ndarray of float64, shape (n_rows,)
+        Targets as the loss compares them.
+    weight : ndarray of float64, shape (n_rows,) or (0,)
+        Weight of each row's loss; empty for 1.
+    offset : ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
+        Each row's own initial score, on top of the base score; empty for 0.
+    fingerprint : ndarray of uint64, shape (n_rows,)
+        Equal for rows of equal values and target.
+    """
+
+    leaf: NDArray[np.unsignedinteger[Any]]
+    target: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    fingerprint: NDArray[np.uint64]
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return self.leaf.shape[1]
+
+    @classmethod
+    def read(
+        cls,
+        ensemble: TreeEnsemble,
+        X: Any,
+        y: Any,
+        *,
+        sample_weight: Any = None,
+        init_score: Any = None,
+    ) -> StagedRows:
+        """Check rows, targets and weights against an ensemble and route the rows.
+
+        Parameters
+        ----------
+        ensemble : TreeEnsemble
+            The model.
+        X : array-like or frame, shape (n_rows, n_features)
+            Rows.
+        y : array-like, shape (n_rows,)
+            Targets, as the model was trained on.
+        sample_weight : array-like, shape (n_rows,), optional
+            Weights.
+        init_score : array-like, shape (n_rows,) or (n_rows, n_outputs), optional
+            Each row's own initial score.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If they do not fit the ensemble.
+        """
+        values = check_ensemble_rows(ensemble, X)
+        n_rows = len(values)
+        if n_rows == 0:
+            raise ValueError("X has no rows.")
+        target = check_targets(
+            y,
+            n_rows,
+            loss=ensemble.loss,
+            classes=ensemble.classes,
+            single_precision=ensemble.training.single_precision
+            or ensemble.training.single_inputs,
+        )
+        weight = check_weights(sample_weight, n_rows)
+        offset = check_initial_scores(ensemble, init_score, n_rows)
+        fingerprint = np.empty(n_rows, np.uint64)
+        routing_kernels.fingerprint_rows(values, target, fingerprint)
+        return cls(
+            leaf=find_leaves(ensemble, X)
+            if ensemble.is_native
+            else route_rows(ensemble, values),
+            target=target,
+            weight=np.empty(0, REAL) if weight is None else weight,
+            offset=np.empty((0, ensemble.n_outputs), REAL)
+            if offset is None
+            else offset,
+            fingerprint=fingerprint,
+        )
+
+    @functools.cached_property
+    def known_fingerprints(self) -> NDArray[np.uint64]:
+        """The fingerprints in rising order, for `share_among`."""
+        return np.sort(self.fingerprint)
+
+    def share_among(self, others: StagedRows) -> float:
+        """Give the share of these rows that are found among other rows."""
+        known = others.known_fingerprints
+        place = np.minimum(np.searchsorted(known, self.fingerprint), len(known) - 1)
+        return float((known[place] == self.fingerprint).mean())
+
+    def take(self, part: slice) -> StagedRows:
+        """Give a run of the rows."""
+        return StagedRows(
+            leaf=np.ascontiguousarray(self.leaf[:, part]),
+            target=self.target[part],
+            weight=self.weight[part] if self.weight.size else self.weight,
+            offset=self.offset[part] if self.offset.size else self.offset,
+            fingerprint=self.fingerprint[part],
+        )
+
+
+def sum_derivatives(
+    ensemble: TreeEnsemble, rows: StagedRows
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Replay boosting over rows and add up each leaf's staged derivatives.
+
+    Parameters
+    ----------
+    ensemble : TreeEnsemble
+        The model, with a differentiable loss.
+    rows : StagedRows
+        Rows.
+
+    Returns
+    -------
+    leaf_gradient, leaf_hessian : ndarray of float64, shape (n_leaves, leaf_width)
+        Weighted sums over the rows in each leaf.
+    raw_score : ndarray of float64, shape (n_rows, n_outputs)
+        Raw scores after the last tree.
+
+    Notes
+    -----
+    The rows are cut into a number of parts that depends on the sizes alone, so that the
+    sums have the same bits for any number of threads.
+    """
+    sums = ensemble.leaf_value.size * 2 * np.dtype(REAL).itemsize
+    n_parts = min(_MOST_PARTS, -(-rows.n_rows // kernels.BLOCK), _PART_BYTES // sums)
+    parts = np.zeros((2, max(n_parts, 1), *ensemble.leaf_value.shape), REAL)
+    raw_score = np.empty((rows.n_rows, ensemble.n_outputs), REAL)
+    kernels.replay(
+        rows.leaf,
+        ensemble.flat_leaves,
+        ensemble.base_score,
+        rows.offset,
+        rows.target,
+        rows.weight,
+        *ensemble.loss_kernel,
+        raw_score,
+        parts[0],
+        parts[1],
+    )
+    return parts[0].sum(axis=0), parts[1].sum(axis=0), raw_score

@@ -1,0 +1,274 @@
+"""Boosting replayed over the train rows, and checked against the model."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treeinf.dtypes import COUNT, REAL
+from treeinf.ensemble import TreeEnsemble
+from treeinf.ensemble.leaf_steps import expand_leaf_steps, take_leaf_steps
+from treeinf.errors import UnsupportedModelError
+from treeinf.kernels.cpu import replay as kernels
+from treeinf.trace.leaf_rule import apply_leaf_rule
+from treeinf.trace.reproduction import (
+    ReproductionReport,
+    bound_rounding,
+    compare_with_model,
+    speak_up,
+)
+from treeinf.trace.rows import StagedRows, sum_derivatives
+
+__all__ = ["TrainingTrace"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainingTrace:
+    """The replay of boosting over the rows that a model was trained on.
+
+    Make it with `build`.
+
+    Parameters
+    ----------
+    ensemble : TreeEnsemble
+        The model, with its initial score kept apart from the first tree, its penalties
+        in the units of the sums, and one tree for each step of trees of several.
+    rows : StagedRows
+        Train rows; their weights are those of the gradients.
+    raw_score : ndarray of float64, shape (n_train, n_outputs)
+        Raw scores after the last tree.
+    leaf_gradient, leaf_hessian : ndarray of float64, shape (n_leaves, leaf_width)
+        Weighted sums of the staged derivatives over each leaf's train rows.
+    leaf_rows : ndarray of int64, shape (n_leaves,)
+        Train rows in each leaf.
+    leaf_step : ndarray of float64, shape (n_leaves, leaf_width)
+        Leaf values before shrinkage; where trees take several steps, the step.
+    leaf_response : ndarray of float64, shape (n_leaves, leaf_width)
+        How much a leaf value before shrinkage falls for a unit more of gradient sum:
+        1 / (H + l2); 0 where the l1 penalty or the bound holds the value fixed; times
+        count / (count + path_smooth) under path smoothing. Under "full newton", how
+        much the value falls for a unit more of its output's gradient and as much,
+        spread evenly, less of the others'.
+    base_change : ndarray of float64, shape (n_train, n_outputs) or (0, n_outputs)
+        Derivative of the base score in the logarithm of each row's weight; empty where
+        the library does not estimate it from the rows.
+    report : ReproductionReport
+        How well the stored leaf values were reproduced.
+    """
+
+    ensemble: TreeEnsemble
+    rows: StagedRows
+    raw_score: NDArray[np.float64]
+    leaf_gradient: NDArray[np.float64]
+    leaf_hessian: NDArray[np.float64]
+    leaf_rows: NDArray[np.int64]
+    leaf_step: NDArray[np.float64]
+    leaf_response: NDArray[np.float64]
+    base_change: NDArray[np.float64]
+    report: ReproductionReport
+
+    @classmethod
+    def build(
+        cls,
+        ensemble: TreeEnsemble,
+        X: Any,
+        y: Any,
+        *,
+        sample_weight: Any = None,
+        init_score: Any = None,
+        on_mismatch: str = "raise",
+    ) -> TrainingTrace:
+        """Replay boosting and check that it gives back the model's leaf values.
+
+        Parameters
+        ----------
+        ensemble : TreeEnsemble
+            The model.
+        X : array-like or frame, shape (n_train, n_features)
+            The rows it was trained on.
+        y : array-like, shape (n_train,)
+            Their targets.
+        sample_weight : array-like, shape (n_train,), optional
+            The weights it was trained with. Class weights and the weight of the
+            positive class that the model remembers are multiplied in.
+        init_score : array-like, shape (n_train,) or (n_train, n_outputs), optional
+            The initial scores it was trained with.
+        on_mismatch : {"raise", "warn", "ignore"}, default="raise"
+            What to do if the rows, labels or weights are not the training ones.
+
+        Returns
+        -------
+        TrainingTrace
+
+        Raises
+        ------
+        UnsupportedModelError
+            If the leaf values are not made of gradients.
+        TrainingDataMismatchError
+            If these are not the training rows, labels or weights.
+        """
+        choices = ("raise", "warn", "ignore")
+        if on_mismatch not in choices:
+            raise ValueError(
+                f"Got on_mismatch={on_mismatch!r}; expected one of {choices}."
+            )
+        _refuse_unexplainable(ensemble)
+        rows = StagedRows.read(
+            ensemble, X, y, sample_weight=sample_weight, init_score=init_score
+        )
+        ensemble, rows, base_change = _as_trained(ensemble, rows)
+        leaf_gradient, leaf_hessian, raw_score = sum_derivatives(ensemble, rows)
+        leaf_rows = np.zeros(ensemble.n_leaves, COUNT)
+        counted = rows.leaf
+        if rows.weight.size and not ensemble.training.counts_zero_weights:
+            counted = np.ascontiguousarray(rows.leaf[:, rows.weight > 0.0])
+        kernels.count_leaf_rows(
+            counted, ensemble.leaf_offset, ensemble.row_of_tree, leaf_rows
+        )
+        shrinkage = ensemble.shrinkage[ensemble.leaf_tree, np.newaxis]
+        leaf_step = ensemble.leaf_value / np.where(shrinkage == 0.0, 1.0, shrinkage)
+        rule = ensemble.leaf_rule
+        if rule.n_steps > 1 or rule.kind == "full newton":
+            taken = take_leaf_steps(
+                ensemble, rows.leaf, rows.target, rows.weight, rows.offset
+            )
+            expected, leaf_response = taken.total, taken.response[0]
+        else:
+            expected, leaf_response = apply_leaf_rule(
+                ensemble, leaf_gradient, leaf_hessian, leaf_rows
+            )
+        rounding = bound_rounding(
+            ensemble, rows, raw_score, leaf_rows, leaf_hessian, leaf_response
+        )
+        report = compare_with_model(
+            ensemble, rows, leaf_hessian, leaf_rows, leaf_step, expected, rounding
+        )
+        if rule.n_steps > 1:
+            ensemble, leaf_step, leaf_response = expand_leaf_steps(ensemble, taken)
+            leaf_gradient, leaf_hessian, raw_score = sum_derivatives(ensemble, rows)
+            leaf_rows = np.zeros(ensemble.n_leaves, COUNT)
+            kernels.count_leaf_rows(
+                counted, ensemble.leaf_offset, ensemble.row_of_tree, leaf_rows
+            )
+        if on_mismatch != "ignore":
+            speak_up(report, on_mismatch)
+        return cls(
+            ensemble=ensemble,
+            rows=rows,
+            raw_score=raw_score,
+            leaf_gradient=leaf_gradient,
+            leaf_hessian=leaf_hessian,
+            leaf_rows=leaf_rows,
+            leaf_step=leaf_step,
+            leaf_response=leaf_response,
+            base_change=base_change,
+            report=report,
+        )
+
+
+def _refuse_unexplainable(ensemble: TreeEnsemble) -> None:
+    """Refuse models whose leaf values gradients do not make, by name."""
+    if ensemble.is_averaged and ensemble.n_trees == 1:
+        what, reason = "a single tree", "there is no boosting to replay"
+    elif ensemble.is_averaged:
+        what, reason = "an averaged forest", "its trees do not build on one another"
+    elif ensemble.loss is None:
+        what = f"the objective {ensemble.loss_name!r}"
+        reason = "its gradients are not known to treeinf"
+    elif not ensemble.loss.is_differentiable or ensemble.leaf_rule.kind == "quantile":
+        what = f"the objective {ensemble.loss_name!r}"
+        reason = "its leaf values are order statistics of residuals"
+    elif (
+        ensemble.leaf_rule.kind not in ("newton", "full newton", "gradient")
+        or ensemble.leaf_l2 is None
+    ):
+        what = "a model without its training parameters"
+        reason = (
+            "the penalties in its leaf values are unknown; pass the estimator, the "
+            "booster or the model's text file, or read_model(..., parameters=...)"
+        )
+    else:
+        return
+    raise UnsupportedModelError(
+        f"Gradient-based influence cannot explain {what}: {reason}. Reading, routing "
+        "and predicting work."
+    )
+
+
+def _as_trained(
+    ensemble: TreeEnsemble, rows: StagedRows
+) -> tuple[TreeEnsemble, StagedRows, NDArray[np.float64]]:
+    """Put the weights and the initial score in place that the library used.
+
+    Also gives how the initial score answers to the rows' weights, empty for not at all.
+    """
+    facts, loss = ensemble.training, ensemble.loss
+    assert loss is not None
+    weight = rows.weight if rows.weight.size else np.ones(rows.n_rows)
+    if facts.class_weight is not None:
+        weight = weight * _class_weights(ensemble, rows.target)
+    if facts.single_precision or facts.single_inputs:
+        weight = weight.astype(np.float32).astype(REAL)
+    if facts.single_inputs:
+        offset = rows.offset.astype(np.float32).astype(REAL)
+        rows = dataclasses.replace(rows, offset=offset)
+    if facts.l2_per_weight and ensemble.leaf_l2 is not None:
+        leaf_l2 = ensemble.leaf_l2 * weight.mean()
+        if ensemble.leaf_width > 1 and ensemble.leaf_rule.kind != "gradient":
+            leaf_l2 = leaf_l2.astype(np.float32)
+        ensemble = dataclasses.replace(ensemble, leaf_l2=leaf_l2)
+    base_score = np.zeros(ensemble.n_outputs)
+    base_change = np.empty((0, ensemble.n_outputs), REAL)
+    if ensemble.base_score_folded.any() and not rows.offset.size:
+        base_score = loss.initial_score(rows.target, weight)
+        base_change = loss.initial_score_change(rows.target, weight)
+        base_change *= ensemble.base_score_folded
+    elif facts.estimates_base_score and not rows.offset.size:
+        base_change = loss.initial_score_change(rows.target, weight)
+    if ensemble.base_score_folded.any():
+        ensemble = ensemble.separate_base_score(base_score)
+    if facts.positive_weight is not None:
+        # a target that is a number weighs more where it is 1, which XGBoost allows
+        is_positive = rows.target > 0 if loss.n_classes else rows.target == 1.0
+        weight = weight * _positive_weights(facts.positive_weight, is_positive)
+    if (weight == 1.0).all():
+        weight = np.empty(0, REAL)
+    rows = dataclasses.replace(rows, weight=np.ascontiguousarray(weight))
+    return ensemble, rows, base_change
+
+
+def _class_weights(
+    ensemble: TreeEnsemble, target: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Give each row the weight of its class."""
+    assert ensemble.loss is not None
+    n_classes = ensemble.loss.n_classes
+    weights = np.ones(n_classes)
+    given = ensemble.training.class_weight
+    if isinstance(given, str):
+        counts = np.bincount(target.astype(np.intp), minlength=n_classes)
+        present = counts > 0
+        weights[present] = len(target) / (present.sum() * counts[present])
+    else:
+        labels = range(n_classes) if ensemble.classes is None else ensemble.classes
+        known = dict(given or ())
+        weights[:] = [known.get(label, 1.0) for label in labels]
+    return weights[target.astype(np.intp)]
+
+
+def _positive_weights(
+    positive_weight: float | str, positive: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Give each row of two classes its weight in the gradients."""
+    if positive_weight != "unbalanced":
+        return np.where(positive, float(positive_weight), 1.0)
+    n_positive = int(positive.sum())
+    n_negative = len(positive) - n_positive
+    if n_positive == 0 or n_negative == 0:
+        return np.ones(len(positive))
+    if n_positive > n_negative:
+        return np.where(positive, 1.0, n_positive / n_negative)
+    return np.where(positive, n_negative / n_positive, 1.0)
