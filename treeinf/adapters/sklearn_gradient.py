@@ -164,7 +164,8 @@ def _subsample(model: Any) -> str | None:
     if model.n_iter_no_change is not None:
         words.append(
             "early stopping on rows held out, validation_fraction="
-            f"{model.validation_fraction:g}"
+            f"{model.validation_fraction:g}; "
+            "treeinf.adapters.sklearn.training_rows(model, y) finds the others"
         )
     return ", ".join(words) or None
 

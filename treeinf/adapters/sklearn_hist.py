@@ -213,7 +213,8 @@ def _held_out(model: Any) -> str | None:
         return None
     return (
         f"early stopping on rows held out, validation_fraction="
-        f"{model.validation_fraction:g}"
+        f"{model.validation_fraction:g}; "
+        "treeinf.adapters.sklearn.training_rows(model, y) finds the others"
     )
 
 

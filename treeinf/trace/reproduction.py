@@ -280,7 +280,7 @@ def _judge_counts(
     return "subsampled", (
         "Each tree was fitted on a sample of the rows "
         f"({ensemble.training.subsample}): {stored.mean() / n_rows:.1%} of them on "
-        "average. Which rows is not stored, so influence is computed as if each tree "
+        "average. Which rows the replay is not told, so it goes as if each tree "
         "had seen all rows; leaf values differ by the figures given."
     )
 
@@ -307,7 +307,7 @@ def _judge_values(
     if facts.subsample is not None:
         return "subsampled", (
             f"Each tree was fitted on a sample of the rows ({facts.subsample}), and "
-            f"which rows is not stored: {figures}."
+            f"which rows the replay is not told: {figures}."
         )
     if facts.approximations:
         return "approximate", f"{' '.join(facts.approximations)} {figures}."
