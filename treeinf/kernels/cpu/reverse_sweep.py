@@ -174,6 +174,8 @@ def sweep_iteration(
     first_tree = leaves.iteration_start[iteration]
     last_tree = leaves.iteration_start[iteration + 1]
     is_softmax = loss_code == _SOFTMAX or loss_code == _SOFTMAX + _UNIT_HESSIAN
+    # as published, the library's hessian stands for the slope of each output on its own
+    own_slope = 1.0 if is_crossed else loss_parameter
     has_influence = influence.shape[0] > 0
     for part in prange(n_parts):
         score = np.empty((n_outputs, SWEEP_BLOCK))
@@ -181,7 +183,7 @@ def sweep_iteration(
         hessian = np.empty((n_outputs, SWEEP_BLOCK))
         slope = np.empty((n_outputs, SWEEP_BLOCK))
         bend = np.empty((n_outputs, SWEEP_BLOCK))
-        pull = np.empty((n_outputs, n_targets))
+        pull = np.empty((n_outputs, SWEEP_BLOCK, n_targets))
         both = np.empty(n_targets)
         sums = part_sum[part]
         sums[:] = 0.0
@@ -189,67 +191,73 @@ def sweep_iteration(
         for begin in range(part * part_rows, stop, SWEEP_BLOCK):
             n = min(SWEEP_BLOCK, stop - begin)
             y = target[begin : begin + n]
-            for i in range(n):
-                for tree in range(first_tree, last_tree):
-                    number = (
-                        leaves.leaf_offset[tree]
-                        + leaf[leaves.leaf_row[tree], begin + i]
-                    )
-                    for column in range(leaf_width):
-                        k = leaves.output[tree] if leaf_width == 1 else column
-                        raw_score[begin + i, k] -= leaves.leaf_value[number, column]
-                for k in range(n_outputs):
+            for tree in range(first_tree, last_tree):
+                first = leaves.leaf_offset[tree]
+                tree_leaf = leaf[leaves.leaf_row[tree]]
+                for column in range(leaf_width):
+                    k = leaves.output[tree] if leaf_width == 1 else column
+                    for i in range(n):
+                        raw_score[begin + i, k] -= leaves.leaf_value[
+                            first + tree_leaf[begin + i], column
+                        ]
+            for k in range(n_outputs):
+                for i in range(n):
                     score[k, i] = raw_score[begin + i, k]
             loss_derivatives(loss_code, loss_parameter, n, y, score, gradient, hessian)
             differentiate_twice(loss_code, loss_parameter, n, y, score, slope, bend)
+            if weight.size > 0:
+                for k in range(n_outputs):
+                    for i in range(n):
+                        gradient[k, i] *= weight[begin + i]
+                        hessian[k, i] *= weight[begin + i]
+            # pull[k] = sum over the iteration's trees of output k of
+            # u (dg_k/dF_k + theta dh_k/dF_k), up to weights and the softmax's own terms
+            pull[:, :n] = 0.0
+            for tree in range(first_tree, last_tree):
+                first = leaves.leaf_offset[tree]
+                tree_leaf = leaf[leaves.leaf_row[tree]]
+                for column in range(leaf_width):
+                    k = leaves.output[tree] if leaf_width == 1 else column
+                    for i in range(n):
+                        number = first + tree_leaf[begin + i]
+                        value = theta[number, column]
+                        own = gradient[k, i] + value * hessian[k, i]
+                        if is_softmax:
+                            change = own_slope + value * bend[k, i]
+                        else:
+                            change = slope[k, i] + value * bend[k, i]
+                        for t in range(n_targets):
+                            u = leaf_factor[number, column, t]
+                            pull[k, i, t] += u * change
+                            if has_influence:
+                                influence[begin + i, t] += u * own
             for i in range(n):
                 row = begin + i
                 w = weight[row] if weight.size > 0 else 1.0
-                # pull[k] = sum over the iteration's trees of output k of
-                # u (dg_k/dF_k + theta dh_k/dF_k), up to the softmax's own terms
-                pull[:] = 0.0
-                for tree in range(first_tree, last_tree):
-                    number = leaves.leaf_offset[tree] + leaf[leaves.leaf_row[tree], row]
-                    for column in range(leaf_width):
-                        k = leaves.output[tree] if leaf_width == 1 else column
-                        value = theta[number, column]
-                        own = w * (gradient[k, i] + value * hessian[k, i])
-                        if is_softmax:
-                            # as published, the library's hessian stands for the slope
-                            own_slope = 1.0 if is_crossed else loss_parameter
-                            change = w * (own_slope + value * bend[k, i])
-                        else:
-                            change = w * (slope[k, i] + value * bend[k, i])
-                        for t in range(n_targets):
-                            u = leaf_factor[number, column, t]
-                            pull[k, t] += u * change
-                            if has_influence:
-                                influence[row, t] += u * own
-                if is_softmax:
-                    both[:] = 0.0
-                    if is_crossed:
-                        for k in range(n_outputs):
-                            for t in range(n_targets):
-                                both[t] += slope[k, i] * pull[k, t]
-                    for k in range(n_outputs):
-                        p = slope[k, i]
-                        for t in range(n_targets):
-                            if not is_crossed:
-                                both[t] = p * pull[k, t]
-                            adjoint[row, k, t] += p * (pull[k, t] - both[t])
-                else:
+                if not is_softmax:
                     for k in range(n_outputs):
                         for t in range(n_targets):
-                            adjoint[row, k, t] += pull[k, t]
+                            adjoint[row, k, t] += w * pull[k, i, t]
+                    continue
+                both[:] = 0.0
+                if is_crossed:
+                    for k in range(n_outputs):
+                        for t in range(n_targets):
+                            both[t] += slope[k, i] * pull[k, i, t]
+                for k in range(n_outputs):
+                    p = slope[k, i]
+                    for t in range(n_targets):
+                        others = both[t] if is_crossed else p * pull[k, i, t]
+                        adjoint[row, k, t] += w * p * (pull[k, i, t] - others)
             if sums.shape[0] > 0:
                 previous = leaves.iteration_start[iteration - 1]
                 base = leaves.leaf_offset[previous]
                 for tree in range(previous, first_tree):
                     offset = leaves.leaf_offset[tree] - base
-                    for i in range(n):
-                        row = begin + i
-                        number = offset + leaf[leaves.leaf_row[tree], row]
-                        for column in range(leaf_width):
-                            k = leaves.output[tree] if leaf_width == 1 else column
+                    tree_leaf = leaf[leaves.leaf_row[tree]]
+                    for column in range(leaf_width):
+                        k = leaves.output[tree] if leaf_width == 1 else column
+                        for i in range(n):
+                            number = offset + tree_leaf[begin + i]
                             for t in range(n_targets):
-                                sums[number, column, t] += adjoint[row, k, t]
+                                sums[number, column, t] += adjoint[begin + i, k, t]
