@@ -95,3 +95,22 @@ def test_another_number_of_outputs(booster, X):
 def test_unknown_choice_of_rows(booster, X):
     with pytest.raises(ValueError, match="rows='some'"):
         check_parity(read_model(booster), booster, X, rows="some")
+
+
+@pytest.mark.parametrize("kind", ["polars", "enum", "arrow"])
+def test_categories_of_other_frames_are_those_of_the_pandas_frame(rng, kind):
+    labels = rng.choice(["u", "v", "w"], 300)
+    frame = pd.DataFrame({"a": rng.normal(size=300), "c": pd.Categorical(labels)})
+    y = (frame["a"] > 0) ^ (frame["c"] == "u")
+    model = lightgbm.LGBMClassifier(
+        n_estimators=5, min_data_per_group=5, verbose=-1, n_jobs=1
+    ).fit(frame, y)
+    ensemble = read_model(model)
+    assert ensemble.is_categorical.any()
+    other = pl.from_pandas(frame)
+    if kind == "enum":
+        other = other.with_columns(pl.col("c").cast(pl.Enum(["w", "v", "u", "x"])))
+    if kind == "arrow":
+        other = other.to_arrow()
+    check_parity(ensemble, model, other, rows="all")
+    np.testing.assert_array_equal(ensemble.apply(other), ensemble.apply(frame))

@@ -18,8 +18,8 @@ from treeinf.adapters.lightgbm_parameters import LightGBMParameters
 from treeinf.adapters.lightgbm_text import parse_text
 from treeinf.dtypes import FLAG, NODE, OFFSET, REAL
 from treeinf.ensemble import LeafRule, Missing, TrainingFacts, TreeEnsemble
+from treeinf.ensemble.routing import check_ensemble_rows
 from treeinf.errors import ModelFormatError, UnsupportedModelError
-from treeinf.validation import check_rows
 
 __all__ = ["ZERO_THRESHOLD", "raw_score", "read", "read_json", "read_text"]
 
@@ -112,7 +112,8 @@ def raw_score(
     if sparse.issparse(X):
         X = sparse.csr_matrix(sparse.csr_array(X))
     elif not (isinstance(X, np.ndarray) or hasattr(X, "iloc")):
-        X = check_rows(X)
+        # LightGBM knows the categories of pandas frames alone; it gets their numbers
+        X = check_ensemble_rows(read(model), X)
     found = np.asarray(
         booster.predict(X, raw_score=True, num_iteration=iterations), dtype=REAL
     )
