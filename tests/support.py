@@ -80,8 +80,7 @@ def fit_lightgbm(task: str, feature: str, table: Table, **given: Any) -> Any:
     if feature == "early stopping":
         more = {"n_estimators": 300, "learning_rate": 0.3}
         fit = {
-            "eval_X": table.X_valid,
-            "eval_y": table.y_valid,
+            "eval_set": [(table.X_valid, table.y_valid)],
             "callbacks": [lightgbm.early_stopping(3, verbose=False)],
         }
     model = kind(
