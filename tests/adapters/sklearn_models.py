@@ -78,6 +78,8 @@ def hard_rows(ensemble, X, *, n_base=2, n_thresholds=20, missing=True, huge=Fals
     return np.concatenate(found)
 
 
+# scikit-learn adds up all values to see whether they are finite; huge ones overflow
+@np.errstate(invalid="ignore", over="ignore")
 def own_leaves(model, X):
     """scikit-learn's node of each row in each tree, shape (n_rows, n_trees)."""
     if hasattr(model, "_predictors"):
@@ -104,6 +106,7 @@ def _histogram_leaves(model, X):
     return np.column_stack(found).astype(int)
 
 
+@np.errstate(invalid="ignore", over="ignore")
 def assert_same_model(ensemble, model, X, *, is_naive=True, rtol=1e-10):
     """Leaves are scikit-learn's, exactly, and raw scores to 1e-10 of the largest."""
     leaves = own_leaves(model, X)
