@@ -164,6 +164,7 @@ def test_naive_router_by_hand():
     """Root: x0 <= 1, NaN right; left child: categories {0, 33}; three leaves."""
 
     class Hand:
+        category_floor = -1.0
         iteration = np.array([0])
         output = np.array([0])
         node_offset = np.array([0, 2])

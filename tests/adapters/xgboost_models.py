@@ -63,9 +63,6 @@ def hard_rows(ensemble, X, n_base=3, n_thresholds=20):
         between = (threshold.astype(float) + below.astype(float)) / 2
         near = [np.nextafter(between, side) for side in (np.inf, -np.inf)]
         values = np.concatenate([SPECIAL, below, threshold, above, between, *near])
-        if ensemble.is_categorical[ensemble.feature == feature].any():
-            # XGBoost takes -0.3 to be no category, treeinf to be category 0
-            values = values[(values <= -1.0) | (values >= 0.0) | np.isnan(values)]
         for base in whole:
             rows = np.repeat(base[np.newaxis], len(values), axis=0)
             rows[:, feature] = values

@@ -76,11 +76,16 @@ HARD = [
     most_leaves=st.sampled_from([2, 9, 32, 33, 64]),
     zero=st.sampled_from([0.0, 1e-35]),
     single=st.booleans(),
+    floor=st.sampled_from([-1.0, -5e-324]),
 )
-def test_both_paths_equal_the_slow_twin(seed, most_leaves, zero, single):
+def test_both_paths_equal_the_slow_twin(seed, most_leaves, zero, single, floor):
     rng = np.random.default_rng(seed)
     ensemble = grow_ensemble(
-        rng, most_leaves=most_leaves, zero_threshold=zero, is_single_precision=single
+        rng,
+        most_leaves=most_leaves,
+        zero_threshold=zero,
+        is_single_precision=single,
+        category_floor=floor,
     )
     X = rng.choice(HARD, size=(40, 3))
     with np.errstate(over="ignore"):

@@ -52,6 +52,8 @@ def _goes_left(ensemble, node, value):
         if math.isnan(value):
             return bool(ensemble.default_left[node])
         first, last = ensemble.category_offset[node : node + 2]
+        if value <= ensemble.category_floor:
+            return False
         return _is_in_set(ensemble.category_bits[first:last], value)
     missing = ensemble.missing[node]
     if math.isnan(value) and missing != 2:

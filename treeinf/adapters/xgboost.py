@@ -357,6 +357,7 @@ def _assemble(
         ),
         leaf_hessian=trees.leaf_hessian,
         leaf_l2=l2,
+        category_floor=float(np.nextafter(0.0, -1.0)),  # nothing below 0 is one
         is_single_precision=True,
         missing_value=missing_value,
         absent_is_missing=True,

@@ -139,6 +139,9 @@ def check_trees(ensemble: TreeEnsemble) -> None:
         math.isfinite(ensemble.zero_threshold) and ensemble.zero_threshold >= 0.0,
         "zero_threshold must be finite and at least 0.",
     )
+    _require(
+        -1.0 <= ensemble.category_floor < 0.0, "category_floor must be in [-1, 0)."
+    )
     if ensemble.leaf_row is not None:
         row = ensemble.leaf_row
         _require(row.shape == (n_trees,), f"leaf_row must have {n_trees} numbers.")

@@ -106,6 +106,8 @@ class TreeEnsemble:
     is_averaged : bool, default=False
         The trees are fitted independently and averaged (the division is in
         `leaf_value`), so that no tree saw the scores of those before it.
+    category_floor : float, default=-1.0
+        Values of at most this are no category; others are cut to an integer, towards 0.
     is_single_precision : bool, default=False
         Rows are rounded to float32 before they are compared.
     zero_threshold : float, default=0.0
@@ -174,6 +176,7 @@ class TreeEnsemble:
     leaf_l2: NDArray[np.float64] | None = None
     leaf_row: NDArray[np.int32] | None = None
     is_averaged: bool = False
+    category_floor: float = -1.0
     is_single_precision: bool = False
     zero_threshold: float = 0.0
     missing_value: float | None = None
@@ -273,6 +276,7 @@ class TreeEnsemble:
             left_leaves=left_leaves,
             leaf_at=leaf_at,
             zero_threshold=float(self.zero_threshold),
+            category_floor=float(self.category_floor),
             round_to_single=bool(self.is_single_precision),
         )
 

@@ -46,6 +46,8 @@ class FlatTrees(NamedTuple):
         Leaf at each place from left to right, tree by tree.
     zero_threshold : float
         Values of at most this size are read as 0.0.
+    category_floor : float
+        Values of at most this are in no category set.
     round_to_single : bool
         Values are rounded to float32 before they are compared.
     """
@@ -65,6 +67,7 @@ class FlatTrees(NamedTuple):
     left_leaves: NDArray[np.uint64]
     leaf_at: NDArray[np.int32]
     zero_threshold: float
+    category_floor: float
     round_to_single: bool
 
 

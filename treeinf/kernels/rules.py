@@ -28,13 +28,16 @@ _LARGEST = 708.0
 
 
 @scalar_rule
-def in_category_set(value, bits, start, stop):
+def in_category_set(value, floor, bits, start, stop):
     """Tell whether a finite or infinite value, cut to an integer, is in a set.
 
     Parameters
     ----------
     value : float64
-        Category code; not NaN. Values in (-1, 0) are category 0, as in LightGBM.
+        Category code; not NaN.
+    floor : float64
+        Values of at most this are no category; those above are cut to an integer, so
+        that -1.0 makes category 0 of what lies between -1 and 0.
     bits : ndarray of uint32, shape (n_words,)
         Sets of all nodes.
     start, stop : int64
@@ -44,7 +47,7 @@ def in_category_set(value, bits, start, stop):
     -------
     bool
     """
-    if value <= -1.0 or value >= 2147483648.0:
+    if value <= floor or value >= 2147483648.0:
         return False
     code = int(value)
     word = code >> 5

@@ -66,6 +66,7 @@ def route_walk(X, trees, leaf):
                     elif trees.is_categorical[node]:
                         goes_left = in_category_set(
                             value,
+                            trees.category_floor,
                             trees.category_bits,
                             trees.category_offset[node],
                             trees.category_offset[node + 1],
@@ -137,7 +138,11 @@ def route_bit_vectors(X, trees, left_leaves, leaf):
                             goes_left = trees.nan_left[node]
                         else:
                             goes_left = in_category_set(
-                                value, trees.category_bits, start, stop
+                                value,
+                                trees.category_floor,
+                                trees.category_bits,
+                                start,
+                                stop,
                             )
                         if not goes_left:
                             reachable[i] &= if_right
