@@ -125,13 +125,11 @@ def _find_opponents(
     with warnings.catch_warnings():
         # the touched rows are train rows, and are asked about on purpose
         warnings.simplefilter("ignore", TreeinfWarning)
-        explainer, transform = explain_model(model, rows)
+        explainer = explain_model(model, rows)
         n_trees = max(explainer.ensemble_.n_trees, 1)
         asked = touched[: max(1, int(_MOST_WORK / (rows.n_rows * n_trees)))]
         part = rows.take(asked)
-        ranked = explainer.top_k(
-            transform(part.X), part.y, _N_OPPONENTS, order="harmful"
-        )
+        ranked = explainer.top_k(part.X, part.y, _N_OPPONENTS, order="harmful")
     places = np.where(ranked.values < 0.0, ranked.positions, -1)
     found[: len(asked), : places.shape[1]] = places
     return found

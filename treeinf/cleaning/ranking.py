@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.adapters import find_adapter
+from treeinf.adapters import find_adapter, unwrap_pipeline
 from treeinf.cleaning.rounds import split_in_halves
 from treeinf.cleaning.training import CopyTrainer, Costs, LabelledRows, is_constant
 from treeinf.errors import SelfExplanationWarning
@@ -146,7 +146,7 @@ def check_readable(estimator: Any) -> None:
     UnsupportedModelError
         If no adapter reads models of this class.
     """
-    find_adapter(_last_step(estimator))
+    find_adapter(unwrap_pipeline(estimator)[0])
 
 
 def score_rows(
@@ -241,34 +241,13 @@ def _judge_labels(
     return 1.0 - own, loss, np.where(known.any(axis=1), best, -1)
 
 
-def _last_step(model: Any) -> Any:
-    """Give the estimator at the end of a pipeline, or the model itself."""
-    return _last_step(model.steps[-1][1]) if hasattr(model, "steps") else model
-
-
-def explain_model(
-    model: Any, rows: LabelledRows, count_power: float = 0.0
-) -> tuple[BoostIn, Callable[[Any], Any]]:
-    """Fit an explainer to a copy and the rows it was trained on.
-
-    Returns
-    -------
-    explainer : BoostIn
-        The explainer.
-    transform : callable
-        Brings rows to what the explainer takes: through the steps of a pipeline.
-    """
-
-    def transform(X: Any) -> Any:
-        return model[:-1].transform(X) if hasattr(model, "steps") else X
-
+def explain_model(model: Any, rows: LabelledRows, count_power: float = 0.0) -> BoostIn:
+    """Fit an explainer to a copy and the rows it was trained on."""
     # the rows are known to be the training rows, so a mismatch says something about
     # the estimator (it holds rows out, for instance), of which to warn
     explainer = BoostIn(count_power=count_power, on_mismatch="warn")
-    explainer.fit(
-        _last_step(model), transform(rows.X), rows.y, sample_weight=rows.weight
-    )
-    return explainer, transform
+    explainer.fit(model, rows.X, rows.y, sample_weight=rows.weight)
+    return explainer
 
 
 def _measure_influence(
@@ -277,7 +256,7 @@ def _measure_influence(
     """Give each train row's influence on its own loss or on the mean loss of others."""
     if is_constant(model):
         return np.zeros(rows.n_rows)
-    explainer, transform = explain_model(model, rows, method.count_power)
+    explainer = explain_model(model, rows, method.count_power)
     if method.influence == "self":
         return np.asarray(explainer.self_influence())
     if target.code is not None:
@@ -287,7 +266,5 @@ def _measure_influence(
     with warnings.catch_warnings():
         # twins of train rows among the unseen ones are the data's own
         warnings.simplefilter("ignore", SelfExplanationWarning)
-        total = explainer.total(
-            transform(target.X), target.y, sample_weight=target.weight
-        )
+        total = explainer.total(target.X, target.y, sample_weight=target.weight)
     return np.asarray(total) / target.n_rows
