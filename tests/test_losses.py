@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose
 
 from tests.naive.boosting import derivatives as naive_derivatives
 from treeinf.kernels.cpu.derivatives import UNIT_HESSIAN, loss_derivatives
+from treeinf.kernels.cpu.reverse_sweep import differentiate_twice
 from treeinf.kernels.rules import exponential
 from treeinf.losses import (
     LOSSES,
@@ -237,3 +238,51 @@ def test_exponential_is_exact_to_two_units_in_the_last_place(rng):
     assert exponential(0.0) == 1.0
     assert 0.0 < exponential(-1e9) < 1e-300
     assert np.isfinite(exponential(1e9))
+
+
+@pytest.mark.parametrize("is_unit", [False, True])
+@pytest.mark.parametrize("loss", [*DIFFERENTIABLE, SquaredLogError()], ids=repr)
+def test_slope_and_bend_are_the_derivatives_of_gradient_and_hessian(loss, is_unit, rng):
+    target = make_targets(loss, rng)
+    score = rng.normal(size=(loss.n_outputs, len(target)))
+    if isinstance(loss, SquaredLogError):
+        target, score = np.abs(target), np.abs(score)
+    code = loss.kernel_code + (UNIT_HESSIAN if is_unit else 0)
+
+    def differentiate(kernel, at):
+        # filled with NaN: what a kernel does not write is seen
+        results = [np.full_like(score, np.nan) for _ in range(2)]
+        kernel(code, loss.parameter, len(target), target, at, *results)
+        return results
+
+    slope, bend = differentiate(differentiate_twice, score)
+    step = 1e-6
+    is_softmax = loss.kernel_code == Softmax.kernel_code
+    if is_softmax:  # which gives p, and what the others follow from it by
+        own = slope * (1.0 - slope)
+        slope, bend = own, own * bend
+    smooth = np.ones_like(score, bool)
+    if isinstance(loss, Huber):
+        smooth = np.abs(np.abs(score - target) - loss.width) > 2 * step
+    for k in range(loss.n_outputs):
+        up, down = score.copy(), score.copy()
+        up[k] += step
+        down[k] -= step
+        pairs = zip(
+            differentiate(loss_derivatives, up),
+            differentiate(loss_derivatives, down),
+            (slope, bend),
+            strict=True,
+        )
+        for above, below, ours in pairs:
+            desired = (above[k] - below[k]) / (2 * step)
+            # central differences: rounding 1e-16 / 1e-6
+            assert_allclose(
+                ours[k][smooth[k]], desired[smooth[k]], rtol=2e-6, atol=2e-9
+            )
+
+
+def test_every_loss_with_a_kernel_is_among_the_tested():
+    coded = {loss.kernel_code for loss in LOSSES.values()} - {None}
+    tested = {loss.kernel_code for loss in [*DIFFERENTIABLE, SquaredLogError()]}
+    assert tested == coded

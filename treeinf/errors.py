@@ -3,7 +3,6 @@
 __all__ = [
     "ModelFormatError",
     "ModelParityError",
-    "ParityWarning",
     "SelfExplanationWarning",
     "SubsampledTrainingWarning",
     "TrainingDataMismatchError",
@@ -51,7 +50,3 @@ class SubsampledTrainingWarning(TrainingDataWarning):
 
 class SelfExplanationWarning(TreeinfWarning):
     """The explained rows are the training rows: each row vouches for itself."""
-
-
-class ParityWarning(TreeinfWarning):
-    """Parity with the library could not be checked."""

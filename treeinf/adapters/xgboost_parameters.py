@@ -53,7 +53,6 @@ class XGBoostParameters:
     ) -> None:
         self.is_known = configuration is not None or from_caller is not None
         """Whether anything at all is known of the parameters."""
-        self.is_from_caller = from_caller is not None
         self._values: dict[str, Any] = {}
         _collect(configuration, self._values)
         for given, value in (from_caller or {}).items():

@@ -14,6 +14,8 @@ __all__ = [
     "HUBER",
     "HUBER_EXACT",
     "LOGISTIC",
+    "LOWEST_HESSIAN",
+    "LOWEST_SCORE",
     "ONE_VS_ALL",
     "POISSON",
     "PSEUDO_HUBER",
@@ -39,8 +41,8 @@ HUBER_EXACT = 10
 PSEUDO_HUBER = 11
 SQUARED_LOG_ERROR = 12
 
-_LOWEST_SCORE = -1.0 + 1e-6
-_LOWEST_HESSIAN = 1e-6
+LOWEST_SCORE = -1.0 + 1e-6
+LOWEST_HESSIAN = 1e-6
 
 UNIT_HESSIAN = 64
 """Added to a code: the hessian is 1, for leaf values that divide by weights."""
@@ -164,12 +166,12 @@ def loss_derivatives(loss_code, parameter, n, target, raw_score, gradient, hessi
             hessian[0, i] = 1.0 / (size * root)
     elif loss_code == SQUARED_LOG_ERROR:
         for i in range(n):
-            score = max(raw_score[0, i], _LOWEST_SCORE)
+            score = max(raw_score[0, i], LOWEST_SCORE)
             difference = np.log1p(score) - np.log1p(target[i])
             one_more = score + 1.0
             gradient[0, i] = difference / one_more
             curvature = (1.0 - difference) / (one_more * one_more)
-            hessian[0, i] = max(curvature, _LOWEST_HESSIAN)
+            hessian[0, i] = max(curvature, LOWEST_HESSIAN)
     if has_unit_hessian:
         for k in range(n_outputs):
             for i in range(n):

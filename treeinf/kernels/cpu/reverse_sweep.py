@@ -32,6 +32,10 @@ _HUBER = losses.HUBER
 _HUBER_EXACT = losses.HUBER_EXACT
 _FAIR = losses.FAIR
 _EXPONENTIAL = losses.EXPONENTIAL
+_PSEUDO_HUBER = losses.PSEUDO_HUBER
+_SQUARED_LOG_ERROR = losses.SQUARED_LOG_ERROR
+_LOWEST_SCORE = losses.LOWEST_SCORE
+_LOWEST_HESSIAN = losses.LOWEST_HESSIAN
 _UNIT_HESSIAN = losses.UNIT_HESSIAN
 
 
@@ -112,6 +116,21 @@ def differentiate_twice(loss_code, parameter, n, target, raw_score, slope, bend)
             sign = 1.0 - 2.0 * target[i]
             slope[0, i] = exponential(sign * raw_score[0, i])
             bend[0, i] = sign * slope[0, i]
+    elif loss_code == _PSEUDO_HUBER:
+        for i in range(n):
+            ratio = (raw_score[0, i] - target[i]) / parameter
+            size = 1.0 + ratio * ratio
+            slope[0, i] = 1.0 / (size * np.sqrt(size))
+            bend[0, i] = -3.0 * ratio / (parameter * size) * slope[0, i]
+    elif loss_code == _SQUARED_LOG_ERROR:
+        for i in range(n):
+            one_more = max(raw_score[0, i], _LOWEST_SCORE) + 1.0
+            difference = np.log(one_more) - np.log1p(target[i])
+            curvature = (1.0 - difference) / (one_more * one_more)
+            is_free = raw_score[0, i] > _LOWEST_SCORE
+            slope[0, i] = curvature if is_free else 0.0
+            third = (2.0 * difference - 3.0) / (one_more * one_more * one_more)
+            bend[0, i] = third if is_free and curvature > _LOWEST_HESSIAN else 0.0
     if has_unit_hessian:
         for k in range(n_outputs):
             for i in range(n):
