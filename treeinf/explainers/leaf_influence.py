@@ -40,8 +40,9 @@ class LeafInfluence(AdditiveExplainer):
         it does. False handles each output on its own, with the library's hessian in the
         place of its slope, as published.
     through_base_score : bool, default=True
-        Let the initial score answer to the rows where the library estimates it from
-        them. False holds it fixed, as published.
+        Let the initial score answer to the rows where LightGBM or CatBoost estimates it
+        from them. False holds it fixed, as published. XGBoost's and scikit-learn's is
+        held fixed in either case.
     on_mismatch, parity, batch_size, n_jobs, verbose
         See `AdditiveExplainer`.
 
