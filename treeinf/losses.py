@@ -156,6 +156,22 @@ class Loss:
         """
         return raw_score[:, 0].copy()
 
+    def link_slope(self, target: Array, raw_score: Array) -> Array:
+        """Differentiate a row's prediction in its raw scores.
+
+        Parameters
+        ----------
+        target : ndarray of float64, shape (n_rows,)
+            Targets; of classifiers, the class whose probability is the prediction.
+        raw_score : ndarray of float64, shape (n_rows, n_outputs)
+            Raw scores.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_rows, n_outputs)
+        """
+        return np.ones_like(raw_score)
+
     def initial_score(self, target: Array, weight: Array) -> Array:
         """Compute the constant raw score that a library estimates before boosting.
 
@@ -229,6 +245,9 @@ class SquaredError(Loss):
         value = raw_score[:, 0].copy()
         return np.sign(value) * value**2 if self.sqrt_target else value
 
+    def link_slope(self, target: Array, raw_score: Array) -> Array:
+        return 2.0 * np.abs(raw_score) if self.sqrt_target else np.ones_like(raw_score)
+
     def transform_target(self, target: Array) -> Array:
         if self.sqrt_target:
             return np.sign(target) * np.sqrt(np.abs(target))
@@ -251,6 +270,9 @@ class CrossEntropy(Loss):
 
     def link(self, raw_score: Array) -> Array:
         return expit(raw_score[:, 0])
+
+    def link_slope(self, target: Array, raw_score: Array) -> Array:
+        return expit(raw_score) * expit(-raw_score)
 
     def initial_score(self, target: Array, weight: Array) -> Array:
         mean = np.clip(np.average(target, weights=weight), _TINY, 1.0 - _TINY)
@@ -287,6 +309,11 @@ class Logistic(CrossEntropy):
         positive = expit(self.scale * raw_score[:, 0])
         return np.column_stack([1.0 - positive, positive])
 
+    def link_slope(self, target: Array, raw_score: Array) -> Array:
+        sign = 2.0 * target[:, np.newaxis] - 1.0
+        score = self.scale * raw_score
+        return sign * self.scale * expit(score) * expit(-score)
+
 
 @dataclasses.dataclass(frozen=True)
 class Softmax(Loss):
@@ -322,6 +349,12 @@ class Softmax(Loss):
 
     def link(self, raw_score: Array) -> Array:
         return softmax(raw_score, axis=1)
+
+    def link_slope(self, target: Array, raw_score: Array) -> Array:
+        probability = softmax(raw_score, axis=1)
+        is_class = target[:, np.newaxis] == np.arange(self.classes)
+        own = (probability * is_class).sum(axis=1, keepdims=True)
+        return own * (is_class - probability)
 
     def initial_score(self, target: Array, weight: Array) -> Array:
         return np.log(np.maximum(self._shares(target, weight), _TINY))
@@ -361,6 +394,11 @@ class OneVsAll(Softmax):
     def link(self, raw_score: Array) -> Array:
         return expit(self.scale * raw_score)
 
+    def link_slope(self, target: Array, raw_score: Array) -> Array:
+        is_class = target[:, np.newaxis] == np.arange(self.classes)
+        score = self.scale * raw_score
+        return is_class * self.scale * expit(score) * expit(-score)
+
     def initial_score(self, target: Array, weight: Array) -> Array:
         share = np.clip(self._shares(target, weight), _TINY, 1.0 - _TINY)
         return np.log(share / (1.0 - share)) / self.scale
@@ -392,6 +430,9 @@ class Poisson(Loss):
 
     def link(self, raw_score: Array) -> Array:
         return np.exp(raw_score[:, 0])
+
+    def link_slope(self, target: Array, raw_score: Array) -> Array:
+        return np.exp(raw_score)
 
     def initial_score(self, target: Array, weight: Array) -> Array:
         return np.log([max(float(np.average(target, weights=weight)), _TINY)])
@@ -441,6 +482,9 @@ class Tweedie(Loss):
 
     def link(self, raw_score: Array) -> Array:
         return np.exp(raw_score[:, 0])
+
+    def link_slope(self, target: Array, raw_score: Array) -> Array:
+        return np.exp(raw_score)
 
     def initial_score(self, target: Array, weight: Array) -> Array:
         return np.log([max(float(np.average(target, weights=weight)), _TINY)])
@@ -600,6 +644,10 @@ class Exponential(Loss):
         positive = expit(2.0 * raw_score[:, 0])
         return np.column_stack([1.0 - positive, positive])
 
+    def link_slope(self, target: Array, raw_score: Array) -> Array:
+        sign = 2.0 * target[:, np.newaxis] - 1.0
+        return sign * 2.0 * expit(2.0 * raw_score) * expit(-2.0 * raw_score)
+
     def initial_score(self, target: Array, weight: Array) -> Array:
         mean = np.clip(np.average(target, weights=weight), _TINY, 1.0 - _TINY)
         return np.array([0.5 * np.log(mean / (1.0 - mean))])
@@ -637,6 +685,10 @@ class Brier(Loss):
 
     def link(self, raw_score: Array) -> Array:
         return raw_score.copy()
+
+    def link_slope(self, target: Array, raw_score: Array) -> Array:
+        is_class = target[:, np.newaxis] == np.arange(self.classes)
+        return is_class.astype(np.float64)
 
     def initial_score(self, target: Array, weight: Array) -> Array:
         totals = np.bincount(target.astype(np.intp), weight, minlength=self.classes)

@@ -1,4 +1,4 @@
-"""What every explainer does alike: fit, explain, total, self influence, top k."""
+"""What every explainer does alike: explain, total, self influence, top k."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import functools
 import os
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,90 +21,73 @@ from treeinf.adapters.parity import check_parity
 from treeinf.dtypes import OFFSET, REAL
 from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import SelfExplanationWarning
-from treeinf.explainers.factors import LeafFactors, RowFactors
 from treeinf.explainers.influence import (
     Influence,
     RankedRows,
     check_ranking,
     frame_library,
 )
+from treeinf.explainers.targets import QUANTITIES, Target, Targets
 from treeinf.kernels.cpu.contraction import merge_top
 from treeinf.kernels.threads import check_n_jobs, limit_threads
-from treeinf.trace import StagedRows, TrainingTrace
 from treeinf.validation import check_out, row_labels
 
-__all__ = ["AdditiveExplainer"]
+__all__ = ["Columns", "Explainer", "TreeExplainer"]
 
 _SAME_ROWS = 0.5
 
 
-class AdditiveExplainer(BaseEstimator, abc.ABC):
-    """Base of explainers whose influence is a row factor times a leaf factor.
+class Columns(Protocol):
+    """The influence on some targets, ready to be written out block by block."""
 
-    A subclass says what the factors are (`_row_factors`, `_leaf_factors`) and how their
-    sums are formed (`_total`, `_own`); everything else is here.
+    def fill(
+        self, first_row: int, first_target: int, influence: NDArray[np.float64]
+    ) -> None:
+        """Write the influence of a run of train rows.
+
+        Parameters
+        ----------
+        first_row : int
+            Train row of the first line of `influence`.
+        first_target : int
+            Column of `influence` for target 0.
+        influence : ndarray of float64, shape (n_lines, >= first_target + n_targets)
+            Output; the targets' columns are overwritten.
+        """
+
+
+class Explainer(BaseEstimator, abc.ABC):
+    """Base of all explainers.
+
+    A subclass reads what it explains (`fit`, `_read_targets`) and says how influence on
+    a batch of targets is computed (`_columns`); it may know quicker ways to the sum
+    over the targets (`_total`) and to each row's own (`_own`).
 
     Parameters
     ----------
-    on_mismatch : {"raise", "warn", "ignore"}, default="raise"
-        What to do if the rows, labels or weights are not those of the training.
-    parity : {"sample", "all"}, default="sample"
-        Train rows on which raw scores are compared with the library's own.
     batch_size : int, default=1024
         Test rows handled together by `explain`, and train rows by `top_k`.
     n_jobs : int or None, default=None
-        Threads; None or -1 for all. Results have the same bits for any number.
+        Threads or processes; None or -1 for all. Results have the same bits for any
+        number.
     verbose : bool, default=False
         Show a progress bar on work of several batches.
-
-    Attributes
-    ----------
-    trace_ : TrainingTrace
-        The replay of the training.
-    ensemble_ : TreeEnsemble
-        The model, its initial score kept apart.
-    reproduction_ : ReproductionReport
-        How well the model's leaf values follow from the train rows.
-    n_features_in_ : int
-        Columns of the rows.
     """
+
+    _quantities: ClassVar[tuple[str, ...]] = QUANTITIES
 
     def __init__(
         self,
         *,
-        on_mismatch: str = "raise",
-        parity: str = "sample",
         batch_size: int = 1024,
         n_jobs: int | None = None,
         verbose: bool = False,
     ) -> None:
-        self.on_mismatch = on_mismatch
-        self.parity = parity
         self.batch_size = batch_size
         self.n_jobs = n_jobs
         self.verbose = verbose
 
     @abc.abstractmethod
-    def _row_factors(self, trace: TrainingTrace) -> RowFactors:
-        """Give the factors of the train rows."""
-
-    @abc.abstractmethod
-    def _leaf_factors(self, targets: StagedRows) -> LeafFactors:
-        """Give the leaf factors of a batch of test rows."""
-
-    @abc.abstractmethod
-    def _total(self, targets: StagedRows) -> NDArray[np.float64]:
-        """Compute the influence on the summed loss of test rows, shape (n_train,)."""
-
-    @abc.abstractmethod
-    def _own(self) -> NDArray[np.float64]:
-        """Compute the influence of each train row on its own loss, of weight 1."""
-
-    @property
-    def _targets_at_once(self) -> int:
-        """Test rows in a batch."""
-        return self.batch_size
-
     def fit(
         self,
         model: Any,
@@ -113,87 +96,83 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
         *,
         sample_weight: Any = None,
         init_score: Any = None,
-    ) -> AdditiveExplainer:
-        """Replay the model's training on its train rows.
+    ) -> Self:
+        """Learn the train rows; must call `_remember_rows`."""
 
-        Parameters
-        ----------
-        model : fitted estimator, pipeline, booster, path to a file, or TreeEnsemble
-            The model to explain. Rows go through the steps of a pipeline first, here
-            and later.
-        X : array-like or frame, shape (n_train, n_features)
-            The rows it was trained on.
-        y : array-like, shape (n_train,)
-            Their targets.
-        sample_weight : array-like, shape (n_train,), optional
-            The weights it was trained with.
-        init_score : array-like, shape (n_train,) or (n_train, n_outputs), optional
-            The initial scores it was trained with.
+    @abc.abstractmethod
+    def _read_targets(
+        self, X: Any, y: Any, target: Target, sample_weight: Any, init_score: Any
+    ) -> Any:
+        """Check the rows to explain.
 
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        UnsupportedModelError
-            If the model cannot be represented, or this method cannot explain it.
-        ModelParityError
-            If raw scores differ from the library's own.
-        TrainingDataMismatchError
-            If these are not the training rows, labels or weights.
+        Gives an object with `n_rows`, ``take(slice)`` and `fingerprint` (n_rows,).
         """
-        self._check_parameters()
-        labels, library = row_labels(X), frame_library(X)
-        model, transform = unwrap_pipeline(model)
-        ensemble = read_model(model)
-        X = transform(X)
-        is_live = not isinstance(model, TreeEnsemble | Mapping | str | os.PathLike)
-        own_start = functools.partial(find_init_score, model) if is_live else None
-        if init_score is None and own_start is not None:
-            init_score = own_start(X)
-        with limit_threads(self.n_jobs):
-            if is_live:
-                check_parity(ensemble, model, X, rows=self.parity)
-            trace = TrainingTrace.build(
-                ensemble,
-                X,
-                y,
-                sample_weight=sample_weight,
-                init_score=init_score,
-                on_mismatch=self.on_mismatch,
-            )
-        self.trace_ = trace
-        self.ensemble_ = trace.ensemble
-        self.reproduction_ = trace.report
-        self.n_features_in_ = ensemble.n_features
-        self._rows = self._row_factors(trace)
-        self._transform = transform
-        self._own_start = own_start
-        self._train_labels = labels
-        self._library = library
-        return self
+
+    @abc.abstractmethod
+    def _columns(self, targets: Any) -> Columns:
+        """Prepare the influence on a batch of targets."""
+
+    @property
+    @abc.abstractmethod
+    def _own_targets(self) -> Any:
+        """Give the train rows as targets of weight 1, on their own loss."""
+
+    def _total(self, targets: Any) -> NDArray[np.float64]:
+        """Compute the influence on the sum over targets, shape (n_train,)."""
+        total = np.zeros(self._n_train, dtype=REAL)
+        for batch in self._batches(targets.n_rows, self._targets_at_once, "total"):
+            columns = self._columns(targets.take(batch))
+            for rows in self._blocks(batch.stop - batch.start):
+                block = np.empty((rows.stop - rows.start, batch.stop - batch.start))
+                columns.fill(rows.start, 0, block)
+                total[rows] += block.sum(axis=1)
+        return total
+
+    def _own(self) -> NDArray[np.float64]:
+        """Compute the influence of each train row on its own loss, of weight 1."""
+        values = np.empty(self._n_train, dtype=REAL)
+        targets = self._own_targets
+        for batch in self._batches(
+            self._n_train, self._targets_at_once, "self_influence"
+        ):
+            block = np.empty((batch.stop - batch.start,) * 2, dtype=REAL)
+            self._columns(targets.take(batch)).fill(batch.start, 0, block)
+            values[batch] = np.diagonal(block)
+        return values
+
+    @property
+    def _targets_at_once(self) -> int:
+        """Test rows in a batch."""
+        return self.batch_size
 
     def explain(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         *,
+        target: Target = "loss",
         sample_weight: Any = None,
         init_score: Any = None,
         exclude_self: bool = False,
         out: NDArray[np.float64] | None = None,
     ) -> Influence:
-        """Compute the influence of every train row on the loss of every test row.
+        """Compute the influence of every train row on every test row.
 
         Parameters
         ----------
         X : array-like or frame, shape (n_test, n_features)
             Rows to explain.
         y : array-like, shape (n_test,)
-            Their targets.
+            Their targets. None will do for raw scores and predictions of models of one
+            output, and for derivatives.
+        target : {"loss", "raw_score", "prediction"} or array, default="loss"
+            What is explained of each row: its training loss; its raw score, of its own
+            class where there is one for each; its prediction, for classifiers the
+            probability of its own class; or, given the derivatives of any quantity in
+            the raw scores, shape (n_test,) or (n_test, n_outputs), that quantity. Some
+            methods know the loss alone.
         sample_weight : array-like, shape (n_test,), optional
-            Factors on their losses.
+            Factors on what is explained.
         init_score : array-like, shape (n_test,) or (n_test, n_outputs), optional
             Their own initial scores, if the model was trained with such.
         exclude_self : bool, default=False
@@ -205,21 +184,20 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
         Returns
         -------
         Influence
-            Shape (n_train, n_test).
+            Shape (n_train, n_test): (target without the train row) minus (target).
 
         Raises
         ------
         ValueError, TypeError
             If the rows, targets or `out` do not fit.
         """
-        targets = self._read_targets(X, y, sample_weight, init_score, exclude_self)
-        values = check_out(out, (self.trace_.rows.n_rows, targets.n_rows))
+        targets = self._open(X, y, target, sample_weight, init_score, exclude_self)
+        values = check_out(out, (self._n_train, targets.n_rows))
         with limit_threads(self.n_jobs):
             for batch in self._batches(
                 targets.n_rows, self._targets_at_once, "explain"
             ):
-                factors = self._leaf_factors(targets.take(batch))
-                factors.contract(self._rows, 0, batch.start, values)
+                self._columns(targets.take(batch)).fill(0, batch.start, values)
         if exclude_self:
             np.fill_diagonal(values, 0.0)
         return self._wrap(values, row_labels(X))
@@ -227,27 +205,19 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
     def total(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         *,
+        target: Target = "loss",
         sample_weight: Any = None,
         init_score: Any = None,
         exclude_self: bool = False,
     ) -> Influence:
-        """Compute the influence of every train row on the summed loss of test rows.
+        """Compute the influence of every train row on the sum over test rows.
 
         Parameters
         ----------
-        X : array-like or frame, shape (n_test, n_features)
-            Rows to explain.
-        y : array-like, shape (n_test,)
-            Their targets.
-        sample_weight : array-like, shape (n_test,), optional
-            Factors on their losses.
-        init_score : array-like, shape (n_test,) or (n_test, n_outputs), optional
-            Their own initial scores, if the model was trained with such.
-        exclude_self : bool, default=False
-            The rows are the train rows, in order; leave out each row's influence on
-            itself.
+        X, y, target, sample_weight, init_score, exclude_self
+            See `explain`.
 
         Returns
         -------
@@ -256,14 +226,14 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
 
         Notes
         -----
-        O((n_train + n_test) n_trees) time; no array of n_train x n_test numbers.
+        Additive methods take O((n_train + n_test) n_trees) time; none builds an array
+        of n_train x n_test numbers.
         """
-        targets = self._read_targets(X, y, sample_weight, init_score, exclude_self)
+        targets = self._open(X, y, target, sample_weight, init_score, exclude_self)
         with limit_threads(self.n_jobs):
             values = self._total(targets)
             if exclude_self:
-                own = self._own()
-                values -= own if not targets.weight.size else own * targets.weight
+                values -= self._own_among(targets)
         return self._wrap(values, None)
 
     def self_influence(self) -> Influence:
@@ -283,10 +253,11 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
     def top_k(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         k: int = 10,
         *,
         order: str = "magnitude",
+        target: Target = "loss",
         init_score: Any = None,
         exclude_self: bool = False,
     ) -> RankedRows:
@@ -294,17 +265,13 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
 
         Parameters
         ----------
-        X : array-like or frame, shape (n_test, n_features)
-            Rows to explain.
-        y : array-like, shape (n_test,)
-            Their targets.
+        X, y, target, init_score
+            See `explain`.
         k : int, default=10
             Train rows for each, at most all.
         order : {"magnitude", "helpful", "harmful"}, default="magnitude"
             Largest size first, most helpful or most harmful; the last two give only
             rows that help or harm.
-        init_score : array-like, shape (n_test,) or (n_test, n_outputs), optional
-            Their own initial scores, if the model was trained with such.
         exclude_self : bool, default=False
             The rows are the train rows, in order; leave each row itself out.
 
@@ -319,19 +286,19 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
         O(batch_size n_test), never n_train x n_test.
         """
         check_is_fitted(self)
-        n_train = self.trace_.rows.n_rows
+        n_train = self._n_train
         k, sign = check_ranking(k, order, n_train - int(exclude_self))
-        targets = self._read_targets(X, y, None, init_score, exclude_self)
+        targets = self._open(X, y, target, None, init_score, exclude_self)
         n_test = targets.n_rows
         positions = np.full((n_test, k), -1, dtype=OFFSET)
         values = np.full((n_test, k), np.nan, dtype=REAL)
         with limit_threads(self.n_jobs):
             for tests in self._batches(n_test, self._targets_at_once, "top_k"):
-                factors = self._leaf_factors(targets.take(tests))
+                columns = self._columns(targets.take(tests))
                 for rows in self._batches(n_train, self.batch_size, "top_k"):
                     shape = (rows.stop - rows.start, tests.stop - tests.start)
                     block = np.empty(shape, dtype=REAL)
-                    factors.contract(self._rows, rows.start, 0, block)
+                    columns.fill(rows.start, 0, block)
                     if exclude_self:
                         own = np.arange(
                             max(rows.start, tests.start), min(rows.stop, tests.stop)
@@ -358,35 +325,40 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
                 f"Got batch_size={self.batch_size!r}; expected a positive integer."
             )
 
-    def _read_targets(
-        self, X: Any, y: Any, sample_weight: Any, init_score: Any, exclude_self: bool
-    ) -> StagedRows:
-        """Check the rows to explain and route them."""
+    def _remember_rows(self, X: Any, fingerprint: NDArray[np.uint64]) -> None:
+        """Keep whose rows these are; `fingerprint` is equal for equal rows."""
+        self._n_train = len(fingerprint)
+        self._train_labels = row_labels(X)
+        self._library = frame_library(X)
+        self._fingerprint = fingerprint
+        self._sorted: NDArray[np.uint64] | None = None
+
+    def _open(
+        self,
+        X: Any,
+        y: Any,
+        target: Target,
+        sample_weight: Any,
+        init_score: Any,
+        exclude_self: bool,
+    ) -> Any:
+        """Read the targets, and see whether the train rows are among them."""
         check_is_fitted(self)
-        X = self._transform(X)
-        if init_score is None and self._own_start is not None:
-            init_score = self._own_start(X)
-        if init_score is None and self.trace_.rows.offset.size:
+        quantity = target if isinstance(target, str) else "derivative"
+        if quantity in QUANTITIES and quantity not in self._quantities:
+            what = repr(target) if isinstance(target, str) else "derivatives"
             raise ValueError(
-                "The model was trained with an init_score; pass init_score= for these "
-                "rows too."
+                f"{type(self).__name__} does not explain target={what}; it explains "
+                f"{' and '.join(self._quantities)}. LeafInfluence explains them all."
             )
-        with limit_threads(self.n_jobs):
-            targets = StagedRows.read(
-                self.ensemble_,
-                X,
-                y,
-                sample_weight=sample_weight,
-                init_score=init_score,
-            )
-        n_train = self.trace_.rows.n_rows
-        known = self.trace_.rows
-        is_train = np.array_equal(targets.fingerprint, known.fingerprint)
+        targets = self._read_targets(X, y, target, sample_weight, init_score)
+        known, given = self._fingerprint, targets.fingerprint
+        is_train = np.array_equal(given, known)
         if exclude_self:
             if not is_train:
                 raise ValueError(
                     "exclude_self=True needs the train rows themselves, in order; got "
-                    f"{targets.n_rows:,} other rows for {n_train:,} train rows."
+                    f"{targets.n_rows:,} other rows for {self._n_train:,} train rows."
                 )
         elif is_train:
             warnings.warn(
@@ -397,7 +369,11 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
                 stacklevel=3,
             )
         else:
-            share = targets.share_among(known)
+            if self._sorted is None:
+                self._sorted = np.sort(known)
+            place = np.searchsorted(self._sorted, given)
+            place = np.minimum(place, len(known) - 1)
+            share = float((self._sorted[place] == given).mean())
             if share > _SAME_ROWS and targets.n_rows > 1:
                 warnings.warn(
                     f"{share:.0%} of the explained rows are among the train rows: they "
@@ -407,6 +383,21 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
                     stacklevel=3,
                 )
         return targets
+
+    def _own_among(self, targets: Any) -> NDArray[np.float64]:
+        """Compute the influence of each train row on itself among the targets."""
+        values = np.empty(self._n_train, dtype=REAL)
+        for batch in self._batches(self._n_train, self._targets_at_once, "total"):
+            block = np.empty((batch.stop - batch.start,) * 2, dtype=REAL)
+            self._columns(targets.take(batch)).fill(batch.start, 0, block)
+            values[batch] = np.diagonal(block)
+        return values
+
+    def _blocks(self, n_targets: int) -> Iterator[slice]:
+        """Give runs of the train rows that make blocks of bounded size."""
+        size = max(1, min(self._n_train, 2**22 // max(n_targets, 1)))
+        for start in range(0, self._n_train, size):
+            yield slice(start, min(start + size, self._n_train))
 
     def _batches(self, n: int, size: int, what: str) -> Iterator[slice]:
         """Give runs of at most `size` of `n`, with a progress bar over several."""
@@ -429,3 +420,129 @@ class AdditiveExplainer(BaseEstimator, abc.ABC):
             method=type(self).__name__,
             library=self._library,
         )
+
+
+class TreeExplainer(Explainer):
+    """Base of explainers that look into a fitted tree ensemble.
+
+    Parameters
+    ----------
+    parity : {"sample", "all"}, default="sample"
+        Train rows on which raw scores are compared with the library's own.
+    batch_size, n_jobs, verbose
+        See `Explainer`.
+
+    Attributes
+    ----------
+    ensemble_ : TreeEnsemble
+        The model.
+    n_features_in_ : int
+        Columns of the rows.
+    """
+
+    def __init__(
+        self,
+        *,
+        parity: str = "sample",
+        batch_size: int = 1024,
+        n_jobs: int | None = None,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(batch_size=batch_size, n_jobs=n_jobs, verbose=verbose)
+        self.parity = parity
+
+    @abc.abstractmethod
+    def _learn(
+        self,
+        model: Any,
+        ensemble: TreeEnsemble,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        init_score: Any,
+    ) -> NDArray[np.uint64]:
+        """Take in the train rows and set `ensemble_`; gives their fingerprints.
+
+        `model` is the caller's own, without the steps of a pipeline.
+        """
+
+    def fit(
+        self,
+        model: Any,
+        X: Any,
+        y: Any,
+        *,
+        sample_weight: Any = None,
+        init_score: Any = None,
+    ) -> Self:
+        """Take in the model and its train rows.
+
+        Parameters
+        ----------
+        model : fitted estimator, pipeline, booster, path to a file, or TreeEnsemble
+            The model to explain. Rows go through the steps of a pipeline first, here
+            and later.
+        X : array-like or frame, shape (n_train, n_features)
+            The rows it was trained on.
+        y : array-like, shape (n_train,)
+            Their targets.
+        sample_weight : array-like, shape (n_train,), optional
+            The weights it was trained with.
+        init_score : array-like, shape (n_train,) or (n_train, n_outputs), optional
+            The initial scores it was trained with.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        UnsupportedModelError
+            If the model cannot be represented, or this method cannot explain it.
+        ModelParityError
+            If raw scores differ from the library's own.
+        TrainingDataMismatchError
+            If these are not the training rows, labels or weights, as far as the method
+            can tell.
+        """
+        self._check_parameters()
+        source = X
+        model, transform = unwrap_pipeline(model)
+        ensemble = read_model(model)
+        X = transform(X)
+        is_live = not isinstance(model, TreeEnsemble | Mapping | str | os.PathLike)
+        own_start = functools.partial(find_init_score, model) if is_live else None
+        if init_score is None and own_start is not None:
+            init_score = own_start(X)
+        with limit_threads(self.n_jobs):
+            if is_live:
+                check_parity(ensemble, model, X, rows=self.parity)
+            fingerprint = self._learn(model, ensemble, X, y, sample_weight, init_score)
+        self._remember_rows(source, fingerprint)
+        self.n_features_in_ = ensemble.n_features
+        self._transform = transform
+        self._own_start = own_start
+        self._wants_start = init_score is not None
+        return self
+
+    def _read_targets(
+        self, X: Any, y: Any, target: Target, sample_weight: Any, init_score: Any
+    ) -> Targets:
+        """Check the rows to explain and route them."""
+        X = self._transform(X)
+        if init_score is None and self._own_start is not None:
+            init_score = self._own_start(X)
+        if init_score is None and self._wants_start:
+            raise ValueError(
+                "The model was trained with an init_score; pass init_score= for these "
+                "rows too."
+            )
+        with limit_threads(self.n_jobs):
+            return Targets.read(
+                self.ensemble_,
+                X,
+                y,
+                target=target,
+                sample_weight=sample_weight,
+                init_score=init_score,
+            )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.explainers.base import AdditiveExplainer
+from treeinf.explainers.additive import AdditiveExplainer
 from treeinf.explainers.factors import LeafFactors, RowFactors, StagedLeafFactors
-from treeinf.trace import StagedRows, TrainingTrace, sum_derivatives
+from treeinf.explainers.targets import Targets
+from treeinf.trace import TrainingTrace, sum_derivatives
 
 __all__ = ["BoostIn"]
 
@@ -52,6 +53,8 @@ class BoostIn(AdditiveExplainer):
     G. Pruthi et al., "Estimating Training Data Influence by Tracing Gradient Descent",
     NeurIPS 2020.
     """
+
+    _quantities = ("loss",)
 
     def __init__(
         self,
@@ -106,12 +109,16 @@ class BoostIn(AdditiveExplainer):
             np.ascontiguousarray(theta),
         )
 
-    def _leaf_factors(self, targets: StagedRows) -> LeafFactors:
-        return StagedLeafFactors.stage(self.ensemble_, targets)
+    def _leaf_factors(self, targets: Targets) -> LeafFactors:
+        return StagedLeafFactors.stage(self.ensemble_, targets.rows)
 
-    def _total(self, targets: StagedRows) -> NDArray[np.float64]:
-        leaf_gradient, _, _ = sum_derivatives(self.ensemble_, targets)
+    def _total(self, targets: Targets) -> NDArray[np.float64]:
+        leaf_gradient, _, _ = sum_derivatives(self.ensemble_, targets.rows)
         return self._rows.contract(leaf_gradient)
 
     def _own(self) -> NDArray[np.float64]:
         return self._rows.contract_own()
+
+    def _own_among(self, targets: Targets) -> NDArray[np.float64]:
+        weight = targets.rows.weight
+        return self._own() * weight if weight.size else self._own()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
 from treeinf.ensemble import TreeEnsemble
-from treeinf.ensemble.routing import add_leaf_values
 from treeinf.errors import UnsupportedModelError
-from treeinf.explainers.base import AdditiveExplainer
+from treeinf.explainers.additive import AdditiveExplainer
 from treeinf.explainers.factors import DenseLeafFactors, RowFactors
+from treeinf.explainers.targets import Targets
 from treeinf.kernels.cpu import reverse_sweep as kernels
 from treeinf.trace import StagedRows, TrainingTrace
 
@@ -116,7 +114,7 @@ class LeafInfluence(AdditiveExplainer):
             )
         )
 
-    def _leaf_factors(self, targets: StagedRows) -> DenseLeafFactors:
+    def _leaf_factors(self, targets: Targets) -> DenseLeafFactors:
         ensemble = self.ensemble_
         factor = np.zeros((*self.trace_.leaf_step.shape, targets.n_rows), dtype=REAL)
         base_factor = np.empty((ensemble.n_outputs, targets.n_rows), dtype=REAL)
@@ -127,9 +125,9 @@ class LeafInfluence(AdditiveExplainer):
         for begin in range(0, targets.n_rows, n_swept):
             part = targets.take(slice(begin, min(begin + n_swept, targets.n_rows)))
             columns = slice(begin, begin + part.n_rows)
-            pull = _pull_of_targets(ensemble, part)
+            pull = -part.slope(part.raw_score())
             seed = np.zeros((*self.trace_.leaf_step.shape, part.n_rows), dtype=REAL)
-            _seed_leaves(ensemble, part, pull, seed)
+            _seed_leaves(ensemble, part.rows, pull, seed)
             adjoint, _ = self._sweep(seed, with_influence=False)
             factor[:, :, columns] = seed
             base_factor[:, columns] = adjoint.sum(axis=0) + pull.T
@@ -141,29 +139,17 @@ class LeafInfluence(AdditiveExplainer):
         change = self.trace_.base_change
         return change if self.through_base_score else change[:0]
 
-    def _total(self, targets: StagedRows) -> NDArray[np.float64]:
+    def _total(self, targets: Targets) -> NDArray[np.float64]:
         ensemble = self.ensemble_
-        pull = _pull_of_targets(ensemble, targets)
+        pull = -targets.slope(targets.raw_score())
         seed = np.zeros((*self.trace_.leaf_step.shape, 1), dtype=REAL)
-        _seed_leaves(ensemble, targets, pull, seed)
+        _seed_leaves(ensemble, targets.rows, pull, seed)
         adjoint, influence = self._sweep(seed, with_influence=True)
         total = influence[:, 0]
         if len(self._base_change):
             base_factor = adjoint.sum(axis=0)[:, 0] + pull.sum(axis=0)
             total += self._base_change @ base_factor
         return total
-
-    def _own(self) -> NDArray[np.float64]:
-        rows = dataclasses.replace(self.trace_.rows, weight=np.empty(0, REAL))
-        values = np.empty(rows.n_rows, dtype=REAL)
-        for batch in self._batches(
-            rows.n_rows, self._targets_at_once, "self_influence"
-        ):
-            block = np.empty((batch.stop - batch.start,) * 2, dtype=REAL)
-            factors = self._leaf_factors(rows.take(batch))
-            factors.contract(self._rows, batch.start, 0, block)
-            values[batch] = np.diagonal(block)
-        return values
 
     def _sweep(
         self, leaf_factor: NDArray[np.float64], *, with_influence: bool
@@ -226,25 +212,6 @@ class LeafInfluence(AdditiveExplainer):
                 part_sum,
             )
         return adjoint, influence
-
-
-def _pull_of_targets(
-    ensemble: TreeEnsemble, targets: StagedRows
-) -> NDArray[np.float64]:
-    """Compute minus the gradient of each target's loss at its final score.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_targets, n_outputs)
-    """
-    assert ensemble.loss is not None
-    raw_score = add_leaf_values(
-        ensemble, targets.leaf, offset=targets.offset if targets.offset.size else None
-    )
-    gradient, _ = ensemble.loss.derivatives(targets.target, raw_score)
-    if targets.weight.size:
-        gradient *= targets.weight[:, np.newaxis]
-    return -gradient
 
 
 def _seed_leaves(

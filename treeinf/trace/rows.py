@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import Any
 
 import numpy as np
@@ -114,17 +113,6 @@ class StagedRows:
             else offset,
             fingerprint=fingerprint,
         )
-
-    @functools.cached_property
-    def known_fingerprints(self) -> NDArray[np.uint64]:
-        """The fingerprints in rising order, for `share_among`."""
-        return np.sort(self.fingerprint)
-
-    def share_among(self, others: StagedRows) -> float:
-        """Give the share of these rows that are found among other rows."""
-        known = others.known_fingerprints
-        place = np.minimum(np.searchsorted(known, self.fingerprint), len(known) - 1)
-        return float((known[place] == self.fingerprint).mean())
 
     def take(self, part: slice) -> StagedRows:
         """Give a run of the rows."""

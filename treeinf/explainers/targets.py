@@ -1,0 +1,216 @@
+"""What is explained: rows, and the number of each that train rows may move."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treeinf.dtypes import REAL
+from treeinf.ensemble import TreeEnsemble
+from treeinf.ensemble.routing import add_leaf_values
+from treeinf.trace import StagedRows
+from treeinf.validation import count_rows
+
+__all__ = ["QUANTITIES", "Target", "Targets"]
+
+Target = str | NDArray[np.float64]
+"""Name of a quantity, or its derivative in the raw scores of each row."""
+
+_NAMES = ("loss", "raw_score", "prediction")
+QUANTITIES = (*_NAMES, "derivative")
+"""What can be explained of a row; see `Targets`."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Targets:
+    """Rows to explain, and which number of each is explained.
+
+    Parameters
+    ----------
+    ensemble : TreeEnsemble
+        The model, its initial score kept apart.
+    rows : StagedRows
+        The rows.
+    quantity : {"loss", "raw_score", "prediction", "derivative"}
+        What of them: the training loss; the raw score, of the row's own class where
+        there is one for each; what the model predicts, for classifiers the probability
+        of the row's own class; or the sum of the raw scores times `derivative`.
+    derivative : ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
+        The caller's own derivatives, else empty.
+    """
+
+    ensemble: TreeEnsemble
+    rows: StagedRows
+    quantity: str
+    derivative: NDArray[np.float64]
+
+    @classmethod
+    def read(
+        cls,
+        ensemble: TreeEnsemble,
+        X: Any,
+        y: Any,
+        *,
+        target: Target = "loss",
+        sample_weight: Any = None,
+        init_score: Any = None,
+    ) -> Targets:
+        """Check what is to be explained and route the rows.
+
+        Parameters
+        ----------
+        ensemble : TreeEnsemble
+            The model.
+        X : array-like or frame, shape (n_rows, n_features)
+            Rows.
+        y : array-like, shape (n_rows,), or None
+            Their targets. None will do where these do not matter: for the raw scores or
+            predictions of models of one output (of classifiers, those of the second
+            class), and for derivatives.
+        target : {"loss", "raw_score", "prediction"} or array
+            What of the rows is explained; an array of shape (n_rows,) or (n_rows,
+            n_outputs) is the derivative of any quantity in their raw scores.
+        sample_weight, init_score : array-like, optional
+            See `StagedRows.read`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If they do not fit the ensemble or one another.
+        """
+        derivative = np.empty((0, ensemble.n_outputs), REAL)
+        quantity = "derivative"
+        if isinstance(target, str):
+            quantity = target
+            if quantity not in _NAMES:
+                raise ValueError(
+                    f"Got target={target!r}; expected one of {_NAMES} or an array of "
+                    "derivatives in the raw scores."
+                )
+        else:
+            derivative = _check_derivative(target, ensemble.n_outputs)
+        if y is None:
+            y = _stand_in(ensemble, quantity, count_rows(X))
+        rows = StagedRows.read(
+            ensemble, X, y, sample_weight=sample_weight, init_score=init_score
+        )
+        if quantity == "derivative" and len(derivative) != rows.n_rows:
+            raise ValueError(
+                f"target has derivatives of {len(derivative):,} rows; X has "
+                f"{rows.n_rows:,}."
+            )
+        if quantity in ("loss", "prediction") and ensemble.loss is None:
+            raise ValueError(
+                f"target={quantity!r} needs a loss that treeinf knows; this model's is "
+                f"{ensemble.loss_name!r}. Explain target='raw_score'."
+            )
+        return cls(ensemble, rows, quantity, derivative)
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return self.rows.n_rows
+
+    @property
+    def fingerprint(self) -> NDArray[np.uint64]:
+        """Equal for rows of equal values and target, shape (n_rows,)."""
+        return self.rows.fingerprint
+
+    def take(self, part: slice) -> Targets:
+        """Give a run of the rows."""
+        derivative = self.derivative
+        return dataclasses.replace(
+            self,
+            rows=self.rows.take(part),
+            derivative=derivative[part] if len(derivative) else derivative,
+        )
+
+    def raw_score(self) -> NDArray[np.float64]:
+        """Compute the final raw scores, shape (n_rows, n_outputs)."""
+        offset = self.rows.offset if self.rows.offset.size else None
+        return add_leaf_values(self.ensemble, self.rows.leaf, offset=offset)
+
+    def value(self, raw_score: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Compute what is explained at any raw scores, weighted.
+
+        Parameters
+        ----------
+        raw_score : ndarray of float64, shape (n_rows, n_outputs)
+
+        Returns
+        -------
+        ndarray of float64, shape (n_rows,)
+        """
+        loss, target = self.ensemble.loss, self.rows.target
+        if self.quantity == "derivative":
+            value = (raw_score * self.derivative).sum(axis=1)
+        elif self.quantity == "raw_score":
+            value = np.take_along_axis(raw_score, self._own_output, axis=1)[:, 0]
+        elif self.quantity == "loss":
+            assert loss is not None
+            value = loss.loss(target, raw_score)
+        else:
+            assert loss is not None
+            value = loss.link(raw_score)
+            if value.ndim > 1:
+                own = target.astype(np.intp)[:, np.newaxis]
+                value = np.take_along_axis(value, own, axis=1)[:, 0]
+        return value * self.rows.weight if self.rows.weight.size else value
+
+    def slope(self, raw_score: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Differentiate `value` in the raw scores.
+
+        Parameters
+        ----------
+        raw_score : ndarray of float64, shape (n_rows, n_outputs)
+
+        Returns
+        -------
+        ndarray of float64, shape (n_rows, n_outputs)
+        """
+        loss, target = self.ensemble.loss, self.rows.target
+        if self.quantity == "derivative":
+            slope = self.derivative.copy()
+        elif self.quantity == "raw_score":
+            slope = np.zeros_like(raw_score)
+            np.put_along_axis(slope, self._own_output, 1.0, axis=1)
+        elif self.quantity == "loss":
+            assert loss is not None
+            slope = loss.derivatives(target, raw_score)[0]
+        else:
+            assert loss is not None
+            slope = loss.link_slope(target, raw_score)
+        if self.rows.weight.size:
+            slope *= self.rows.weight[:, np.newaxis]
+        return slope
+
+    @property
+    def _own_output(self) -> NDArray[np.intp]:
+        if self.ensemble.n_outputs == 1:
+            return np.zeros((self.n_rows, 1), np.intp)
+        return self.rows.target.astype(np.intp)[:, np.newaxis]
+
+
+def _stand_in(ensemble: TreeEnsemble, quantity: str, n_rows: int) -> Any:
+    """Give targets that any loss accepts, where theirs do not matter; else None."""
+    if quantity == "loss" or (quantity != "derivative" and ensemble.n_outputs > 1):
+        return None
+    label = 1 if ensemble.classes is None else ensemble.classes[1]
+    return np.full(n_rows, label)
+
+
+def _check_derivative(target: Any, n_outputs: int) -> NDArray[np.float64]:
+    derivative = np.asarray(target, dtype=REAL)
+    if derivative.ndim == 1 and n_outputs == 1:
+        derivative = derivative[:, np.newaxis]
+    if derivative.ndim != 2 or derivative.shape[1] != n_outputs:
+        raise ValueError(
+            f"target has shape {np.shape(target)}; expected (n_rows, {n_outputs}), the "
+            "derivative in each raw score of each row."
+        )
+    if not np.isfinite(derivative).all():
+        raise ValueError("target has derivatives that are not finite.")
+    return np.ascontiguousarray(derivative)
