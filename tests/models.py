@@ -1,9 +1,15 @@
 """Small models that the tests share; each is fitted once a run."""
 
 import functools
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+
+import treeinf as ti
+
+GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
 
 RECIPES = {
     "regression": {},
@@ -65,3 +71,33 @@ def fit(recipe, *, weighted=False, n_estimators=12, **more):
     w = weight[:240] if weighted else None
     model = kind(**parameters).fit(X[:240], y[:240], sample_weight=w)
     return model, X[:240], y[:240], w, X[240:], y[240:]
+
+
+def load_golden(name):
+    """Model and values of a published reference case; gives (model, arrays).
+
+    Skips where they are absent, or where scikit-learn grows other trees by now.
+    """
+    path = GOLDEN / f"{name}.npz"
+    if not path.exists():
+        pytest.skip(f"the reference values are not at {path}")
+    golden = np.load(path, allow_pickle=False)
+    meta = json.loads(str(golden["meta"]))
+    library = name.partition("_")[0]
+    if library == "lightgbm":
+        return ti.read_model(path.with_suffix(".model.txt")), golden
+    if library == "catboost":
+        return ti.read_model(path.with_suffix(".model.cbm")), golden
+    if library == "xgboost":
+        model = path.with_suffix(".model.json")
+        return ti.read_model(model, parameters=meta["params"]), golden
+    import sklearn.ensemble
+
+    kind = getattr(sklearn.ensemble, meta["model_class"])
+    model = kind(**meta["params"]).fit(golden["X_train"], golden["y_train"])
+    ensemble = ti.read_model(model)
+    desired = golden["pred_raw_test"].reshape(len(golden["X_test"]), -1)
+    actual = ensemble.raw_score(golden["X_test"])
+    if not np.allclose(actual, desired, rtol=1e-9, atol=1e-9):
+        pytest.skip("this scikit-learn grows other trees than the stored ones")
+    return model, golden

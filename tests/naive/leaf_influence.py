@@ -61,9 +61,19 @@ def staged_scores(model, leaves):
 
 
 def leaf_influence(
-    model, train_leaves, targets, weights, test_leaves, test_targets, derivatives
+    model,
+    train_leaves,
+    targets,
+    weights,
+    test_leaves,
+    test_targets,
+    derivatives,
+    single_point=False,
 ):
-    """Influence of train row i on test row j by the forward recursion."""
+    """Influence of train row i on test row j by the forward recursion.
+
+    Single point: of the train rows, the removed one alone answers to its new score.
+    """
     n, n_trees = len(train_leaves), len(model.values)
     naive = [[0.0] * n_trees for _ in range(n)]
     carry = [[0.0] * n_trees for _ in range(n)]
@@ -91,7 +101,7 @@ def leaf_influence(
         for t in range(n_trees):
             k = model.outputs[t]
             sums = [0.0] * len(model.values[t])
-            for r in range(n):
+            for r in [i] if single_point else range(n):
                 sums[train_leaves[r][t]] += change[r][k] * carry[r][t]
             sums[train_leaves[i][t]] += naive[i][t]
             step = [

@@ -82,6 +82,7 @@ def read(model: Any, n_iterations: int | None) -> TreeEnsemble:
         ),
         training=TrainingFacts(
             counts_zero_weights=False,
+            estimates_base_score=model.init is None,
             subsample=_subsample(model),
             approximations=_approximations(model),
         ),

@@ -79,6 +79,7 @@ def read(model: Any, n_iterations: int | None) -> TreeEnsemble:
         training=TrainingFacts(
             class_weight=_class_weight(model),
             single_gradients=True,
+            estimates_base_score=True,
             subsample=_held_out(model),
             approximations=_approximations(model, inner),
         ),

@@ -352,6 +352,7 @@ def _assemble(
         training=TrainingFacts(
             positive_weight=_positive_weight(file, objective),
             single_precision=True,
+            estimates_base_score=file.estimates_base_score and loss is not None,
             subsample=known.subsample,
             approximations=tuple(_approximations(file, known)),
         ),

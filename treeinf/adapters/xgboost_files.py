@@ -54,6 +54,8 @@ class XGBoostFile:
         Trees for each iteration and output.
     base_score : ndarray of float64, shape (1,) or (n_outputs,)
         As written: before the objective's link.
+    estimates_base_score : bool
+        It was estimated from the train rows.
     iteration, output : ndarray of int32, shape (n_trees,)
         Of each tree; `output` is not read where the leaves hold all outputs.
     tree_weight : ndarray of float64, shape (n_trees,)
@@ -79,6 +81,7 @@ class XGBoostFile:
     n_targets: int
     n_parallel: int
     base_score: NDArray[np.float64]
+    estimates_base_score: bool
     iteration: NDArray[np.int32]
     output: NDArray[np.int32]
     tree_weight: NDArray[np.float64]
@@ -223,6 +226,7 @@ def parse_model(model: Mapping[str, Any]) -> XGBoostFile:
         n_targets=n_targets,
         n_parallel=n_parallel,
         base_score=_read_base_score(shape.get("base_score"), n_outputs),
+        estimates_base_score=str(shape.get("boost_from_average")) == "1",
         iteration=iteration,
         output=output,
         tree_weight=tree_weight,
@@ -243,7 +247,7 @@ def _without_trees(
     nothing = np.empty(0, REAL)
     numbers = np.empty(0, NODE)
     return XGBoostFile(
-        *(version, booster, objective, parameters, 0, 0, 0, 1, nothing, numbers),
+        *(version, booster, objective, parameters, 0, 0, 0, 1, nothing, False, numbers),
         *(numbers, nothing, None, None, None, False, []),
     )
 

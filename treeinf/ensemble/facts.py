@@ -94,8 +94,8 @@ class TrainingFacts:
     single_inputs : bool, default=False
         It keeps labels and weights in float32, gradients and hessians in float64.
     estimates_base_score : bool, default=False
-        The base score that the model stores is the loss's `initial_score` of the train
-        rows, unless they had initial scores of their own.
+        The base score that the model stores was estimated from the train rows, unless
+        they had initial scores of their own.
     l2_per_weight : bool, default=False
         The L2 penalties are multiplied by the mean weight of the train rows.
     counts_zero_weights : bool, default=True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,10 +29,15 @@ class LeafSteps:
         Steps at the length taken, before shrinkage; 0 where none was taken.
     response : ndarray of float64, shape (n_steps, n_leaves, leaf_width)
         How much a step falls for a unit more of its leaf's gradient sum.
+    matrix : ndarray of float64, shape (n_steps, n_leaves, leaf_width, leaf_width), \
+or None
+        How much each output's step falls for a unit more of each output's gradient sum,
+        where the outputs are solved for together.
     """
 
     step: Array
     response: Array
+    matrix: Array | None = None
 
     @property
     def total(self) -> Array:
@@ -84,7 +89,9 @@ def take_leaf_steps(
     if offset.size:
         score += offset
     shape = (rule.n_steps, *ensemble.leaf_value.shape)
-    taken = LeafSteps(np.zeros(shape), np.zeros(shape))
+    is_full = rule.kind == "full newton"
+    matrix = np.zeros((*shape, ensemble.leaf_width)) if is_full else None
+    taken = LeafSteps(np.zeros(shape), np.zeros(shape), matrix)
     starts = ensemble.flat_leaves.iteration_start
     for begin, stop in itertools.pairwise(starts):
         trees = [_Tree(ensemble, tree, leaf) for tree in range(begin, stop)]
@@ -96,8 +103,8 @@ def take_leaf_steps(
             scale, is_better = 1.0, False
             while n_tried < rule.n_steps and not is_better:
                 trial = current.copy()
-                for tree, (step, _) in zip(trees, moves, strict=True):
-                    tree.add(scale * step, trial)
+                for tree, move in zip(trees, moves, strict=True):
+                    tree.add(scale * move.step, trial)
                 n_tried += 1
                 is_better = not rule.backtracks
                 if rule.backtracks:
@@ -109,9 +116,11 @@ def take_leaf_steps(
                 else:
                     scale /= 2.0
             if is_better:
-                for tree, (step, response) in zip(trees, moves, strict=True):
-                    taken.step[n_taken, tree.leaves] = scale * step
-                    taken.response[n_taken, tree.leaves] = scale * response
+                for tree, move in zip(trees, moves, strict=True):
+                    taken.step[n_taken, tree.leaves] = scale * move.step
+                    taken.response[n_taken, tree.leaves] = scale * move.response
+                    if taken.matrix is not None and move.matrix is not None:
+                        taken.matrix[n_taken, tree.leaves] = scale * move.matrix
                 n_taken += 1
         if rule.backtracks and n_taken:
             _stop_where_the_library_did(ensemble, trees, taken, n_taken)
@@ -132,6 +141,16 @@ def _stop_where_the_library_did(
     n_kept = int(np.argmin(np.abs(sums - stored).max(axis=(1, 2))))
     taken.step[n_kept:, leaves] = 0.0
     taken.response[n_kept:, leaves] = 0.0
+    if taken.matrix is not None:
+        taken.matrix[n_kept:, leaves] = 0.0
+
+
+class _Move(NamedTuple):
+    """One step of one tree, and how it responds to gradients; see `LeafSteps`."""
+
+    step: Array
+    response: Array
+    matrix: Array | None = None
 
 
 class _Tree:
@@ -163,7 +182,7 @@ class _Tree:
         """Add up one number a row leaf by leaf."""
         return np.bincount(self.leaf, values, self.n_leaves).astype(REAL, copy=False)
 
-    def move(self, score: Array, target: Array, weight: Array) -> tuple[Array, Array]:
+    def move(self, score: Array, target: Array, weight: Array) -> _Move:
         """Give the step at these scores, and how it responds to gradients."""
         gradient, hessian = self.loss.derivatives(target, score)
         G = np.stack([self.sum(weight * gradient[:, k]) for k in self.outputs], axis=1)
@@ -175,11 +194,9 @@ class _Tree:
         denominator = H + self.l2
         is_free = denominator > 0.0
         response = np.where(is_free, 1.0 / np.where(is_free, denominator, 1.0), 0.0)
-        return -G * response, response
+        return _Move(-G * response, response)
 
-    def _move_together(
-        self, G: Array, probability: Array, weight: Array
-    ) -> tuple[Array, Array]:
+    def _move_together(self, G: Array, probability: Array, weight: Array) -> _Move:
         """Solve for all outputs at once.
 
         The response of an output is that to a unit of its gradient and as much, spread
@@ -199,12 +216,12 @@ class _Tree:
         step = -np.asarray(np.linalg.solve(H, G[:, :, np.newaxis])[:, :, 0], REAL)
         own = np.einsum("lkk->lk", inverse)
         response = (K * own - inverse.sum(axis=2)) / (K - 1)
-        return step, np.asarray(response, REAL)
+        return _Move(step, np.asarray(response, REAL), np.asarray(inverse, REAL))
 
 
 def expand_leaf_steps(
     ensemble: TreeEnsemble, taken: LeafSteps
-) -> tuple[TreeEnsemble, Array, Array]:
+) -> tuple[TreeEnsemble, Array, Array, Array | None]:
     """Give the model with one tree for each step of each tree.
 
     Parameters
@@ -222,6 +239,8 @@ def expand_leaf_steps(
         that the last tree's values also take the earlier steps back to the shrinkage.
     step, response : ndarray of float64, shape (n_leaves, leaf_width)
         Those of `taken`, leaf by leaf of the expanded model.
+    matrix : ndarray of float64, shape (n_leaves, leaf_width, leaf_width), or None
+        The same.
     """
     n_steps, n_trees = len(taken.step), ensemble.n_trees
     tree = np.repeat(np.arange(n_trees), n_steps)
@@ -244,4 +263,5 @@ def expand_leaf_steps(
         leaf_value=values[of_step, leaf],
         leaf_rule=dataclasses.replace(ensemble.leaf_rule, n_steps=1),
     )
-    return expanded, taken.step[of_step, leaf], taken.response[of_step, leaf]
+    matrix = None if taken.matrix is None else taken.matrix[of_step, leaf]
+    return expanded, taken.step[of_step, leaf], taken.response[of_step, leaf], matrix

@@ -94,7 +94,7 @@ class AdditiveExplainer(TreeExplainer):
     def _own_targets(self) -> Targets:
         rows = dataclasses.replace(self.trace_.rows, weight=np.empty(0, REAL))
         none = np.empty((0, self.ensemble_.n_outputs), REAL)
-        return Targets(self.ensemble_, rows, "loss", none)
+        return Targets(self.ensemble_, rows, "loss", none, rows.n_rows)
 
     def _columns(self, targets: Targets) -> Columns:
         return _Product(self._rows, self._leaf_factors(targets))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.explainers.additive import AdditiveExplainer
-from treeinf.explainers.factors import LeafFactors, RowFactors, StagedLeafFactors
+from treeinf.explainers.factors import LeafFactors, RowFactors, SparseLeafFactors
 from treeinf.explainers.targets import Targets
 from treeinf.trace import TrainingTrace, sum_derivatives
 
@@ -95,22 +95,19 @@ class BoostIn(AdditiveExplainer):
     def _row_factors(self, trace: TrainingTrace) -> RowFactors:
         ensemble = trace.ensemble
         shrinkage = ensemble.shrinkage[ensemble.leaf_tree, np.newaxis]
-        scale = shrinkage * trace.leaf_response
+        is_full = trace.leaf_matrix is not None
+        scale = shrinkage * (1.0 if is_full else trace.leaf_response)
+        scale = np.broadcast_to(scale, trace.leaf_step.shape)
         if self.count_power:
             counts = np.maximum(trace.leaf_rows, 1).astype(np.float64)
             scale = scale / counts[:, np.newaxis] ** self.count_power
         theta = (
             trace.leaf_step if self.theta == "exact" else shrinkage * trace.leaf_step
         )
-        return RowFactors(
-            ensemble,
-            trace.rows,
-            np.ascontiguousarray(scale),
-            np.ascontiguousarray(theta),
-        )
+        return RowFactors(ensemble, trace.rows, scale, theta, trace.leaf_matrix)
 
     def _leaf_factors(self, targets: Targets) -> LeafFactors:
-        return StagedLeafFactors.stage(self.ensemble_, targets.rows)
+        return SparseLeafFactors.stage(self.ensemble_, targets.rows)
 
     def _total(self, targets: Targets) -> NDArray[np.float64]:
         leaf_gradient, _, _ = sum_derivatives(self.ensemble_, targets.rows)

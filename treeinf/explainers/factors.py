@@ -13,7 +13,7 @@ from treeinf.ensemble import TreeEnsemble
 from treeinf.kernels.cpu import contraction as kernels
 from treeinf.trace import StagedRows
 
-__all__ = ["DenseLeafFactors", "LeafFactors", "RowFactors", "StagedLeafFactors"]
+__all__ = ["DenseLeafFactors", "LeafFactors", "RowFactors", "SparseLeafFactors"]
 
 _BLOCK_BYTES = 2**20
 
@@ -30,13 +30,30 @@ class RowFactors:
         Train rows.
     scale, theta : ndarray of float64, shape (n_leaves, leaf_width)
         Numbers of each leaf. g and h are the row's weighted gradient and hessian before
-        the leaf's tree; they are replayed when needed, never stored.
+        the leaf's tree; they are replayed when needed, never stored. Where leaf values
+        come from the matrix of second derivatives, h theta is a product with it.
+    matrix : ndarray of float64, shape (n_leaves, leaf_width, leaf_width), or None
+        Multiplied with the bracket, output by output.
+    is_carried : bool, default=False
+        g and h are those after the row's own removal has changed its own scores, in the
+        trees before.
+    is_crossed : bool, default=True
+        They answer to the scores of the other outputs too (softmax).
+    start_change : ndarray of float64, shape (n_train, n_outputs), or None
+        How the base score answers to the logarithm of each row's weight.
+    n_steps : int, default=1
+        Iterations that are steps of one tree.
     """
 
     ensemble: TreeEnsemble
     rows: StagedRows
     scale: NDArray[np.float64]
     theta: NDArray[np.float64]
+    matrix: NDArray[np.float64] | None = None
+    is_carried: bool = False
+    is_crossed: bool = True
+    start_change: NDArray[np.float64] | None = None
+    n_steps: int = 1
 
     @property
     def kernel_arguments(self) -> tuple[Any, ...]:
@@ -49,8 +66,29 @@ class RowFactors:
             self.rows.target,
             self.rows.weight,
             *self.ensemble.loss_kernel,
-            self.scale,
-            self.theta,
+            self.rule,
+        )
+
+    @property
+    def rule(self) -> kernels.FactorRule:
+        """The factors as the kernels read them."""
+        width = self.ensemble.leaf_width
+        is_full = self.ensemble.leaf_rule.kind == "full newton"
+        start = self.start_change
+        return kernels.FactorRule(
+            kind=kernels.CARRIED * self.is_carried
+            | kernels.CROSSED * self.is_crossed
+            | kernels.FULL * is_full,
+            n_steps=self.n_steps,
+            scale=np.ascontiguousarray(self.scale),
+            theta=np.ascontiguousarray(self.theta),
+            matrix=np.empty((0, width, width), REAL)
+            if self.matrix is None
+            else self.matrix,
+            start_change=np.empty((0, self.ensemble.n_outputs), REAL)
+            if start is None
+            else np.ascontiguousarray(-start),
+            shrinkage=np.array(self.ensemble.shrinkage, REAL),
         )
 
     @property
@@ -127,8 +165,8 @@ class LeafFactors(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class StagedLeafFactors:
-    """Leaf factors that are the targets' own gradients, staged, in their own leaves.
+class SparseLeafFactors:
+    """Leaf factors of targets that matter in their own leaves alone.
 
     Parameters
     ----------
@@ -138,29 +176,77 @@ class StagedLeafFactors:
         Where each leaf's targets begin.
     target : ndarray of int32, shape (n_trees * n_targets,)
         Targets, leaf by leaf.
-    gradient : ndarray of float64, shape (n_trees * n_targets, leaf_width)
-        Gradient of each before the leaf's tree, with the target's weight.
+    factor : ndarray of float64, shape (n_trees * n_targets, leaf_width)
+        Factor of each.
+    base_factor : ndarray of float64, shape (n_outputs, n_targets)
+        What a unit more of the base score does to each target.
+    base_change : ndarray of float64, shape (n_train, n_outputs) or (0, n_outputs)
+        See `DenseLeafFactors`.
     """
 
     n_targets: int
     start: NDArray[np.int64]
     target: NDArray[np.int32]
-    gradient: NDArray[np.float64]
+    factor: NDArray[np.float64]
+    base_factor: NDArray[np.float64]
+    base_change: NDArray[np.float64]
 
     @classmethod
-    def stage(cls, ensemble: TreeEnsemble, targets: StagedRows) -> StagedLeafFactors:
-        """Replay the targets and list their gradients leaf by leaf."""
-        width, n_trees, n = ensemble.leaf_width, ensemble.n_trees, targets.n_rows
+    def stage(cls, ensemble: TreeEnsemble, targets: StagedRows) -> SparseLeafFactors:
+        """Replay the targets: each factor is the gradient before the leaf's tree."""
+        width = ensemble.leaf_width
         ones = np.ones((ensemble.n_leaves, width), dtype=REAL)
         gradient = RowFactors(ensemble, targets, ones, np.zeros_like(ones)).stage()
+        by_tree = gradient.reshape(ensemble.n_trees, width, targets.n_rows)
+        none = np.empty((0, ensemble.n_outputs), REAL)
+        return cls._group(ensemble, targets, by_tree, none, none.T)
+
+    @classmethod
+    def spread(
+        cls,
+        ensemble: TreeEnsemble,
+        targets: StagedRows,
+        slope: NDArray[np.float64],
+        base_change: NDArray[np.float64],
+    ) -> SparseLeafFactors:
+        """Give each target the same factor in every tree of an output.
+
+        Parameters
+        ----------
+        ensemble : TreeEnsemble
+            The model.
+        targets : StagedRows
+            The targets.
+        slope : ndarray of float64, shape (n_targets, n_outputs)
+            Their factors.
+        base_change : ndarray of float64, shape (n_train, n_outputs) or (0, n_outputs)
+            See `DenseLeafFactors`.
+        """
+        if ensemble.leaf_width > 1:
+            by_tree = np.broadcast_to(slope.T, (ensemble.n_trees, *slope.T.shape))
+        else:
+            output = np.maximum(ensemble.output, 0) * (ensemble.n_outputs > 1)
+            by_tree = slope.T[output][:, np.newaxis]
+        return cls._group(ensemble, targets, by_tree, base_change, -slope.T)
+
+    @classmethod
+    def _group(
+        cls,
+        ensemble: TreeEnsemble,
+        targets: StagedRows,
+        by_tree: NDArray[np.float64],
+        base_change: NDArray[np.float64],
+        base_factor: NDArray[np.float64],
+    ) -> SparseLeafFactors:
+        n_trees, n = ensemble.n_trees, targets.n_rows
         start = np.empty(ensemble.n_leaves + 1, dtype=OFFSET)
         target = np.empty(n_trees * n, dtype=NODE)
         kernels.group_rows_by_leaf(
             targets.leaf, ensemble.leaf_offset, ensemble.row_of_tree, start, target
         )
         tree = np.repeat(np.arange(n_trees), n)
-        by_tree = gradient.reshape(n_trees, width, n)
-        return cls(n, start, target, np.ascontiguousarray(by_tree[tree, :, target]))
+        factor = np.ascontiguousarray(by_tree[tree, :, target])
+        return cls(n, start, target, factor, base_factor, base_change)
 
     def contract(
         self,
@@ -176,11 +262,12 @@ class StagedLeafFactors:
             rows.block_rows,
             self.start,
             self.target,
-            self.gradient,
+            self.factor,
             self.n_targets,
             first_target,
             influence,
         )
+        _add_base(self, first_row, first_target, influence)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -223,7 +310,17 @@ class DenseLeafFactors:
             first_target,
             influence,
         )
-        change = self.base_change[first_row : first_row + len(influence)]
-        if len(change):
-            columns = slice(first_target, first_target + self.n_targets)
-            influence[:, columns] += change @ self.base_factor
+        _add_base(self, first_row, first_target, influence)
+
+
+def _add_base(
+    factors: SparseLeafFactors | DenseLeafFactors,
+    first_row: int,
+    first_target: int,
+    influence: NDArray[np.float64],
+) -> None:
+    """Add what train rows do by way of the base score."""
+    change = factors.base_change[first_row : first_row + len(influence)]
+    if len(change):
+        columns = slice(first_target, first_target + factors.n_targets)
+        influence[:, columns] += change @ factors.base_factor

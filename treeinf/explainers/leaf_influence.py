@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
-from treeinf.ensemble import TreeEnsemble
-from treeinf.errors import UnsupportedModelError
 from treeinf.explainers.additive import AdditiveExplainer
-from treeinf.explainers.factors import DenseLeafFactors, RowFactors
+from treeinf.explainers.backward import BackwardPass, seed_leaves
+from treeinf.explainers.factors import LeafFactors, RowFactors, SparseLeafFactors
 from treeinf.explainers.targets import Targets
-from treeinf.kernels.cpu import reverse_sweep as kernels
-from treeinf.trace import StagedRows, TrainingTrace
+from treeinf.trace import TrainingTrace
 
 __all__ = ["LeafInfluence"]
-
-_MOST_PARTS = 64
-_MOST_SWEPT = 16
-_ADJOINT_BYTES = 256 * 2**20
-_FACTOR_BYTES = 256 * 2**20
 
 
 class LeafInfluence(AdditiveExplainer):
@@ -33,14 +28,18 @@ class LeafInfluence(AdditiveExplainer):
 
     Parameters
     ----------
+    propagation : {"full", "single_point"}, default="full"
+        "full": what a removal changes in one tree changes the gradients of all rows in
+        the next. "single_point": only those of the removed row itself, as published for
+        the quick variant.
     cross_class : bool, default=True
         Softmax losses: let an output's gradient answer to the other outputs' scores, as
         it does. False handles each output on its own, with the library's hessian in the
-        place of its slope, as published.
+        place of its slope, as published. CatBoost's MultiClass solves for all classes
+        together, and always has the terms.
     through_base_score : bool, default=True
-        Let the initial score answer to the rows where LightGBM or CatBoost estimates it
-        from them. False holds it fixed, as published. XGBoost's and scikit-learn's is
-        held fixed in either case.
+        Let the initial score answer to the rows where the library estimates it from
+        them. False holds it fixed, as published.
     on_mismatch, parity, batch_size, n_jobs, verbose
         See `AdditiveExplainer`.
 
@@ -53,9 +52,18 @@ class LeafInfluence(AdditiveExplainer):
     -----
     Positive influence helps the test row, negative harms it, in units of the training
     loss: minus the derivative of its loss in the logarithm of the train row's weight.
-    Models whose trees take several steps, or solve for all outputs together (CatBoost's
-    MultiClass), are refused. Rows on a kink (Huber at its width, a leaf on its l1 or
-    size bound) have the one-sided derivative that the current side gives.
+    Raw scores, predictions and given derivatives can be explained in its place.
+
+    `explain`, `top_k` and `self_influence` push targets backwards one by one, a block
+    at a time, or by way of a matrix from leaf to leaf, which takes one pass over the
+    rows for each tree, whichever takes fewer operations: the matrix if n_train n_trees
+    n_targets exceeds 1.1 n_train n_trees^2 (times n_outputs, if these answer to one
+    another) plus n_leaves^2 n_targets / 27, and it fits in 1 GiB.
+
+    Trees of several steps and values from the full matrix of second derivatives
+    (CatBoost) are followed step by step. Penalties are held fixed, also where CatBoost
+    multiplies them by the mean weight. Rows on a kink (Huber at its width, a leaf on
+    its l1 or size bound) have the one-sided derivative that the current side gives.
 
     References
     ----------
@@ -68,6 +76,7 @@ class LeafInfluence(AdditiveExplainer):
     def __init__(
         self,
         *,
+        propagation: str = "full",
         cross_class: bool = True,
         through_base_score: bool = True,
         on_mismatch: str = "raise",
@@ -83,154 +92,75 @@ class LeafInfluence(AdditiveExplainer):
             n_jobs=n_jobs,
             verbose=verbose,
         )
+        self.propagation = propagation
         self.cross_class = cross_class
         self.through_base_score = through_base_score
 
-    def _row_factors(self, trace: TrainingTrace) -> RowFactors:
-        is_full = trace.ensemble.leaf_rule.kind == "full newton"
-        if is_full or trace.ensemble.leaf_row is not None:
-            what = "several steps a tree"
-            if is_full:
-                what = "leaf values from the full matrix of second derivatives"
-            raise UnsupportedModelError(
-                f"LeafInfluence does not follow {what} (met in "
-                f"{trace.ensemble.library}, {trace.ensemble.loss_name}); BoostIn "
-                "explains this model, and CatBoost trains with one step under "
-                "leaf_estimation_iterations=1."
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        if self.propagation not in ("full", "single_point"):
+            raise ValueError(
+                f"Got propagation={self.propagation!r}; expected 'full' or "
+                "'single_point'."
             )
+
+    def _learn(self, *arguments: Any) -> NDArray[np.uint64]:
+        fingerprint = super()._learn(*arguments)
+        change = self.trace_.base_change
+        self._backward = BackwardPass(
+            self.trace_,
+            cross_class=self.cross_class,
+            base_change=change if self.through_base_score else change[:0],
+        )
+        return fingerprint
+
+    def _row_factors(self, trace: TrainingTrace) -> RowFactors:
+        if self.propagation == "full":
+            ones = np.ones_like(trace.leaf_step)
+            return RowFactors(trace.ensemble, trace.rows, ones, trace.leaf_step)
+        ensemble = trace.ensemble
+        shrinkage = ensemble.shrinkage[ensemble.leaf_tree, np.newaxis]
+        start = trace.base_change
+        response = 1.0 if trace.leaf_matrix is not None else trace.leaf_response
         return RowFactors(
-            trace.ensemble,
+            ensemble,
             trace.rows,
-            np.ones_like(trace.leaf_step),
-            np.ascontiguousarray(trace.leaf_step),
+            np.broadcast_to(shrinkage * response, trace.leaf_step.shape),
+            trace.leaf_step,
+            trace.leaf_matrix,
+            is_carried=True,
+            is_crossed=self.cross_class,
+            start_change=start if self.through_base_score and len(start) else None,
+            n_steps=trace.n_steps,
         )
 
     @property
     def _targets_at_once(self) -> int:
         """Test rows in a batch, so that their leaf factors stay within bounds."""
-        return int(
-            np.clip(
-                _FACTOR_BYTES // (8 * self.trace_.leaf_step.size), 1, self.batch_size
-            )
-        )
+        return self._backward.limit_targets(self.batch_size)
 
-    def _leaf_factors(self, targets: Targets) -> DenseLeafFactors:
-        ensemble = self.ensemble_
-        factor = np.zeros((*self.trace_.leaf_step.shape, targets.n_rows), dtype=REAL)
-        base_factor = np.empty((ensemble.n_outputs, targets.n_rows), dtype=REAL)
-        rows = self.trace_.rows.n_rows
-        n_swept = int(
-            np.clip(_ADJOINT_BYTES // (8 * rows * ensemble.n_outputs), 1, _MOST_SWEPT)
+    def _leaf_factors(self, targets: Targets) -> LeafFactors:
+        if self.propagation == "full":
+            return self._backward.push(targets)
+        return SparseLeafFactors.spread(
+            self.ensemble_,
+            targets.rows,
+            targets.slope(targets.raw_score()),
+            self._backward.base_change,
         )
-        for begin in range(0, targets.n_rows, n_swept):
-            part = targets.take(slice(begin, min(begin + n_swept, targets.n_rows)))
-            columns = slice(begin, begin + part.n_rows)
-            pull = -part.slope(part.raw_score())
-            seed = np.zeros((*self.trace_.leaf_step.shape, part.n_rows), dtype=REAL)
-            _seed_leaves(ensemble, part.rows, pull, seed)
-            adjoint, _ = self._sweep(seed, with_influence=False)
-            factor[:, :, columns] = seed
-            base_factor[:, columns] = adjoint.sum(axis=0) + pull.T
-        return DenseLeafFactors(factor, base_factor, self._base_change)
-
-    @property
-    def _base_change(self) -> NDArray[np.float64]:
-        """How the base score answers to the rows; no rows where it is held fixed."""
-        change = self.trace_.base_change
-        return change if self.through_base_score else change[:0]
 
     def _total(self, targets: Targets) -> NDArray[np.float64]:
-        ensemble = self.ensemble_
-        pull = -targets.slope(targets.raw_score())
-        seed = np.zeros((*self.trace_.leaf_step.shape, 1), dtype=REAL)
-        _seed_leaves(ensemble, targets.rows, pull, seed)
-        adjoint, influence = self._sweep(seed, with_influence=True)
-        total = influence[:, 0]
-        if len(self._base_change):
-            base_factor = adjoint.sum(axis=0)[:, 0] + pull.sum(axis=0)
-            total += self._base_change @ base_factor
+        if self.propagation == "full":
+            return self._backward.push_sum(targets, with_influence=True)[1]
+        slope = targets.slope(targets.raw_score())
+        leaf_factor = np.zeros((*self.trace_.leaf_step.shape, 1), dtype=REAL)
+        seed_leaves(self.ensemble_, targets.rows, slope, leaf_factor)
+        total = self._rows.contract(np.ascontiguousarray(leaf_factor[:, :, 0]))
+        if len(self._backward.base_change):
+            total -= self._backward.base_change @ slope.sum(axis=0)
         return total
 
-    def _sweep(
-        self, leaf_factor: NDArray[np.float64], *, with_influence: bool
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Push targets from the last iteration to the first.
-
-        Parameters
-        ----------
-        leaf_factor : ndarray of float64, shape (n_leaves, leaf_width, n_targets)
-            What each leaf value does to the targets' own scores; changed in place to
-            what a unit more of each leaf's gradient sum does to the targets in the end.
-        with_influence : bool
-            Add up the rows' influence on the way.
-
-        Returns
-        -------
-        adjoint : ndarray of float64, shape (n_train, n_outputs, n_targets)
-            What a unit more of each train row's initial score does to each target.
-        influence : ndarray of float64, shape (n_train, n_targets) or (0, n_targets)
-        """
-        trace, ensemble, rows = self.trace_, self.ensemble_, self.trace_.rows
-        leaves = ensemble.flat_leaves
-        n_targets = leaf_factor.shape[2]
-        shrinkage = ensemble.shrinkage[ensemble.leaf_tree, np.newaxis]
-        response = (-shrinkage * trace.leaf_response)[:, :, np.newaxis]
-        raw_score = trace.raw_score.copy()
-        adjoint = np.zeros((rows.n_rows, ensemble.n_outputs, n_targets), dtype=REAL)
-        influence = np.zeros((rows.n_rows * with_influence, n_targets), dtype=REAL)
-        first_leaf = ensemble.leaf_offset[leaves.iteration_start]
-        most_parts = -(-rows.n_rows // kernels.SWEEP_BLOCK)
-        part_sum = np.zeros((1, 0, ensemble.leaf_width, n_targets), dtype=REAL)
-        for iteration in reversed(range(ensemble.n_iterations)):
-            own = slice(first_leaf[iteration], first_leaf[iteration + 1])
-            if iteration < ensemble.n_iterations - 1:
-                leaf_factor[own] += part_sum.sum(axis=0)
-            leaf_factor[own] *= response[own]
-            before = first_leaf[iteration] - first_leaf[max(iteration - 1, 0)]
-            part_sum = np.empty(
-                (
-                    min(most_parts, _MOST_PARTS),
-                    before,
-                    ensemble.leaf_width,
-                    n_targets,
-                ),
-                dtype=REAL,
-            )
-            kernels.sweep_iteration(
-                rows.leaf,
-                leaves,
-                rows.target,
-                rows.weight,
-                *ensemble.loss_kernel,
-                trace.leaf_step,
-                iteration,
-                self.cross_class,
-                leaf_factor,
-                raw_score,
-                adjoint,
-                influence,
-                part_sum,
-            )
-        return adjoint, influence
-
-
-def _seed_leaves(
-    ensemble: TreeEnsemble,
-    targets: StagedRows,
-    pull: NDArray[np.float64],
-    seed: NDArray[np.float64],
-) -> None:
-    """Add each target's pull to the leaves it is in.
-
-    `seed`, shape (n_leaves, leaf_width, n_targets or 1), has one column a target, or
-    one for their sum.
-    """
-    column = np.arange(targets.n_rows) * (seed.shape[2] > 1)
-    for tree in range(ensemble.n_trees):
-        number = ensemble.leaf_offset[tree] + targets.leaf[ensemble.row_of_tree[tree]]
-        if ensemble.leaf_width == 1:
-            output = 0 if ensemble.n_outputs == 1 else ensemble.output[tree]
-            np.add.at(seed[:, 0], (number, column), pull[:, output])
-        else:
-            for output in range(ensemble.leaf_width):
-                np.add.at(seed[:, output], (number, column), pull[:, output])
+    def _own(self) -> NDArray[np.float64]:
+        return (
+            super()._own() if self.propagation == "full" else self._rows.contract_own()
+        )

@@ -40,12 +40,15 @@ class Targets:
         of the row's own class; or the sum of the raw scores times `derivative`.
     derivative : ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
         The caller's own derivatives, else empty.
+    n_all : int, default=1
+        Rows of the whole task, of which these may be a run.
     """
 
     ensemble: TreeEnsemble
     rows: StagedRows
     quantity: str
     derivative: NDArray[np.float64]
+    n_all: int = 1
 
     @classmethod
     def read(
@@ -107,7 +110,7 @@ class Targets:
                 f"target={quantity!r} needs a loss that treeinf knows; this model's is "
                 f"{ensemble.loss_name!r}. Explain target='raw_score'."
             )
-        return cls(ensemble, rows, quantity, derivative)
+        return cls(ensemble, rows, quantity, derivative, rows.n_rows)
 
     @property
     def n_rows(self) -> int:

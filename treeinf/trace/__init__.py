@@ -2,6 +2,12 @@
 
 from treeinf.trace.reproduction import ReproductionReport
 from treeinf.trace.rows import StagedRows, sum_derivatives
-from treeinf.trace.training_trace import TrainingTrace
+from treeinf.trace.training_trace import TrainingTrace, as_trained
 
-__all__ = ["ReproductionReport", "StagedRows", "TrainingTrace", "sum_derivatives"]
+__all__ = [
+    "ReproductionReport",
+    "StagedRows",
+    "TrainingTrace",
+    "as_trained",
+    "sum_derivatives",
+]

@@ -13,6 +13,7 @@ from treeinf.ensemble import TreeEnsemble
 from treeinf.ensemble.leaf_steps import expand_leaf_steps, take_leaf_steps
 from treeinf.errors import UnsupportedModelError
 from treeinf.kernels.cpu import replay as kernels
+from treeinf.trace.base_score import follow_base_score
 from treeinf.trace.leaf_rule import apply_leaf_rule
 from treeinf.trace.reproduction import (
     ReproductionReport,
@@ -22,7 +23,7 @@ from treeinf.trace.reproduction import (
 )
 from treeinf.trace.rows import StagedRows, sum_derivatives
 
-__all__ = ["TrainingTrace"]
+__all__ = ["TrainingTrace", "as_trained"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,7 +52,12 @@ class TrainingTrace:
         1 / (H + l2); 0 where the l1 penalty or the bound holds the value fixed; times
         count / (count + path_smooth) under path smoothing. Under "full newton", how
         much the value falls for a unit more of its output's gradient and as much,
-        spread evenly, less of the others'.
+        spread evenly, less of the others'; `leaf_matrix` has it all.
+    leaf_matrix : ndarray of float64, shape (n_leaves, leaf_width, leaf_width), or None
+        Under "full newton", how much each value of a leaf falls for a unit more of each
+        gradient sum: the inverse of the matrix of second derivatives.
+    n_steps : int
+        Iterations of `ensemble` that are steps of one tree.
     base_change : ndarray of float64, shape (n_train, n_outputs) or (0, n_outputs)
         Derivative of the base score in the logarithm of each row's weight; empty where
         the library does not estimate it from the rows.
@@ -67,6 +73,8 @@ class TrainingTrace:
     leaf_rows: NDArray[np.int64]
     leaf_step: NDArray[np.float64]
     leaf_response: NDArray[np.float64]
+    leaf_matrix: NDArray[np.float64] | None
+    n_steps: int
     base_change: NDArray[np.float64]
     report: ReproductionReport
 
@@ -119,7 +127,7 @@ class TrainingTrace:
         rows = StagedRows.read(
             ensemble, X, y, sample_weight=sample_weight, init_score=init_score
         )
-        ensemble, rows, base_change = _as_trained(ensemble, rows)
+        ensemble, rows, base_change = as_trained(ensemble, rows)
         leaf_gradient, leaf_hessian, raw_score = sum_derivatives(ensemble, rows)
         leaf_rows = np.zeros(ensemble.n_leaves, COUNT)
         counted = rows.leaf
@@ -131,11 +139,13 @@ class TrainingTrace:
         shrinkage = ensemble.shrinkage[ensemble.leaf_tree, np.newaxis]
         leaf_step = ensemble.leaf_value / np.where(shrinkage == 0.0, 1.0, shrinkage)
         rule = ensemble.leaf_rule
+        leaf_matrix = None
         if rule.n_steps > 1 or rule.kind == "full newton":
             taken = take_leaf_steps(
                 ensemble, rows.leaf, rows.target, rows.weight, rows.offset
             )
             expected, leaf_response = taken.total, taken.response[0]
+            leaf_matrix = None if taken.matrix is None else taken.matrix[0]
         else:
             expected, leaf_response = apply_leaf_rule(
                 ensemble, leaf_gradient, leaf_hessian, leaf_rows
@@ -147,7 +157,9 @@ class TrainingTrace:
             ensemble, rows, leaf_hessian, leaf_rows, leaf_step, expected, rounding
         )
         if rule.n_steps > 1:
-            ensemble, leaf_step, leaf_response = expand_leaf_steps(ensemble, taken)
+            ensemble, leaf_step, leaf_response, leaf_matrix = expand_leaf_steps(
+                ensemble, taken
+            )
             leaf_gradient, leaf_hessian, raw_score = sum_derivatives(ensemble, rows)
             leaf_rows = np.zeros(ensemble.n_leaves, COUNT)
             kernels.count_leaf_rows(
@@ -164,6 +176,8 @@ class TrainingTrace:
             leaf_rows=leaf_rows,
             leaf_step=leaf_step,
             leaf_response=leaf_response,
+            leaf_matrix=leaf_matrix,
+            n_steps=rule.n_steps,
             base_change=base_change,
             report=report,
         )
@@ -198,12 +212,28 @@ def _refuse_unexplainable(ensemble: TreeEnsemble) -> None:
     )
 
 
-def _as_trained(
+def as_trained(
     ensemble: TreeEnsemble, rows: StagedRows
 ) -> tuple[TreeEnsemble, StagedRows, NDArray[np.float64]]:
     """Put the weights and the initial score in place that the library used.
 
-    Also gives how the initial score answers to the rows' weights, empty for not at all.
+    Parameters
+    ----------
+    ensemble : TreeEnsemble
+        The model as it was read; its loss must be known.
+    rows : StagedRows
+        Train rows with the weights that the caller gave.
+
+    Returns
+    -------
+    ensemble : TreeEnsemble
+        With its initial score apart from the first tree and its penalties in the units
+        of the sums.
+    rows : StagedRows
+        With the weights of the gradients: class weights and the weight of positive rows
+        are multiplied in.
+    base_change : ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
+        How the initial score answers to the rows' weights, empty for not at all.
     """
     facts, loss = ensemble.training, ensemble.loss
     assert loss is not None
@@ -226,14 +256,15 @@ def _as_trained(
         base_score = loss.initial_score(rows.target, weight)
         base_change = loss.initial_score_change(rows.target, weight)
         base_change *= ensemble.base_score_folded
-    elif facts.estimates_base_score and not rows.offset.size:
-        base_change = loss.initial_score_change(rows.target, weight)
     if ensemble.base_score_folded.any():
         ensemble = ensemble.separate_base_score(base_score)
+    plain = weight
     if facts.positive_weight is not None:
         # a target that is a number weighs more where it is 1, which XGBoost allows
         is_positive = rows.target > 0 if loss.n_classes else rows.target == 1.0
         weight = weight * _positive_weights(facts.positive_weight, is_positive)
+    if facts.estimates_base_score and not rows.offset.size:
+        base_change = follow_base_score(ensemble, rows.target, (plain, weight))
     if (weight == 1.0).all():
         weight = np.empty(0, REAL)
     rows = dataclasses.replace(rows, weight=np.ascontiguousarray(weight))

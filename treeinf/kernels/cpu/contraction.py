@@ -4,18 +4,33 @@ The row factor of row i in a leaf is ``scale * (g_i + theta * h_i)`` with the ro
 weighted gradient and hessian before the leaf's tree; `scale` and `theta` are numbers of
 the leaf, chosen by the explainer. The kernels replay the row's scores as they go, so
 that nothing of size n_rows x n_trees is stored.
+
+Two variants bend the derivatives first: *carried* ones are those after the row's own
+removal has changed its own score (LeafInfluence, single point), *full* ones use the
+matrix of second derivatives of a softmax (CatBoost's MultiClass).
 """
 
 from __future__ import annotations
+
+from collections import namedtuple
 
 import numpy as np
 from numba import prange
 
 from treeinf.kernels.compilation import kernel, parallel_kernel, scalar_rule
-from treeinf.kernels.cpu.derivatives import loss_derivatives
+from treeinf.kernels.cpu.derivatives import (
+    SOFTMAX,
+    UNIT_HESSIAN,
+    differentiate_twice,
+    loss_derivatives,
+)
 from treeinf.kernels.cpu.replay import BLOCK, add_tree, start_scores
 
 __all__ = [
+    "CARRIED",
+    "CROSSED",
+    "FULL",
+    "FactorRule",
     "contract_dense",
     "contract_rows",
     "contract_staged",
@@ -23,6 +38,36 @@ __all__ = [
     "merge_top",
     "stage_factors",
 ]
+
+
+CARRIED = 1
+"""Bit of `FactorRule.kind`: a row's change of its own score is carried forward."""
+CROSSED = 2
+"""Bit: the outputs of a softmax answer to one another's scores."""
+FULL = 4
+"""Bit: leaf values come from the matrix of second derivatives of a softmax."""
+
+FactorRule = namedtuple(
+    "FactorRule", "kind n_steps scale theta matrix start_change shrinkage"
+)
+FactorRule.__doc__ = """What a row contributes to its leaf.
+
+Parameters
+----------
+kind : int64
+    Bits `CARRIED`, `CROSSED` (read where carried) and `FULL`.
+n_steps : int64
+    Iterations that are steps of one tree; read where carried.
+scale, theta : ndarray of float64, shape (n_leaves, leaf_width)
+    The factor is ``scale * (g + theta * h)``.
+matrix : ndarray of float64, shape (n_leaves, leaf_width, leaf_width) or (0, ...)
+    Multiplied with the factors of a leaf's outputs; empty for none.
+start_change : ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
+    How each row's base score falls for a unit more of the logarithm of its weight;
+    empty for not at all.
+shrinkage : ndarray of float64, shape (n_trees,)
+    Read where trees take several steps.
+"""
 
 
 @parallel_kernel
@@ -35,8 +80,7 @@ def contract_rows(
     weight,
     loss_code,
     loss_parameter,
-    scale,
-    theta,
+    rule,
     leaf_factor,
     is_own,
     influence,
@@ -47,13 +91,14 @@ def contract_rows(
     ----------
     leaf, leaves, base_score, offset, target, weight, loss_code, loss_parameter
         Rows and ensemble, see `replay`.
-    scale, theta : ndarray of float64, shape (n_leaves, leaf_width)
-        The row factor in each leaf.
+    rule : FactorRule
+        The row factors.
     leaf_factor : ndarray of float64, shape (n_leaves, leaf_width)
         What a change of the leaf does, for instance to the loss of all test rows; not
         read if `is_own`.
     is_own : bool
-        The factor is the row's own staged gradient, of weight 1: self influence.
+        The factor is the row's own gradient, of weight 1, staged or, where the score's
+        change is carried, final: self influence.
     influence : ndarray of float64, shape (n_rows,)
         Output, overwritten.
 
@@ -64,40 +109,91 @@ def contract_rows(
     n_rows = leaf.shape[1]
     n_outputs = base_score.size
     leaf_width = leaves.leaf_value.shape[1]
-    if is_own:
-        on_gradient = scale
-    else:
-        on_gradient = scale * leaf_factor
-    on_hessian = on_gradient * theta
+    is_carried = (rule.kind & CARRIED) != 0
+    is_plain = (rule.kind & (CARRIED | FULL)) == 0
+    n_leaves = leaf_factor.shape[0]
+    on_gradient = np.empty((n_leaves, leaf_width))
+    on_hessian = np.empty((n_leaves, leaf_width))
+    for number in range(n_leaves):
+        for column in range(leaf_width):
+            value = rule.scale[number, column]
+            if not is_own:
+                value *= leaf_factor[number, column]
+            on_gradient[number, column] = value
+            on_hessian[number, column] = value * rule.theta[number, column]
     for block in prange((n_rows + BLOCK - 1) // BLOCK):
         begin = block * BLOCK
         n = min(BLOCK, n_rows - begin)
         score = np.empty((n_outputs, BLOCK))
         gradient = np.empty((n_outputs, BLOCK))
         hessian = np.empty((n_outputs, BLOCK))
+        slope = np.empty((n_outputs, BLOCK))
+        bend = np.empty((n_outputs, BLOCK))
+        factor = np.empty((leaf_width, BLOCK))
+        change = np.zeros((3, n_outputs, BLOCK))
         sums = np.zeros(BLOCK)
         y = target[begin : begin + n]
         start_scores(base_score, offset, begin, n, score)
+        _start_change(rule, begin, n, change)
         for iteration in range(leaves.iteration_start.size - 1):
             if iteration == 0 or not leaves.is_averaged:
                 loss_derivatives(
                     loss_code, loss_parameter, n, y, score, gradient, hessian
                 )
+                if not is_plain:
+                    _bend_derivatives(
+                        loss_code,
+                        loss_parameter,
+                        rule,
+                        n,
+                        y,
+                        score,
+                        change,
+                        gradient,
+                        hessian,
+                        slope,
+                        bend,
+                    )
             for tree in range(
                 leaves.iteration_start[iteration],
                 leaves.iteration_start[iteration + 1],
             ):
                 first = leaves.leaf_offset[tree]
                 tree_leaf = leaf[leaves.leaf_row[tree]]
-                for column in range(leaf_width):
-                    k = leaves.output[tree] if leaf_width == 1 else column
-                    for i in range(n):
-                        number = first + tree_leaf[begin + i]
-                        term = (
-                            on_gradient[number, column] * gradient[k, i]
-                            + on_hessian[number, column] * hessian[k, i]
-                        )
-                        sums[i] += term * gradient[k, i] if is_own else term
+                if is_plain:
+                    for column in range(leaf_width):
+                        k = leaves.output[tree] if leaf_width == 1 else column
+                        for i in range(n):
+                            number = first + tree_leaf[begin + i]
+                            term = (
+                                on_gradient[number, column] * gradient[k, i]
+                                + on_hessian[number, column] * hessian[k, i]
+                            )
+                            sums[i] += term * gradient[k, i] if is_own else term
+                else:
+                    _tree_factors(
+                        leaves,
+                        tree,
+                        tree_leaf,
+                        weight,
+                        rule,
+                        begin,
+                        n,
+                        gradient,
+                        hessian,
+                        change,
+                        factor,
+                    )
+                    for column in range(leaf_width):
+                        k = leaves.output[tree] if leaf_width == 1 else column
+                        for i in range(n):
+                            if not is_own:
+                                number = first + tree_leaf[begin + i]
+                                sums[i] += (
+                                    factor[column, i] * leaf_factor[number, column]
+                                )
+                            elif not is_carried:
+                                sums[i] += factor[column, i] * gradient[k, i]
                 add_tree(
                     tree_leaf,
                     begin,
@@ -107,10 +203,219 @@ def contract_rows(
                     leaves.leaf_value,
                     score,
                 )
+            if is_carried:
+                _carry_change(leaves, rule, iteration, n, change)
+        if is_own and is_carried:
+            loss_derivatives(loss_code, loss_parameter, n, y, score, gradient, hessian)
+            for k in range(n_outputs):
+                for i in range(n):
+                    sums[i] += change[0, k, i] * gradient[k, i]
         for i in range(n):
             influence[begin + i] = sums[i]
-            if weight.size > 0:
+            if is_plain and weight.size > 0:
                 influence[begin + i] *= weight[begin + i]
+
+
+@kernel
+def _start_change(rule, begin, n, change):
+    """Set how a block's scores fall for a unit more of their rows' log weights.
+
+    Parameters
+    ----------
+    rule : FactorRule
+        The row factors.
+    begin, n : int64
+        First row and number of rows.
+    change : ndarray of float64, shape (3, n_outputs, >= n)
+        Output, overwritten: the fall of the score that the next derivatives are taken
+        at; that before the current tree; what the current iteration adds.
+    """
+    change[:] = 0.0
+    if (rule.kind & CARRIED) != 0 and rule.start_change.shape[0] > 0:
+        for k in range(change.shape[1]):
+            for i in range(n):
+                change[0, k, i] = rule.start_change[begin + i, k]
+                change[1, k, i] = change[0, k, i]
+
+
+@kernel
+def _bend_derivatives(
+    loss_code,
+    loss_parameter,
+    rule,
+    n,
+    y,
+    score,
+    change,
+    gradient,
+    hessian,
+    slope,
+    bend,
+):
+    """Let a block's derivatives answer to the change of its own scores.
+
+    Parameters
+    ----------
+    loss_code, loss_parameter, n, y, score
+        See `loss_derivatives`.
+    rule : FactorRule
+        The row factors.
+    change : ndarray of float64, shape (3, n_outputs, >= n)
+        See `_start_change`; the fall of the score, so what is added is subtracted.
+    gradient, hessian : ndarray of float64, shape (n_outputs, >= n)
+        Changed in place, if carried. If full, the gradient is left alone and the
+        hessian becomes the probability, for `_tree_factors`.
+    slope, bend : ndarray of float64, shape (n_outputs, >= n)
+        Overwritten.
+    """
+    n_outputs = score.shape[0]
+    if (rule.kind & FULL) != 0:
+        for k in range(n_outputs):
+            for i in range(n):
+                hessian[k, i] = gradient[k, i] + (1.0 if y[i] == k else 0.0)
+        return
+    differentiate_twice(loss_code, loss_parameter, n, y, score, slope, bend)
+    if loss_code != SOFTMAX and loss_code != SOFTMAX + UNIT_HESSIAN:
+        for k in range(n_outputs):
+            for i in range(n):
+                gradient[k, i] -= slope[k, i] * change[0, k, i]
+                hessian[k, i] -= bend[k, i] * change[0, k, i]
+        return
+    is_crossed = (rule.kind & CROSSED) != 0
+    for i in range(n):
+        mean = 0.0
+        for k in range(n_outputs):
+            mean += slope[k, i] * change[0, k, i]
+        for k in range(n_outputs):
+            p = slope[k, i]
+            if is_crossed:
+                moved = p * (change[0, k, i] - mean)
+                gradient[k, i] -= moved
+            else:
+                moved = p * (1.0 - p) * change[0, k, i]
+                gradient[k, i] -= loss_parameter * moved
+            hessian[k, i] -= bend[k, i] * moved
+
+
+@kernel
+def _tree_factors(
+    leaves,
+    tree,
+    tree_leaf,
+    weight,
+    rule,
+    begin,
+    n,
+    gradient,
+    hessian,
+    change,
+    factor,
+):
+    """Write a block's factors in one tree, weights included.
+
+    Parameters
+    ----------
+    leaves : FlatLeaves
+        The ensemble's leaves.
+    tree : int64
+        The tree.
+    tree_leaf : ndarray of unsigned integer, shape (n_rows,)
+        Leaf of every row within the tree.
+    weight : ndarray of float64, shape (n_rows,) or (0,)
+        Row weights.
+    rule : FactorRule
+        The row factors.
+    begin, n : int64
+        First row and number of rows.
+    gradient, hessian : ndarray of float64, shape (n_outputs, >= n)
+        From `_bend_derivatives`, unless the rule is neither carried nor full.
+    change : ndarray of float64, shape (3, n_outputs, >= n)
+        See `_start_change`; the iteration's part is added to.
+    factor : ndarray of float64, shape (leaf_width, >= n)
+        Output, overwritten.
+
+    Notes
+    -----
+    The full rule follows the matrix of second derivatives ``p_k ((k = m) - p_m)`` and,
+    where carried, its own derivative; see ``docs/methods.md``.
+    """
+    leaf_width = factor.shape[0]
+    first = leaves.leaf_offset[tree]
+    is_carried = (rule.kind & CARRIED) != 0
+    if (rule.kind & FULL) == 0:
+        for column in range(leaf_width):
+            k = leaves.output[tree] if leaf_width == 1 else column
+            for i in range(n):
+                number = first + tree_leaf[begin + i]
+                factor[column, i] = rule.scale[number, column] * (
+                    gradient[k, i] + rule.theta[number, column] * hessian[k, i]
+                )
+    else:
+        own = np.empty(leaf_width)
+        for i in range(n):
+            number = first + tree_leaf[begin + i]
+            mean_theta, mean_change, both = 0.0, 0.0, 0.0
+            for k in range(leaf_width):
+                mean_theta += hessian[k, i] * rule.theta[number, k]
+                mean_change += hessian[k, i] * change[0, k, i]
+            for k in range(leaf_width):
+                both += (
+                    hessian[k, i]
+                    * (rule.theta[number, k] - mean_theta)
+                    * (change[0, k, i] - mean_change)
+                )
+            for k in range(leaf_width):
+                a = rule.theta[number, k] - mean_theta
+                b = change[0, k, i] - mean_change
+                own[k] = gradient[k, i] + hessian[k, i] * (a - b - a * b + both)
+            for k in range(leaf_width):
+                value = own[k]
+                if rule.matrix.shape[0] > 0:
+                    value = 0.0
+                    for m in range(leaf_width):
+                        value += rule.matrix[number, k, m] * own[m]
+                factor[k, i] = rule.scale[number, k] * value
+    for column in range(leaf_width):
+        k = leaves.output[tree] if leaf_width == 1 else column
+        for i in range(n):
+            if weight.size > 0:
+                factor[column, i] *= weight[begin + i]
+            if is_carried:
+                change[2, k, i] += factor[column, i]
+
+
+@kernel
+def _carry_change(leaves, rule, iteration, n, change):
+    """Take the change of a block's scores past an iteration.
+
+    Parameters
+    ----------
+    leaves : FlatLeaves
+        The ensemble's leaves.
+    rule : FactorRule
+        The row factors.
+    iteration : int64
+        The iteration, which is one step of a tree where trees take several.
+    n : int64
+        Number of rows.
+    change : ndarray of float64, shape (3, n_outputs, >= n)
+        Changed in place.
+
+    Notes
+    -----
+    Inside a tree of several steps scores move by whole steps, and behind it by the
+    shrunken sum of all.
+    """
+    is_last = (iteration + 1) % rule.n_steps == 0
+    for k in range(change.shape[1]):
+        for i in range(n):
+            change[1, k, i] += change[2, k, i]
+            if is_last:
+                change[0, k, i] = change[1, k, i]
+            else:
+                shrinkage = rule.shrinkage[leaves.iteration_start[iteration]]
+                change[0, k, i] += change[2, k, i] / shrinkage
+            change[2, k, i] = 0.0
 
 
 @kernel
@@ -123,8 +428,7 @@ def _stage_block(
     weight,
     loss_code,
     loss_parameter,
-    scale,
-    theta,
+    rule,
     begin,
     n,
     factor,
@@ -135,8 +439,8 @@ def _stage_block(
     ----------
     leaf, leaves, base_score, offset, target, weight, loss_code, loss_parameter
         Rows and ensemble, see `replay`.
-    scale, theta : ndarray of float64, shape (n_leaves, leaf_width)
-        The row factor in each leaf.
+    rule : FactorRule
+        The row factors.
     begin, n : int64
         First row and number of rows, at most `BLOCK`.
     factor : ndarray of float64, shape (n_trees * leaf_width, >= n)
@@ -147,35 +451,59 @@ def _stage_block(
     score = np.empty((n_outputs, n))
     gradient = np.empty((n_outputs, n))
     hessian = np.empty((n_outputs, n))
+    slope = np.empty((n_outputs, n))
+    bend = np.empty((n_outputs, n))
+    change = np.empty((3, n_outputs, n))
     y = target[begin : begin + n]
+    is_carried = (rule.kind & CARRIED) != 0
+    is_plain = (rule.kind & (CARRIED | FULL)) == 0
     start_scores(base_score, offset, begin, n, score)
+    _start_change(rule, begin, n, change)
     for iteration in range(leaves.iteration_start.size - 1):
         if iteration == 0 or not leaves.is_averaged:
             loss_derivatives(loss_code, loss_parameter, n, y, score, gradient, hessian)
+            if not is_plain:
+                _bend_derivatives(
+                    loss_code,
+                    loss_parameter,
+                    rule,
+                    n,
+                    y,
+                    score,
+                    change,
+                    gradient,
+                    hessian,
+                    slope,
+                    bend,
+                )
         for tree in range(
             leaves.iteration_start[iteration], leaves.iteration_start[iteration + 1]
         ):
-            first = leaves.leaf_offset[tree]
             tree_leaf = leaf[leaves.leaf_row[tree]]
-            for column in range(leaf_width):
-                k = leaves.output[tree] if leaf_width == 1 else column
-                for i in range(n):
-                    number = first + tree_leaf[begin + i]
-                    value = scale[number, column] * (
-                        gradient[k, i] + theta[number, column] * hessian[k, i]
-                    )
-                    if weight.size > 0:
-                        value *= weight[begin + i]
-                    factor[tree * leaf_width + column, i] = value
+            _tree_factors(
+                leaves,
+                tree,
+                tree_leaf,
+                weight,
+                rule,
+                begin,
+                n,
+                gradient,
+                hessian,
+                change,
+                factor[tree * leaf_width : (tree + 1) * leaf_width],
+            )
             add_tree(
                 tree_leaf,
                 begin,
                 n,
-                first,
+                leaves.leaf_offset[tree],
                 leaves.output[tree],
                 leaves.leaf_value,
                 score,
             )
+        if is_carried:
+            _carry_change(leaves, rule, iteration, n, change)
 
 
 @parallel_kernel
@@ -188,8 +516,7 @@ def stage_factors(
     weight,
     loss_code,
     loss_parameter,
-    scale,
-    theta,
+    rule,
     factor,
 ):
     """Write the row factors of all rows in all trees.
@@ -198,8 +525,8 @@ def stage_factors(
     ----------
     leaf, leaves, base_score, offset, target, weight, loss_code, loss_parameter
         Rows and ensemble, see `replay`.
-    scale, theta : ndarray of float64, shape (n_leaves, leaf_width)
-        The row factor in each leaf; 1 and 0 give the staged gradients.
+    rule : FactorRule
+        The row factors; a scale of 1 and a theta of 0 give the staged gradients.
     factor : ndarray of float64, shape (n_trees * leaf_width, n_rows)
         Output, overwritten. For the few rows that are explained, never for all train
         rows at once.
@@ -217,8 +544,7 @@ def stage_factors(
             weight,
             loss_code,
             loss_parameter,
-            scale,
-            theta,
+            rule,
             begin,
             n,
             factor[:, begin : begin + n],
@@ -270,8 +596,7 @@ def contract_staged(
     weight,
     loss_code,
     loss_parameter,
-    scale,
-    theta,
+    rule,
     first_row,
     block_rows,
     group_start,
@@ -287,8 +612,8 @@ def contract_staged(
     ----------
     leaf, leaves, base_score, offset, target, weight, loss_code, loss_parameter
         Rows and ensemble, see `replay`.
-    scale, theta : ndarray of float64, shape (n_leaves, leaf_width)
-        The row factor in each leaf.
+    rule : FactorRule
+        The row factors.
     first_row : int64
         Row of the first line of `influence`.
     block_rows : int64
@@ -326,8 +651,7 @@ def contract_staged(
             weight,
             loss_code,
             loss_parameter,
-            scale,
-            theta,
+            rule,
             begin,
             n,
             factor,
@@ -355,8 +679,7 @@ def contract_dense(
     weight,
     loss_code,
     loss_parameter,
-    scale,
-    theta,
+    rule,
     first_row,
     block_rows,
     leaf_factor,
@@ -369,8 +692,8 @@ def contract_dense(
     ----------
     leaf, leaves, base_score, offset, target, weight, loss_code, loss_parameter
         Rows and ensemble, see `replay`.
-    scale, theta : ndarray of float64, shape (n_leaves, leaf_width)
-        The row factor in each leaf.
+    rule : FactorRule
+        The row factors.
     first_row, block_rows : int64
         See `contract_staged`.
     leaf_factor : ndarray of float64, shape (n_leaves, leaf_width, n_targets)
@@ -402,8 +725,7 @@ def contract_dense(
             weight,
             loss_code,
             loss_parameter,
-            scale,
-            theta,
+            rule,
             begin,
             n,
             factor,

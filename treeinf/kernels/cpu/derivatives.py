@@ -24,6 +24,7 @@ __all__ = [
     "SQUARED_LOG_ERROR",
     "TWEEDIE",
     "UNIT_HESSIAN",
+    "differentiate_twice",
     "loss_derivatives",
 ]
 
@@ -176,3 +177,101 @@ def loss_derivatives(loss_code, parameter, n, target, raw_score, gradient, hessi
         for k in range(n_outputs):
             for i in range(n):
                 hessian[k, i] = 1.0
+
+
+@kernel
+def differentiate_twice(loss_code, parameter, n, target, raw_score, slope, bend):
+    """Differentiate gradient and hessian of the loss in the row's own output.
+
+    Parameters
+    ----------
+    loss_code, parameter, n, target, raw_score
+        See `loss_derivatives`.
+    slope : ndarray of float64, shape (n_outputs, >= n)
+        Output, overwritten: derivative of the gradient. This is the second derivative
+        of the loss, without the factors that a library puts into its hessian. For
+        `SOFTMAX` it is the probability p; the derivative of g_k in F_c is
+        ``p_k ((k = c) - p_c)``.
+    bend : ndarray of float64, shape (n_outputs, >= n)
+        Output, overwritten: derivative of the library's hessian. For `SOFTMAX` it is
+        ``parameter (1 - 2 p)``, by which the derivative of h_k in F_c is that of g_k.
+    """
+    n_outputs = raw_score.shape[0]
+    has_unit_hessian = loss_code >= UNIT_HESSIAN
+    if has_unit_hessian:
+        loss_code -= UNIT_HESSIAN
+    if loss_code == SQUARED_ERROR:
+        for i in range(n):
+            slope[0, i] = 1.0
+            bend[0, i] = 0.0
+    elif loss_code in (LOGISTIC, ONE_VS_ALL):
+        for k in range(n_outputs):
+            for i in range(n):
+                probability = 1.0 / (1.0 + exponential(-parameter * raw_score[k, i]))
+                second = parameter * parameter * probability * (1.0 - probability)
+                slope[k, i] = second
+                bend[k, i] = parameter * second * (1.0 - 2.0 * probability)
+    elif loss_code == SOFTMAX:
+        for i in range(n):
+            largest = raw_score[0, i]
+            for k in range(1, n_outputs):
+                largest = max(largest, raw_score[k, i])
+            total = 0.0
+            for k in range(n_outputs):
+                slope[k, i] = exponential(raw_score[k, i] - largest)
+                total += slope[k, i]
+            for k in range(n_outputs):
+                slope[k, i] /= total
+                bend[k, i] = parameter * (1.0 - 2.0 * slope[k, i])
+    elif loss_code == POISSON:
+        enlarged = exponential(parameter)
+        for i in range(n):
+            slope[0, i] = exponential(raw_score[0, i])
+            bend[0, i] = slope[0, i] * enlarged
+    elif loss_code == GAMMA:
+        for i in range(n):
+            slope[0, i] = target[i] * exponential(-raw_score[0, i])
+            bend[0, i] = -slope[0, i]
+    elif loss_code == TWEEDIE:
+        a, b = 1.0 - parameter, 2.0 - parameter
+        for i in range(n):
+            first = target[i] * exponential(a * raw_score[0, i])
+            second = exponential(b * raw_score[0, i])
+            slope[0, i] = b * second - a * first
+            bend[0, i] = b * b * second - a * a * first
+    elif loss_code in (HUBER, HUBER_EXACT):
+        for i in range(n):
+            is_inside = abs(raw_score[0, i] - target[i]) < parameter
+            slope[0, i] = 1.0 if is_inside else 0.0
+            bend[0, i] = 0.0
+    elif loss_code == FAIR:
+        for i in range(n):
+            residual = raw_score[0, i] - target[i]
+            size = abs(residual) + parameter
+            slope[0, i] = parameter * parameter / (size * size)
+            sign = 1.0 if residual > 0.0 else (-1.0 if residual < 0.0 else 0.0)
+            bend[0, i] = -2.0 * sign * slope[0, i] / size
+    elif loss_code == EXPONENTIAL:
+        for i in range(n):
+            sign = 1.0 - 2.0 * target[i]
+            slope[0, i] = exponential(sign * raw_score[0, i])
+            bend[0, i] = sign * slope[0, i]
+    elif loss_code == PSEUDO_HUBER:
+        for i in range(n):
+            ratio = (raw_score[0, i] - target[i]) / parameter
+            size = 1.0 + ratio * ratio
+            slope[0, i] = 1.0 / (size * np.sqrt(size))
+            bend[0, i] = -3.0 * ratio / (parameter * size) * slope[0, i]
+    elif loss_code == SQUARED_LOG_ERROR:
+        for i in range(n):
+            one_more = max(raw_score[0, i], LOWEST_SCORE) + 1.0
+            difference = np.log(one_more) - np.log1p(target[i])
+            curvature = (1.0 - difference) / (one_more * one_more)
+            is_free = raw_score[0, i] > LOWEST_SCORE
+            slope[0, i] = curvature if is_free else 0.0
+            third = (2.0 * difference - 3.0) / (one_more * one_more * one_more)
+            bend[0, i] = third if is_free and curvature > LOWEST_HESSIAN else 0.0
+    if has_unit_hessian:
+        for k in range(n_outputs):
+            for i in range(n):
+                bend[k, i] = 0.0

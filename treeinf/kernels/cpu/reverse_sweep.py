@@ -12,129 +12,89 @@ import numpy as np
 from numba import prange
 
 from treeinf.kernels.compilation import kernel, parallel_kernel
-from treeinf.kernels.cpu import derivatives as losses
-from treeinf.kernels.cpu.derivatives import loss_derivatives
-from treeinf.kernels.rules import exponential
+from treeinf.kernels.cpu.contraction import CROSSED, FULL
+from treeinf.kernels.cpu.derivatives import (
+    SOFTMAX,
+    UNIT_HESSIAN,
+    differentiate_twice,
+    loss_derivatives,
+)
 
-__all__ = ["SWEEP_BLOCK", "differentiate_twice", "sweep_iteration"]
+__all__ = ["SWEEP_BLOCK", "sweep_iteration"]
 
 SWEEP_BLOCK = 512
 """Rows handled together."""
 
-_SQUARED_ERROR = losses.SQUARED_ERROR
-_LOGISTIC = losses.LOGISTIC
-_SOFTMAX = losses.SOFTMAX
-_ONE_VS_ALL = losses.ONE_VS_ALL
-_POISSON = losses.POISSON
-_GAMMA = losses.GAMMA
-_TWEEDIE = losses.TWEEDIE
-_HUBER = losses.HUBER
-_HUBER_EXACT = losses.HUBER_EXACT
-_FAIR = losses.FAIR
-_EXPONENTIAL = losses.EXPONENTIAL
-_PSEUDO_HUBER = losses.PSEUDO_HUBER
-_SQUARED_LOG_ERROR = losses.SQUARED_LOG_ERROR
-_LOWEST_SCORE = losses.LOWEST_SCORE
-_LOWEST_HESSIAN = losses.LOWEST_HESSIAN
-_UNIT_HESSIAN = losses.UNIT_HESSIAN
-
 
 @kernel
-def differentiate_twice(loss_code, parameter, n, target, raw_score, slope, bend):
-    """Differentiate gradient and hessian of the loss in the row's own output.
+def _pull_together(
+    tree_leaf,
+    first,
+    begin,
+    n,
+    weight,
+    theta,
+    leaf_factor,
+    gradient,
+    probability,
+    mean_u,
+    both,
+    pull,
+    influence,
+):
+    """Compute what a unit more of a block's scores does by way of full leaf values.
 
     Parameters
     ----------
-    loss_code, parameter, n, target, raw_score
-        See `loss_derivatives`.
-    slope : ndarray of float64, shape (n_outputs, >= n)
-        Output, overwritten: derivative of the gradient. This is the second derivative
-        of the loss, without the factors that a library puts into its hessian. For
-        `SOFTMAX` it is the probability p; the derivative of g_k in F_c is
-        ``p_k ((k = c) - p_c)``.
-    bend : ndarray of float64, shape (n_outputs, >= n)
-        Output, overwritten: derivative of the library's hessian. For `SOFTMAX` it is
-        ``parameter (1 - 2 p)``, by which the derivative of h_k in F_c is that of g_k.
+    tree_leaf : ndarray of unsigned integer, shape (n_rows,)
+        Leaf of every row within the tree.
+    first : int64
+        Number of the tree's first leaf.
+    begin, n : int64
+        First row and number of rows of the block.
+    weight : ndarray of float64, shape (n_rows,) or (0,)
+        Row weights.
+    theta, leaf_factor
+        See `sweep_iteration`.
+    gradient : ndarray of float64, shape (n_outputs, >= n)
+        With weights.
+    probability : ndarray of float64, shape (n_outputs, >= n)
+        Of the softmax.
+    mean_u, both : ndarray of float64, shape (n_targets,)
+        Overwritten.
+    pull : ndarray of float64, shape (n_outputs, >= n, n_targets)
+        Output, overwritten; without weights.
+    influence : ndarray of float64, shape (n_rows, n_targets) or (0, n_targets)
+        Added to in place; left alone if it has no rows.
+
+    Notes
+    -----
+    With means over the classes by their probabilities p, the derivative of
+    ``u' (g + H theta)`` in the score of class c is
+    ``p_c ((u_c - mean(u)) (1 + theta_c - mean(theta)) - cov(u, theta))``.
     """
-    n_outputs = raw_score.shape[0]
-    has_unit_hessian = loss_code >= _UNIT_HESSIAN
-    if has_unit_hessian:
-        loss_code -= _UNIT_HESSIAN
-    if loss_code == _SQUARED_ERROR:
-        for i in range(n):
-            slope[0, i] = 1.0
-            bend[0, i] = 0.0
-    elif loss_code in (_LOGISTIC, _ONE_VS_ALL):
+    n_outputs, n_targets = gradient.shape[0], mean_u.size
+    for i in range(n):
+        number = first + tree_leaf[begin + i]
+        w = weight[begin + i] if weight.size > 0 else 1.0
+        mean_theta = 0.0
         for k in range(n_outputs):
-            for i in range(n):
-                probability = 1.0 / (1.0 + exponential(-parameter * raw_score[k, i]))
-                second = parameter * parameter * probability * (1.0 - probability)
-                slope[k, i] = second
-                bend[k, i] = parameter * second * (1.0 - 2.0 * probability)
-    elif loss_code == _SOFTMAX:
-        for i in range(n):
-            largest = raw_score[0, i]
-            for k in range(1, n_outputs):
-                largest = max(largest, raw_score[k, i])
-            total = 0.0
-            for k in range(n_outputs):
-                slope[k, i] = exponential(raw_score[k, i] - largest)
-                total += slope[k, i]
-            for k in range(n_outputs):
-                slope[k, i] /= total
-                bend[k, i] = parameter * (1.0 - 2.0 * slope[k, i])
-    elif loss_code == _POISSON:
-        enlarged = exponential(parameter)
-        for i in range(n):
-            slope[0, i] = exponential(raw_score[0, i])
-            bend[0, i] = slope[0, i] * enlarged
-    elif loss_code == _GAMMA:
-        for i in range(n):
-            slope[0, i] = target[i] * exponential(-raw_score[0, i])
-            bend[0, i] = -slope[0, i]
-    elif loss_code == _TWEEDIE:
-        a, b = 1.0 - parameter, 2.0 - parameter
-        for i in range(n):
-            first = target[i] * exponential(a * raw_score[0, i])
-            second = exponential(b * raw_score[0, i])
-            slope[0, i] = b * second - a * first
-            bend[0, i] = b * b * second - a * a * first
-    elif loss_code in (_HUBER, _HUBER_EXACT):
-        for i in range(n):
-            is_inside = abs(raw_score[0, i] - target[i]) < parameter
-            slope[0, i] = 1.0 if is_inside else 0.0
-            bend[0, i] = 0.0
-    elif loss_code == _FAIR:
-        for i in range(n):
-            residual = raw_score[0, i] - target[i]
-            size = abs(residual) + parameter
-            slope[0, i] = parameter * parameter / (size * size)
-            sign = 1.0 if residual > 0.0 else (-1.0 if residual < 0.0 else 0.0)
-            bend[0, i] = -2.0 * sign * slope[0, i] / size
-    elif loss_code == _EXPONENTIAL:
-        for i in range(n):
-            sign = 1.0 - 2.0 * target[i]
-            slope[0, i] = exponential(sign * raw_score[0, i])
-            bend[0, i] = sign * slope[0, i]
-    elif loss_code == _PSEUDO_HUBER:
-        for i in range(n):
-            ratio = (raw_score[0, i] - target[i]) / parameter
-            size = 1.0 + ratio * ratio
-            slope[0, i] = 1.0 / (size * np.sqrt(size))
-            bend[0, i] = -3.0 * ratio / (parameter * size) * slope[0, i]
-    elif loss_code == _SQUARED_LOG_ERROR:
-        for i in range(n):
-            one_more = max(raw_score[0, i], _LOWEST_SCORE) + 1.0
-            difference = np.log(one_more) - np.log1p(target[i])
-            curvature = (1.0 - difference) / (one_more * one_more)
-            is_free = raw_score[0, i] > _LOWEST_SCORE
-            slope[0, i] = curvature if is_free else 0.0
-            third = (2.0 * difference - 3.0) / (one_more * one_more * one_more)
-            bend[0, i] = third if is_free and curvature > _LOWEST_HESSIAN else 0.0
-    if has_unit_hessian:
+            mean_theta += probability[k, i] * theta[number, k]
+        mean_u[:] = 0.0
+        both[:] = 0.0
         for k in range(n_outputs):
-            for i in range(n):
-                bend[k, i] = 0.0
+            p, a = probability[k, i], theta[number, k] - mean_theta
+            for t in range(n_targets):
+                u = leaf_factor[number, k, t]
+                mean_u[t] += p * u
+                both[t] += p * a * u
+        for k in range(n_outputs):
+            p, a = probability[k, i], theta[number, k] - mean_theta
+            for t in range(n_targets):
+                u = leaf_factor[number, k, t]
+                pull[k, i, t] = p * ((u - mean_u[t]) * (1.0 + a) - both[t])
+                if influence.shape[0] > 0:
+                    influence[begin + i, t] += u * (gradient[k, i] + w * p * a)
 
 
 @parallel_kernel
@@ -147,10 +107,13 @@ def sweep_iteration(
     loss_parameter,
     theta,
     iteration,
-    is_crossed,
+    n_steps,
+    shrinkage,
+    kind,
     leaf_factor,
     raw_score,
     adjoint,
+    inner,
     influence,
     part_sum,
 ):
@@ -163,9 +126,13 @@ def sweep_iteration(
     theta : ndarray of float64, shape (n_leaves, leaf_width)
         Leaf values before shrinkage.
     iteration : int64
-        Iteration to take back.
-    is_crossed : bool
-        Whether an output's gradient answers to the other outputs' scores (softmax).
+        Iteration to take back: a step of a tree, where trees take several.
+    n_steps : int64
+        Steps a tree.
+    shrinkage : float64
+        Of the tree; read where it takes several steps.
+    kind : int64
+        Bits `CROSSED` and `FULL` of the contraction's `FactorRule`.
     leaf_factor : ndarray of float64, shape (n_leaves, leaf_width, n_targets)
         What a unit more of gradient sum in a leaf of this iteration does to each
         target. Read for this iteration's leaves only.
@@ -173,13 +140,17 @@ def sweep_iteration(
         Scores after the iteration; changed in place to those before it.
     adjoint : ndarray of float64, shape (n_rows, n_outputs, n_targets)
         Minus the derivative of each target in the row's score after the iteration, by
-        way of later iterations; changed in place to that before it.
+        way of later trees; changed in place to that before it, once the first step of
+        the tree is taken back.
+    inner : ndarray of float64, shape (n_rows, n_outputs, n_targets) or (0, ...)
+        By way of later steps of the same tree, divided by the shrinkage; changed in
+        place. Empty where trees take one step.
     influence : ndarray of float64, shape (n_rows, n_targets) or (0, n_targets)
         Added to in place; left alone if it has no rows.
     part_sum : ndarray of float64, shape (n_parts, n_previous, leaf_width, n_targets)
-        Output, overwritten: sums of the new adjoint over the leaves of the previous
-        iteration, for each part of the rows. `n_previous` is the leaves of all trees of
-        that iteration, 0 for the first.
+        Output, overwritten: sums of the new adjoints, inner ones included, over the
+        leaves of the previous iteration, for each part of the rows. `n_previous` is the
+        leaves of all trees of that iteration, 0 for the first.
 
     Notes
     -----
@@ -192,7 +163,11 @@ def sweep_iteration(
     part_rows = (n_rows + n_parts - 1) // n_parts
     first_tree = leaves.iteration_start[iteration]
     last_tree = leaves.iteration_start[iteration + 1]
-    is_softmax = loss_code == _SOFTMAX or loss_code == _SOFTMAX + _UNIT_HESSIAN
+    is_full = (kind & FULL) != 0
+    is_crossed = (kind & CROSSED) != 0
+    is_softmax = loss_code == SOFTMAX or loss_code == SOFTMAX + UNIT_HESSIAN
+    has_inner = inner.shape[0] > 0
+    is_first_step = iteration % n_steps == 0
     # as published, the library's hessian stands for the slope of each output on its own
     own_slope = 1.0 if is_crossed else loss_parameter
     has_influence = influence.shape[0] > 0
@@ -204,6 +179,7 @@ def sweep_iteration(
         bend = np.empty((n_outputs, SWEEP_BLOCK))
         pull = np.empty((n_outputs, SWEEP_BLOCK, n_targets))
         both = np.empty(n_targets)
+        mean_u = np.empty(n_targets)
         sums = part_sum[part]
         sums[:] = 0.0
         stop = min(n_rows, (part + 1) * part_rows)
@@ -232,7 +208,23 @@ def sweep_iteration(
             # pull[k] = sum over the iteration's trees of output k of
             # u (dg_k/dF_k + theta dh_k/dF_k), up to weights and the softmax's own terms
             pull[:, :n] = 0.0
-            for tree in range(first_tree, last_tree):
+            if is_full:
+                _pull_together(
+                    leaf[leaves.leaf_row[first_tree]],
+                    leaves.leaf_offset[first_tree],
+                    begin,
+                    n,
+                    weight,
+                    theta,
+                    leaf_factor,
+                    gradient,
+                    slope,
+                    mean_u,
+                    both,
+                    pull,
+                    influence,
+                )
+            for tree in range(first_tree, first_tree if is_full else last_tree):
                 first = leaves.leaf_offset[tree]
                 tree_leaf = leaf[leaves.leaf_row[tree]]
                 for column in range(leaf_width):
@@ -253,21 +245,32 @@ def sweep_iteration(
             for i in range(n):
                 row = begin + i
                 w = weight[row] if weight.size > 0 else 1.0
-                if not is_softmax:
+                if is_softmax and not is_full:
+                    both[:] = 0.0
+                    if is_crossed:
+                        for k in range(n_outputs):
+                            for t in range(n_targets):
+                                both[t] += slope[k, i] * pull[k, i, t]
+                    for k in range(n_outputs):
+                        p = slope[k, i]
+                        for t in range(n_targets):
+                            others = both[t] if is_crossed else p * pull[k, i, t]
+                            pull[k, i, t] = p * (pull[k, i, t] - others)
+                if not has_inner:
                     for k in range(n_outputs):
                         for t in range(n_targets):
                             adjoint[row, k, t] += w * pull[k, i, t]
-                    continue
-                both[:] = 0.0
-                if is_crossed:
+                elif is_first_step:
                     for k in range(n_outputs):
                         for t in range(n_targets):
-                            both[t] += slope[k, i] * pull[k, i, t]
-                for k in range(n_outputs):
-                    p = slope[k, i]
-                    for t in range(n_targets):
-                        others = both[t] if is_crossed else p * pull[k, i, t]
-                        adjoint[row, k, t] += w * p * (pull[k, i, t] - others)
+                            adjoint[row, k, t] += (
+                                w * pull[k, i, t] + shrinkage * inner[row, k, t]
+                            )
+                            inner[row, k, t] = 0.0
+                else:
+                    for k in range(n_outputs):
+                        for t in range(n_targets):
+                            inner[row, k, t] += w * pull[k, i, t] / shrinkage
             if sums.shape[0] > 0:
                 previous = leaves.iteration_start[iteration - 1]
                 base = leaves.leaf_offset[previous]
@@ -280,3 +283,6 @@ def sweep_iteration(
                             number = offset + tree_leaf[begin + i]
                             for t in range(n_targets):
                                 sums[number, column, t] += adjoint[begin + i, k, t]
+                            if has_inner:
+                                for t in range(n_targets):
+                                    sums[number, column, t] += inner[begin + i, k, t]
