@@ -9,28 +9,78 @@ if TYPE_CHECKING:
     from treeinf.adapters import read_model
     from treeinf.cleaning import InfluenceCleaner
     from treeinf.ensemble import TreeEnsemble
-    from treeinf.explainers import BoostIn, Influence, LeafInfluence
+    from treeinf.explainers import (
+        LOO,
+        BoostIn,
+        DataShapley,
+        GradientNorm,
+        GradientVariance,
+        Influence,
+        InputSim,
+        KNNShapley,
+        LeafInfluence,
+        Loss,
+        OutOfBagProbability,
+        OutOfFoldLoss,
+        Random,
+        SubSample,
+        TargetInfluence,
+        TrainingDynamics,
+        TreeSim,
+        Trex,
+    )
     from treeinf.trace import TrainingTrace
 
 __version__ = "0.1.0.dev0"
 __all__ = [
+    "LOO",
     "BoostIn",
+    "DataShapley",
+    "GradientNorm",
+    "GradientVariance",
     "Influence",
     "InfluenceCleaner",
+    "InputSim",
+    "KNNShapley",
     "LeafInfluence",
+    "Loss",
+    "OutOfBagProbability",
+    "OutOfFoldLoss",
+    "Random",
+    "SubSample",
+    "TargetInfluence",
+    "TrainingDynamics",
     "TrainingTrace",
     "TreeEnsemble",
+    "TreeSim",
+    "Trex",
     "__version__",
     "read_model",
 ]
 
+_EXPLAINERS = "treeinf.explainers"
 _ROOMS = {
-    "BoostIn": "treeinf.explainers",
-    "Influence": "treeinf.explainers",
+    "BoostIn": _EXPLAINERS,
+    "DataShapley": _EXPLAINERS,
+    "GradientNorm": _EXPLAINERS,
+    "GradientVariance": _EXPLAINERS,
+    "Influence": _EXPLAINERS,
     "InfluenceCleaner": "treeinf.cleaning",
-    "LeafInfluence": "treeinf.explainers",
+    "InputSim": _EXPLAINERS,
+    "KNNShapley": _EXPLAINERS,
+    "LOO": _EXPLAINERS,
+    "LeafInfluence": _EXPLAINERS,
+    "Loss": _EXPLAINERS,
+    "OutOfBagProbability": _EXPLAINERS,
+    "OutOfFoldLoss": _EXPLAINERS,
+    "Random": _EXPLAINERS,
+    "SubSample": _EXPLAINERS,
+    "TargetInfluence": _EXPLAINERS,
+    "TrainingDynamics": _EXPLAINERS,
     "TrainingTrace": "treeinf.trace",
     "TreeEnsemble": "treeinf.ensemble",
+    "TreeSim": _EXPLAINERS,
+    "Trex": _EXPLAINERS,
     "read_model": "treeinf.adapters",
 }
 

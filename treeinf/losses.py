@@ -142,6 +142,45 @@ class Loss:
         )
         return gradient.T.copy(), hessian.T.copy()
 
+    def target_derivatives(
+        self, target: Array, raw_score: Array
+    ) -> tuple[Array, Array]:
+        """Differentiate gradient and hessian of each row in its target.
+
+        Parameters
+        ----------
+        target : ndarray of float64, shape (n_rows,)
+            Targets as `transform_target` gives them; classes as the numbers 0 and 1.
+        raw_score : ndarray of float64, shape (n_rows, 1)
+            Raw scores.
+
+        Returns
+        -------
+        gradient, hessian : ndarray of float64, shape (n_rows, 1)
+
+        Raises
+        ------
+        ValueError
+            If the loss has several outputs, or none that moves with its target.
+        """
+        if self.kernel_code is None or not derivatives.moves_with_target(
+            self.kernel_code
+        ):
+            raise ValueError(f"{self.name} is no smooth function of its target.")
+        columns = np.ascontiguousarray(raw_score.T)
+        gradient = np.empty_like(columns)
+        hessian = np.empty_like(columns)
+        derivatives.differentiate_in_target(
+            self.kernel_code,
+            self.parameter,
+            len(target),
+            np.ascontiguousarray(target),
+            columns,
+            gradient,
+            hessian,
+        )
+        return gradient.T.copy(), hessian.T.copy()
+
     def link(self, raw_score: Array) -> Array:
         """Turn raw scores into what the model predicts.
 
@@ -188,13 +227,17 @@ class Loss:
         """
         return np.array([np.average(target, weights=weight)])
 
-    def initial_score_change(self, target: Array, weight: Array) -> Array:
+    def initial_score_change(
+        self, target: Array, weight: Array, *, new_target: Array | None = None
+    ) -> Array:
         """Differentiate `initial_score` in the logarithm of each row's weight.
 
         Parameters
         ----------
         target, weight : ndarray of float64, shape (n_rows,)
             See `initial_score`.
+        new_target : ndarray of float64, shape (n_rows,), optional
+            Give what each row would add if its target were this.
 
         Returns
         -------
@@ -205,12 +248,32 @@ class Loss:
         Every initial score is a function of the weighted mean of the targets, or of
         whether they are the output's class.
         """
-        statistic = target[:, np.newaxis]
-        if self.n_outputs > 1:
-            statistic = (statistic == np.arange(self.n_outputs)).astype(np.float64)
-        mean = np.average(statistic, axis=0, weights=weight)
+        mean = np.average(self._statistic(target), axis=0, weights=weight)
+        statistic = self._statistic(target if new_target is None else new_target)
         share = (weight / weight.sum())[:, np.newaxis]
         return self._initial_score_slope(mean) * (statistic - mean) * share
+
+    def initial_score_target_change(self, target: Array, weight: Array) -> Array:
+        """Differentiate `initial_score` in each row's target; for losses of one output.
+
+        Parameters
+        ----------
+        target, weight : ndarray of float64, shape (n_rows,)
+            See `initial_score`.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_rows, 1)
+        """
+        mean = np.average(self._statistic(target), axis=0, weights=weight)
+        return self._initial_score_slope(mean) * (weight / weight.sum())[:, np.newaxis]
+
+    def _statistic(self, target: Array) -> Array:
+        """Give the numbers whose mean the initial score is a function of."""
+        statistic = target[:, np.newaxis]
+        if self.n_outputs > 1:
+            return (statistic == np.arange(self.n_outputs)).astype(np.float64)
+        return statistic
 
     def _initial_score_slope(self, mean: Array) -> Array:
         """Differentiate the initial score in the mean that it is a function of."""

@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from treeinf.dtypes import REAL
 from treeinf.ensemble import TreeEnsemble
 from treeinf.explainers.base import Columns, TreeExplainer
-from treeinf.explainers.factors import LeafFactors, RowFactors
-from treeinf.explainers.targets import Targets
+from treeinf.explainers.factors import DenseLeafFactors, LeafFactors, RowFactors
+from treeinf.explainers.influence import Influence
+from treeinf.explainers.targets import Target, Targets
+from treeinf.kernels.threads import limit_threads
 from treeinf.trace import TrainingTrace
+from treeinf.validation import check_targets
 
 __all__ = ["AdditiveExplainer"]
 
@@ -22,8 +25,8 @@ __all__ = ["AdditiveExplainer"]
 class AdditiveExplainer(TreeExplainer):
     """Base of explainers that are a row factor times a leaf factor.
 
-    A subclass says what the factors are (`_row_factors`, `_leaf_factors`) and how their
-    sums are formed (`_total`, `_own`).
+    A subclass says what the factors are: `_row_factors`, `_leaf_factors`, and for the
+    sum of all targets `_sum_factors`.
 
     Parameters
     ----------
@@ -90,14 +93,115 @@ class AdditiveExplainer(TreeExplainer):
         self._rows = self._row_factors(trace)
         return trace.rows.fingerprint
 
+    @abc.abstractmethod
+    def _sum_factors(self, targets: Targets) -> DenseLeafFactors:
+        """Give the leaf factors of the sum of the test rows."""
+
+    def _total(self, targets: Targets) -> NDArray[np.float64]:
+        return self._sum_factors(targets).contract_sum(self._rows)
+
     @property
     def _own_targets(self) -> Targets:
         rows = dataclasses.replace(self.trace_.rows, weight=np.empty(0, REAL))
         none = np.empty((0, self.ensemble_.n_outputs), REAL)
-        return Targets(self.ensemble_, rows, "loss", none, rows.n_rows)
+        what = str(self._default_target)
+        return Targets(self.ensemble_, rows, what, none, rows.n_rows)
+
+    def relabel(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        labels: Any = None,
+        target: Target | None = None,
+        sample_weight: Any = None,
+        init_score: Any = None,
+    ) -> Influence:
+        """Compute what other labels of the train rows would do to the test rows.
+
+        Parameters
+        ----------
+        X, y, target, sample_weight, init_score
+            Rows to explain; see `explain`.
+        labels : array-like, shape (n_labels,) or (n_train, n_labels), optional
+            Labels (values) that every train row is given, one after the other; or each
+            row's own alternatives. By default all classes.
+
+        Returns
+        -------
+        Influence
+            Shape (n_train, n_labels): (sum over the test rows, were the row relabelled)
+            minus (that sum), to first order. For the loss, negative where the other
+            label would be better than the present one, which has 0.
+
+        Raises
+        ------
+        ValueError
+            If labels are needed and not given, or are not the model's.
+
+        Notes
+        -----
+        A removal takes ``g + theta h`` out of the sums of a row's leaves; another label
+        puts those of the label in. Class weights go with the label. One backward pass
+        for all labels and one pass over the rows for each.
+        """
+        targets = self._open(X, y, target, sample_weight, init_score, False)
+        trace, ensemble = self.trace_, self.trace_.ensemble
+        names, values = _read_labels(labels, ensemble, trace.rows.n_rows)
+        influence = np.empty((trace.rows.n_rows, values.shape[1]), dtype=REAL)
+        with limit_threads(self.n_jobs):
+            factors = self._sum_factors(targets)
+            leaf_factor = np.ascontiguousarray(factors.factor[:, :, 0])
+            own = self._rows.contract(leaf_factor)
+            for k in self._batches(values.shape[1], 1, "relabel"):
+                rows, change = trace.relabel(np.ascontiguousarray(values[:, k.start]))
+                other = dataclasses.replace(self._rows, rows=rows)
+                influence[:, k.start] = own - other.contract(leaf_factor)
+                if len(factors.base_change):
+                    influence[:, k.start] -= change @ factors.base_factor[:, 0]
+        influence[values == trace.rows.target[:, np.newaxis]] = 0.0
+        return self._wrap(influence, names)
 
     def _columns(self, targets: Targets) -> Columns:
         return _Product(self._rows, self._leaf_factors(targets))
+
+
+def _read_labels(
+    labels: Any, ensemble: TreeEnsemble, n_train: int
+) -> tuple[NDArray[Any] | None, NDArray[np.float64]]:
+    """Give the labels' names, if all rows get the same, and each row's as targets."""
+    loss = ensemble.loss
+    assert loss is not None
+    if labels is None:
+        if not loss.n_classes:
+            raise ValueError(
+                "labels is None; for targets that are numbers, pass the values to give "
+                "the train rows: shape (n_labels,), or (n_train, n_labels)."
+            )
+        labels = ensemble.classes
+        if labels is None:
+            labels = np.arange(loss.n_classes)
+    labels = np.asarray(labels)
+    if labels.ndim not in (1, 2) or (labels.ndim == 2 and len(labels) != n_train):
+        raise ValueError(
+            f"labels has shape {labels.shape}; expected (n_labels,), or one line for "
+            f"each of the {n_train:,} train rows."
+        )
+    flat = labels.ravel()
+    values = loss.transform_target(
+        check_targets(
+            flat,
+            len(flat),
+            loss=loss,
+            classes=ensemble.classes,
+            single_precision=ensemble.training.single_precision
+            or ensemble.training.single_inputs,
+            name="labels",
+        )
+    ).reshape(labels.shape)
+    if labels.ndim == 1:
+        return labels, np.tile(values, (n_train, 1))
+    return None, values
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -75,6 +75,7 @@ class Explainer(BaseEstimator, abc.ABC):
     """
 
     _quantities: ClassVar[tuple[str, ...]] = QUANTITIES
+    _default_target: ClassVar[str] = "loss"
 
     def __init__(
         self,
@@ -150,7 +151,7 @@ class Explainer(BaseEstimator, abc.ABC):
         X: Any,
         y: Any = None,
         *,
-        target: Target = "loss",
+        target: Target | None = None,
         sample_weight: Any = None,
         init_score: Any = None,
         exclude_self: bool = False,
@@ -165,12 +166,13 @@ class Explainer(BaseEstimator, abc.ABC):
         y : array-like, shape (n_test,)
             Their targets. None will do for raw scores and predictions of models of one
             output, and for derivatives.
-        target : {"loss", "raw_score", "prediction"} or array, default="loss"
+        target : {"loss", "raw_score", "prediction"} or array, optional
             What is explained of each row: its training loss; its raw score, of its own
             class where there is one for each; its prediction, for classifiers the
             probability of its own class; or, given the derivatives of any quantity in
             the raw scores, shape (n_test,) or (n_test, n_outputs), that quantity. Some
-            methods know the loss alone.
+            methods know the loss alone. By default the loss, and in
+            `TargetInfluence` the prediction.
         sample_weight : array-like, shape (n_test,), optional
             Factors on what is explained.
         init_score : array-like, shape (n_test,) or (n_test, n_outputs), optional
@@ -207,7 +209,7 @@ class Explainer(BaseEstimator, abc.ABC):
         X: Any,
         y: Any = None,
         *,
-        target: Target = "loss",
+        target: Target | None = None,
         sample_weight: Any = None,
         init_score: Any = None,
         exclude_self: bool = False,
@@ -257,7 +259,7 @@ class Explainer(BaseEstimator, abc.ABC):
         k: int = 10,
         *,
         order: str = "magnitude",
-        target: Target = "loss",
+        target: Target | None = None,
         init_score: Any = None,
         exclude_self: bool = False,
     ) -> RankedRows:
@@ -337,13 +339,14 @@ class Explainer(BaseEstimator, abc.ABC):
         self,
         X: Any,
         y: Any,
-        target: Target,
+        target: Target | None,
         sample_weight: Any,
         init_score: Any,
         exclude_self: bool,
     ) -> Any:
         """Read the targets, and see whether the train rows are among them."""
         check_is_fitted(self)
+        target = self._default_target if target is None else target
         quantity = target if isinstance(target, str) else "derivative"
         if quantity in QUANTITIES and quantity not in self._quantities:
             what = repr(target) if isinstance(target, str) else "derivatives"

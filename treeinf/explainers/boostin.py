@@ -5,8 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from treeinf.dtypes import REAL
 from treeinf.explainers.additive import AdditiveExplainer
-from treeinf.explainers.factors import LeafFactors, RowFactors, SparseLeafFactors
+from treeinf.explainers.factors import (
+    DenseLeafFactors,
+    LeafFactors,
+    RowFactors,
+    SparseLeafFactors,
+)
 from treeinf.explainers.targets import Targets
 from treeinf.trace import TrainingTrace, sum_derivatives
 
@@ -109,9 +115,14 @@ class BoostIn(AdditiveExplainer):
     def _leaf_factors(self, targets: Targets) -> LeafFactors:
         return SparseLeafFactors.stage(self.ensemble_, targets.rows)
 
-    def _total(self, targets: Targets) -> NDArray[np.float64]:
+    def _sum_factors(self, targets: Targets) -> DenseLeafFactors:
         leaf_gradient, _, _ = sum_derivatives(self.ensemble_, targets.rows)
-        return self._rows.contract(leaf_gradient)
+        n_outputs = self.ensemble_.n_outputs
+        return DenseLeafFactors(
+            leaf_gradient[:, :, np.newaxis],
+            np.zeros((n_outputs, 1), REAL),
+            np.empty((0, n_outputs), REAL),
+        )
 
     def _own(self) -> NDArray[np.float64]:
         return self._rows.contract_own()

@@ -43,6 +43,8 @@ class RowFactors:
         How the base score answers to the logarithm of each row's weight.
     n_steps : int, default=1
         Iterations that are steps of one tree.
+    by_target : bool, default=False
+        Derivatives of g and h in the row's target stand for them.
     """
 
     ensemble: TreeEnsemble
@@ -54,6 +56,7 @@ class RowFactors:
     is_crossed: bool = True
     start_change: NDArray[np.float64] | None = None
     n_steps: int = 1
+    by_target: bool = False
 
     @property
     def kernel_arguments(self) -> tuple[Any, ...]:
@@ -78,7 +81,8 @@ class RowFactors:
         return kernels.FactorRule(
             kind=kernels.CARRIED * self.is_carried
             | kernels.CROSSED * self.is_crossed
-            | kernels.FULL * is_full,
+            | kernels.FULL * is_full
+            | kernels.BY_TARGET * self.by_target,
             n_steps=self.n_steps,
             scale=np.ascontiguousarray(self.scale),
             theta=np.ascontiguousarray(self.theta),
@@ -311,6 +315,18 @@ class DenseLeafFactors:
             influence,
         )
         _add_base(self, first_row, first_target, influence)
+
+    def contract_sum(self, rows: RowFactors) -> NDArray[np.float64]:
+        """Multiply with row factors and add over trees, for the one target there is.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_train,)
+        """
+        total = rows.contract(np.ascontiguousarray(self.factor[:, :, 0]))
+        if len(self.base_change):
+            total += self.base_change @ self.base_factor[:, 0]
+        return total
 
 
 def _add_base(

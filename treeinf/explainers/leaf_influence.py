@@ -10,7 +10,12 @@ from numpy.typing import NDArray
 from treeinf.dtypes import REAL
 from treeinf.explainers.additive import AdditiveExplainer
 from treeinf.explainers.backward import BackwardPass, seed_leaves
-from treeinf.explainers.factors import LeafFactors, RowFactors, SparseLeafFactors
+from treeinf.explainers.factors import (
+    DenseLeafFactors,
+    LeafFactors,
+    RowFactors,
+    SparseLeafFactors,
+)
 from treeinf.explainers.targets import Targets
 from treeinf.trace import TrainingTrace
 
@@ -159,6 +164,14 @@ class LeafInfluence(AdditiveExplainer):
         if len(self._backward.base_change):
             total -= self._backward.base_change @ slope.sum(axis=0)
         return total
+
+    def _sum_factors(self, targets: Targets) -> DenseLeafFactors:
+        if self.propagation == "single_point":
+            raise ValueError(
+                "Relabelling is followed through all rows; got "
+                "propagation='single_point', expected 'full'."
+            )
+        return self._backward.push_sum(targets)[0]
 
     def _own(self) -> NDArray[np.float64]:
         return (

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.ensemble import TreeEnsemble
 from treeinf.losses import Loss, Softmax
 
-__all__ = ["follow_base_score"]
+__all__ = ["BaseEstimate", "find_base_estimate"]
 
 Array = NDArray[np.float64]
 
@@ -16,14 +18,114 @@ _SINGLE = 1e-5
 """Relative difference that scores written in single precision may have."""
 
 
-def follow_base_score(
-    ensemble: TreeEnsemble, target: Array, weights: tuple[Array, ...]
-) -> Array:
-    """Differentiate a stored initial score in the logarithm of each row's weight.
+@dataclasses.dataclass(frozen=True, eq=False)
+class BaseEstimate:
+    """How a library estimated the initial score from the train rows.
 
-    Libraries estimate it in three ways: the loss's own `initial_score`; the same with
-    its mean over the classes taken off (softmax); one Newton step from 0. Of these, and
-    of the given weights, the first is taken that gives the score the model stores.
+    Parameters
+    ----------
+    kind : {"fixed", "initial", "centred", "step"}
+        It is not estimated, or not in a known way; it is the loss's own
+        `initial_score`; the same with its mean over the classes taken off (softmax);
+        one Newton step from 0.
+    loss : Loss
+        The training loss.
+    target, weight : ndarray of float64, shape (n_rows,)
+        Targets and weights that it was estimated with.
+    share : ndarray of float64, shape (n_outputs,)
+        Share of it in each output's score.
+    """
+
+    kind: str
+    loss: Loss
+    target: Array
+    weight: Array
+    share: Array
+
+    def weight_change(self) -> Array:
+        """Differentiate the score in the logarithm of each row's weight.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
+            Empty where the score is fixed.
+        """
+        return self._contribution(self.target)
+
+    def label_change(self, new_target: Array, ratio: Array) -> Array:
+        """Differentiate it on the way from each row's target to another.
+
+        Parameters
+        ----------
+        new_target : ndarray of float64, shape (n_rows,)
+            The other targets.
+        ratio : ndarray of float64, shape (n_rows,)
+            Weight under the other target, in units of that under the own.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
+        """
+        if self.kind == "fixed":
+            return self._contribution(new_target)
+        new = ratio[:, np.newaxis] * self._contribution(new_target)
+        return new - self._contribution(self.target)
+
+    def target_change(self) -> Array:
+        """Differentiate it in each row's target; for losses of one output.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_rows, 1) or (0, 1)
+        """
+        if self.kind == "fixed":
+            return np.empty((0, 1))
+        if self.kind == "step":
+            zero = np.zeros((len(self.target), 1))
+            gradient, hessian = self.loss.target_derivatives(self.target, zero)
+            score, total = self._step()
+            change = -(gradient + score * hessian) / total
+            return np.asarray(self.weight[:, np.newaxis] * change * self.share)
+        return self.share * self.loss.initial_score_target_change(
+            self.target, self.weight
+        )
+
+    def score(self) -> Array:
+        """Compute the estimate, shape (n_outputs,)."""
+        if self.kind == "step":
+            return self._step()[0]
+        score = self.loss.initial_score(self.target, self.weight)
+        return score - score.mean() if self.kind == "centred" else score
+
+    def _contribution(self, target: Array) -> Array:
+        """Give what a unit of log weight of each row, of such a target, adds."""
+        if self.kind == "fixed":
+            return np.empty((0, self.loss.n_outputs))
+        if self.kind == "step":
+            zero = np.zeros((len(target), self.loss.n_outputs))
+            gradient, hessian = self.loss.derivatives(target, zero)
+            score, total = self._step()
+            change = -(gradient + score * hessian) / total
+            return np.asarray(self.weight[:, np.newaxis] * change * self.share)
+        change = self.loss.initial_score_change(
+            self.target, self.weight, new_target=target
+        )
+        if self.kind == "centred":
+            change -= change.mean(axis=1, keepdims=True)
+        return change * self.share
+
+    def _step(self) -> tuple[Array, Array]:
+        """Take one Newton step from 0; gives it and the sum of hessians."""
+        zero = np.zeros((len(self.target), self.loss.n_outputs))
+        gradient, hessian = self.loss.derivatives(self.target, zero)
+        total = self.weight @ hessian
+        return -(self.weight @ gradient) / total, total
+
+
+def find_base_estimate(
+    ensemble: TreeEnsemble, target: Array, weights: tuple[Array, ...]
+) -> BaseEstimate:
+    """Find the way that gives the score the model stores.
 
     Parameters
     ----------
@@ -36,35 +138,24 @@ def follow_base_score(
 
     Returns
     -------
-    ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
-        Empty where none of the ways gives the score: it is held fixed then.
+    BaseEstimate
+        The first that fits; "fixed" if none does.
     """
-    loss, stored = ensemble.loss, ensemble.base_score
+    loss = ensemble.loss
     assert loss is not None
-    for weight in weights:
-        score = loss.initial_score(target, weight)
-        change = loss.initial_score_change(target, weight)
-        if _is_same(score, stored):
-            return change
-        if isinstance(loss, Softmax) and _is_same(score - score.mean(), stored):
-            return change - change.mean(axis=1, keepdims=True)
-        score, change = _step_from_zero(loss, target, weight)
-        if _is_same(score, stored):
-            return change
-    return np.empty((0, ensemble.n_outputs))
-
-
-def _is_same(score: Array, stored: Array) -> bool:
-    return bool(np.allclose(score, stored, rtol=_SINGLE, atol=_SINGLE))
-
-
-def _step_from_zero(loss: Loss, target: Array, weight: Array) -> tuple[Array, Array]:
-    """Take one Newton step from 0, and differentiate it."""
-    gradient, hessian = loss.derivatives(
-        target, np.zeros((len(target), loss.n_outputs))
+    ones = np.ones(ensemble.n_outputs)
+    kinds = (
+        ("initial", "centred", "step")
+        if isinstance(loss, Softmax)
+        else (
+            "initial",
+            "step",
+        )
     )
-    gradient *= weight[:, np.newaxis]
-    hessian *= weight[:, np.newaxis]
-    total = hessian.sum(axis=0)
-    score = -gradient.sum(axis=0) / total
-    return score, -(gradient + score * hessian) / total
+    for weight in weights:
+        for kind in kinds:
+            estimate = BaseEstimate(kind, loss, target, weight, ones)
+            score = estimate.score()
+            if np.allclose(score, ensemble.base_score, rtol=_SINGLE, atol=_SINGLE):
+                return estimate
+    return BaseEstimate("fixed", loss, target, weights[0], ones)

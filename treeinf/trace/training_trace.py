@@ -13,7 +13,7 @@ from treeinf.ensemble import TreeEnsemble
 from treeinf.ensemble.leaf_steps import expand_leaf_steps, take_leaf_steps
 from treeinf.errors import UnsupportedModelError
 from treeinf.kernels.cpu import replay as kernels
-from treeinf.trace.base_score import follow_base_score
+from treeinf.trace.base_score import BaseEstimate, find_base_estimate
 from treeinf.trace.leaf_rule import apply_leaf_rule
 from treeinf.trace.reproduction import (
     ReproductionReport,
@@ -58,9 +58,11 @@ class TrainingTrace:
         gradient sum: the inverse of the matrix of second derivatives.
     n_steps : int
         Iterations of `ensemble` that are steps of one tree.
-    base_change : ndarray of float64, shape (n_train, n_outputs) or (0, n_outputs)
-        Derivative of the base score in the logarithm of each row's weight; empty where
-        the library does not estimate it from the rows.
+    base_estimate : BaseEstimate
+        How the base score answers to the train rows.
+    label_weight : ndarray of float64, shape (2, n_classes)
+        Factor that each class has in the weights of its rows, and a further one in
+        those of the gradients alone.
     report : ReproductionReport
         How well the stored leaf values were reproduced.
     """
@@ -75,8 +77,47 @@ class TrainingTrace:
     leaf_response: NDArray[np.float64]
     leaf_matrix: NDArray[np.float64] | None
     n_steps: int
-    base_change: NDArray[np.float64]
+    base_estimate: BaseEstimate
+    label_weight: NDArray[np.float64]
     report: ReproductionReport
+
+    @property
+    def base_change(self) -> NDArray[np.float64]:
+        """Derivative of the base score in the logarithm of each row's weight.
+
+        Shape (n_train, n_outputs), or (0, n_outputs) where it is not estimated.
+        """
+        return self.base_estimate.weight_change()
+
+    def relabel(
+        self, target: NDArray[np.float64]
+    ) -> tuple[StagedRows, NDArray[np.float64]]:
+        """Give the rows as they would be with other targets.
+
+        Parameters
+        ----------
+        target : ndarray of float64, shape (n_train,)
+            The other targets, as the loss compares them.
+
+        Returns
+        -------
+        rows : StagedRows
+            Their weights are those of the new classes; the factors of the classes are
+            held fixed where they follow from counts.
+        base_change : ndarray of float64, shape (n_train, n_outputs) or (0, n_outputs)
+            Derivative of the base score on the way from the old target to the new.
+        """
+        rows, ratio = self.rows, np.ones((2, self.rows.n_rows))
+        if self.label_weight.size:
+            new, old = target.astype(np.intp), rows.target.astype(np.intp)
+            known = self.label_weight[:, old]
+            ratio = self.label_weight[:, new] / np.where(known > 0.0, known, np.inf)
+        weight = rows.weight
+        if (ratio != 1.0).any():
+            weight = weight if weight.size else np.ones(rows.n_rows)
+            weight = weight * ratio.prod(axis=0)
+        change = self.base_estimate.label_change(target, ratio[0])
+        return dataclasses.replace(rows, target=target, weight=weight), change
 
     @classmethod
     def build(
@@ -127,7 +168,8 @@ class TrainingTrace:
         rows = StagedRows.read(
             ensemble, X, y, sample_weight=sample_weight, init_score=init_score
         )
-        ensemble, rows, base_change = as_trained(ensemble, rows)
+        label_weight = _label_weights(ensemble, rows.target)
+        ensemble, rows, base_estimate = as_trained(ensemble, rows)
         leaf_gradient, leaf_hessian, raw_score = sum_derivatives(ensemble, rows)
         leaf_rows = np.zeros(ensemble.n_leaves, COUNT)
         counted = rows.leaf
@@ -178,7 +220,8 @@ class TrainingTrace:
             leaf_response=leaf_response,
             leaf_matrix=leaf_matrix,
             n_steps=rule.n_steps,
-            base_change=base_change,
+            base_estimate=base_estimate,
+            label_weight=label_weight,
             report=report,
         )
 
@@ -214,7 +257,7 @@ def _refuse_unexplainable(ensemble: TreeEnsemble) -> None:
 
 def as_trained(
     ensemble: TreeEnsemble, rows: StagedRows
-) -> tuple[TreeEnsemble, StagedRows, NDArray[np.float64]]:
+) -> tuple[TreeEnsemble, StagedRows, BaseEstimate]:
     """Put the weights and the initial score in place that the library used.
 
     Parameters
@@ -232,14 +275,17 @@ def as_trained(
     rows : StagedRows
         With the weights of the gradients: class weights and the weight of positive rows
         are multiplied in.
-    base_change : ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
-        How the initial score answers to the rows' weights, empty for not at all.
+    base_estimate : BaseEstimate
+        How the initial score answers to the rows.
     """
     facts, loss = ensemble.training, ensemble.loss
     assert loss is not None
     weight = rows.weight if rows.weight.size else np.ones(rows.n_rows)
-    if facts.class_weight is not None:
-        weight = weight * _class_weights(ensemble, rows.target)
+    of_class = of_gradient = np.empty(0)
+    if loss.n_classes:
+        label = rows.target.astype(np.intp)
+        of_class, of_gradient = _label_weights(ensemble, rows.target)[:, label]
+        weight = weight * of_class
     if facts.single_precision or facts.single_inputs:
         weight = weight.astype(np.float32).astype(REAL)
     if facts.single_inputs:
@@ -250,56 +296,70 @@ def as_trained(
         if ensemble.leaf_width > 1 and ensemble.leaf_rule.kind != "gradient":
             leaf_l2 = leaf_l2.astype(np.float32)
         ensemble = dataclasses.replace(ensemble, leaf_l2=leaf_l2)
-    base_score = np.zeros(ensemble.n_outputs)
-    base_change = np.empty((0, ensemble.n_outputs), REAL)
-    if ensemble.base_score_folded.any() and not rows.offset.size:
-        base_score = loss.initial_score(rows.target, weight)
-        base_change = loss.initial_score_change(rows.target, weight)
-        base_change *= ensemble.base_score_folded
-    if ensemble.base_score_folded.any():
-        ensemble = ensemble.separate_base_score(base_score)
     plain = weight
-    if facts.positive_weight is not None:
+    if loss.n_classes:
+        weight = weight * of_gradient
+    elif facts.positive_weight is not None:
         # a target that is a number weighs more where it is 1, which XGBoost allows
-        is_positive = rows.target > 0 if loss.n_classes else rows.target == 1.0
-        weight = weight * _positive_weights(facts.positive_weight, is_positive)
-    if facts.estimates_base_score and not rows.offset.size:
-        base_change = follow_base_score(ensemble, rows.target, (plain, weight))
+        is_one = rows.target == 1.0
+        weight = weight * _positive_weights(facts.positive_weight, is_one)[is_one * 1]
+    share = ensemble.base_score_folded
+    estimate = BaseEstimate("fixed", loss, rows.target, plain, share.astype(REAL))
+    if share.any():
+        base_score = np.zeros(ensemble.n_outputs)
+        if not rows.offset.size:
+            estimate = dataclasses.replace(estimate, kind="initial")
+            base_score = estimate.score()
+        ensemble = ensemble.separate_base_score(base_score)
+    elif facts.estimates_base_score and not rows.offset.size:
+        estimate = find_base_estimate(ensemble, rows.target, (plain, weight))
     if (weight == 1.0).all():
         weight = np.empty(0, REAL)
     rows = dataclasses.replace(rows, weight=np.ascontiguousarray(weight))
-    return ensemble, rows, base_change
+    return ensemble, rows, estimate
 
 
-def _class_weights(
+def _label_weights(
     ensemble: TreeEnsemble, target: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Give each row the weight of its class."""
-    assert ensemble.loss is not None
-    n_classes = ensemble.loss.n_classes
-    weights = np.ones(n_classes)
-    given = ensemble.training.class_weight
+    """Give the factors that each class has in the weights of its rows.
+
+    Returns
+    -------
+    ndarray of float64, shape (2, n_classes)
+        In all weights, and a further one in those of the gradients alone.
+    """
+    loss, facts = ensemble.loss, ensemble.training
+    weights = np.ones((2, 0 if loss is None else loss.n_classes))
+    n_classes = weights.shape[1]
+    if not n_classes:
+        return weights
+    label = target.astype(np.intp)
+    given = facts.class_weight
     if isinstance(given, str):
-        counts = np.bincount(target.astype(np.intp), minlength=n_classes)
+        counts = np.bincount(label, minlength=n_classes)
         present = counts > 0
-        weights[present] = len(target) / (present.sum() * counts[present])
-    else:
+        weights[0, present] = len(target) / (present.sum() * counts[present])
+    elif given is not None:
         labels = range(n_classes) if ensemble.classes is None else ensemble.classes
-        known = dict(given or ())
-        weights[:] = [known.get(label, 1.0) for label in labels]
-    return weights[target.astype(np.intp)]
+        known = dict(given)
+        weights[0] = [known.get(name, 1.0) for name in labels]
+    if facts.positive_weight is not None:
+        negative, positive = _positive_weights(facts.positive_weight, label > 0)
+        weights[1, 0], weights[1, 1:] = negative, positive
+    return weights
 
 
 def _positive_weights(
     positive_weight: float | str, positive: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Give each row of two classes its weight in the gradients."""
+    """Give negative and positive rows their weight in the gradients."""
     if positive_weight != "unbalanced":
-        return np.where(positive, float(positive_weight), 1.0)
+        return np.array([1.0, float(positive_weight)])
     n_positive = int(positive.sum())
     n_negative = len(positive) - n_positive
     if n_positive == 0 or n_negative == 0:
-        return np.ones(len(positive))
+        return np.ones(2)
     if n_positive > n_negative:
-        return np.where(positive, 1.0, n_positive / n_negative)
-    return np.where(positive, n_negative / n_positive, 1.0)
+        return np.array([n_positive / n_negative, 1.0])
+    return np.array([1.0, n_negative / n_positive])

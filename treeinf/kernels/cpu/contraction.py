@@ -21,12 +21,14 @@ from treeinf.kernels.compilation import kernel, parallel_kernel, scalar_rule
 from treeinf.kernels.cpu.derivatives import (
     SOFTMAX,
     UNIT_HESSIAN,
+    differentiate_in_target,
     differentiate_twice,
     loss_derivatives,
 )
 from treeinf.kernels.cpu.replay import BLOCK, add_tree, start_scores
 
 __all__ = [
+    "BY_TARGET",
     "CARRIED",
     "CROSSED",
     "FULL",
@@ -46,6 +48,8 @@ CROSSED = 2
 """Bit: the outputs of a softmax answer to one another's scores."""
 FULL = 4
 """Bit: leaf values come from the matrix of second derivatives of a softmax."""
+BY_TARGET = 8
+"""Bit: derivatives of g and h in the row's target stand for them."""
 
 FactorRule = namedtuple(
     "FactorRule", "kind n_steps scale theta matrix start_change shrinkage"
@@ -55,7 +59,7 @@ FactorRule.__doc__ = """What a row contributes to its leaf.
 Parameters
 ----------
 kind : int64
-    Bits `CARRIED`, `CROSSED` (read where carried) and `FULL`.
+    Bits `CARRIED`, `CROSSED` (read where carried), `FULL` and `BY_TARGET`.
 n_steps : int64
     Iterations that are steps of one tree; read where carried.
 scale, theta : ndarray of float64, shape (n_leaves, leaf_width)
@@ -110,7 +114,7 @@ def contract_rows(
     n_outputs = base_score.size
     leaf_width = leaves.leaf_value.shape[1]
     is_carried = (rule.kind & CARRIED) != 0
-    is_plain = (rule.kind & (CARRIED | FULL)) == 0
+    is_plain = (rule.kind & (CARRIED | FULL | BY_TARGET)) == 0
     n_leaves = leaf_factor.shape[0]
     on_gradient = np.empty((n_leaves, leaf_width))
     on_hessian = np.empty((n_leaves, leaf_width))
@@ -252,7 +256,7 @@ def _bend_derivatives(
     slope,
     bend,
 ):
-    """Let a block's derivatives answer to the change of its own scores.
+    """Put in place of a block's derivatives what the rule asks for.
 
     Parameters
     ----------
@@ -263,12 +267,18 @@ def _bend_derivatives(
     change : ndarray of float64, shape (3, n_outputs, >= n)
         See `_start_change`; the fall of the score, so what is added is subtracted.
     gradient, hessian : ndarray of float64, shape (n_outputs, >= n)
-        Changed in place, if carried. If full, the gradient is left alone and the
-        hessian becomes the probability, for `_tree_factors`.
+        Changed in place. If carried, they answer to the change of the scores; if full,
+        the gradient is left alone and the hessian becomes the probability, for
+        `_tree_factors`; if by target, they are differentiated in it.
     slope, bend : ndarray of float64, shape (n_outputs, >= n)
         Overwritten.
     """
     n_outputs = score.shape[0]
+    if (rule.kind & BY_TARGET) != 0:
+        differentiate_in_target(
+            loss_code, loss_parameter, n, y, score, gradient, hessian
+        )
+        return
     if (rule.kind & FULL) != 0:
         for k in range(n_outputs):
             for i in range(n):
@@ -456,7 +466,7 @@ def _stage_block(
     change = np.empty((3, n_outputs, n))
     y = target[begin : begin + n]
     is_carried = (rule.kind & CARRIED) != 0
-    is_plain = (rule.kind & (CARRIED | FULL)) == 0
+    is_plain = (rule.kind & (CARRIED | FULL | BY_TARGET)) == 0
     start_scores(base_score, offset, begin, n, score)
     _start_change(rule, begin, n, change)
     for iteration in range(leaves.iteration_start.size - 1):

@@ -24,8 +24,10 @@ __all__ = [
     "SQUARED_LOG_ERROR",
     "TWEEDIE",
     "UNIT_HESSIAN",
+    "differentiate_in_target",
     "differentiate_twice",
     "loss_derivatives",
+    "moves_with_target",
 ]
 
 SQUARED_ERROR = 0
@@ -275,3 +277,64 @@ def differentiate_twice(loss_code, parameter, n, target, raw_score, slope, bend)
         for k in range(n_outputs):
             for i in range(n):
                 bend[k, i] = 0.0
+
+
+def moves_with_target(loss_code):
+    """Tell whether gradients of one output are a smooth function of the target.
+
+    Parameters
+    ----------
+    loss_code : int64
+        See `loss_derivatives`.
+    """
+    return loss_code % UNIT_HESSIAN not in (SOFTMAX, ONE_VS_ALL, EXPONENTIAL)
+
+
+@kernel
+def differentiate_in_target(
+    loss_code, parameter, n, target, raw_score, gradient, hessian
+):
+    """Differentiate gradient and hessian of losses of one output in the target.
+
+    Parameters
+    ----------
+    loss_code, parameter, n, target, raw_score
+        See `loss_derivatives`; of losses for which `moves_with_target` holds.
+    gradient, hessian : ndarray of float64, shape (1, >= n)
+        Outputs, overwritten: derivatives of those of `loss_derivatives`.
+    """
+    has_unit_hessian = loss_code >= UNIT_HESSIAN
+    if has_unit_hessian:
+        loss_code -= UNIT_HESSIAN
+    for i in range(n):
+        gradient[0, i] = -1.0
+        hessian[0, i] = 0.0
+    if loss_code == LOGISTIC:
+        for i in range(n):
+            gradient[0, i] = -parameter
+    elif loss_code == GAMMA:
+        for i in range(n):
+            hessian[0, i] = exponential(-raw_score[0, i])
+            gradient[0, i] = -hessian[0, i]
+    elif loss_code == TWEEDIE:
+        for i in range(n):
+            gradient[0, i] = -exponential((1.0 - parameter) * raw_score[0, i])
+            hessian[0, i] = (1.0 - parameter) * gradient[0, i]
+    elif loss_code in (HUBER, HUBER_EXACT, FAIR, PSEUDO_HUBER):
+        # functions of the residual: what a score adds, a target takes away
+        differentiate_twice(
+            loss_code, parameter, n, target, raw_score, gradient, hessian
+        )
+        for i in range(n):
+            gradient[0, i] = -gradient[0, i]
+            hessian[0, i] = -hessian[0, i]
+    elif loss_code == SQUARED_LOG_ERROR:
+        for i in range(n):
+            one_more = max(raw_score[0, i], LOWEST_SCORE) + 1.0
+            difference = np.log(one_more) - np.log1p(target[i])
+            is_free = (1.0 - difference) / (one_more * one_more) > LOWEST_HESSIAN
+            gradient[0, i] = -1.0 / ((1.0 + target[i]) * one_more)
+            hessian[0, i] = -gradient[0, i] / one_more if is_free else 0.0
+    if has_unit_hessian:
+        for i in range(n):
+            hessian[0, i] = 0.0

@@ -1,0 +1,400 @@
+"""What explainers that train again have in common."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treeinf.dtypes import REAL
+from treeinf.explainers.base import Explainer
+from treeinf.explainers.retraining.checkpoint import (
+    Checkpoint,
+    RecordFile,
+    describe_estimator,
+    hash_arrays,
+)
+from treeinf.explainers.retraining.refits import (
+    Learner,
+    check_random_state,
+    run_tasks,
+)
+from treeinf.explainers.tables import Task, fingerprint_table
+from treeinf.explainers.targets import Target
+from treeinf.kernels.threads import check_n_jobs
+from treeinf.validation import check_weights, count_rows, take_rows
+
+__all__ = [
+    "LOWEST_PROBABILITY",
+    "Matrix",
+    "PredictRows",
+    "RefitTargets",
+    "RetrainingExplainer",
+    "score_prediction",
+]
+
+LOWEST_PROBABILITY = 1e-15
+"""Probabilities are raised to this before their logarithm is taken."""
+
+
+def score_prediction(
+    task: Task, quantity: str, target: NDArray[np.float64], prediction: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Compute what is explained of each row from predictions.
+
+    Parameters
+    ----------
+    task : Task
+        The classes, or regression.
+    quantity : {"loss", "prediction"}
+        The log loss of probabilities of at least 1e-15, or half the squared error; or
+        the probability of the row's own class, or the value.
+    target : ndarray of float64, shape (n_rows,)
+        Class numbers or values.
+    prediction : ndarray of float64, shape (n_rows,) or (n_rows, n_classes)
+
+    Returns
+    -------
+    ndarray of float64, shape (n_rows,)
+    """
+    if task.classes is None:
+        if quantity == "prediction":
+            return prediction
+        return 0.5 * (prediction - target) ** 2
+    own = prediction[np.arange(len(target)), target.astype(np.intp)]
+    if quantity == "prediction":
+        return own
+    return -np.log(np.maximum(own, LOWEST_PROBABILITY))
+
+
+@dataclasses.dataclass(eq=False)
+class RefitTargets:
+    """Rows to explain, and what of each is explained.
+
+    Parameters
+    ----------
+    X : array-like or frame, shape (n_rows, n_features)
+        Rows.
+    target : ndarray of float64, shape (n_rows,)
+        Class numbers or values.
+    task : Task
+        The classes, or regression.
+    quantity : {"loss", "prediction"}
+        What of them; see `score_prediction`.
+    weight : ndarray of float64, shape (n_rows,), or None
+        Factors on it.
+    fingerprint : ndarray of uint64, shape (n_rows,)
+        Equal for equal rows.
+    own : ndarray of float64, shape (n_rows,), or None
+        Set on the way to the sum over the targets, if there are as many as train rows:
+        what is explained of target i by models without row i less by those with it.
+    """
+
+    X: Any
+    target: NDArray[np.float64]
+    task: Task
+    quantity: str
+    weight: NDArray[np.float64] | None
+    fingerprint: NDArray[np.uint64]
+    own: NDArray[np.float64] | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(self.target)
+
+    def take(self, part: slice) -> RefitTargets:
+        """Give a run of the rows."""
+        if part.start == 0 and part.stop >= self.n_rows:
+            return self
+        return dataclasses.replace(
+            self,
+            X=take_rows(self.X, np.arange(part.start, part.stop)),
+            target=self.target[part],
+            weight=None if self.weight is None else self.weight[part],
+            fingerprint=self.fingerprint[part],
+            own=None,
+        )
+
+    def value(self, prediction: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Compute what is explained of each row from predictions, weighted.
+
+        Parameters
+        ----------
+        prediction : ndarray of float64, shape (n_rows,) or (n_rows, n_classes)
+
+        Returns
+        -------
+        ndarray of float64, shape (n_rows,)
+        """
+        value = score_prediction(self.task, self.quantity, self.target, prediction)
+        return value if self.weight is None else value * self.weight
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Matrix:
+    """Influence that is there already; see `Columns`.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (n_train, n_targets)
+        Influence.
+    """
+
+    values: NDArray[np.float64]
+
+    def fill(
+        self, first_row: int, first_target: int, influence: NDArray[np.float64]
+    ) -> None:
+        """Copy the influence of a run of train rows; see `Columns`."""
+        rows = slice(first_row, first_row + len(influence))
+        columns = slice(first_target, first_target + self.values.shape[1])
+        influence[:, columns] = self.values[rows]
+
+
+class RetrainingExplainer(Explainer):
+    """Base of explainers that train copies of an estimator on some of the rows.
+
+    Parameters
+    ----------
+    by : {"drop", "weight"}, default="drop"
+        How a row is left out: of the table, or by weight 0, which keeps what the
+        estimator learns from the table alone, such as its bins.
+    random_state : int or None, default=0
+        Seed of all that is drawn, and of seeds of the estimator that are not set. None
+        draws one in `fit`, which a checkpoint cannot have.
+    checkpoint : path-like, optional
+        Folder for the results of refits, written as they come; a later run with the
+        same estimator, rows and parameters goes on where this one ended.
+    batch_size : int, default=1024
+        Train rows handled together by `top_k`.
+    n_jobs : int or None, default=None
+        Refits at a time, in processes; None or -1 for one a core. Each has one thread.
+        Results have the same bits for any number.
+    verbose : bool, default=False
+        Show a progress bar.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        The unfitted copy that is copied.
+    classes_ : ndarray, shape (n_classes,), or None
+        Labels of the train rows in order; None for regression.
+    """
+
+    _quantities = ("loss", "prediction")
+
+    def __init__(
+        self,
+        *,
+        by: str = "drop",
+        random_state: int | None = 0,
+        checkpoint: str | os.PathLike[str] | None = None,
+        batch_size: int = 1024,
+        n_jobs: int | None = None,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(batch_size=batch_size, n_jobs=n_jobs, verbose=verbose)
+        self.by = by
+        self.random_state = random_state
+        self.checkpoint = checkpoint
+
+    def fit(
+        self,
+        model: Any,
+        X: Any,
+        y: Any,
+        *,
+        sample_weight: Any = None,
+        init_score: Any = None,
+    ) -> Self:
+        """Take in the estimator and its train rows; nothing is trained yet.
+
+        Parameters
+        ----------
+        model : estimator
+            Any with scikit-learn's interface, a pipeline or a booster's estimator too;
+            fitted or not, it is copied and never changed. Other arguments of its fit,
+            such as eval_set, are not supported.
+        X : array-like, sparse matrix or frame, shape (n_train, n_features)
+            Train rows.
+        y : array-like, shape (n_train,)
+            Their targets.
+        sample_weight : array-like, shape (n_train,), optional
+            Their weights.
+        init_score : None
+            Not supported.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the estimator cannot be trained again, parameters are wrong, rows do not
+            fit one another, or the checkpoint is of another run.
+        """
+        self._check_parameters()
+        _refuse_init_score(init_score)
+        learner = Learner.read(model, X, y, sample_weight, self.by)
+        fingerprint = fingerprint_table(X, learner.target)
+        self._learner = learner
+        self._seed = check_random_state(self.random_state)
+        self._prepare(learner.n_train)
+        self._store = None
+        if self.checkpoint is not None:
+            self._store = Checkpoint.open(self.checkpoint, self._identity(fingerprint))
+        self.estimator_ = learner.estimator
+        self.classes_ = learner.task.classes
+        self._remember_rows(X, fingerprint)
+        return self
+
+    def _prepare(self, n_train: int) -> None:
+        """Draw what is to be drawn, once the number of rows is known."""
+
+    @property
+    def _drawn(self) -> dict[str, Any]:
+        """Parameters of the subclass that the results of refits depend on."""
+        return {}
+
+    @abc.abstractmethod
+    def _mask(self, number: int) -> NDArray[np.bool_]:
+        """Give the rows that a numbered refit trains on."""
+
+    @abc.abstractmethod
+    def _refit_seed(self, number: int) -> int:
+        """Give the seed of a numbered refit."""
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        check_random_state(self.random_state)
+        if self.checkpoint is not None and self.random_state is None:
+            raise ValueError(
+                "checkpoint needs an integer random_state: another run would draw "
+                "other numbers."
+            )
+
+    def _identity(self, fingerprint: NDArray[np.uint64]) -> dict[str, str]:
+        """Name all that the results of refits depend on."""
+        learner = self._learner
+        drawn = {"by": self.by, "random_state": self._seed, **self._drawn}
+        weight = learner.weight
+        return {
+            "method": type(self).__name__,
+            "estimator": describe_estimator(learner.estimator),
+            "train rows": hash_arrays(fingerprint),
+            "sample_weight": "" if weight is None else hash_arrays(weight),
+            "parameters": repr(sorted(drawn.items())),
+        }
+
+    def _read_targets(
+        self, X: Any, y: Any, target: Target, sample_weight: Any, init_score: Any
+    ) -> RefitTargets:
+        """Check the rows to explain."""
+        _refuse_init_score(init_score)
+        if not isinstance(target, str) or target not in self._quantities:
+            raise ValueError(
+                f"Got target={target!r}; expected one of {self._quantities}."
+            )
+        task = self._learner.task
+        n_rows = count_rows(X)
+        if n_rows == 0:
+            raise ValueError("X has no rows.")
+        weight = check_weights(sample_weight, n_rows)
+        if y is None and target == "prediction" and task.n_classes <= 2:
+            codes = np.full(n_rows, max(task.n_classes - 1, 0), dtype=REAL)
+        else:
+            codes = task.encode(y, n_rows)
+        fingerprint = fingerprint_table(X, codes)
+        return RefitTargets(X, codes, task, target, weight, fingerprint)
+
+    @property
+    def _own_targets(self) -> RefitTargets:
+        learner = self._learner
+        return RefitTargets(
+            learner.X, learner.target, learner.task, "loss", None, self._fingerprint
+        )
+
+    @property
+    def _targets_at_once(self) -> int:
+        """All: each refit predicts every target."""
+        return sys.maxsize
+
+    def _own_among(self, targets: RefitTargets) -> NDArray[np.float64]:
+        assert targets.own is not None
+        return targets.own
+
+    def _values(
+        self, wanted: Sequence[int], targets: RefitTargets
+    ) -> Iterator[tuple[int, NDArray[np.float64]]]:
+        """Train numbered copies and give what is explained by each, in order."""
+        task = PredictRows(self, targets.X)
+        zeros = np.zeros(targets.n_rows)
+        results = self._results(
+            f"predictions-{hash_arrays(fingerprint_table(targets.X, zeros))}",
+            (targets.n_rows, self._learner.task.n_classes or 1),
+        )
+        for number, prediction in self._run(task, wanted, results):
+            yield number, targets.value(self._squeeze(prediction))
+
+    def _run(
+        self, task: Any, wanted: Sequence[int], results: RecordFile | None
+    ) -> Iterator[tuple[int, NDArray[np.float64]]]:
+        """Run tasks in processes, with results kept in the checkpoint."""
+        return run_tasks(
+            task,
+            wanted,
+            results=results,
+            n_jobs=check_n_jobs(self.n_jobs),
+            verbose=self.verbose,
+            what=type(self).__name__,
+        )
+
+    def _results(self, name: str, shape: tuple[int, ...]) -> RecordFile | None:
+        """Open the checkpoint's records of one kind."""
+        return None if self._store is None else self._store.results(name, shape)
+
+    def _squeeze(self, prediction: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Bring a record to the shape of predictions."""
+        return prediction[:, 0] if self._learner.task.classes is None else prediction
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PredictRows:
+    """Trains a numbered copy and predicts rows.
+
+    Parameters
+    ----------
+    explainer : RetrainingExplainer
+        Knows the learner and the rows of each number.
+    X : array-like or frame, shape (n_rows, n_features)
+        Rows to predict.
+    is_own : bool, default=False
+        Predict only the row that the number leaves out; they are the train rows.
+    """
+
+    explainer: RetrainingExplainer
+    X: Any
+    is_own: bool = False
+
+    def __call__(self, number: int) -> NDArray[np.float64]:
+        """Give predictions, shape (n_rows, n_classes) or (n_rows, 1)."""
+        explainer = self.explainer
+        mask = explainer._mask(number)
+        X = take_rows(self.X, ~mask) if self.is_own else self.X
+        prediction = explainer._learner.fit_predict(
+            mask, explainer._refit_seed(number), X
+        )
+        return prediction.reshape(len(prediction), -1)
+
+
+def _refuse_init_score(init_score: Any) -> None:
+    if init_score is not None:
+        raise ValueError("Retraining does not support init_score.")

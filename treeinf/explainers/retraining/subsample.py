@@ -1,0 +1,172 @@
+"""SubSample: models trained on random subsets with and without each row."""
+
+from __future__ import annotations
+
+import numbers
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treeinf.dtypes import REAL
+from treeinf.explainers.retraining.base import RefitTargets, RetrainingExplainer
+from treeinf.explainers.retraining.refits import derive_seed
+
+__all__ = ["SubSample"]
+
+
+class SubSample(RetrainingExplainer):
+    """Subsampled influence: random subsets without a row against those with it.
+
+    Copies are trained on random subsets of the rows. ``influence[i, j]`` is the mean
+    loss (or prediction) of test row j by the copies trained without train row i, minus
+    the mean by those trained with it. One set of copies serves all rows.
+
+    Parameters
+    ----------
+    n_models : int, default=200
+        Subsets, at least 2. The standard error falls with the root of it.
+    share : float, default=0.7
+        Share of the rows in each subset, in (0, 1); at least one row is in and one out.
+    by, random_state, checkpoint, batch_size, n_jobs, verbose
+        See `RetrainingExplainer`. Each copy has a seed of its own; a checkpoint can be
+        gone on with by more models.
+
+    Attributes
+    ----------
+    is_in_ : ndarray of bool, shape (n_models, n_train)
+        The rows of each subset.
+    estimator_, classes_
+        See `RetrainingExplainer`.
+
+    Notes
+    -----
+    Every call trains `n_models` copies, unless a checkpoint has their predictions of
+    the same rows. Time after that O(n_models n_train n_test); memory one number for
+    each copy and test row. Self influence is, with the probability in place of the
+    loss and the other sign, the memorisation score of the paper. Loss and vanishing
+    classes are those of `LOO`.
+
+    References
+    ----------
+    V. Feldman, C. Zhang, "What Neural Networks Memorize and Why: Discovering the Long
+    Tail via Influence Estimation", NeurIPS 2020 (sign turned, so that rows that lower
+    the loss are positive).
+    """
+
+    def __init__(
+        self,
+        *,
+        n_models: int = 200,
+        share: float = 0.7,
+        by: str = "drop",
+        random_state: int | None = 0,
+        checkpoint: str | os.PathLike[str] | None = None,
+        batch_size: int = 1024,
+        n_jobs: int | None = None,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(
+            by=by,
+            random_state=random_state,
+            checkpoint=checkpoint,
+            batch_size=batch_size,
+            n_jobs=n_jobs,
+            verbose=verbose,
+        )
+        self.n_models = n_models
+        self.share = share
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        if (
+            isinstance(self.n_models, bool)
+            or not isinstance(self.n_models, numbers.Integral)
+            or self.n_models < 2
+        ):
+            raise ValueError(
+                f"Got n_models={self.n_models!r}; expected an integer of at least 2."
+            )
+        if not isinstance(self.share, float) or not 0.0 < self.share < 1.0:
+            raise ValueError(f"Got share={self.share!r}; expected a float in (0, 1).")
+
+    @property
+    def _drawn(self) -> dict[str, Any]:
+        return {"share": self.share}
+
+    def _prepare(self, n_train: int) -> None:
+        size = min(max(1, round(self.share * n_train)), n_train - 1)
+        is_in = np.zeros((self.n_models, n_train), dtype=np.bool_)
+        for number in range(self.n_models):
+            rng = np.random.default_rng([self._seed, number])
+            is_in[number, rng.permutation(n_train)[:size]] = True
+        n_in = is_in.sum(axis=0)
+        undecided = int(((n_in == 0) | (n_in == self.n_models)).sum())
+        if undecided:
+            raise ValueError(
+                f"{undecided:,} of {n_train:,} rows are in all or none of the "
+                f"{self.n_models} subsets; raise n_models or bring share nearer to 0.5."
+            )
+        self.is_in_ = is_in
+        self._n_in = n_in
+
+    def _mask(self, number: int) -> NDArray[np.bool_]:
+        return self.is_in_[number]
+
+    def _refit_seed(self, number: int) -> int:
+        return derive_seed(self._seed, number)
+
+    def _coefficient(self, number: int) -> NDArray[np.float64]:
+        """Give the factor of a copy's values in the influence of each row."""
+        n_out = len(self.is_in_) - self._n_in
+        return np.where(self.is_in_[number], -1.0 / self._n_in, 1.0 / n_out)
+
+    def _columns(self, targets: RefitTargets) -> _Contrast:
+        values = np.empty((len(self.is_in_), targets.n_rows), dtype=REAL)
+        for number, value in self._values(range(len(self.is_in_)), targets):
+            values[number] = value
+        return _Contrast(self, values)
+
+    def _total(self, targets: RefitTargets) -> NDArray[np.float64]:
+        total = np.zeros(self._n_train, dtype=REAL)
+        own = np.zeros(self._n_train, dtype=REAL)
+        for number, value in self._values(range(len(self.is_in_)), targets):
+            coefficient = self._coefficient(number)
+            total += coefficient * value.sum()
+            if targets.n_rows == self._n_train:
+                own += coefficient * value
+        targets.own = own
+        return total
+
+    def _own(self) -> NDArray[np.float64]:
+        targets = self._own_targets
+        self._total(targets)
+        return self._own_among(targets)
+
+
+class _Contrast:
+    """Means of values over the copies without a row less those with it.
+
+    Parameters
+    ----------
+    explainer : SubSample
+        Knows the subsets.
+    values : ndarray of float64, shape (n_models, n_targets)
+        What is explained, by each copy.
+    """
+
+    def __init__(self, explainer: SubSample, values: NDArray[np.float64]) -> None:
+        self.explainer = explainer
+        self.values = values
+
+    def fill(
+        self, first_row: int, first_target: int, influence: NDArray[np.float64]
+    ) -> None:
+        """Write the influence of a run of train rows; see `Columns`."""
+        rows = slice(first_row, first_row + len(influence))
+        block = influence[:, first_target : first_target + self.values.shape[1]]
+        block[:] = 0.0
+        # model by model, so that any block of rows has the same bits
+        for number, value in enumerate(self.values):
+            block += np.multiply.outer(self.explainer._coefficient(number)[rows], value)

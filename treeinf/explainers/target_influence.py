@@ -1,0 +1,126 @@
+"""TargetInfluence: what each train row's target gives to each prediction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treeinf.ensemble import TreeEnsemble
+from treeinf.errors import UnsupportedModelError
+from treeinf.explainers.additive import AdditiveExplainer
+from treeinf.explainers.backward import BackwardPass
+from treeinf.explainers.factors import DenseLeafFactors, RowFactors
+from treeinf.explainers.targets import Targets
+from treeinf.kernels.cpu.derivatives import moves_with_target
+from treeinf.trace import TrainingTrace
+
+__all__ = ["TargetInfluence"]
+
+
+class TargetInfluence(AdditiveExplainer):
+    """The derivative of what a model says in the targets it was trained on.
+
+    With the tree structures fixed, leaf values are smooth functions of the train
+    targets. For squared error they are linear in them, and predictions are exactly
+    ``weights.T @ y_train``: the AXIL weights. Other losses have derivatives at the
+    targets as they are; for two classes, in the label as a number from 0 to 1.
+
+    Parameters
+    ----------
+    through_base_score : bool, default=True
+        Let the initial score answer to the targets where the library estimates it from
+        them. Without it the weights of squared error do not add up to predictions.
+    on_mismatch, parity, batch_size, n_jobs, verbose
+        See `AdditiveExplainer`.
+
+    Attributes
+    ----------
+    trace_, ensemble_, reproduction_, n_features_in_
+        See `AdditiveExplainer`.
+
+    Notes
+    -----
+    `explain`, `total` and `top_k` give ``values[i, j]``, the derivative of the target j
+    in the train target i: of the prediction, unless asked for another. Where the base
+    score is the mean of the targets, the weights of squared error without penalties add
+    up to 1 for each prediction. `self_influence` is the derivative of each train
+    row's own prediction in its target, its leverage. The same backward pass as
+    `LeafInfluence`, at the same cost. Models of several outputs are refused: their
+    targets are classes, and `LeafInfluence.relabel` tells what another class would do.
+
+    References
+    ----------
+    P. Geertsema, H. Lu, "AXIL: Exact Instance Attribution for Gradient Boosting", arXiv
+    2301.01864v2 (squared error).
+    """
+
+    def __init__(
+        self,
+        *,
+        through_base_score: bool = True,
+        on_mismatch: str = "raise",
+        parity: str = "sample",
+        batch_size: int = 1024,
+        n_jobs: int | None = None,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(
+            on_mismatch=on_mismatch,
+            parity=parity,
+            batch_size=batch_size,
+            n_jobs=n_jobs,
+            verbose=verbose,
+        )
+        self.through_base_score = through_base_score
+
+    _default_target = "prediction"
+
+    def _learn(
+        self,
+        model: Any,
+        ensemble: TreeEnsemble,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        init_score: Any,
+    ) -> NDArray[np.uint64]:
+        loss = ensemble.loss
+        if loss is not None and loss.is_differentiable:
+            assert loss.kernel_code is not None
+            is_scaled = getattr(loss, "sqrt_target", False)
+            if is_scaled or not moves_with_target(loss.kernel_code):
+                raise UnsupportedModelError(
+                    f"TargetInfluence needs a loss that is smooth in one target; got "
+                    f"{ensemble.loss_name!r} of {ensemble.n_outputs} outputs. "
+                    "LeafInfluence.relabel tells what another class would do."
+                )
+        fingerprint = super()._learn(model, ensemble, X, y, sample_weight, init_score)
+        change = -self.trace_.base_estimate.target_change()
+        self._backward = BackwardPass(
+            self.trace_,
+            cross_class=False,
+            base_change=change if self.through_base_score else change[:0],
+        )
+        return fingerprint
+
+    def _row_factors(self, trace: TrainingTrace) -> RowFactors:
+        return RowFactors(
+            trace.ensemble,
+            trace.rows,
+            -np.ones_like(trace.leaf_step),
+            trace.leaf_step,
+            by_target=True,
+        )
+
+    @property
+    def _targets_at_once(self) -> int:
+        """Test rows in a batch, so that their leaf factors stay within bounds."""
+        return self._backward.limit_targets(self.batch_size)
+
+    def _leaf_factors(self, targets: Targets) -> DenseLeafFactors:
+        return self._backward.push(targets)
+
+    def _sum_factors(self, targets: Targets) -> DenseLeafFactors:
+        return self._backward.push_sum(targets)[0]

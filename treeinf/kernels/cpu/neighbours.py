@@ -1,0 +1,159 @@
+"""Rows compared by their features: similarity, and Shapley values of neighbours."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import prange
+
+from treeinf.kernels.compilation import kernel, parallel_kernel
+
+__all__ = ["COSINE", "DOT", "EUCLIDEAN", "compare_rows", "share_among_neighbours"]
+
+DOT = 0
+COSINE = 1
+EUCLIDEAN = 2
+
+
+@kernel
+def _compare(a, b, measure):
+    """Measure how alike two rows are; see `compare_rows`."""
+    total = 0.0
+    if measure == EUCLIDEAN:
+        for k in range(a.size):
+            difference = a[k] - b[k]
+            total += difference * difference
+        return 1.0 / (1.0 + np.sqrt(total))
+    size_a, size_b = 0.0, 0.0
+    for k in range(a.size):
+        total += a[k] * b[k]
+        size_a += a[k] * a[k]
+        size_b += b[k] * b[k]
+    if measure == COSINE:
+        size = np.sqrt(size_a * size_b)
+        return total / size if size > 0.0 else 0.0
+    return total
+
+
+@parallel_kernel
+def compare_rows(train, test, measure, similarity):
+    """Measure how alike rows are.
+
+    Parameters
+    ----------
+    train : ndarray of float64, shape (n_rows, n_features)
+        Rows.
+    test : ndarray of float64, shape (n_targets, n_features)
+        Rows.
+    measure : int64
+        `DOT`; `COSINE`, 0 for a row of zeros; `EUCLIDEAN`, 1 / (1 + distance).
+    similarity : ndarray of float64, shape (n_rows, n_targets)
+        Output, overwritten. Each thread owns lines.
+    """
+    for i in prange(train.shape[0]):
+        for j in range(test.shape[0]):
+            similarity[i, j] = _compare(train[i], test[j], measure)
+
+
+@kernel
+def _share_matches(order, is_match, k, value):
+    """Share out the matches among the k nearest, along the order of distance."""
+    n = order.size
+    last = order[n - 1]
+    value[last] = is_match[last] * min(k, n) / (k * n)
+    for place in range(n - 1, 0, -1):
+        row, further = order[place - 1], order[place]
+        step = (is_match[row] - is_match[further]) / k * min(k, place) / place
+        value[row] = value[further] + step
+
+
+@kernel
+def _share_error(order, target, own, k, value):
+    """Share out minus half the squared error of the mean of the k nearest."""
+    n = order.size
+    # sums over the rows nearer and further than the pair at hand: of their parts of the
+    # mean, and of these times the share of sets in which they are among the k nearest
+    before = 0.0
+    behind = 0.0
+    for place in range(n - 1):
+        before += target[order[place]] / k
+    last = order[n - 1]
+    most = min(k, n)
+    part = target[last] / k
+    value[last] = -0.5 * part * (part - 2.0 * own) * most / n
+    if n > 1:
+        value[last] -= part * before * most * (most - 1) / (2.0 * n * (n - 1))
+    for place in range(n - 1, 0, -1):
+        row, further = order[place - 1], order[place]
+        a, b = target[row] / k, target[further] / k
+        before -= a
+        most = min(k, place)
+        others = behind
+        if place > 1:
+            others += before * most * (most - 1) / (2.0 * place * (place - 1))
+        step = 0.5 * (a + b - 2.0 * own) * most / place + others
+        value[row] = value[further] - (a - b) * step
+        # of the next pair, `further` is behind
+        if place > 1:
+            fits = min(k - 1, place - 1)
+            behind += b * fits * (fits + 1) / (2.0 * place * (place - 1))
+
+
+@parallel_kernel
+def share_among_neighbours(train, train_target, test, test_target, k, is_class, value):
+    """Compute the Shapley value of each train row for each test row's k neighbours.
+
+    Parameters
+    ----------
+    train : ndarray of float64, shape (n_rows, n_features)
+        Train rows.
+    train_target : ndarray of float64, shape (n_rows,)
+        Class numbers, or values.
+    test : ndarray of float64, shape (n_targets, n_features)
+        Test rows.
+    test_target : ndarray of float64, shape (n_targets,)
+        Theirs.
+    k : int64
+        Neighbours, at least 1.
+    is_class : bool
+        Targets are classes.
+    value : ndarray of float64, shape (n_targets, n_rows)
+        Output, overwritten. The worth of a set of rows is, with its k nearest or all if
+        it has fewer: the number of them of the test row's class, over k; or minus half
+        the squared difference of the sum of their targets over k from the test row's.
+
+    Notes
+    -----
+    O(n_rows (n_features + log n_rows)) time for a test row, which one thread owns. Rows
+    at the same distance stand in their own order.
+
+    The value of the furthest row follows from the definition, and the differences of
+    rows next to one another in the order of distance from the lemma of Jia et al.:
+    ``s_i - s_j`` is the sum, over sets S of the others, of weight(S) (worth of S and i
+    less worth of S and j). The weights are those of drawing each row with one chance
+    that is uniform in [0, 1], from which the sums of the squared error come in closed
+    form: with m = min(k, i), rows before i are in the k nearest with i in them in a
+    share m (m - 1) / (2 i (i - 1)), and row l behind i + 1 in a share
+    q (q + 1) / (2 (l - 1) (l - 2)), q = min(k - 1, l - 2).
+
+    References
+    ----------
+    R. Jia et al., "Efficient Task-Specific Data Valuation for Nearest Neighbor
+    Algorithms", PVLDB 12 (2019), lemma 1 and theorem 1.
+    """
+    n_rows = train.shape[0]
+    for j in prange(test.shape[0]):
+        distance = np.empty(n_rows)
+        for i in range(n_rows):
+            total = 0.0
+            for f in range(train.shape[1]):
+                difference = train[i, f] - test[j, f]
+                total += difference * difference
+            distance[i] = total
+        order = np.argsort(distance, kind="mergesort")
+        if is_class:
+            is_match = np.empty(n_rows)
+            for i in range(n_rows):
+                is_match[i] = 1.0 if train_target[i] == test_target[j] else 0.0
+            _share_matches(order, is_match, k, value[j])
+        else:
+            _share_error(order, train_target, test_target[j], k, value[j])
