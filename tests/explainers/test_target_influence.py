@@ -168,3 +168,37 @@ def test_classes_are_refused_by_name(recipe):
     model, X, y, *_ = models.fit(recipe)
     with pytest.raises(UnsupportedModelError, match="relabel tells"):
         ti.TargetInfluence().fit(model, X, y)
+
+
+@pytest.mark.parametrize("kind", ["RandomForest", "ExtraTrees"])
+@pytest.mark.parametrize("task", ["regression", "binary"])
+def test_weights_of_a_forest_make_its_predictions(kind, task):
+    ensemble = pytest.importorskip("sklearn.ensemble")
+    X, y, weight = models.make_rows(task)
+    name = "Regressor" if task == "regression" else "Classifier"
+    model = getattr(ensemble, kind + name)(n_estimators=20, random_state=0)
+    model.fit(X[:240], y[:240], sample_weight=weight[:240])
+    explainer = ti.TargetInfluence()
+    explainer.fit(model, X[:240], y[:240], sample_weight=weight[:240])
+    weights = explainer.explain(X[240:]).values
+    if task == "regression":
+        predicted = model.predict(X[240:])
+    else:
+        predicted = model.predict_proba(X[240:])[:, 1]
+    assert_allclose(weights.T @ y[:240], predicted, rtol=0, atol=1e-10)
+    assert_allclose(weights.sum(axis=0), 1.0, rtol=0, atol=1e-12)
+    assert_allclose(explainer.total(X[240:]), weights.sum(axis=1), rtol=0, atol=1e-12)
+    own = explainer.self_influence()
+    if task == "regression":
+        assert_allclose(own, np.diag(explainer.explain(X[:240])), atol=1e-12)
+    else:
+        # of the own class: more of the label, more or less of its probability
+        assert (np.sign(own) * (2 * y[:240] - 1) >= 0).all()
+
+
+def test_forests_of_many_classes_are_refused_by_name():
+    ensemble = pytest.importorskip("sklearn.ensemble")
+    X, y, _ = models.make_rows("multiclass")
+    model = ensemble.RandomForestClassifier(n_estimators=3).fit(X, y)
+    with pytest.raises(UnsupportedModelError, match="LeafRefit explains"):
+        ti.TargetInfluence().fit(model, X, y)

@@ -16,6 +16,7 @@ from treeinf.explainers.dynamics import (
 )
 from treeinf.explainers.influence import Influence, RankedRows
 from treeinf.explainers.leaf_influence import LeafInfluence
+from treeinf.explainers.leaf_refit import LeafRefit
 from treeinf.explainers.neighbours import InputSim, KNNShapley
 from treeinf.explainers.retraining import LOO, DataShapley, SubSample
 from treeinf.explainers.similarity import TreeSim
@@ -34,6 +35,7 @@ __all__ = [
     "InputSim",
     "KNNShapley",
     "LeafInfluence",
+    "LeafRefit",
     "Loss",
     "OutOfBagProbability",
     "OutOfFoldLoss",

@@ -165,7 +165,7 @@ class Explainer(BaseEstimator, abc.ABC):
             Rows to explain.
         y : array-like, shape (n_test,)
             Their targets. None will do for raw scores and predictions of models of one
-            output, and for derivatives.
+            output or two classes (then of the second), and for derivatives.
         target : {"loss", "raw_score", "prediction"} or array, optional
             What is explained of each row: its training loss; its raw score, of its own
             class where there is one for each; its prediction, for classifiers the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import UnsupportedModelError
 from treeinf.explainers.additive import AdditiveExplainer
 from treeinf.explainers.backward import BackwardPass
+from treeinf.explainers.base import Columns
 from treeinf.explainers.factors import DenseLeafFactors, RowFactors
+from treeinf.explainers.forest_weights import ForestRows
 from treeinf.explainers.targets import Targets
 from treeinf.kernels.cpu.derivatives import moves_with_target
 from treeinf.trace import TrainingTrace
@@ -25,7 +28,8 @@ class TargetInfluence(AdditiveExplainer):
     With the tree structures fixed, leaf values are smooth functions of the train
     targets. For squared error they are linear in them, and predictions are exactly
     ``weights.T @ y_train``: the AXIL weights. Other losses have derivatives at the
-    targets as they are; for two classes, in the label as a number from 0 to 1.
+    targets as they are; for two classes, in the label as a number from 0 to 1. Forests
+    are weighted means of their targets, and the weights are exact.
 
     Parameters
     ----------
@@ -38,7 +42,9 @@ class TargetInfluence(AdditiveExplainer):
     Attributes
     ----------
     trace_, ensemble_, reproduction_, n_features_in_
-        See `AdditiveExplainer`.
+        See `AdditiveExplainer`; forests have no `trace_`.
+    forest_ : ForestRows
+        The rows of each tree; forests, bagging and single trees only.
 
     Notes
     -----
@@ -86,6 +92,8 @@ class TargetInfluence(AdditiveExplainer):
         sample_weight: Any,
         init_score: Any,
     ) -> NDArray[np.uint64]:
+        if ensemble.is_averaged:
+            return self._learn_forest(model, ensemble, X, y, sample_weight)
         loss = ensemble.loss
         if loss is not None and loss.is_differentiable:
             assert loss.kernel_code is not None
@@ -105,6 +113,26 @@ class TargetInfluence(AdditiveExplainer):
         )
         return fingerprint
 
+    def _learn_forest(
+        self, model: Any, ensemble: TreeEnsemble, X: Any, y: Any, sample_weight: Any
+    ) -> NDArray[np.uint64]:
+        if ensemble.n_outputs > 2:
+            raise UnsupportedModelError(
+                f"TargetInfluence needs targets that are numbers, or two classes; got "
+                f"{ensemble.n_outputs} classes. LeafRefit explains this forest."
+            )
+        self.forest_ = ForestRows.read(
+            model,
+            ensemble,
+            X,
+            y,
+            sample_weight=sample_weight,
+            on_mismatch=self.on_mismatch,
+        )
+        self.ensemble_ = ensemble
+        self.reproduction_ = self.forest_.report
+        return self.forest_.rows.fingerprint
+
     def _row_factors(self, trace: TrainingTrace) -> RowFactors:
         return RowFactors(
             trace.ensemble,
@@ -117,10 +145,59 @@ class TargetInfluence(AdditiveExplainer):
     @property
     def _targets_at_once(self) -> int:
         """Test rows in a batch, so that their leaf factors stay within bounds."""
+        if self.ensemble_.is_averaged:
+            return self.batch_size
         return self._backward.limit_targets(self.batch_size)
+
+    @property
+    def _own_targets(self) -> Targets:
+        if not self.ensemble_.is_averaged:
+            return super()._own_targets
+        none = np.empty((0, self.ensemble_.n_outputs))
+        rows = dataclasses.replace(self.forest_.rows, weight=np.empty(0))
+        return Targets(self.ensemble_, rows, self._default_target, none, rows.n_rows)
+
+    def _columns(self, targets: Targets) -> Columns:
+        if not self.ensemble_.is_averaged:
+            return super()._columns(targets)
+        return _ForestColumns(self.forest_, targets.rows.leaf, _mean_slope(targets))
+
+    def _total(self, targets: Targets) -> NDArray[np.float64]:
+        if not self.ensemble_.is_averaged:
+            return super()._total(targets)
+        return self.forest_.sum_weights(targets.rows.leaf, _mean_slope(targets))
 
     def _leaf_factors(self, targets: Targets) -> DenseLeafFactors:
         return self._backward.push(targets)
 
     def _sum_factors(self, targets: Targets) -> DenseLeafFactors:
         return self._backward.push_sum(targets)[0]
+
+
+def _mean_slope(targets: Targets) -> NDArray[np.float64]:
+    """Differentiate what is explained in the mean, of two classes the second's.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_targets,)
+    """
+    slope = targets.slope(targets.raw_score())
+    return slope[:, -1] - (slope[:, 0] if slope.shape[1] == 2 else 0.0)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _ForestColumns:
+    """The weights of a forest's train rows in some predictions."""
+
+    forest: ForestRows
+    leaf: NDArray[np.unsignedinteger[Any]]
+    slope: NDArray[np.float64]
+
+    def fill(
+        self, first_row: int, first_target: int, influence: NDArray[np.float64]
+    ) -> None:
+        """Write the weights of a run of train rows; see `Columns`."""
+        weights = np.empty((len(influence), len(self.slope)))
+        self.forest.fill_weights(self.leaf, weights, first_row=first_row)
+        columns = slice(first_target, first_target + len(self.slope))
+        np.multiply(weights, self.slope, out=influence[:, columns])

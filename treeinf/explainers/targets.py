@@ -71,8 +71,8 @@ class Targets:
             Rows.
         y : array-like, shape (n_rows,), or None
             Their targets. None will do where these do not matter: for the raw scores or
-            predictions of models of one output (of classifiers, those of the second
-            class), and for derivatives.
+            predictions of models of one output or two classes (those of the second),
+            and for derivatives.
         target : {"loss", "raw_score", "prediction"} or array
             What of the rows is explained; an array of shape (n_rows,) or (n_rows,
             n_outputs) is the derivative of any quantity in their raw scores.
@@ -199,7 +199,9 @@ class Targets:
 
 def _stand_in(ensemble: TreeEnsemble, quantity: str, n_rows: int) -> Any:
     """Give targets that any loss accepts, where theirs do not matter; else None."""
-    if quantity == "loss" or (quantity != "derivative" and ensemble.n_outputs > 1):
+    n_classes = 0 if ensemble.loss is None else ensemble.loss.n_classes
+    has_own = ensemble.n_outputs > 1 and n_classes != 2
+    if quantity == "loss" or (quantity != "derivative" and has_own):
         return None
     label = 1 if ensemble.classes is None else ensemble.classes[1]
     return np.full(n_rows, label)
