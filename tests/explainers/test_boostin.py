@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import treeinf as ti
 from tests import models
 from tests.naive.boosting import NaiveModel, boostin
+from treeinf.ensemble.routing import find_leaves
 from treeinf.errors import SelfExplanationWarning
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
@@ -141,6 +142,55 @@ def test_boostin_is_minus_the_derivative_of_a_one_iteration_reweighting(recipe):
         # logarithm of the weight. eps**2 and the library's float32 gradients remain.
         scale = np.abs(actual).max()
         assert_allclose(actual[i], -derivative, rtol=0, atol=1e-6 * scale)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_full_matrices_are_followed(steps):
+    catboost = pytest.importorskip("catboost")
+    X, y, weight = models.make_rows("multiclass")
+    model = catboost.CatBoostClassifier(
+        iterations=4,
+        depth=3,
+        leaf_estimation_iterations=steps,
+        bootstrap_type="No",
+        verbose=False,
+        thread_count=1,
+        allow_writing_files=False,
+    ).fit(X[:240], y[:240], sample_weight=weight[:240])
+    explainer = ti.BoostIn().fit(model, X[:240], y[:240], sample_weight=weight[:240])
+    trace, ensemble = explainer.trace_, explainer.ensemble_
+    leaf, w = trace.rows.leaf, trace.rows.weight
+    leaf_test = find_leaves(ensemble, X[240:])
+    target = y[240:].astype(np.float64)
+    desired = np.zeros((240, len(target)))
+    own = np.zeros(240)
+    score = np.tile(ensemble.base_score, (240, 1))
+    score_test = np.tile(ensemble.base_score, (len(target), 1))
+    for t in range(ensemble.n_trees):
+        line = ensemble.row_of_tree[t]
+        gradient, _ = ensemble.loss.derivatives(trace.rows.target, score)
+        staged, _ = ensemble.loss.derivatives(target, score_test)
+        p = ensemble.loss.link(score)
+        for number in range(*ensemble.leaf_offset[t : t + 2]):
+            rows = np.flatnonzero(leaf[line] == number - ensemble.leaf_offset[t])
+            tests = leaf_test[line] == number - ensemble.leaf_offset[t]
+            hessian = [np.diag(p[i]) - np.outer(p[i], p[i]) for i in rows]
+            H = sum(w[i] * h for i, h in zip(rows, hessian, strict=True))
+            H = H + ensemble.leaf_l2[number] * np.eye(3)
+            for i, h in zip(rows, hessian, strict=True):
+                pull = w[i] * (gradient[i] + h @ trace.leaf_step[number])
+                move = ensemble.shrinkage[t] * np.linalg.solve(H, pull)
+                desired[i, tests] += staged[tests] @ move
+                own[i] += gradient[i] @ move
+        values = ensemble.leaf_value[ensemble.leaf_offset[t] :]
+        score += values[leaf[line]]
+        score_test += values[leaf_test[line]]
+    scale = np.abs(desired).max()
+    actual = explainer.explain(X[240:], y[240:])
+    assert_allclose(actual, desired, rtol=0, atol=1e-6 * scale)
+    total = explainer.total(X[240:], y[240:])
+    assert_allclose(total, actual.sum(), rtol=0, atol=1e-10 * scale)
+    assert_allclose(explainer.self_influence(), own, rtol=0, atol=1e-6 * own.max())
 
 
 @pytest.mark.parametrize(
