@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from treeinf.adapters import read_model
-    from treeinf.cleaning import InfluenceCleaner
+    from treeinf.cleaning import Amount, InfluenceCleaner, InfluenceSelector
     from treeinf.ensemble import TreeEnsemble
     from treeinf.explainers import (
         LOO,
@@ -35,12 +35,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 __all__ = [
     "LOO",
+    "Amount",
     "BoostIn",
     "DataShapley",
     "GradientNorm",
     "GradientVariance",
     "Influence",
     "InfluenceCleaner",
+    "InfluenceSelector",
     "InputSim",
     "KNNShapley",
     "LeafInfluence",
@@ -62,12 +64,14 @@ __all__ = [
 
 _EXPLAINERS = "treeinf.explainers"
 _ROOMS = {
+    "Amount": "treeinf.cleaning",
     "BoostIn": _EXPLAINERS,
     "DataShapley": _EXPLAINERS,
     "GradientNorm": _EXPLAINERS,
     "GradientVariance": _EXPLAINERS,
     "Influence": _EXPLAINERS,
     "InfluenceCleaner": "treeinf.cleaning",
+    "InfluenceSelector": "treeinf.cleaning",
     "InputSim": _EXPLAINERS,
     "KNNShapley": _EXPLAINERS,
     "LOO": _EXPLAINERS,

@@ -19,7 +19,7 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from treeinf.cleaning import InfluenceCleaner
+from treeinf.cleaning import Amount, InfluenceCleaner
 from treeinf.errors import SubsampledTrainingWarning, UnsupportedModelError
 
 from .conftest import classifier, noisy_cancer, noisy_diabetes, regressor
@@ -58,8 +58,11 @@ def test_report_removed_and_history_agree(cancer, cleaned):
     assert report.n_removed == len(removed) == (~cleaned.kept_).sum()
     assert report.guard.is_beyond_noise
     assert report.guard.n_rows == report.choice.n_rows == len(cancer.X)
-    assert 0.05 < report.estimated_bad_share < 0.35
-    assert report.n_fits == 5 * (10 + 11) + 10 + 1 + 1
+    assert 0.05 < report.bad_share_low <= report.estimated_bad_share
+    assert report.estimated_bad_share <= report.bad_share_high < 0.35
+    assert report.bad_share_low < report.bad_share_high
+    # copies, candidates, random removals of three sizes; final copies and models
+    assert report.n_fits == 5 * (10 + 11 + 2 + 2) + 10 + 1 + 1
     assert [line["share"] for line in cleaned.history_][:3] == [0.0, 0.01, 0.02]
     chosen = [line for line in cleaned.history_ if line["chosen"]]
     assert len(chosen) == 1
@@ -80,6 +83,10 @@ def test_opponents_are_other_rows_that_mostly_have_another_label(cancer, cleaned
     opponents = removed["opponent_1"].astype(int)
     assert (opponents != removed["row"]).all()
     assert (cancer.y.loc[opponents].to_numpy() != removed["label"]).mean() > 0.9
+    helpers = removed["helper_1"].dropna().astype(int)
+    assert (helpers != removed["row"].loc[helpers.index]).all()
+    labels = removed["label"].loc[helpers.index]
+    assert (cancer.y.loc[helpers].to_numpy() == labels).mean() > 0.9
 
 
 def test_reasons_name_label_and_suggestion(cleaned):
@@ -169,7 +176,7 @@ def test_a_given_amount_is_what_is_removed(cancer, amount, n_removed):
 def test_a_threshold_is_a_score(cancer):
     scores = quick(guard=False).fit(cancer.X, cancer.y).scores_
     threshold = float(np.sort(scores)[-30])
-    cleaner = quick(amount="auto", threshold=threshold, guard=False)
+    cleaner = quick(amount=Amount.threshold(threshold), guard=False)
     cleaner.fit(cancer.X, cancer.y)
     np.testing.assert_array_equal(cleaner.kept_, scores < threshold)
 

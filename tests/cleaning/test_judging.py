@@ -1,9 +1,12 @@
 """The losses that judge, and what is chosen by them."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from treeinf.cleaning import judging
+from treeinf.cleaning.training import LabelledRows
 
 
 def probabilities(p):
@@ -55,15 +58,6 @@ def test_overconfidence_alone_gains_nothing_with_the_guard(rng):
     assert losses.proper[1].mean() > losses.proper[0].mean() - 1e-3
 
 
-@pytest.mark.parametrize("flip", [0.0, 0.1, 0.3])
-def test_noise_is_estimated_from_a_good_model(rng, flip):
-    chance = rng.beta(0.5, 0.5, 5_000)
-    truth = rng.random(5_000) < chance
-    code = (truth ^ (rng.random(5_000) < flip)).astype(np.int64)
-    estimate = judging.estimate_noise(code, probabilities(chance))
-    assert estimate == pytest.approx(flip, abs=0.03)
-
-
 def test_a_class_never_met_is_judged_without_failing():
     code = np.array([0, 1, 2, 1])
     model = np.full((1, 4, 3), 0.5)
@@ -74,12 +68,12 @@ def test_a_class_never_met_is_judged_without_failing():
     assert losses.robust[0, 2] == 1.0
 
 
-def test_wild_targets_are_capped_but_veto_uncapped():
+def test_wild_targets_are_capped_but_not_in_the_primary_score():
     target = np.array([0.0, 1.0, 2.0, 1000.0])
     prediction = np.array([[0.1, 1.1, 2.1, 3.0]])
     losses = judging.judge_values(target, prediction, target[:3], prediction[:, :3])
     assert losses.robust[0, 3] == pytest.approx(2.0 * 1.4826 * 0.1)
-    assert losses.veto[0, 3] == pytest.approx(997.0**2)
+    assert losses.primary[0, 3] == pytest.approx(997.0**2 / target.var())
 
 
 def gains(*means, n_rows=400):
@@ -93,7 +87,7 @@ def gains(*means, n_rows=400):
     )
     losses = noise - np.array([0.0, *means])[:, None]
     losses[0] = 0.0
-    return judging.RowLosses(losses, losses)
+    return judging.RowLosses(losses, losses, np.zeros_like(losses))
 
 
 @pytest.mark.parametrize(
@@ -114,8 +108,9 @@ def test_the_smallest_amount_as_good_as_the_best_is_chosen(means, chosen):
 def test_the_robust_loss_chooses_only_among_what_the_proper_one_cannot_tell_apart():
     robust = gains(0.1, 0.3, 0.5).robust
     proper = gains(0.3, 0.29, -0.2).robust
-    assert judging.choose_candidate(judging.RowLosses(robust, proper)) == 2
-    assert judging.choose_candidate(judging.RowLosses(robust, robust)) == 3
+    same = np.zeros_like(robust)
+    assert judging.choose_candidate(judging.RowLosses(robust, proper, same)) == 2
+    assert judging.choose_candidate(judging.RowLosses(robust, robust, same)) == 3
 
 
 def test_interval_is_students():
@@ -138,8 +133,32 @@ def test_weights_scale_losses_to_the_same_mean(rng):
 
 
 def test_rows_that_judge_twice_are_averaged():
-    one = judging.RowLosses(np.array([[1.0, 2.0]]), np.array([[1.0, 2.0]]))
-    two = judging.RowLosses(np.array([[5.0, 6.0]]), np.array([[7.0, 8.0]]))
+    one = judging.RowLosses(*np.array([[[1.0, 2.0]]] * 3))
+    two = judging.RowLosses(*np.array([[[5.0, 6.0]], [[7.0, 8.0]], [[9.0, 4.0]]]))
     both = judging.RowLosses.average([one, two], [np.array([4, 9]), np.array([9, 2])])
     np.testing.assert_array_equal(both.robust, [[6.0, 1.0, 3.5]])
     np.testing.assert_array_equal(both.proper, [[8.0, 1.0, 4.5]])
+    np.testing.assert_array_equal(both.primary, [[4.0, 1.0, 5.5]])
+
+
+def test_what_lowers_the_primary_score_beyond_noise_is_not_chosen():
+    robust = gains(0.3, 0.5, 0.9).robust
+    for fall, chosen in ((0.5, 2), (0.05, 3)):
+        primary = gains(0.0, 0.0, -fall).robust
+        losses = judging.RowLosses(robust, robust, primary)
+        assert judging.choose_candidate(losses) == chosen
+
+
+@pytest.mark.parametrize("weight", [None, "given"])
+def test_halves_judge_each_other_and_losses_keep_their_rows(rng, weight):
+    code = rng.integers(0, 2, 101)
+    models = probabilities(rng.random((2, 101)))
+    rows = LabelledRows(np.zeros((101, 1)), code, code)
+    if weight:
+        rows = dataclasses.replace(rows, weight=rng.uniform(0.5, 2.0, 101))
+    losses = judging.judge_within(rows, models)
+    again = judging.judge(rows, models, rows, models)
+    # what needs no calibration is the same as without halves
+    np.testing.assert_allclose(losses.robust, again.robust, rtol=1e-12)
+    np.testing.assert_array_equal(losses.primary, again.primary)
+    assert (losses.proper != again.proper).any()

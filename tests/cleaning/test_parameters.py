@@ -8,7 +8,7 @@ from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import KFold
 
-from treeinf.cleaning import InfluenceCleaner
+from treeinf.cleaning import Amount, InfluenceCleaner
 
 from .conftest import classifier, regressor
 
@@ -44,8 +44,12 @@ PARAMETERS = [
     ({"amount": None}, TypeError, "Got amount=None"),
     ({"amount": True}, TypeError, "Got amount=True"),
     ({"amount": float("nan")}, ValueError, "Got amount=nan"),
-    ({"amount": 0.1, "threshold": 1.0}, ValueError, "pass one of them"),
-    ({"threshold": "high"}, TypeError, "Got threshold='high'"),
+    ({"amount": Amount.threshold("high")}, TypeError, "value='high'.*a number"),
+    ({"amount": Amount.threshold(float("nan"))}, ValueError, "expected a finite score"),
+    ({"amount": Amount.count(2.5)}, TypeError, "whole number of rows"),
+    ({"amount": Amount.share(1.5)}, ValueError, "Got amount=1.5"),
+    ({"amount": Amount("auto", 3)}, ValueError, "automatic amount has no value"),
+    ({"amount": Amount("half", 3)}, ValueError, "Got Amount of kind 'half'"),
     ({"validation": 0.0}, ValueError, "Got validation=0.0"),
     ({"validation": 1.5}, ValueError, "Got validation=1.5"),
     ({"validation": 2}, ValueError, "number of folds of at least 3"),

@@ -1,6 +1,10 @@
 """`treeinf clean`: what it refuses, what it writes, what it says."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -455,3 +459,183 @@ def test_real_digits_are_cleaned_well(run, tmp_path):
     assert result.exit_code == 0, result.output
     removed = json.loads(result.stdout)["removed_rows"]
     assert wrong[removed].mean() > 0.8
+
+
+# actions
+
+
+def test_relabelled_tables_keep_all_other_bytes(run, tables, tmp_path):
+    out, removed = tmp_path / "out.csv", tmp_path / "removed.csv"
+    result = run(
+        "clean", tables / "train.csv", *TARGET, *QUICK, "--no-guard", "--amount",
+        "20", "--action", "relabel", "--out", out, "--removed", removed, "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.stdout)
+    assert said["action"] == "relabel"
+    assert said["removed_rows"] == []
+    found = pd.read_csv(removed)
+    assert said["touched_rows"] == sorted(found["row"]) != []
+    assert set(found["action"]) == {"relabel"}
+    before = (tables / "train.csv").read_bytes().splitlines()
+    after = out.read_bytes().splitlines()
+    changed = [row - 1 for row in range(len(before)) if before[row] != after[row]]
+    assert changed == said["touched_rows"]
+    old, new = pd.read_csv(tables / "train.csv"), pd.read_csv(out)
+    np.testing.assert_array_equal(new["label"].iloc[found["row"]], found["suggestion"])
+    assert (new["label"] != old["label"]).sum() == len(found)
+    pd.testing.assert_frame_equal(new.drop(columns="label"), old.drop(columns="label"))
+
+
+def test_relabelled_values_of_a_regression(run, tables, tmp_path):
+    out, removed = tmp_path / "out.csv", tmp_path / "removed.csv"
+    result = run(
+        "clean", tables / "train.csv", "-y", "value", "--drop-columns",
+        "label,row_weight", *QUICK, "--no-guard", "--amount", "9", "--action",
+        "relabel", "--out", out, "--removed", removed,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    found, new = pd.read_csv(removed), pd.read_csv(out)
+    np.testing.assert_array_equal(new["value"].iloc[found["row"]], found["suggestion"])
+    untouched = np.setdiff1d(np.arange(240), found["row"])
+    old = pd.read_csv(tables / "train.csv")
+    pd.testing.assert_frame_equal(new.iloc[untouched], old.iloc[untouched])
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("weight", [None, "row_weight"])
+def test_downweighted_tables_have_a_column_of_weights(
+    run, tables, tmp_path, kind, weight
+):
+    pytest.importorskip("pyarrow")
+    out = tmp_path / f"out.{kind}"
+    result = run(
+        "clean", tables / f"train.{kind}", *TARGET[:2], "--drop-columns",
+        "value,row_weight" if weight is None else "value", *QUICK, "--no-guard",
+        "--amount", "20", "--action", "downweight", "--suspect-weight", "0.25",
+        "--out", out, "--json", *(() if weight is None else ("--weight", weight)),
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    read = pd.read_csv if kind == "csv" else pd.read_parquet
+    old, new = read(tables / f"train.{kind}"), read(out)
+    name = weight or "treeinf_weight"
+    expected = np.ones(240) if weight is None else old[weight].to_numpy(copy=True)
+    touched = json.loads(result.stdout)["touched_rows"]
+    assert len(touched) == 20
+    expected[touched] *= 0.25
+    np.testing.assert_array_equal(new[name], expected)
+    others = [column for column in old.columns if column != name]
+    pd.testing.assert_frame_equal(new[others], old[others])
+
+
+def test_relabelled_parquet(run, tables, tmp_path):
+    pytest.importorskip("pyarrow")
+    out = tmp_path / "out.parquet"
+    result = run(
+        "clean", tables / "train.parquet", *TARGET, *QUICK, "--no-guard", "--amount",
+        "20", "--action", "relabel", "--out", out, "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    old, new = pd.read_parquet(tables / "train.parquet"), pd.read_parquet(out)
+    changed = np.flatnonzero((old["label"] != new["label"]).to_numpy())
+    assert changed.tolist() == json.loads(result.stdout)["touched_rows"] != []
+    assert new["label"].dtype == old["label"].dtype
+
+
+def test_a_table_that_has_the_new_column_already_is_refused_at_once(run, tmp_path):
+    train = tmp_path / "train.csv"
+    train.write_text(with_column("treeinf_weight", lambda i: 1))
+    result = run("clean", train, "-y", "label", "--action", "downweight")
+    assert result.exit_code == 1
+    assert "--weight treeinf_weight" in result.stderr
+
+
+def test_amounts_may_be_scores_and_percentages(run, tables):
+    found = []
+    for amount in ("10%", "0.1", "score>=0", "score>=1e9"):
+        result = run(
+            "clean", tables / "train.csv", *TARGET, *QUICK, "--no-guard", "--amount",
+            amount, "--json",
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+        found.append(json.loads(result.stdout)["removed_rows"])
+    assert found[0] == found[1]
+    assert len(found[0]) == 17
+    # rows whose score is 0 are no suspects, and of each class some stay
+    assert 100 < len(found[2]) < 168
+    assert found[3] == []
+
+
+# exit codes for pipelines
+
+
+@pytest.mark.parametrize(
+    ("limit", "code"),
+    [("17", 4), ("18", 0), ("0.1", 4), ("10%", 4), ("0.2", 0), ("1", 4)],
+)
+def test_fail_on_tells_by_the_exit_code_and_writes_all_the_same(
+    run, tables, tmp_path, limit, code
+):
+    out = tmp_path / "out.csv"
+    result = run(
+        "clean", tables / "train.csv", *TARGET, *QUICK, "--no-guard", "--amount",
+        "0.1", "--fail-on", limit, "--out", out, "--json",
+    )  # fmt: skip
+    assert result.exit_code == code
+    assert json.loads(result.stdout)["failed"] == (code == 4)
+    assert len(pd.read_csv(out)) == 240 - 17
+    assert ("--fail-on" in result.stderr) == (code == 4)
+
+
+def test_what_the_guard_refuses_does_not_fail(run, tables):
+    result = run(
+        "clean", tables / "train.csv", *TARGET, *QUICK, "--method", "random",
+        "--amount", "0.3", "--fail-on", "1", "--quiet",
+    )  # fmt: skip
+    assert result.exit_code == 0
+    assert result.output == ""
+
+
+@pytest.mark.parametrize("limit", ["0", "-3", "1.5", "many", "auto", "score>=1"])
+def test_limits_that_are_none_are_usage_errors(run, tables, limit):
+    result = run("clean", tables / "train.csv", *TARGET, "--fail-on", limit)
+    assert result.exit_code == 2
+    assert "--fail-on" in result.stderr
+
+
+def test_the_help_names_every_method(run):
+    from treeinf.cleaning import METHODS
+
+    said = run("clean", "--help").stdout
+    for name in METHODS:
+        assert name in said
+
+
+def test_trusted_rows_stand_beside_the_cleaning(run, tables):
+    result = run(
+        "clean", tables / "train.csv", *TARGET, "--validation", tables / "test.csv",
+        "--n-jobs", "1", "--amount", "0.1",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stdout.split())
+    assert "clean rows appended, nothing else" in said
+    assert "as many rows removed at random" in said
+    assert "looks wrong" in said
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.parametrize("sign", ["SIGINT", "SIGTERM"])
+def test_a_real_interrupt_leaves_nothing_half_written(tables, outputs, sign):
+    """Signal a process of its own, once it has read the table and begun."""
+    code = "from treeinf.cli.main import run; run()"
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", code, "clean", str(tables / "train.csv"), *TARGET,
+         "--n-jobs", "1", "--validation", "60", *map(str, flat(outputs))],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert "240 rows" in process.stdout.readline()
+    process.send_signal(getattr(signal, sign))
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert "Interrupted; nothing was written." in said
+    assert list(outputs["--out"].parent.iterdir()) == []

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
-from treeinf.cleaning.report import CleaningReport, Comparison
+from treeinf.cleaning.report import Alternative, CleaningReport, Comparison
 from treeinf.reports import (
     ComparisonLine,
     ReportTable,
@@ -46,8 +46,20 @@ def make_cleaner(n_rows=60, n_removed=7, **changes):
         share=n_removed / (n_rows - 3),
         chosen_share=n_removed / (n_rows - 3),
         estimated_bad_share=0.12,
+        bad_share_low=0.08,
+        bad_share_high=0.17,
         choice=comparison,
         guard=comparison,
+        primary=dataclasses.replace(comparison, metric="AUC"),
+        alternatives=tuple(
+            Alternative(key, name, comparison, comparison, comparison)
+            for key, name in (
+                ("all", "all rows"),
+                ("cleaned", "cleaned"),
+                ("random", "as many at random"),
+                ("appended", "clean rows appended"),
+            )
+        ),
         verdict="helped",
         seconds={"train": 1.0, "total": 2.5},
         n_fits=11,
@@ -62,6 +74,7 @@ def make_cleaner(n_rows=60, n_removed=7, **changes):
             "gain": gain,
             "gain_low": gain - 0.01,
             "gain_high": gain + 0.01,
+            "random_gain": -gain if share == 0.2 else None,
             "chosen": share == 0.1,
         }
         for share, gain in ((0.0, 0.0), (0.1, 0.02), (0.2, 0.01))
@@ -77,6 +90,7 @@ def make_cleaner(n_rows=60, n_removed=7, **changes):
         "suggestion": ["yes"] * n_removed,
         "opponent_1": list(range(n_removed)),
         "opponent_2": [None] * n_removed,
+        "helper_1": [f"helper {i}" for i in range(n_removed)],
         "reason": ["Because."] * n_removed,
     }
     return types.SimpleNamespace(
@@ -116,6 +130,7 @@ def test_page_says_what_was_done(rng):
         tables=[ReportTable("Others", ["what", "score"], [["oracle", "0.95"]])],
         is_noisy=rng.random(60) < 0.2,
         notes=["Said by the caller."],
+        X=rng.normal(size=(60, 3)),
     )
     for part in (
         "Cleaning of t.csv",
@@ -132,6 +147,13 @@ def test_page_says_what_was_done(rng):
         "Known wrong rows found",
         "What each amount brought",
         "Scores of the train rows",
+        "8% to 17%",
+        "helper 3",
+        "as many at random",
+        "+0.1000 (+0.0500 to +0.1500)",
+        "AUC",
+        "removed at random",
+        "Where the cleaned rows lie",
     ):
         assert part in text, part
 
@@ -173,7 +195,13 @@ def test_a_cleaning_that_kept_all_rows_is_reported():
 
 
 def test_a_cleaning_that_nothing_judged_is_reported():
-    cleaner = make_cleaner(choice=None, guard=None, estimated_bad_share=None)
+    cleaner = make_cleaner(
+        choice=None,
+        guard=None,
+        primary=None,
+        alternatives=(),
+        estimated_bad_share=None,
+    )
     cleaner.history_ = []
     assert "Before and after" not in render_cleaning(cleaner)
 
@@ -204,6 +232,12 @@ def test_thumbnails_are_data_addresses_only():
         render_cleaning(make_cleaner(), thumbnails=["http://example.org/x.png"] * 7)
 
 
+def test_tables_without_numbers_have_no_picture_of_features():
+    pd = pytest.importorskip("pandas")
+    X = pd.DataFrame({"town": ["Bern"] * 60})
+    assert "Where the cleaned rows lie" not in render_cleaning(make_cleaner(), X=X)
+
+
 def test_files_are_not_overwritten_unless_asked(tmp_path):
     path = tmp_path / "report.html"
     write_cleaning_report(path, make_cleaner())
@@ -230,7 +264,7 @@ def test_sorts_and_searches_in_a_browser(tmp_path):
     window.onerror = function (message) { said.push("error " + message); };
     function column(n) {
       return Array.from(document.querySelectorAll("#rows tbody tr:not([hidden])"))
-        .map(function (row) { return row.cells[n].textContent; });
+        .map(function (row) { return row.cells[n + 1].textContent; });
     }
     var button = document.querySelectorAll("#rows th button")[3];
     button.click();

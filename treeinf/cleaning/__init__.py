@@ -1,6 +1,19 @@
 """Find train rows that harm a model, clean them, and prove that it helped."""
 
+from treeinf.cleaning.amounts import Amount
 from treeinf.cleaning.cleaner import InfluenceCleaner
-from treeinf.cleaning.report import CleaningReport, Comparison
+from treeinf.cleaning.methods import METHODS, Method
+from treeinf.cleaning.report import Alternative, CleaningReport, Comparison
+from treeinf.cleaning.selector import InfluenceSelector, SelectionReport
 
-__all__ = ["CleaningReport", "Comparison", "InfluenceCleaner"]
+__all__ = [
+    "METHODS",
+    "Alternative",
+    "Amount",
+    "CleaningReport",
+    "Comparison",
+    "InfluenceCleaner",
+    "InfluenceSelector",
+    "Method",
+    "SelectionReport",
+]

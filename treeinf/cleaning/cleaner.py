@@ -2,79 +2,41 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import numbers
 import time
-import warnings
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import (
-    BaseEstimator,
-    MetaEstimatorMixin,
-    is_classifier,
-    is_regressor,
-)
-from sklearn.metrics import get_scorer
-from sklearn.utils import check_random_state, get_tags
-from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import type_of_target
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
-from treeinf.cleaning.inputs import (
-    check_index,
-    check_table,
-    join_rows,
-    read_classes,
-    read_labels,
-    read_rows,
-    refuse_overlap,
-    replace_labels,
-)
-from treeinf.cleaning.listing import list_touched_rows
-from treeinf.cleaning.parameters import (
-    check_amount,
-    check_count,
-    check_name,
-    check_number,
-)
-from treeinf.cleaning.ranking import METHODS, RowScores, check_readable
-from treeinf.cleaning.rehearsal import Recipe, Rehearsal, candidate_shares, rehearse
+from treeinf.cleaning.amounts import Amount
+from treeinf.cleaning.base import RowMetaEstimator, once_each
+from treeinf.cleaning.inputs import join_rows, replace_labels
+from treeinf.cleaning.listing import list_scores, list_touched_rows
+from treeinf.cleaning.methods import METHODS
+from treeinf.cleaning.parameters import check_count, check_name, check_number
+from treeinf.cleaning.ranking import RowScores, check_readable
+from treeinf.cleaning.rehearsal import Recipe, Rehearsal, random_places, rehearse
 from treeinf.cleaning.repair import ACTIONS, Repair
-from treeinf.cleaning.report import (
-    CleaningReport,
-    list_settings,
-    list_versions,
-    write_headline,
-)
-from treeinf.cleaning.rounds import check_validation, plan_rounds
+from treeinf.cleaning.report import CleaningReport
+from treeinf.cleaning.rounds import plan_rounds
+from treeinf.cleaning.summary import write_report
 from treeinf.cleaning.training import (
     CopyTrainer,
     Costs,
     LabelledRows,
+    Progress,
     accepts_weights,
 )
-from treeinf.errors import TreeinfWarning
 from treeinf.explainers.influence import frame_library
-from treeinf.validation import count_rows, row_labels, take_rows
+from treeinf.validation import row_labels, take_rows
 
 __all__ = ["InfluenceCleaner"]
 
-_FEW_GUARD_ROWS = 100
 
-
-def _estimator_has(name: str) -> Callable[[Any], bool]:
-    def check(self: Any) -> bool:
-        estimator = getattr(self, "estimator_", self.estimator)
-        return estimator is None or getattr(estimator, name, None) is not None
-
-    return check
-
-
-class InfluenceCleaner(MetaEstimatorMixin, BaseEstimator):
+class InfluenceCleaner(RowMetaEstimator):
     """Find train rows that harm an estimator, clean them, and retrain if it helps.
 
     Rows are scored by the estimator's own copies, trained on random halves of the
@@ -94,12 +56,11 @@ default="boostin"
     action : {"drop", "relabel", "downweight"}, default="drop"
         What is done with suspects. "relabel" gives them the label (the value) that
         copies trained without them predict, where that is another.
-    amount : "auto", float or int, default="auto"
-        Share of the rows, in (0, 1), or number of rows to clean. "auto" tries shares
-        from 1 % to 40 % and takes the smallest that does as well as the best, to within
-        its standard error.
-    threshold : float, optional
-        Clean the rows whose score is at least this, in place of an amount.
+    amount : "auto", float, int or Amount, default="auto"
+        Share of the rows, in (0, 1), number of rows, or, as ``Amount.threshold(x)``,
+        all rows whose score is at least x. "auto" tries shares from 1 % to 40 % and
+        takes the smallest that does as well as the best, to within its standard error,
+        and does not make the primary score worse.
     validation : int, float, splitter or (X_val, y_val), default=5
         Rows to choose and judge by.
 
@@ -110,9 +71,15 @@ default="boostin"
           of them chooses the other judges;
         - rows of your own, used in the same way. Trusted labels are worth most here.
     guard : bool, default=True
-        Keep all rows unless the gain is beyond noise. False cleans in any case.
+        Keep all rows unless the gain is beyond noise, and the primary score (AUC of two
+        classes, accuracy of more, R2) is not worse beyond noise. False cleans in any
+        case.
+    baselines : bool, default=True
+        Train and judge what a cleaning must be better than: as many rows removed at
+        random and, where validation rows are given, these appended to the train rows
+        and nothing else done. They take no part in decisions.
     confidence : float, default=0.9
-        Of the guard's interval, both ends of which must be above 0.
+        Of all intervals; the guard's must lie above 0.
     scoring : str, callable or None, default=None
         Score reported beside the losses: a scikit-learn scorer. By default accuracy or
         R2. It takes no part in decisions.
@@ -129,7 +96,7 @@ default="boostin"
         Copies trained at a time; None for 1, -1 for one a core. A copy has one thread
         unless `estimator` says otherwise.
     verbose : bool, default=False
-        Show progress bars.
+        Show a progress bar with the time left.
 
     Attributes
     ----------
@@ -141,8 +108,9 @@ default="boostin"
         The rows cleaned, most suspicious first: ``row`` (the caller's label),
         ``position``, ``rank``, ``score``, ``percentile``, ``action``, ``label``,
         ``suggestion`` (label or value that copies without the row predict),
-        ``opponent_1`` to ``opponent_3`` (train rows that speak most against it, where
-        influence can tell) and ``reason``. Of pandas, or of the library of X; a
+        ``opponent_1`` to ``opponent_3`` and ``helper_1`` to ``helper_3`` (train rows
+        that speak most against and for it, where influence can tell) and ``reason``. Of
+        pandas, or of the library of X; a
         dictionary of lists where no frame library is installed.
     scores_ : ndarray of float64, shape (n_train,)
         Score of each row, higher for more harmful; NaN for rows held out.
@@ -156,8 +124,10 @@ default="boostin"
     history_ : list of dict
         One for each amount tried, the uncleaned model first: ``share``, ``n_removed``
         (at that share), the ``loss`` that chooses with its ``gain``, ``gain_low`` and
-        ``gain_high``, the ``guard_loss`` that judges with its ``guard_gain``, the
-        ``score`` reported, ``n_rows`` and ``chosen``.
+        ``gain_high``, the gain of as many rows removed at random (``random_gain``,
+        ``random_gain_low`` and ``random_gain_high``; None where not tried), the
+        ``guard_loss`` that judges with its ``guard_gain``, the ``score`` reported, the
+        ``primary`` score, ``n_rows`` and ``chosen``.
     report_ : CleaningReport
         What was done and what it brought.
     classes_ : ndarray, shape (n_classes,)
@@ -169,6 +139,10 @@ default="boostin"
 
     Notes
     -----
+    Weights are the cleaner's own to use, for scores, training and judging: under
+    scikit-learn's metadata routing it is a consumer of `sample_weight`, so ask for them
+    with ``set_fit_request(sample_weight=True)`` on the cleaner, not on the estimator.
+
     Scores: "boostin" is a row's out-of-bag error (1 minus the probability of its label,
     or the absolute residual) times the root of its BoostIn influence on its own loss in
     copies that have seen it, each leaf's term multiplied by the leaf's rows;
@@ -181,7 +155,8 @@ default="boostin"
 
     Training the estimator on all rows being 1, the default costs about 50: in each of 5
     rounds 10 copies on 30 % of the rows and 11 on up to 60 %, in the end 10 on half of
-    them. A share in place of folds costs about a quarter of that.
+    them; `baselines` adds up to 4 in a round. A share in place of folds costs about a
+    quarter of that.
 
     References
     ----------
@@ -196,9 +171,9 @@ default="boostin"
         method: str = "boostin",
         action: str = "drop",
         amount: Any = "auto",
-        threshold: float | None = None,
         validation: Any = 5,
         guard: bool = True,
+        baselines: bool = True,
         confidence: float = 0.9,
         scoring: Any = None,
         n_repeats: int = 5,
@@ -212,9 +187,9 @@ default="boostin"
         self.method = method
         self.action = action
         self.amount = amount
-        self.threshold = threshold
         self.validation = validation
         self.guard = guard
+        self.baselines = baselines
         self.confidence = confidence
         self.scoring = scoring
         self.n_repeats = n_repeats
@@ -253,11 +228,15 @@ default="boostin"
         given = self._read_validation(rows)
         estimator = self._resolve_estimator(rows)
         self._check_parameters(estimator, rows)
+        progress = Progress("cleaning", is_shown=self.verbose)
         trainer = CopyTrainer(
-            estimator, getattr(self, "classes_", None), self.n_jobs, self.verbose
+            estimator, getattr(self, "classes_", None), self.n_jobs, progress
         )
-        with _once_each():
-            report = self._clean(rows, given, trainer)
+        try:
+            with once_each():
+                report = self._clean(rows, given, trainer)
+        finally:
+            progress.close()
         seconds = {**report.seconds, "total": time.perf_counter() - begin}
         self.report_ = dataclasses.replace(report, seconds=seconds)
         return self
@@ -278,6 +257,10 @@ default="boostin"
             Rows kept, and their labels after the cleaning.
         kept : ndarray of bool, shape (n_train,)
             Which they are.
+
+        Notes
+        -----
+        What action "downweight" does is in `weights_`.
         """
         self.fit(X, y, sample_weight)
         if self.action == "relabel" and self.report_.acted:
@@ -286,75 +269,10 @@ default="boostin"
 
     # checks, before long work
 
-    def _check_kind(self) -> None:
-        """Refuse what is neither classifier nor regressor."""
-        one = self.estimator
-        if one is not None and not (
-            hasattr(one, "get_params") and (is_classifier(one) or is_regressor(one))
-        ):
-            raise TypeError(
-                f"Got estimator={one!r}; expected a scikit-learn classifier or "
-                "regressor, such as LGBMClassifier()."
-            )
-
-    def _read_train(self, X: Any, y: Any, sample_weight: Any) -> LabelledRows:
-        X = self._check_table(X, "X")
-        validate_data(self, X, skip_check_array=True)
-        check_index(X, y)
-        n_rows = count_rows(X)
-        labels = read_labels(y, n_rows, "y", as_numbers=False)
-        if self._is_classification(labels):
-            self.classes_ = read_classes(labels)
-            return read_rows(X, labels, self.classes_, sample_weight=sample_weight)
-        if hasattr(self, "classes_"):
-            del self.classes_
-        labels = read_labels(y, n_rows, "y", as_numbers=True)
-        return read_rows(X, labels, None, sample_weight=sample_weight)
-
-    def _check_table(self, X: Any, name: str) -> Any:
-        tags = get_tags(self).input_tags
-        return check_table(X, name, sparse_too=tags.sparse, nan_too=tags.allow_nan)
-
-    def _is_classification(self, y: NDArray[Any]) -> bool:
-        if self.estimator is None:
-            return not type_of_target(y).startswith("continuous")
-        return bool(is_classifier(self.estimator))
-
-    def _read_validation(self, rows: LabelledRows) -> LabelledRows | None:
-        """Check the kind of validation, and the rows given."""
-        if check_validation(self.validation) != "rows":
-            return None
-        X_val, y_val = self.validation
-        X_val = self._check_table(X_val, "X_val")
-        if X_val.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X_val has {X_val.shape[1]} columns, X has {self.n_features_in_}."
-            )
-        is_regression = rows.code is None
-        y_val = read_labels(y_val, count_rows(X_val), "y_val", as_numbers=is_regression)
-        classes = None if is_regression else self.classes_
-        given = read_rows(X_val, y_val, classes, name="y_val")
-        refuse_overlap(rows, given)
-        return given
-
-    def _resolve_estimator(self, rows: LabelledRows) -> Any:
-        if self.estimator is not None:
-            return self.estimator
-        try:
-            import lightgbm
-        except ImportError as error:
-            raise ImportError(
-                "InfluenceCleaner() without an estimator uses LightGBM's, which is not "
-                "installed: pip install 'treeinf[lightgbm]', or pass an estimator."
-            ) from error
-        if rows.code is None:
-            return lightgbm.LGBMRegressor(verbose=-1)
-        return lightgbm.LGBMClassifier(verbose=-1)
-
     def _check_parameters(self, estimator: Any, rows: LabelledRows) -> None:
         check_name("method", self.method, METHODS)
         check_name("action", self.action, ACTIONS)
-        check_amount(self.amount, self.threshold, rows.n_rows)
+        Amount.read(self.amount).check(rows.n_rows)
         check_count("n_repeats", self.n_repeats)
         check_number("confidence", self.confidence, above=0.0, below=1.0)
         check_number("suspect_weight", self.suspect_weight, lowest=0.0, highest=1.0)
@@ -374,18 +292,9 @@ default="boostin"
                 f"method={self.method!r} suggests no labels, which action='relabel' "
                 "needs; choose another method."
             )
-        if METHODS[self.method].influence is not None:
+        if METHODS[self.method].measures:
             check_readable(estimator)
         self._scorer()
-
-    def _scorer(self) -> tuple[str, Callable[..., float]]:
-        """Give the name of the reported score and what computes it."""
-        scoring = self.scoring
-        if scoring is None:
-            scoring = "accuracy" if hasattr(self, "classes_") else "r2"
-        if callable(scoring):
-            return getattr(scoring, "__name__", repr(scoring)), scoring
-        return str(scoring), get_scorer(scoring)
 
     # the work
 
@@ -396,46 +305,43 @@ default="boostin"
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         rng = np.random.default_rng(seed)
         fit_seed = int(rng.integers(2**31))
-        looks = given is not None and METHODS[self.method].influence == "total"
+        looks = given is not None and METHODS[self.method].looks_at_others
         rounds, scored = plan_rounds(
             self.validation, rows, given, rng, scores_look=looks
         )
         score_seeds = [int(one) for one in rng.integers(2**31, size=len(rounds) + 1)]
+        amount = Amount.read(self.amount)
         recipe = Recipe(
-            self.method,
-            self.action,
-            self.n_repeats,
-            self.threshold,
-            self.suspect_weight,
+            self.method, self.action, self.n_repeats, amount, self.suspect_weight
         )
-        is_free = isinstance(self.amount, str) and self.threshold is None
         fewest = min(len(one.train) for one in rounds)
-        shares = (
-            candidate_shares(self.amount, len(scored), fewest)
-            if self.threshold is None
-            else [np.nan]
-        )
+        shares = amount.candidates(len(scored), fewest)
         costs = Costs()
         rehearsal = None
-        if shares and (self.guard or is_free):
+        is_judged = self.guard or (self.baselines and given is not None)
+        is_rehearsed = bool(shares) and (is_judged or amount.is_auto)
+        self._announce(trainer, recipe, len(rounds), len(shares), is_rehearsed)
+        if is_rehearsed:
             rehearsal = rehearse(
                 recipe,
                 trainer,
                 rows,
                 rounds,
                 shares,
-                is_free=is_free,
+                is_free=amount.is_auto,
                 score_seeds=score_seeds[:-1],
                 fit_seed=fit_seed,
                 scorer=self._scorer()[1],
                 costs=costs,
+                baselines=self.baselines,
+                clean=given,
             )
         part = rows.take(scored)
         if rehearsal is not None and len(rounds) == 1:
             scores = rehearsal.first_scores
         else:
             target = given if looks else None
-            scores = recipe.score(trainer, part, score_seeds[-1], target, costs)
+            scores = recipe.score(trainer, part, score_seeds[-1], target, given, costs)
         chosen = int(bool(shares)) if rehearsal is None else rehearsal.chosen
         repair = recipe.repair(part, scores, [0.0, *shares][chosen])
         if not chosen:
@@ -452,7 +358,36 @@ default="boostin"
         self.history_ = (
             [] if rehearsal is None else rehearsal.history(len(scored), self.confidence)
         )
-        return self._report(rows, part, trainer, rehearsal, repair, verdict, costs)
+        return write_report(
+            self,
+            trainer,
+            rows=rows,
+            part=part,
+            rehearsal=rehearsal,
+            scores=scores,
+            n_suspect=len(repair.touched),
+            verdict=verdict,
+            costs=costs,
+            seed=seed,
+        )
+
+    def _announce(
+        self,
+        trainer: CopyTrainer,
+        recipe: Recipe,
+        n_rounds: int,
+        n_shares: int,
+        is_rehearsed: bool,
+    ) -> None:
+        """Tell the progress bar how many copies are to be trained, as far as known."""
+        n_models = 0
+        if is_rehearsed:
+            n_random = len(random_places(n_shares)) if self.baselines else 0
+            n_models = n_rounds * (recipe.n_copies + 1 + n_shares + n_random)
+        if not is_rehearsed or n_rounds > 1:
+            n_models += recipe.n_copies
+        if trainer.progress is not None:
+            trainer.progress.expect(n_models)
 
     def _decide(self, rehearsal: Rehearsal | None, repair: Repair) -> str:
         """Say what is to be done with the repair, and why."""
@@ -460,10 +395,11 @@ default="boostin"
             return "nothing to remove"
         if rehearsal is None or not self.guard:
             return "unguarded"
-        seen = rehearsal.compare_guard(self.confidence, "")
-        if seen.is_beyond_noise and not rehearsal.is_vetoed(self.confidence):
-            return "helped"
-        return "not beyond noise"
+        if not rehearsal.compare_guard(self.confidence, "").is_beyond_noise:
+            return "not beyond noise"
+        if rehearsal.compare_primary(self.confidence).gain_high < 0.0:
+            return "vetoed"
+        return "helped"
 
     def _describe_rows(
         self,
@@ -530,7 +466,7 @@ default="boostin"
     ) -> None:
         """Make the table of cleaned rows."""
         part, method, model = rows.take(scored), METHODS[self.method], None
-        if len(touched) and method.influence is not None:
+        if len(touched) and method.measures:
             model = trainer.fit(part, seed)
             costs.n_fits += 1
         self.removed_ = list_touched_rows(
@@ -545,141 +481,26 @@ default="boostin"
             model=model,
             library=frame_library(rows.X),
         )
+        self._given_labels = rows.y
+        self._row_labels, self._library = row_labels(rows.X), frame_library(rows.X)
 
-    def _report(
-        self,
-        rows: LabelledRows,
-        part: LabelledRows,
-        trainer: CopyTrainer,
-        rehearsal: Rehearsal | None,
-        repair: Repair,
-        verdict: str,
-        costs: Costs,
-    ) -> CleaningReport:
-        """Put all figures together."""
-        metric, n_suspect = self._scorer()[0], len(repair.touched)
-        n_touched = n_suspect if verdict in ("helped", "unguarded") else 0
-        choice = guard = bad_share = None
-        if rehearsal is not None:
-            choice = rehearsal.compare_choice(self.confidence, metric)
-            guard = rehearsal.compare_guard(self.confidence, metric)
-            if rehearsal.noise is not None:
-                bad_share = float(rehearsal.noise[rehearsal.chosen])
-        task = "regression"
-        if rows.code is not None:
-            task = "binary" if len(self.classes_) == 2 else "multiclass"
-        seed = self.random_state
-        return CleaningReport(
-            headline=write_headline(
-                verdict, self.action, n_suspect, rows.n_rows, choice, guard
-            ),
-            acted=n_touched > 0,
-            action=self.action,
-            method=self.method,
-            task=task,
-            n_train=rows.n_rows,
-            n_scored=part.n_rows,
-            n_removed=n_touched,
-            share=n_touched / part.n_rows,
-            chosen_share=n_suspect / part.n_rows,
-            estimated_bad_share=bad_share,
-            choice=choice,
-            guard=guard,
-            verdict=verdict,
-            seconds=costs.seconds,
-            n_fits=costs.n_fits,
-            settings=list_settings(self.get_params(deep=False), trainer.estimator),
-            versions=list_versions(trainer.estimator),
-            random_state=int(seed) if isinstance(seed, numbers.Integral) else None,
-            notes=tuple(self._notes(rows, part, rehearsal)),
+    def score_frame(self) -> Any:
+        """Give the table of all scores, one line a row, in the order of the rows.
+
+        Returns
+        -------
+        frame
+            ``row`` (the caller's label), ``position``, ``score``, ``rank``,
+            ``percentile``, ``label``, ``suggestion`` and ``is_touched``; NaN scores for
+            rows held out. Of the library of X, or a dictionary of lists where no frame
+            library is installed.
+        """
+        check_is_fitted(self)
+        return list_scores(
+            self.scores_,
+            self._given_labels,
+            row_labels=self._row_labels,
+            suggestions=self.suggestions_,
+            touched=np.asarray(self.removed_["position"], dtype=np.int64),
+            library=self._library,
         )
-
-    def _notes(
-        self, rows: LabelledRows, part: LabelledRows, rehearsal: Rehearsal | None
-    ) -> Iterator[str]:
-        if rehearsal is None:
-            yield "Nothing was judged: the amount was given, and guard=False."
-        else:
-            n_judges = rehearsal.picked.proper.shape[1]
-            if n_judges < _FEW_GUARD_ROWS:
-                yield (
-                    f"Only {n_judges} rows judged the cleaning, so that only a large "
-                    "gain can be told from noise; with a number of folds as validation "
-                    "every row judges."
-                )
-            if rehearsal.is_vetoed(self.confidence):
-                yield "The squared error on the judging rows got worse beyond noise."
-        n_held_out = rows.n_rows - part.n_rows
-        if n_held_out:
-            left = self.refit_on_validation is False
-            yield (
-                f"{n_held_out:,} of the rows were held out to choose and judge; they "
-                "were not cleaned, and the final model was trained "
-                f"{'without' if left else 'with'} them."
-            )
-
-    # the estimator inside
-
-    @available_if(_estimator_has("predict"))
-    def predict(self, X: Any) -> NDArray[Any]:
-        """Predict with the final model."""
-        return self._ask("predict", X)
-
-    @available_if(_estimator_has("predict_proba"))
-    def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Predict the probabilities of the classes with the final model."""
-        return self._ask("predict_proba", X)
-
-    @available_if(_estimator_has("decision_function"))
-    def decision_function(self, X: Any) -> NDArray[np.float64]:
-        """Compute the final model's decision function."""
-        return self._ask("decision_function", X)
-
-    @available_if(_estimator_has("score"))
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Score the final model, by its own score."""
-        check_is_fitted(self)
-        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-        return float(self.estimator_.score(X, y, **weights))
-
-    def _ask(self, name: str, X: Any) -> Any:
-        check_is_fitted(self)
-        if getattr(X, "ndim", 2) == 2:
-            validate_data(self, X, skip_check_array=True, reset=False)
-        return getattr(self.estimator_, name)(X)
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "estimator_")
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.required = True
-        if hasattr(self.estimator, "__sklearn_tags__"):
-            inner = get_tags(self.estimator)
-            tags.estimator_type = inner.estimator_type
-            tags.classifier_tags = inner.classifier_tags
-            tags.regressor_tags = inner.regressor_tags
-            tags.input_tags.sparse = inner.input_tags.sparse
-            tags.input_tags.allow_nan = inner.input_tags.allow_nan
-            tags.input_tags.categorical = inner.input_tags.categorical
-        return tags
-
-
-@contextlib.contextmanager
-def _once_each() -> Iterator[None]:
-    """Hold back warnings and give each once: of treeinf's own one of each kind."""
-    caught: list[warnings.WarningMessage] = []
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            yield
-    finally:
-        seen = set()
-        for one in caught:
-            is_own = issubclass(one.category, TreeinfWarning)
-            key = (one.category, "" if is_own else str(one.message))
-            if key not in seen:
-                seen.add(key)
-                warnings.warn_explicit(
-                    one.message, one.category, one.filename, one.lineno
-                )

@@ -26,7 +26,9 @@ __all__ = [
 ]
 
 
-def check_table(X: Any, name: str, *, sparse_too: bool, nan_too: bool) -> Any:
+def check_table(
+    X: Any, name: str, *, estimator: str, sparse_too: bool, nan_too: bool
+) -> Any:
     """Check rows, leaving frames as they are.
 
     Parameters
@@ -35,6 +37,8 @@ def check_table(X: Any, name: str, *, sparse_too: bool, nan_too: bool) -> Any:
         Rows. What is in a frame's columns is left to the estimator.
     name : str
         What to call them in errors.
+    estimator : str
+        Who asks for them.
     sparse_too, nan_too : bool
         Whether the estimator takes sparse matrices, and missing or infinite values.
 
@@ -57,7 +61,7 @@ def check_table(X: Any, name: str, *, sparse_too: bool, nan_too: bool) -> Any:
         ensure_all_finite=not nan_too,
         ensure_min_samples=2,
         input_name=name,
-        estimator="InfluenceCleaner",
+        estimator=estimator,
     )
 
 
@@ -82,7 +86,7 @@ def read_labels(y: Any, n_rows: int, name: str, *, as_numbers: bool) -> NDArray[
     """
     if y is None:
         raise ValueError(
-            "The cleaner requires y to be passed, but the target y is None."
+            "This estimator requires y to be passed, but the target y is None."
         )
     values = y.to_numpy() if hasattr(y, "to_numpy") else y
     values = column_or_1d(values, warn=True)

@@ -14,8 +14,11 @@ harmful the rows are. Two losses stand in for it.
   is whether the model knows more.
 
 For regression both are the absolute error, capped so that a wild target is not counted
-more than twice the usual spread; and a cleaning is refused if it makes the squared
-error worse beyond noise.
+more than twice the usual spread.
+
+Neither may be bought with the score that such models are compared by: a cleaning that
+makes the AUC (of two classes), the accuracy (of more) or R2 worse beyond noise is
+neither chosen nor let through. See `treeinf.cleaning.primary`.
 
 References
 ----------
@@ -32,6 +35,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from treeinf.cleaning.calibration import calibrated_losses, fit_calibration, pick
+from treeinf.cleaning.primary import auc_losses, error_losses, square_losses
 from treeinf.cleaning.report import Comparison
 from treeinf.cleaning.training import LabelledRows
 
@@ -40,17 +45,15 @@ __all__ = [
     "choice_loss",
     "choose_candidate",
     "compare",
-    "estimate_noise",
+    "compare_primary",
     "guard_loss",
     "judge",
     "judge_classes",
     "judge_values",
+    "judge_within",
     "paired_interval",
 ]
 
-_TINY = 1e-6
-_TEMPERATURES = (0.25, 0.35, 0.5, 0.7, 0.85, 1.0)
-_NOISE = np.linspace(0.0, 0.9, 46)
 _CAP = 2.0
 _TIED = 2.0
 _NORMAL_MAD = 1.4826
@@ -66,13 +69,13 @@ class RowLosses:
         What amounts are chosen by.
     proper : ndarray of float64, shape (n_models, n_rows)
         What the guard decides by.
-    veto : ndarray of float64, shape (n_models, n_rows), or None
-        Loss that must not get worse beyond noise.
+    primary : ndarray of float64, shape (n_models, n_rows)
+        Its mean is 1 minus the score that must not get worse beyond noise.
     """
 
     robust: NDArray[np.float64]
     proper: NDArray[np.float64]
-    veto: NDArray[np.float64] | None = None
+    primary: NDArray[np.float64]
 
     @classmethod
     def average(
@@ -94,11 +97,10 @@ class RowLosses:
             lines = np.concatenate(values, axis=1)
             return np.array([np.bincount(place, line) / count for line in lines])
 
-        veto = [part.veto for part in parts if part.veto is not None]
         return cls(
             mean([part.robust for part in parts]),
             mean([part.proper for part in parts]),
-            mean(veto) if veto else None,
+            mean([part.primary for part in parts]),
         )
 
     def weighted(self, weight: NDArray[np.float64]) -> RowLosses:
@@ -107,7 +109,7 @@ class RowLosses:
         return RowLosses(
             self.robust * relative,
             self.proper * relative,
-            None if self.veto is None else self.veto * relative,
+            self.primary * relative,
         )
 
     def of_models(self, models: list[int]) -> RowLosses:
@@ -115,8 +117,15 @@ class RowLosses:
         return RowLosses(
             self.robust[models],
             self.proper[models],
-            None if self.veto is None else self.veto[models],
+            self.primary[models],
         )
+
+    @property
+    def is_vetoed(self) -> NDArray[np.bool_]:
+        """Whether each model's primary score is worse than the first's beyond noise."""
+        behind = self.primary - self.primary[0]
+        worse: NDArray[np.bool_] = behind.mean(axis=1) > _TIED * _standard_error(behind)
+        return worse
 
 
 def choice_loss(is_regression: bool) -> str:
@@ -147,11 +156,54 @@ def judge(
         The same of other rows.
     """
     if rows.code is None:
-        losses = judge_values(rows.y, prediction, other.y, other_prediction)
+        losses = judge_values(
+            rows.y, prediction, other.y, other_prediction, rows.weight
+        )
     else:
         assert other.code is not None
-        losses = judge_classes(rows.code, prediction, other.code, other_prediction)
+        losses = judge_classes(
+            rows.code, prediction, other.code, other_prediction, rows.weight
+        )
     return losses if rows.weight is None else losses.weighted(rows.weight)
+
+
+def judge_within(rows: LabelledRows, prediction: NDArray[np.float64]) -> RowLosses:
+    """Judge models on some rows, each half setting what the other half needs.
+
+    For models that have learned from all other rows, so that none is left to set it.
+
+    Parameters
+    ----------
+    rows : LabelledRows
+        Rows to judge by.
+    prediction : ndarray of float64, shape (n_models, n_rows[, n_classes])
+        What each model predicts, the uncleaned one first.
+    """
+    order = np.arange(rows.n_rows)
+    if rows.code is not None:
+        order = np.argsort(rows.code, kind="stable")
+    halves = np.sort(order[::2]), np.sort(order[1::2])
+    if rows.n_rows < 2:
+        halves = order, order
+    # the primary score is of the order of all rows together
+    whole = judge(rows, prediction, rows, prediction)
+    robust, proper = np.empty_like(whole.robust), np.empty_like(whole.proper)
+    for own, other in (halves, halves[::-1]):
+        part = judge(
+            _unweighted(rows.take(own)),
+            prediction[:, own],
+            _unweighted(rows.take(other)),
+            prediction[:, other],
+        )
+        robust[:, own], proper[:, own] = part.robust, part.proper
+    if rows.weight is not None:
+        relative = rows.weight / (rows.weight.mean() or 1.0)
+        robust, proper = robust * relative, proper * relative
+    return RowLosses(robust, proper, whole.primary)
+
+
+def _unweighted(rows: LabelledRows) -> LabelledRows:
+    return dataclasses.replace(rows, weight=None)
 
 
 def judge_values(
@@ -159,6 +211,7 @@ def judge_values(
     prediction: NDArray[np.float64],
     other_target: NDArray[np.float64],
     other_prediction: NDArray[np.float64],
+    weight: NDArray[np.float64] | None = None,
 ) -> RowLosses:
     """Judge regression models.
 
@@ -170,6 +223,8 @@ def judge_values(
         Predictions, the uncleaned model's first.
     other_target, other_prediction : ndarray of float64
         The same for other rows, which set the cap.
+    weight : ndarray of float64, shape (n_rows,), optional
+        Row weights, for the variance of the targets; losses are not scaled by them.
 
     Returns
     -------
@@ -179,7 +234,8 @@ def judge_values(
     residual = np.abs(prediction - target)
     cap = _CAP * spread if spread > 0.0 else np.inf
     capped = np.minimum(residual, cap)
-    return RowLosses(capped, capped, residual**2)
+    primary = np.array([square_losses(target, one, weight) for one in prediction])
+    return RowLosses(capped, capped, primary)
 
 
 def judge_classes(
@@ -187,6 +243,7 @@ def judge_classes(
     probability: NDArray[np.float64],
     other_code: NDArray[np.int64],
     other_probability: NDArray[np.float64],
+    weight: NDArray[np.float64] | None = None,
 ) -> RowLosses:
     """Judge classifiers.
 
@@ -198,76 +255,24 @@ def judge_classes(
         Probabilities, the uncleaned model's first; NaN for classes a model never met.
     other_code, other_probability : ndarray
         The same for other rows, on which calibrations are fitted.
+    weight : ndarray of float64, shape (n_rows,), optional
+        Row weights, for the AUC; losses are not scaled by them.
 
     Returns
     -------
     RowLosses
     """
-    robust, proper = [], []
+    robust, proper, primary = [], [], []
     for own, other in zip(probability, other_probability, strict=True):
         own, other = np.nan_to_num(own), np.nan_to_num(other)
-        temperature, noise = _fit_calibration(other_code, other)
-        robust.append(1.0 - _pick(own, code))
-        calibrated = _mix(_pick(_temper(own, temperature), code), noise, own.shape[1])
-        proper.append(-np.log(np.maximum(calibrated, _TINY)))
-    return RowLosses(np.array(robust), np.array(proper))
-
-
-def estimate_noise(code: NDArray[np.int64], probability: NDArray[np.float64]) -> float:
-    """Estimate the share of wrong labels from a cleaned model's probabilities.
-
-    Parameters
-    ----------
-    code : ndarray of int64, shape (n_rows,)
-        Class numbers of rows that were not cleaned.
-    probability : ndarray of float64, shape (n_rows, n_classes)
-        Probabilities by a model that has not seen them.
-
-    Returns
-    -------
-    float
-        The share of labels that look replaced by another, all others alike.
-    """
-    _, noise = _fit_calibration(code, np.nan_to_num(probability))
-    n_classes = probability.shape[1]
-    return float(noise * (n_classes - 1) / n_classes)
-
-
-def _pick(
-    probability: NDArray[np.float64], code: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    values: NDArray[np.float64] = probability[np.arange(len(code)), code]
-    return values
-
-
-def _temper(probability: NDArray[np.float64], exponent: float) -> NDArray[np.float64]:
-    """Soften probabilities by a power below 1."""
-    powered = np.maximum(probability, _TINY) ** exponent
-    tempered: NDArray[np.float64] = powered / powered.sum(axis=1, keepdims=True)
-    return tempered
-
-
-def _mix(
-    own: NDArray[np.float64], noise: float | NDArray[np.float64], n_classes: int
-) -> NDArray[np.float64]:
-    """Mix the label's probability with that of a label drawn at random."""
-    mixed: NDArray[np.float64] = (1.0 - noise) * own + noise / n_classes
-    return mixed
-
-
-def _fit_calibration(
-    code: NDArray[np.int64], probability: NDArray[np.float64]
-) -> tuple[float, float]:
-    """Find the exponent and the share of noise of least log loss, on a grid."""
-    best = (np.inf, 1.0, 0.0)
-    for exponent in _TEMPERATURES:
-        own = _pick(_temper(probability, exponent), code)
-        mixed = _mix(own, _NOISE[:, np.newaxis], probability.shape[1])
-        losses = -np.log(np.maximum(mixed, _TINY)).mean(axis=1)
-        place = int(losses.argmin())
-        if losses[place] < best[0]:
-            best = (float(losses[place]), exponent, float(_NOISE[place]))
-    return best[1], best[2]
+        calibration = fit_calibration(other_code, other)
+        robust.append(1.0 - pick(own, code))
+        proper.append(calibrated_losses(code, own, *calibration))
+        if own.shape[1] == 2:
+            primary.append(auc_losses(code == 1, own[:, 1], weight))
+        else:
+            primary.append(error_losses(code, own))
+    return RowLosses(np.array(robust), np.array(proper), np.array(primary))
 
 
 def paired_interval(
@@ -303,17 +308,19 @@ def choose_candidate(losses: RowLosses) -> int:
     rows that is most of them, and the robust loss, which tells more of them apart,
     decides; on many rows it keeps the robust loss from cutting away the rows that are
     right but hard. Among them, the smallest is taken whose gain in the robust loss is
-    within its standard error of the largest.
+    within its standard error of the largest. Candidates whose primary score is worse
+    than the uncleaned model's by more than two standard errors are not considered.
     """
     n_rows = losses.robust.shape[1]
     if n_rows < 2:
         return 0
-    best = int(losses.proper.mean(axis=1).argmin())
+    is_vetoed = losses.is_vetoed
+    best = int(np.where(is_vetoed, np.inf, losses.proper.mean(axis=1)).argmin())
     behind = losses.proper - losses.proper[best]
     is_tied = behind.mean(axis=1) <= _TIED * _standard_error(behind)
     difference = losses.robust[0] - losses.robust
     gain, error = difference.mean(axis=1), _standard_error(difference)
-    is_open = is_tied & (gain > error)
+    is_open = is_tied & (gain > error) & ~is_vetoed
     if not is_open.any():
         return 0
     most = int(np.where(is_open, gain, -np.inf).argmax())
@@ -362,4 +369,18 @@ def compare(
         metric=metric,
         score_before=scores[0],
         score_after=scores[1],
+    )
+
+
+def compare_primary(
+    losses: NDArray[np.float64], *, confidence: float, metric: str
+) -> Comparison:
+    """Compare two models by the score that must not fall; see `compare`."""
+    before, after = (1.0 - float(line.mean()) for line in losses)
+    return compare(
+        losses,
+        loss=f"1 - {metric}",
+        confidence=confidence,
+        metric=metric,
+        scores=(before, after),
     )

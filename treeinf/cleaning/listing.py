@@ -1,4 +1,4 @@
-"""The rows that were cleaned, one line each: why, and who speaks against them."""
+"""The rows, one line each: why they were cleaned, and who speaks against them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from treeinf.cleaning.ranking import Method, RowScores, explain_model
+from treeinf.cleaning.methods import Method, explain_model
+from treeinf.cleaning.ranking import RowScores
 from treeinf.cleaning.training import LabelledRows
 from treeinf.errors import TreeinfWarning
 from treeinf.explainers.influence import make_frame
 
-__all__ = ["list_touched_rows"]
+__all__ = ["list_scores", "list_touched_rows"]
 
-_N_OPPONENTS = 3
+_N_SPEAKERS = 3
 _MOST_WORK = 3e9
 
 
@@ -85,14 +86,16 @@ def list_touched_rows(
             else suggested
         )
     if model is not None:
-        opponents = _find_opponents(model, rows, touched)
-        for place in range(opponents.shape[1]):
-            found = opponents[:, place]
-            names = np.full(len(touched), None, dtype=object)
-            for line in np.flatnonzero(found >= 0):
-                name = position[found[line]]
-                names[line] = name.item() if row_labels is None else row_labels[name]
-            columns[f"opponent_{place + 1}"] = names
+        for kind, speakers in _find_speakers(model, rows, touched).items():
+            for place in range(speakers.shape[1]):
+                found = speakers[:, place]
+                names = np.full(len(touched), None, dtype=object)
+                for line in np.flatnonzero(found >= 0):
+                    name = position[found[line]]
+                    names[line] = (
+                        name.item() if row_labels is None else row_labels[name]
+                    )
+                columns[f"{kind}_{place + 1}"] = names
     columns["reason"] = np.empty(len(touched), dtype=object)
     columns["reason"][:] = [
         describe_row(
@@ -104,24 +107,78 @@ def list_touched_rows(
         )
         for line, row in enumerate(touched.tolist())
     ]
+    return _as_frame(columns, library)
+
+
+def list_scores(
+    score: NDArray[np.float64],
+    label: NDArray[Any],
+    *,
+    row_labels: NDArray[Any] | None,
+    suggestions: NDArray[Any] | None,
+    touched: NDArray[np.int64],
+    library: str,
+) -> Any:
+    """Make the table of all rows.
+
+    Parameters
+    ----------
+    score : ndarray of float64, shape (n_train,)
+        Scores; NaN for rows without.
+    label : ndarray, shape (n_train,)
+        Labels or values as given.
+    row_labels, suggestions, library
+        See `list_touched_rows`.
+    touched : ndarray of int64
+        Positions of the rows that were cleaned.
+
+    Returns
+    -------
+    Frame, or dict of str to list where no frame library is installed
+    """
+    is_scored = np.isfinite(score)
+    n_scored = int(is_scored.sum())
+    rank = np.full(len(score), np.nan)
+    percentile = np.full(len(score), np.nan)
+    order = np.flatnonzero(is_scored)
+    order = order[np.argsort(-score[order], kind="stable")]
+    rank[order] = np.arange(1, n_scored + 1)
+    ranked = stats.rankdata(score[is_scored], method="max")
+    percentile[is_scored] = 100.0 * ranked / max(n_scored, 1)
+    position = np.arange(len(score))
+    columns: dict[str, Any] = {
+        "row": position if row_labels is None else row_labels,
+        "position": position,
+        "score": score,
+        "rank": rank,
+        "percentile": percentile,
+        "label": label,
+    }
+    if suggestions is not None:
+        columns["suggestion"] = suggestions
+    columns["is_touched"] = np.isin(position, touched)
+    return _as_frame(columns, library)
+
+
+def _as_frame(columns: dict[str, Any], library: str) -> Any:
     try:
         return make_frame(columns, library)
     except ImportError:
         return {name: list(values) for name, values in columns.items()}
 
 
-def _find_opponents(
+def _find_speakers(
     model: Any, rows: LabelledRows, touched: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Find the train rows that raise the loss of each touched row most.
+) -> dict[str, NDArray[np.int64]]:
+    """Find the train rows that raise and that lower the loss of each touched row most.
 
     Returns
     -------
-    ndarray of int64, shape (n_touched, 3)
-        Positions among `rows`; -1 where there is none, or beyond the first rows of a
-        table so long that the search would take minutes.
+    dict of str to ndarray of int64, shape (n_touched, 3)
+        "opponent" and "helper": positions among `rows`; -1 where there is none, or
+        beyond the first rows of a table so long that the search would take minutes. A
+        row does not speak for itself.
     """
-    found = np.full((len(touched), _N_OPPONENTS), -1, dtype=np.int64)
     with warnings.catch_warnings():
         # the touched rows are train rows, and are asked about on purpose
         warnings.simplefilter("ignore", TreeinfWarning)
@@ -129,10 +186,17 @@ def _find_opponents(
         n_trees = max(explainer.ensemble_.n_trees, 1)
         asked = touched[: max(1, int(_MOST_WORK / (rows.n_rows * n_trees)))]
         part = rows.take(asked)
-        ranked = explainer.top_k(part.X, part.y, _N_OPPONENTS, order="harmful")
-    places = np.where(ranked.values < 0.0, ranked.positions, -1)
-    found[: len(asked), : places.shape[1]] = places
-    return found
+        speakers = {}
+        for kind, order in (("opponent", "harmful"), ("helper", "helpful")):
+            ranked = explainer.top_k(part.X, part.y, _N_SPEAKERS + 1, order=order)
+            found = np.full((len(touched), _N_SPEAKERS), -1, dtype=np.int64)
+            for line, (own, names) in enumerate(
+                zip(asked, ranked.positions, strict=True)
+            ):
+                others = names[(names >= 0) & (names != own)][:_N_SPEAKERS]
+                found[line, : len(others)] = others
+            speakers[kind] = found
+    return speakers
 
 
 def describe_row(

@@ -7,7 +7,7 @@ import numbers
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["check_amount", "check_count", "check_name", "check_number"]
+__all__ = ["check_count", "check_name", "check_number"]
 
 
 def check_name(name: str, value: Any, accepted: Iterable[str]) -> None:
@@ -64,33 +64,3 @@ def check_number(
             f"Got {name}={value!r}; expected a number in "
             f"{ends[0]}{low:g}, {high:g}{ends[1]}."
         )
-
-
-def check_amount(amount: Any, threshold: Any, n_rows: int) -> None:
-    """Refuse amounts that are not "auto", a share or a number of rows.
-
-    Raises
-    ------
-    TypeError, ValueError
-        By kind, by value; also where an amount and a threshold are given.
-    """
-    is_auto = isinstance(amount, str) and amount == "auto"
-    if threshold is not None:
-        check_number("threshold", threshold)
-        if not is_auto:
-            raise ValueError(
-                f"Got amount={amount!r} and threshold={threshold!r}; pass one of them."
-            )
-    if is_auto:
-        return
-    expected = (
-        f"Got amount={amount!r}; expected 'auto', a share in (0, 1), or a number of "
-        f"rows from 1 to one less than there are ({n_rows:,})."
-    )
-    if isinstance(amount, bool) or not isinstance(amount, numbers.Real):
-        raise (
-            TypeError(expected) if not isinstance(amount, str) else ValueError(expected)
-        )
-    highest = n_rows if isinstance(amount, numbers.Integral) else 1.0
-    if not 0.0 < float(amount) < highest:
-        raise ValueError(expected)

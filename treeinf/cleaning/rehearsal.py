@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -12,39 +11,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.cleaning import judging
-from treeinf.cleaning.ranking import METHODS, RowScores, score_rows
+from treeinf.cleaning.alternatives import (
+    Alternatives,
+    AlternativesOfRound,
+    measure,
+    remove_at_random,
+)
+from treeinf.cleaning.amounts import Amount
+from treeinf.cleaning.bad_share import (
+    BadShare,
+    compare_labels,
+    compare_targets,
+    estimate_bad_labels,
+    estimate_bad_targets,
+)
+from treeinf.cleaning.methods import METHODS
+from treeinf.cleaning.primary import primary_metric
+from treeinf.cleaning.ranking import RowScores, score_rows
 from treeinf.cleaning.repair import Repair, repair_rows
 from treeinf.cleaning.report import Comparison
 from treeinf.cleaning.rounds import Round
 from treeinf.cleaning.training import CopyTrainer, Costs, LabelledRows
 
-__all__ = ["Recipe", "Rehearsal", "candidate_shares", "rehearse"]
+__all__ = ["Recipe", "Rehearsal", "random_places", "rehearse"]
 
-_AUTO_SHARES = (0.01, 0.02, 0.04, 0.08, 0.12, 0.16, 0.2, 0.25, 0.3, 0.4)
-
-
-def candidate_shares(amount: Any, n_scored: int, n_fewest: int) -> list[float]:
-    """List the shares of the rows to try, from the smallest up.
-
-    Parameters
-    ----------
-    amount : "auto", float or int
-        As the user gave it, checked.
-    n_scored : int
-        Rows that can be cleaned in the end.
-    n_fewest : int
-        The fewest that can be cleaned in a round.
-    """
-    if isinstance(amount, numbers.Integral):
-        return [int(amount) / n_scored]
-    if not isinstance(amount, str):
-        return [float(amount)]
-    counts = [0, *(round(share * n_fewest) for share in _AUTO_SHARES)]
-    return [
-        share
-        for share, fewer, more in zip(_AUTO_SHARES, counts, counts[1:], strict=False)
-        if more > fewer
-    ]
+# keeps random removals apart from all other uses of a seed
+_RANDOM_STREAM = 0x72616E64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +49,8 @@ class Recipe:
         Names in `METHODS` and `ACTIONS`.
     n_repeats : int
         Times the rows are split in halves for the scores.
-    threshold : float or None
-        Score from which rows are cleaned, in place of a share.
+    amount : Amount
+        How many are cleaned.
     suspect_weight : float
         What "downweight" multiplies weights by.
     """
@@ -66,8 +58,13 @@ class Recipe:
     method: str
     action: str
     n_repeats: int
-    threshold: float | None
+    amount: Amount
     suspect_weight: float
+
+    @property
+    def n_copies(self) -> int:
+        """Copies trained for the scores."""
+        return 2 * self.n_repeats if METHODS[self.method].needs_copies else 0
 
     def score(
         self,
@@ -75,6 +72,7 @@ class Recipe:
         rows: LabelledRows,
         seed: int,
         target: LabelledRows | None,
+        clean: LabelledRows | None,
         costs: Costs,
     ) -> RowScores:
         """Score rows; see `score_rows`."""
@@ -86,16 +84,18 @@ class Recipe:
             seed=seed,
             costs=costs,
             target=target,
+            clean=clean,
         )
 
     def repair(self, rows: LabelledRows, scores: RowScores, share: float) -> Repair:
         """Clean a share of the rows, or those above the threshold."""
+        is_score = self.amount.kind == "threshold"
         return repair_rows(
             self.action,
             rows,
             scores,
-            count=None if self.threshold is not None else round(share * rows.n_rows),
-            threshold=self.threshold,
+            count=None if is_score else round(share * rows.n_rows),
+            threshold=float(self.amount.value or 0.0) if is_score else None,
             factor=self.suspect_weight,
         )
 
@@ -106,16 +106,26 @@ class Recipe:
         )
 
 
+def random_places(n_shares: int) -> list[int]:
+    """Give the places (0 for no cleaning) at which random removals are tried too.
+
+    The largest amount and the middle one: enough for a curve, and few trainings.
+    """
+    return sorted({(n_shares + 1) // 2, n_shares} - {0})
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rehearsal:
     """What the rounds said of every amount; the uncleaned model stands first.
 
     Parameters
     ----------
-    shares : list of float, length n_models
+    shares : list of float
         Amounts, 0 first.
     is_free : bool
         Whether an amount is to be chosen.
+    n_classes : int
+        0 for regression.
     losses : RowLosses, shape (n_models, n_rows)
         Losses on all rows that choose and judge.
     picked : RowLosses, shape (2, n_rows)
@@ -125,22 +135,39 @@ class Rehearsal:
         The reported score.
     score_of_picked : float
         That of what was chosen by others.
-    noise : ndarray of float64, shape (n_models,), or None
-        Estimated share of wrong labels; None for regression.
+    random : dict of int to ndarray of float64, shape (n_rows,)
+        For some places in `shares`, the loss that chooses after as many rows were
+        removed at random.
+    alternatives : Alternatives or None
+        What the cleaning must be better than.
+    target : ndarray, shape (n_entries,)
+        Class numbers or target values of the rows that judge, each as often as it does.
+    prediction : ndarray of float64, shape (n_models, n_entries[, n_classes])
+        What the models say of them.
+    place : ndarray of int64, shape (n_entries,)
+        Which rows they are.
     first_scores : RowScores
         Scores of the first round's rows.
+    clean : LabelledRows, optional
+        Clean rows given by the user, where these judge.
     """
 
     shares: list[float]
     is_free: bool
+    n_classes: int
     losses: judging.RowLosses
     picked: judging.RowLosses
     score: NDArray[np.float64]
     score_of_picked: float
-    noise: NDArray[np.float64] | None
+    random: dict[int, NDArray[np.float64]]
+    alternatives: Alternatives | None
+    target: NDArray[Any]
+    prediction: NDArray[np.float64]
+    place: NDArray[np.int64]
     first_scores: RowScores
+    clean: LabelledRows | None = None
 
-    @property
+    @functools.cached_property
     def chosen(self) -> int:
         """Place of the amount that all rows choose together."""
         return judging.choose_candidate(self.losses) if self.is_free else 1
@@ -150,7 +177,7 @@ class Rehearsal:
         chosen = self.chosen
         return judging.compare(
             self.losses.robust[[0, chosen]],
-            loss=judging.choice_loss(self.noise is None),
+            loss=judging.choice_loss(self.n_classes == 0),
             confidence=confidence,
             metric=metric,
             scores=(float(self.score[0]), float(self.score[chosen])),
@@ -160,25 +187,84 @@ class Rehearsal:
         """Compare what some rows chose on others that had no say in it."""
         return judging.compare(
             self.picked.proper,
-            loss=judging.guard_loss(self.noise is None),
+            loss=judging.guard_loss(self.n_classes == 0),
             confidence=confidence,
             metric=metric,
             scores=(float(self.score[0]), self.score_of_picked),
         )
 
-    def is_vetoed(self, confidence: float) -> bool:
-        """Tell whether the loss that must not get worse did, beyond noise."""
-        veto = self.picked.veto
-        if veto is None:
-            return False
-        return judging.paired_interval(veto[0] - veto[1], confidence)[2] < 0.0
+    def compare_primary(self, confidence: float) -> Comparison:
+        """Compare the same by the score that must not fall."""
+        return judging.compare_primary(
+            self.picked.primary,
+            confidence=confidence,
+            metric=primary_metric(self.n_classes),
+        )
+
+    def estimate_bad_share(
+        self,
+        part: LabelledRows,
+        scores: RowScores,
+        confidence: float,
+        seed: int,
+    ) -> BadShare | None:
+        """Estimate how many rows look wrong.
+
+        Parameters
+        ----------
+        part, scores
+            The rows that could be cleaned, and their scores.
+        confidence, seed
+            Of the interval.
+
+        Returns
+        -------
+        BadShare or None
+            By what the chosen models say of the rows that judge. Where these are clean
+            rows given by the user, by how much worse the copies do on the train rows
+            out of their bags than on the clean ones; None without copies.
+        """
+        if self.clean is None:
+            says = self.prediction[self.chosen]
+            if self.n_classes:
+                return estimate_bad_labels(
+                    self.target, says, self.place, confidence=confidence, seed=seed
+                )
+            return estimate_bad_targets(
+                self.target - says, self.place, confidence=confidence
+            )
+        if scores.prediction is None or scores.of_clean is None:
+            return None
+        is_known = np.isfinite(scores.prediction.reshape(part.n_rows, -1)).any(axis=1)
+        own = scores.prediction[is_known]
+        if not len(own):
+            return None
+        if part.code is None or self.clean.code is None:
+            return compare_targets(
+                part.y[is_known] - own,
+                self.clean.y - scores.of_clean,
+                confidence=confidence,
+            )
+        return compare_labels(
+            np.nan_to_num(own).argmax(axis=1) == part.code[is_known],
+            scores.of_clean.argmax(axis=1) == self.clean.code,
+            n_classes=self.n_classes,
+            confidence=confidence,
+        )
 
     def history(self, n_scored: int, confidence: float) -> list[dict[str, Any]]:
         """List what was tried, in plain types."""
         chosen, lines = self.chosen, []
+        before = self.losses.robust[0]
         for place, share in enumerate(self.shares):
-            difference = self.losses.robust[0] - self.losses.robust[place]
-            gain, low, high = judging.paired_interval(difference, confidence)
+            gain, low, high = judging.paired_interval(
+                before - self.losses.robust[place], confidence
+            )
+            by_chance: tuple[float | None, ...] = (None, None, None)
+            if place in self.random:
+                by_chance = judging.paired_interval(
+                    before - self.random[place], confidence
+                )
             guard_loss = float(self.losses.proper[place].mean())
             lines.append(
                 {
@@ -188,9 +274,13 @@ class Rehearsal:
                     "gain": gain,
                     "gain_low": low,
                     "gain_high": high,
+                    "random_gain": by_chance[0],
+                    "random_gain_low": by_chance[1],
+                    "random_gain_high": by_chance[2],
                     "score": float(self.score[place]),
                     "guard_loss": guard_loss,
                     "guard_gain": float(self.losses.proper[0].mean()) - guard_loss,
+                    "primary": 1.0 - float(self.losses.primary[place].mean()),
                     "n_rows": self.losses.robust.shape[1],
                     "chosen": place == chosen,
                 }
@@ -210,6 +300,8 @@ def rehearse(
     fit_seed: int,
     scorer: Callable[..., float],
     costs: Costs,
+    baselines: bool,
+    clean: LabelledRows | None,
 ) -> Rehearsal:
     """Go through all rounds.
 
@@ -235,19 +327,30 @@ def rehearse(
         Gives the reported score of a model, rows and labels.
     costs : Costs
         Added to.
+    baselines : bool
+        Try random removals and appended clean rows too.
+    clean : LabelledRows or None
+        Clean rows given by the user, which choose and judge.
     """
     losses, picked, places = [], [], []
-    score, score_of_picked, codes, chances, all_scores = [], [], [], [], []
+    score, score_of_picked, targets, chances, all_scores = [], [], [], [], []
+    n_models = 1 + len(shares)
+    drawn = random_places(len(shares)) if baselines else []
+    others = AlternativesOfRound(trainer, scorer, fit_seed, clean is not None)
     for one, seed in zip(rounds, score_seeds, strict=True):
         train = rows.take(one.train)
         target = one.first.rows if one.one_way else None
-        scores = recipe.score(trainer, train, seed, target, costs)
-        candidates = [train]
-        candidates += [recipe.repair(train, scores, share).rows for share in shares]
+        scores = recipe.score(trainer, train, seed, target, clean, costs)
+        repairs = [recipe.keep_all(train)]
+        repairs += [recipe.repair(train, scores, share) for share in shares]
+        rng = np.random.default_rng([seed, _RANDOM_STREAM])
+        at_random = [
+            remove_at_random(train, len(repairs[place].touched), rng) for place in drawn
+        ]
         with costs.timed("retrain"):
             tasks = [
-                functools.partial(_try, trainer, candidate, fit_seed, one, scorer)
-                for candidate in candidates
+                functools.partial(_try, trainer, candidate.rows, fit_seed, one, scorer)
+                for candidate in (*repairs, *at_random)
             ]
             results = list(trainer.run(tasks, "retraining"))
         costs.n_fits += len(tasks)
@@ -256,37 +359,54 @@ def rehearse(
             np.array(values) for values in zip(*results, strict=True)
         )
         roles = [
-            (one.first.rows, first, one.second, second, by_second),
-            (one.second.rows, second, one.first, first, by_first),
+            (one.first, first, one.second, second, by_second),
+            (one.second, second, one.first, first, by_first),
         ]
         for chooser, chooser_says, judge, judge_says, reported in (
             roles[:1] if one.one_way else roles
         ):
-            own = judging.judge(chooser, chooser_says, chooser, chooser_says)
-            pick = judging.choose_candidate(own) if is_free else 1
-            judged = judging.judge(judge.rows, judge_says, chooser, chooser_says)
+            own = judging.judge(chooser.rows, chooser_says, chooser.rows, chooser_says)
+            pick = (
+                judging.choose_candidate(own.of_models(list(range(n_models))))
+                if is_free
+                else 1
+            )
+            judged = judging.judge(judge.rows, judge_says, chooser.rows, chooser_says)
             losses.append(judged)
             picked.append(judged.of_models([0, pick]))
             places.append(judge.place)
-            score.append(reported)
+            score.append(reported[:n_models])
             score_of_picked.append(reported[pick])
-            if judge.rows.code is not None:
-                codes.append(judge.rows.code)
-            chances.append(judge_says)
+            targets.append(judge.rows.y if rows.code is None else judge.rows.code)
+            chances.append(judge_says[:n_models])
+            if baselines:
+                with costs.timed("baselines"):
+                    costs.n_fits += others.add(
+                        train,
+                        repairs[pick],
+                        chooser,
+                        judge,
+                        judge_says[[0, pick]],
+                        (reported[0], reported[pick]),
+                        rng,
+                    )
         all_scores.append(scores)
-    noise = None
-    if rows.code is not None:
-        together, code = np.concatenate(chances, axis=1), np.concatenate(codes)
-        noise = np.array([judging.estimate_noise(code, one) for one in together])
+    together = judging.RowLosses.average(losses, places)
     return Rehearsal(
         shares=[0.0, *shares],
         is_free=is_free,
-        losses=judging.RowLosses.average(losses, places),
+        n_classes=0 if trainer.classes is None else len(trainer.classes),
+        losses=together.of_models(list(range(n_models))),
         picked=judging.RowLosses.average(picked, places),
         score=np.array([_mean(values) for values in np.transpose(score)]),
         score_of_picked=_mean(np.array(score_of_picked)),
-        noise=noise,
+        random=dict(zip(drawn, together.robust[n_models:], strict=True)),
+        alternatives=others.finish() if baselines else None,
+        target=np.concatenate([np.asarray(one) for one in targets]),
+        prediction=np.concatenate(chances, axis=1),
+        place=np.concatenate(places),
         first_scores=all_scores[0],
+        clean=clean,
     )
 
 
@@ -303,17 +423,9 @@ def _try(
     return (
         trainer.predict(model, first),
         trainer.predict(model, second),
-        _measure(scorer, model, first),
-        _measure(scorer, model, second),
+        measure(scorer, model, first),
+        measure(scorer, model, second),
     )
-
-
-def _measure(scorer: Callable[..., float], model: Any, rows: LabelledRows) -> float:
-    """Score a model on rows; NaN where the score is not defined on them."""
-    try:
-        return float(scorer(model, rows.X, rows.y))
-    except ValueError:
-        return np.nan
 
 
 def _mean(values: NDArray[np.float64]) -> float:

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 __all__ = [
+    "Alternative",
     "CleaningReport",
     "Comparison",
     "list_settings",
     "list_versions",
+    "to_plain",
     "write_headline",
 ]
 
@@ -72,6 +74,29 @@ class Comparison:
 
 
 @dataclasses.dataclass(frozen=True)
+class Alternative:
+    """What else could have been done with the rows, against leaving them as they are.
+
+    Parameters
+    ----------
+    key : {"all", "cleaned", "random", "appended", "both"}
+        Rows as they are; cleaned; as many removed at random; clean rows given as
+        validation appended and nothing else done; cleaned and these appended. Clean
+        rows are appended half at a time, the other half judges.
+    name : str
+        The same in words.
+    choice, guard, primary : Comparison
+        By the losses that choose and that judge, and by the primary score.
+    """
+
+    key: str
+    name: str
+    choice: Comparison
+    guard: Comparison
+    primary: Comparison
+
+
+@dataclasses.dataclass(frozen=True)
 class CleaningReport:
     """What was done with the train rows, why, and what it brought.
 
@@ -97,21 +122,31 @@ class CleaningReport:
         `n_removed` / `n_scored`.
     chosen_share : float
         Share that the decision asked for, before the guard spoke.
-    estimated_bad_share : float or None
-        Share of labels that look replaced by random others, estimated on uncleaned rows
-        from the chosen model's calibration; None for regression, and where nothing was
-        judged.
+    estimated_bad_share, bad_share_low, bad_share_high : float or None
+        Share of labels that look replaced by random others, or of targets far from what
+        the chosen model predicts, estimated on uncleaned rows that it has not seen (by
+        comparing train rows with the validation rows, where these are given), and the
+        interval over such rows; None where nothing was judged. See
+        `treeinf.cleaning.bad_share`.
     choice : Comparison or None
         The chosen amount on the rows that chose it, which flatters it; None if nothing
         was judged.
     guard : Comparison or None
         Each row judges what was chosen without it, by scores that have not seen it;
         None if nothing was judged.
-    verdict : {"helped", "not beyond noise", "nothing to remove", "unguarded"}
-        What the guard said. Rows are cleaned after "helped" and "unguarded" only.
+    primary : Comparison or None
+        The guard's rows by the score that must not fall: AUC of two classes, accuracy
+        of more, R2.
+    alternatives : tuple of Alternative
+        What the cleaning must be better than, itself among them; empty if nothing was
+        judged or ``baselines=False``.
+    verdict : {"helped", "not beyond noise", "vetoed", "nothing to remove", "unguarded"}
+        What the guard said; "vetoed": the primary score got worse beyond noise. Rows
+        are cleaned after "helped" and "unguarded" only.
     seconds : dict of str to float
         Wall time of "train" (copies for the scores), "influence", "retrain" (all
-        candidates), "final" (the final model), "explain" (opponents) and "total".
+        candidates), "baselines", "final" (the final model), "explain" (opponents and
+        helpers) and "total".
     n_fits : int
         Times the estimator was trained.
     settings : dict of str to Any
@@ -135,8 +170,12 @@ class CleaningReport:
     share: float
     chosen_share: float
     estimated_bad_share: float | None
+    bad_share_low: float | None
+    bad_share_high: float | None
     choice: Comparison | None
     guard: Comparison | None
+    primary: Comparison | None
+    alternatives: tuple[Alternative, ...]
     verdict: str
     seconds: dict[str, float]
     n_fits: int
@@ -165,9 +204,20 @@ class CleaningReport:
         """Score of the model of the cleaned rows; NaN without any comparison."""
         return math.nan if self.evidence is None else self.evidence.score_after
 
+    @property
+    def bad_share_text(self) -> str:
+        """The estimated share of bad rows and its interval; empty without any."""
+        if self.estimated_bad_share is None:
+            return ""
+        what = "targets" if self.task == "regression" else "labels"
+        text = f"about {self.estimated_bad_share:.1%} of the {what}"
+        if self.bad_share_low is None or self.bad_share_high is None:
+            return text
+        return f"{text} ({self.bad_share_low:.1%} to {self.bad_share_high:.1%})"
+
     def to_dict(self) -> dict[str, Any]:
         """Give plain types that `json.dumps` takes; what is not finite becomes None."""
-        plain: dict[str, Any] = _to_plain(dataclasses.asdict(self))
+        plain: dict[str, Any] = to_plain(dataclasses.asdict(self))
         return plain
 
     def __str__(self) -> str:
@@ -179,12 +229,19 @@ class CleaningReport:
             ("scores", self.method),
             ("verdict", self.verdict),
         ]
-        if self.estimated_bad_share is not None:
-            facts.append(("looks wrong", f"about {self.estimated_bad_share:.1%}"))
+        if self.bad_share_text:
+            facts.append(("looks wrong", self.bad_share_text))
         if self.choice is not None:
             facts.append(("choice", str(self.choice)))
         if self.guard is not None:
             facts.append(("guard", str(self.guard)))
+        if self.primary is not None:
+            facts.append(("primary", str(self.primary)))
+        facts += [
+            ("beside it", f"{one.name}: {one.guard}")
+            for one in self.alternatives
+            if one.key not in ("all", "cleaned")
+        ]
         times = ", ".join(f"{name} {t:.2f} s" for name, t in self.seconds.items())
         facts.append(("time", f"{times} ({self.n_fits} fits)"))
         lines += [f"{name:<14}{text}" for name, text in facts]
@@ -192,14 +249,14 @@ class CleaningReport:
         return "\n".join(lines)
 
 
-def _to_plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """Bring a value to what JSON knows; objects become their repr."""
     if isinstance(value, dict):
-        return {str(key): _to_plain(item) for key, item in value.items()}
+        return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set):
-        return [_to_plain(item) for item in value]
+        return [to_plain(item) for item in value]
     if isinstance(value, np.ndarray):
-        return _to_plain(value.tolist())
+        return to_plain(value.tolist())
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
@@ -220,6 +277,7 @@ def write_headline(
     n_train: int,
     choice: Comparison | None,
     guard: Comparison | None,
+    primary: Comparison | None = None,
 ) -> str:
     """Say in one sentence what was done and what it brought."""
     kept = f"Kept all {n_train:,} rows"
@@ -231,6 +289,12 @@ def write_headline(
         unseen = f"{seen.n_rows:,} unseen rows"
         losses = f"{seen.loss} {seen.loss_before:.4f} -> {seen.loss_after:.4f}"
         scores = f"{seen.metric} {seen.score_before:.3f} -> {seen.score_after:.3f}"
+    if verdict == "vetoed" and primary is not None:
+        return (
+            f"{kept}: {_DOING[action]} {n_suspect:,} of them made the {primary.metric} "
+            f"worse beyond noise on {unseen} ({primary.score_before:.4f} -> "
+            f"{primary.score_after:.4f})."
+        )
     if verdict == "not beyond noise":
         return (
             f"{kept}: {_DOING[action]} {n_suspect:,} of them brought no gain beyond "

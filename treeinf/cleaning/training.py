@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
+from sklearn import get_config
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from tqdm.auto import tqdm
@@ -20,7 +21,14 @@ from tqdm.auto import tqdm
 from treeinf.kernels.threads import check_n_jobs
 from treeinf.validation import take_rows
 
-__all__ = ["CopyTrainer", "Costs", "LabelledRows", "accepts_weights", "is_constant"]
+__all__ = [
+    "CopyTrainer",
+    "Costs",
+    "LabelledRows",
+    "Progress",
+    "accepts_weights",
+    "is_constant",
+]
 
 _THREAD_PARAMETERS = ("n_jobs", "thread_count")
 _SEED_PARAMETERS = ("random_state", "random_seed")
@@ -99,10 +107,62 @@ def _weight_keyword(estimator: Any) -> str | None:
     if hasattr(estimator, "steps"):
         name, last = estimator.steps[-1]
         inner = _weight_keyword(last)
-        return None if inner is None else f"{name}__{inner}"
+        if inner is None or get_config()["enable_metadata_routing"]:
+            # each step has said whether it wants them, see `_route_weights`
+            return inner
+        return f"{name}__{inner}"
     if "sample_weight" in inspect.signature(estimator.fit).parameters:
         return "sample_weight"
     return None
+
+
+def _route_weights(estimator: Any) -> None:
+    """Let the last step of a pipeline have the weights, where nobody has said so.
+
+    With scikit-learn's metadata routing a pipeline asks its steps who wants them. The
+    cleaner's caller has given it weights for its copies; that the steps before the last
+    do without them is what pipelines do without routing, too.
+    """
+    if not hasattr(estimator, "steps") or not get_config()["enable_metadata_routing"]:
+        return
+    *before, last = (step for _, step in estimator.steps)
+    for step, wants in [*((step, False) for step in before), (last, True)]:
+        if hasattr(step, "steps"):
+            _route_weights(step)
+        elif hasattr(step, "set_fit_request") and (
+            "sample_weight" in inspect.signature(step.fit).parameters
+            and step.get_metadata_routing().fit.requests.get("sample_weight") is None
+        ):
+            step.set_fit_request(sample_weight=wants)
+
+
+class Progress:
+    """One bar for all models that are to be trained, with the time left.
+
+    Parameters
+    ----------
+    what : str
+        What is done, before the bar.
+    is_shown : bool
+        Whether to show it.
+    """
+
+    def __init__(self, what: str, *, is_shown: bool) -> None:
+        self._bar = tqdm(desc=what, total=0, unit="model", disable=not is_shown)
+
+    def expect(self, n_models: int) -> None:
+        """Announce models; the time left is estimated from those announced."""
+        self._bar.total += n_models
+        self._bar.refresh()
+
+    def step(self, stage: str) -> None:
+        """Count one model as trained."""
+        self._bar.set_postfix_str(stage, refresh=False)
+        self._bar.update()
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        self._bar.close()
 
 
 def is_constant(model: Any) -> bool:
@@ -126,14 +186,14 @@ class CopyTrainer:
         Labels in order; None for regression.
     n_jobs : int or None
         Copies trained at a time; None for 1, -1 for one a core.
-    verbose : bool
-        Show progress bars.
+    progress : Progress or None
+        Told of every copy trained by `run`.
     """
 
     estimator: Any
     classes: NDArray[Any] | None
     n_jobs: int | None = None
-    verbose: bool = False
+    progress: Progress | None = None
 
     @property
     def n_workers(self) -> int:
@@ -169,6 +229,7 @@ class CopyTrainer:
             keyword = _weight_keyword(estimator)
             assert keyword is not None
             arguments[keyword] = rows.weight
+            _route_weights(estimator)
         return estimator.fit(rows.X, rows.y, **arguments)
 
     def predict(self, model: Any, rows: LabelledRows) -> NDArray[np.float64]:
@@ -191,8 +252,15 @@ class CopyTrainer:
             result[np.arange(rows.n_rows), codes] = 1.0
         return result
 
-    def run(self, tasks: Sequence[Callable[[], Any]], what: str) -> Iterator[Any]:
+    def run(self, tasks: Sequence[Callable[[], Any]], stage: str) -> Iterator[Any]:
         """Run tasks a few at a time and give their results in order as they come.
+
+        Parameters
+        ----------
+        tasks : sequence of callable
+            Each trains a copy.
+        stage : str
+            What is being done, for the progress bar.
 
         Notes
         -----
@@ -206,9 +274,10 @@ class CopyTrainer:
             results = Parallel(
                 n_jobs=self.n_workers, prefer="threads", return_as="generator"
             )(delayed(_call)(task) for task in tasks)
-        return iter(
-            tqdm(results, total=len(tasks), desc=what, disable=not self.verbose)
-        )
+        for result in results:
+            if self.progress is not None:
+                self.progress.step(stage)
+            yield result
 
     def fit_task(self, rows: LabelledRows, seed: int) -> Callable[[], Any]:
         """Give a call that trains one copy."""

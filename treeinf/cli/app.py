@@ -40,6 +40,14 @@ class Task(enum.StrEnum):
     REGRESSION = "regression"
 
 
+class Action(enum.StrEnum):
+    """What can be done with suspect rows."""
+
+    DROP = "drop"
+    RELABEL = "relabel"
+    DOWNWEIGHT = "downweight"
+
+
 class DemoData(enum.StrEnum):
     """Data that the demo knows."""
 
@@ -124,8 +132,19 @@ def clean(
         ),
     ] = "boostin",
     amount: Annotated[
-        str, _option("--amount", "auto, a share such as 0.1, or a number such as 200.")
+        str,
+        _option(
+            "--amount",
+            "auto, a share (0.1 or 10%), a number (200), or score>=0.5: how many.",
+        ),
     ] = "auto",
+    action: Annotated[
+        Action, _option("--action", "What is done with the rows found.")
+    ] = Action.DROP,
+    suspect_weight: Annotated[
+        float,
+        _option("--suspect-weight", "What downweight multiplies their weights by."),
+    ] = 0.1,
     validation: Annotated[
         str,
         _option(
@@ -138,9 +157,27 @@ def clean(
             "--guard/--no-guard", help="Keep all rows unless the gain is beyond noise."
         ),
     ] = True,
-    out: Annotated[Path | None, _option("--out", "Table of the rows kept.")] = None,
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            "--baselines/--no-baselines",
+            help="Try as many random rows, and trusted rows appended, beside it.",
+        ),
+    ] = True,
+    fail_on: Annotated[
+        str | None,
+        _option(
+            "--fail-on",
+            "Exit with code 4 if the cleaning touched so many rows (10) or such a "
+            "share (0.02 or 2%), once the guard has spoken; files are written all the "
+            "same.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, _option("--out", "The table to go on with: cleaned.")
+    ] = None,
     removed: Annotated[
-        Path | None, _option("--removed", "Table of the rows removed, and why.")
+        Path | None, _option("--removed", "Table of the rows found, and why.")
     ] = None,
     report: Annotated[Path | None, _option("--report", "HTML report.")] = None,
     seed: Seed = 0,
@@ -149,7 +186,7 @@ def clean(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Find train rows that harm a model, leave them out, prove what it brought."""
+    """Find train rows that harm a model, clean them, prove what it brought."""
     from treeinf.cli.clean import CleanOptions, run_clean
     from treeinf.cli.printing import Printer
 
@@ -163,8 +200,12 @@ def clean(
         task=task.value,
         method=method,
         amount=amount,
+        action=action.value,
+        suspect_weight=suspect_weight,
         validation=validation,
         guard=guard,
+        baselines=baselines,
+        fail_on=fail_on,
         seed=seed,
         n_jobs=n_jobs,
         out=out,
@@ -172,7 +213,9 @@ def clean(
         report=report,
         force=force,
     )
-    run_clean(options, Printer(as_json=json, quiet=quiet))
+    code = run_clean(options, Printer(as_json=json, quiet=quiet))
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command(epilog=EPILOG)

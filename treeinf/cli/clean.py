@@ -1,9 +1,10 @@
-"""`treeinf clean`: find harmful train rows, leave them out, prove what it brought."""
+"""`treeinf clean`: find harmful train rows, clean them, prove what it brought."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.util
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from treeinf.cleaning import InfluenceCleaner
-from treeinf.cli.exits import CommandError
+from treeinf.cleaning import Amount, CleaningReport, InfluenceCleaner
+from treeinf.cli.cleaned_files import check_weight_column, write_cleaned
+from treeinf.cli.exits import DONE, FOUND, CommandError
 from treeinf.cli.models import (
     LIBRARIES,
     estimator_like,
@@ -27,7 +29,7 @@ from treeinf.cli.models import (
 from treeinf.cli.outputs import check_outputs, write_together
 from treeinf.cli.printing import Printer
 from treeinf.cli.proof import ScoreChange, compare_on_test_rows, predict_for_scores
-from treeinf.cli.tables import Table, read_table, write_frame
+from treeinf.cli.tables import read_table
 from treeinf.cli.training_data import (
     TrainingData,
     number_labels,
@@ -38,7 +40,7 @@ from treeinf.cli.training_data import (
 from treeinf.ensemble import TreeEnsemble
 from treeinf.explainers import BoostIn
 
-__all__ = ["CleanOptions", "print_changes", "run_clean", "to_lines"]
+__all__ = ["CleanOptions", "print_changes", "run_clean"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,10 +61,16 @@ class CleanOptions:
         Column of row weights.
     drop_columns : sequence of str
         Columns that are no features.
-    task, method, amount, validation : str
+    task, method, amount, action, validation : str
         As on the command line.
+    suspect_weight : float
+        What "downweight" multiplies weights by.
     guard : bool
         Whether to keep all rows unless the gain is beyond noise.
+    baselines : bool
+        Whether to try what the cleaning must be better than.
+    fail_on : str or None
+        Number or share of rows touched from which on the exit code tells.
     seed, n_jobs
         Random state and threads.
     out, removed, report : pathlib.Path or None
@@ -80,8 +88,12 @@ class CleanOptions:
     task: str = "auto"
     method: str = "boostin"
     amount: str = "auto"
+    action: str = "drop"
+    suspect_weight: float = 0.1
     validation: str = "5"
     guard: bool = True
+    baselines: bool = True
+    fail_on: str | None = None
     seed: int = 0
     n_jobs: int | None = None
     out: Path | None = None
@@ -107,7 +119,7 @@ class _Clock:
             self.seconds[name] = self.seconds.get(name, 0.0) + spent
 
 
-def run_clean(options: CleanOptions, printer: Printer) -> None:
+def run_clean(options: CleanOptions, printer: Printer) -> int:
     """Clean a table.
 
     Parameters
@@ -116,6 +128,11 @@ def run_clean(options: CleanOptions, printer: Printer) -> None:
         What to do.
     printer : Printer
         Where to say it.
+
+    Returns
+    -------
+    int
+        Exit code: 0, or 4 if as many rows were found as `fail_on` says.
 
     Raises
     ------
@@ -142,6 +159,7 @@ def run_clean(options: CleanOptions, printer: Printer) -> None:
     if options.report is not None:
         _need_report_libraries()
     amount = _parse_amount(options.amount)
+    limit = None if options.fail_on is None else _parse_limit(options.fail_on)
     with clock.part("read"):
         ensemble = read_model_file(Path(options.model)) if is_file else None
         table = read_table(options.train)
@@ -159,6 +177,7 @@ def run_clean(options: CleanOptions, printer: Printer) -> None:
             if path is not None
         }
         held = {option: read_test_rows(found, data) for option, found in tables.items()}
+        check_weight_column(table, options.action, options.weight)
         if ensemble is not None:
             data = with_model_columns(data, ensemble)
             held = {
@@ -183,6 +202,9 @@ def run_clean(options: CleanOptions, printer: Printer) -> None:
         estimator,
         method=options.method,
         amount=amount,
+        action=options.action,
+        suspect_weight=options.suspect_weight,
+        baselines=options.baselines,
         validation=validation if trusted is None else (trusted.X, trusted.y),
         guard=options.guard,
         random_state=options.seed,
@@ -197,8 +219,11 @@ def run_clean(options: CleanOptions, printer: Printer) -> None:
         with clock.part("prove"):
             changes = _prove(cleaner, estimator, data, test, options.seed)
     with clock.part("write"), write_together(outputs) as places:
-        _write(cleaner, table, marks, changes, notes, options, outputs, places)
+        write_cleaned(
+            cleaner, table, data, marks, changes, notes, options, outputs, places
+        )
     _tell(cleaner, changes, clock, outputs, printer)
+    is_found = limit is not None and limit.is_reached(cleaner.report_)
     printer.finish(
         {
             "command": "clean",
@@ -206,7 +231,11 @@ def run_clean(options: CleanOptions, printer: Printer) -> None:
             "target": options.target,
             "task": data.task,
             "n_features": len(data.columns),
+            "action": options.action,
+            "touched_rows": np.sort(np.asarray(cleaner.removed_["position"])),
             "removed_rows": np.flatnonzero(~cleaner.kept_),
+            "fail_on": options.fail_on,
+            "failed": is_found,
             "test": [dataclasses.asdict(change) for change in changes],
             "report": cleaner.report_.to_dict(),
             "seconds": _seconds(cleaner, clock),
@@ -214,26 +243,54 @@ def run_clean(options: CleanOptions, printer: Printer) -> None:
             "notes": notes,
         }
     )
+    if not is_found:
+        return DONE
+    print(
+        f"Found {cleaner.report_.n_removed:,} rows of "
+        f"{cleaner.report_.n_scored:,}; --fail-on {options.fail_on} was reached.",
+        file=sys.stderr,
+        flush=True,
+    )
+    return FOUND
 
 
 # options
 
 
-def _parse_amount(amount: str) -> str | int | float:
-    if amount == "auto":
-        return amount
+def _parse_amount(amount: str) -> Amount:
     try:
-        return int(amount)
-    except ValueError:
-        pass
+        return Amount.parse(amount)
+    except ValueError as error:
+        message = str(error).replace("Got amount", "Got --amount")
+        raise CommandError(message, code=2) from None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Limit:
+    """From how many rows on the exit code tells: a share, or a number."""
+
+    amount: Amount
+
+    def is_reached(self, report: CleaningReport) -> bool:
+        value = float(self.amount.value or 0)
+        found = report.share if self.amount.kind == "share" else report.n_removed
+        return report.acted and found >= value
+
+
+def _parse_limit(text: str) -> _Limit:
+    expected = (
+        f"Got --fail-on {text!r}; expected a number of rows of at least 1, such as 10, "
+        "or a share of them above 0 and at most 1, such as 0.02 or 2%."
+    )
     try:
-        return float(amount)
+        amount = Amount.parse(text)
     except ValueError:
-        raise CommandError(
-            f"Got --amount {amount!r}; expected auto, a share such as 0.1 or a number "
-            "of rows such as 200.",
-            code=2,
-        ) from None
+        raise CommandError(expected, code=2) from None
+    is_number = amount.kind in ("share", "count")
+    most = 1.0 if amount.kind == "share" else np.inf
+    if not is_number or not 0.0 < float(amount.value or 0) <= most:
+        raise CommandError(expected, code=2)
+    return _Limit(amount)
 
 
 def _parse_validation(validation: str) -> tuple[int | float | None, Path | None]:
@@ -305,96 +362,7 @@ def _prove(
     return compare_on_test_rows(test, predict_for_scores(model, test), after, seed)
 
 
-def _write(
-    cleaner: InfluenceCleaner,
-    table: Table,
-    marks: Mapping[str, NDArray[np.float64]],
-    changes: Sequence[ScoreChange],
-    notes: Sequence[str],
-    options: CleanOptions,
-    outputs: Mapping[str, Path],
-    places: Mapping[str, Path],
-) -> None:
-    """Fill the temporary files."""
-    touched = np.asarray(cleaner.removed_["position"], dtype=np.int64)
-    if "--out" in places:
-        kept = np.flatnonzero(cleaner.kept_)
-        table.write_rows(places["--out"], kept, outputs["--out"])
-    if "--removed" in places:
-        frame = _removed_frame(cleaner.removed_, table, touched, marks)
-        write_frame(places["--removed"], frame, outputs["--removed"])
-    if "--report" in places:
-        from treeinf.reports import write_cleaning_report
-
-        write_cleaning_report(
-            places["--report"],
-            cleaner,
-            overwrite=True,
-            title=f"Cleaning of {options.train.name}",
-            values=(list(table.frame.columns), table.texts(touched)),
-            comparisons=to_lines(changes),
-            notes=notes,
-        )
-
-
-def _removed_frame(
-    removed: Any, table: Table, touched: NDArray[np.int64], marks: Mapping[str, Any]
-) -> Any:
-    """Put what is known of the removed rows before their own columns."""
-    import pandas as pd
-
-    known = pd.DataFrame(removed).drop(columns="position").reset_index(drop=True)
-    for name in known.columns:
-        if name.startswith("opponent_"):
-            # whole numbers, of which some may be missing
-            known[name] = known[name].astype("Int64")
-    for name, values in marks.items():
-        known[name] = values[touched]
-    known["row"] = touched
-    names = list(table.frame.columns)
-    known = known.rename(
-        columns={name: f"treeinf_{name}" for name in known.columns if name in names}
-    )
-    if table.kind == "csv":
-        own = pd.DataFrame(table.texts(touched), columns=names, dtype=object)
-    else:
-        own = table.frame.iloc[touched].reset_index(drop=True)
-    return pd.concat([known, own], axis=1)
-
-
 # what is said
-
-
-def to_lines(changes: Sequence[ScoreChange], where: str = "test rows") -> list[Any]:
-    """Bring score changes to lines of the report.
-
-    Parameters
-    ----------
-    changes : sequence of ScoreChange
-        Scores before and after.
-    where : str
-        What the rows are called.
-
-    Returns
-    -------
-    list of ComparisonLine
-    """
-    from treeinf.reports import ComparisonLine
-
-    return [
-        ComparisonLine(
-            where,
-            change.n_rows,
-            change.name + ("" if change.is_better_greater else " (smaller is better)"),
-            change.before,
-            change.after,
-            change.gain,
-            change.gain_low,
-            change.gain_high,
-            change.confidence,
-        )
-        for change in changes
-    ]
 
 
 def _describe_input(
@@ -469,18 +437,37 @@ def _tell(
         else:
             scores = [(change.name, f"{change.before:.4f}") for change in changes]
             printer.table(["", "all rows"], scores, title=title)
+    if report.alternatives:
+        first = report.alternatives[0]
+        level = first.primary.confidence
+        printer.table(
+            [
+                "",
+                first.primary.metric,
+                "gain",
+                f"{level:.0%} interval",
+            ],
+            [
+                (
+                    one.name,
+                    f"{one.primary.score_after:.4f}",
+                    f"{one.primary.gain:+.4f}",
+                    f"{one.primary.gain_low:+.4f} to {one.primary.gain_high:+.4f}",
+                )
+                for one in report.alternatives
+            ],
+            title=f"On the {first.primary.n_rows:,} rows that judged the cleaning",
+        )
     facts = [("verdict", report.verdict)]
     if report.guard is not None:
         facts.append(("guard", str(report.guard)))
-    if report.estimated_bad_share is not None:
-        facts.append(
-            ("looks wrong", f"about {report.estimated_bad_share:.0%} of labels")
-        )
+    if report.bad_share_text:
+        facts.append(("looks wrong", report.bad_share_text))
     spent = {**report.seconds, **clock.seconds}
-    order = ("read", "train", "route", "influence", "retrain", "final", "explain")
+    order = ("read", "train", "route", "influence", "retrain", "baselines", "final")
     times = [
         f"{name} {spent[name]:.2f} s"
-        for name in (*order, "prove", "write")
+        for name in (*order, "explain", "prove", "write")
         if name in spent
     ]
     facts.append(("time", f"{', '.join(times)} ({report.n_fits:,} models trained)"))

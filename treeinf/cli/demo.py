@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.cleaning import InfluenceCleaner
-from treeinf.cli.clean import print_changes, to_lines
+from treeinf.cli.clean import print_changes
+from treeinf.cli.cleaned_files import to_lines
 from treeinf.cli.exits import CommandError
 from treeinf.cli.models import LIBRARIES, new_estimator
 from treeinf.cli.outputs import check_outputs, write_together
@@ -306,6 +307,7 @@ def _write_report(
             is_noisy=is_flipped,
             thumbnails=thumbnails,
             notes=[sentence],
+            X=train.X,
         )
 
 

@@ -18,13 +18,15 @@ DONE = 0
 USER_ERROR = 1
 USAGE = 2
 MISMATCH = 3
+FOUND = 4
 INTERRUPTED = 130
 
 EPILOG = (
     "Exit codes: 0 done, also when nothing was worth removing; 1 the table, the model "
     "or a file is at fault, in one line on stderr; 2 the command is not understood; 3 "
-    "the rows are not those that the model was trained on; 130 interrupted. Nothing is "
-    "left half-written. Rows are counted from 0, without the header. Set "
+    "the rows are not those that the model was trained on; 4 as many rows were found "
+    "as --fail-on says; 130 interrupted. Nothing is left half-written. Rows are "
+    "counted from 0, without the header. Set "
     "TREEINF_TRACEBACK=1 to see where an error came from."
 )
 

@@ -7,7 +7,7 @@ import dataclasses
 import gzip
 import io
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,42 @@ class CsvRecords:
             # the last row of the file may lack its line end
             parts.append(part if part.endswith((b"\n", b"\r")) else part + line_end)
         return b"".join(parts)
+
+    def with_texts(
+        self, names: Sequence[str], column: str, texts: Mapping[int, str]
+    ) -> CsvRecords:
+        """Put other texts into one column; all other bytes stay.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Names of the columns.
+        column : str
+            The column; one that is not there is added as the last.
+        texts : dict of int to str
+            For rows by position their text; a column to be added needs all.
+        """
+        place = list(names).index(column) if column in names else None
+        parts = [self.data[self.start[k] : self.stop[k]] for k in range(len(self.line))]
+        ends = [part[len(part.rstrip(b"\r\n")) :] for part in parts]
+        if place is None:
+            for k, part in enumerate(parts):
+                added = self._write([column if k == 0 else texts[k - 1]])
+                separator = self.separator.encode()
+                parts[k] = part.rstrip(b"\r\n") + separator + added + ends[k]
+        else:
+            for row, text in texts.items():
+                cells = self.values(np.array([row]))[0]
+                cells[place] = text
+                parts[row + 1] = self._write(cells) + ends[row + 1]
+        stop = np.cumsum([len(part) for part in parts], dtype=np.int64)
+        start = np.concatenate([[0], stop[:-1]]).astype(np.int64)
+        return dataclasses.replace(self, data=b"".join(parts), start=start, stop=stop)
+
+    def _write(self, cells: Sequence[str]) -> bytes:
+        line = io.StringIO(newline="")
+        csv.writer(line, delimiter=self.separator, lineterminator="").writerow(cells)
+        return line.getvalue().encode()
 
     def values(self, rows: NDArray[np.integer[Any]]) -> list[list[str]]:
         """Give the texts of some rows."""
@@ -125,6 +161,65 @@ class Table:
             ["" if _is_missing(value) else str(value) for value in row]
             for row in part.itertuples(index=False, name=None)
         ]
+
+    def with_values_of(self, column: str, source: NDArray[np.integer[Any]]) -> Table:
+        """Give each row the value that another row has in one column.
+
+        Parameters
+        ----------
+        column : str
+            The column.
+        source : ndarray of integer, shape (n_rows,)
+            For each row the one whose value it takes; itself for no change.
+        """
+        changed = np.flatnonzero(source != np.arange(self.n_rows))
+        frame = self.frame.copy()
+        frame[column] = self.frame[column].iloc[source].array
+        if self.records is not None:
+            place = list(self.frame.columns).index(column)
+            found = self.records.values(source[changed])
+            texts = {
+                int(row): cells[place]
+                for row, cells in zip(changed, found, strict=True)
+            }
+            records = self.records.with_texts(list(frame.columns), column, texts)
+            return dataclasses.replace(self, frame=frame, records=records)
+        place = self.arrow.column_names.index(column)
+        values = self.arrow.column(place).take(source)
+        arrow = self.arrow.set_column(place, self.arrow.field(place), values)
+        return dataclasses.replace(self, frame=frame, arrow=arrow)
+
+    def with_numbers(self, column: str, values: NDArray[np.float64]) -> Table:
+        """Put numbers into one column, or into a new one.
+
+        Parameters
+        ----------
+        column : str
+            The column.
+        values : ndarray of float64, shape (n_rows,)
+            Numbers; rows that have theirs already stay as they are written.
+        """
+        frame = self.frame.copy()
+        is_new = column not in frame.columns
+        changed = np.ones(self.n_rows, dtype=bool)
+        if not is_new:
+            changed = frame[column].to_numpy(dtype=np.float64) != values
+        frame[column] = values
+        if self.records is not None:
+            texts = {
+                int(row): repr(float(values[row])) for row in np.flatnonzero(changed)
+            }
+            names = list(self.frame.columns)
+            records = self.records.with_texts(names, column, texts)
+            return dataclasses.replace(self, frame=frame, records=records)
+        import pyarrow
+
+        if is_new:
+            arrow = self.arrow.append_column(column, pyarrow.array(values))
+        else:
+            place = self.arrow.column_names.index(column)
+            arrow = self.arrow.set_column(place, column, pyarrow.array(values))
+        return dataclasses.replace(self, frame=frame, arrow=arrow)
 
     def write_rows(
         self, path: Path, rows: NDArray[np.integer[Any]], final: Path

@@ -19,6 +19,7 @@ from treeinf.explainers.leaf_matrix import LeafMatrix
 from treeinf.explainers.targets import Targets
 from treeinf.kernels.cpu import contraction
 from treeinf.kernels.cpu import reverse_sweep as kernels
+from treeinf.kernels.threads import threads_for
 from treeinf.trace import StagedRows, TrainingTrace
 
 __all__ = ["BackwardPass", "seed_leaves"]
@@ -176,24 +177,25 @@ class BackwardPass:
                 ),
                 dtype=REAL,
             )
-            kernels.sweep_iteration(
-                rows.leaf,
-                leaves,
-                rows.target,
-                rows.weight,
-                *ensemble.loss_kernel,
-                trace.leaf_step,
-                iteration,
-                trace.n_steps,
-                float(ensemble.shrinkage[leaves.iteration_start[iteration]]),
-                kind,
-                leaf_factor,
-                raw_score,
-                adjoint,
-                inner,
-                influence,
-                part_sum,
-            )
+            with threads_for(rows.n_rows * n_targets):
+                kernels.sweep_iteration(
+                    rows.leaf,
+                    leaves,
+                    rows.target,
+                    rows.weight,
+                    *ensemble.loss_kernel,
+                    trace.leaf_step,
+                    iteration,
+                    trace.n_steps,
+                    float(ensemble.shrinkage[leaves.iteration_start[iteration]]),
+                    kind,
+                    leaf_factor,
+                    raw_score,
+                    adjoint,
+                    inner,
+                    influence,
+                    part_sum,
+                )
         return adjoint, influence
 
     def _respond(self, leaves: slice, pull: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import numba
 
-__all__ = ["check_n_jobs", "limit_threads"]
+__all__ = ["check_n_jobs", "limit_threads", "threads_for"]
+
+_WORTH_A_THREAD = 4096
 
 
 def check_n_jobs(n_jobs: int | None) -> int:
@@ -47,6 +49,24 @@ def limit_threads(n_jobs: int | None) -> Iterator[None]:
     """
     before = numba.get_num_threads()
     numba.set_num_threads(check_n_jobs(n_jobs))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def threads_for(work: int) -> Iterator[None]:
+    """Let kernels use no more threads than pay, inside the ``with`` block.
+
+    Parameters
+    ----------
+    work : int
+        Row-targets of one call. A thread is worth waking, and waiting for, from a few
+        thousand on; where another program has the core, the wait is long.
+    """
+    before = numba.get_num_threads()
+    numba.set_num_threads(max(1, min(before, work // _WORTH_A_THREAD)))
     try:
         yield
     finally:

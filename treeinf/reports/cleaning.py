@@ -5,26 +5,17 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from treeinf import plots
 from treeinf.cleaning.report import CleaningReport, Comparison
-from treeinf.reports.pictures import draw_svg
+from treeinf.reports.drawings import draw_pictures
+from treeinf.reports.rows import list_rows
 
 __all__ = ["ComparisonLine", "ReportTable", "render_cleaning", "write_cleaning_report"]
-
-MOST_ROWS = 3_000
-MOST_COLUMNS = 60
-MOST_CELLS = 60_000
-_MOST_LETTERS = 80
-
-_OWN_COLUMNS = ("row", "label", "suggestion", "score", "rank", "percentile", "reason")
-_DECIMALS = {"score": "{:.4g}", "percentile": "{:.1f}"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +115,7 @@ def render_cleaning(
     is_noisy: ArrayLike | None = None,
     thumbnails: Sequence[str] | None = None,
     notes: Sequence[str] = (),
+    X: Any = None,
 ) -> str:
     """Write the report of a fitted `InfluenceCleaner` as one HTML text.
 
@@ -146,6 +138,8 @@ def render_cleaning(
         For each row in ``removed_`` a picture as a ``data:image/`` address.
     notes : sequence of str
         Sentences below the headline.
+    X : frame or array-like, shape (n_train, n_features), optional
+        The train rows: adds a picture of how cleaned rows differ from the others.
 
     Returns
     -------
@@ -176,7 +170,7 @@ def render_cleaning(
     report: CleaningReport = cleaner.report_
     pictures = [
         {**picture, "svg": markupsafe.Markup(picture["svg"])}
-        for picture in _draw(cleaner, is_noisy)
+        for picture in draw_pictures(cleaner, is_noisy, X)
     ]
     lines = [*comparisons, *_own_comparisons(report)]
     return environment.get_template("cleaning.html").render(
@@ -187,9 +181,9 @@ def render_cleaning(
         notes=[*notes, *report.notes],
         comparisons=_group_lines(lines),
         explanations=_explain_lines(report, lines),
-        tables=tables,
+        tables=[*_list_alternatives(report), *tables],
         pictures=pictures,
-        rows=_list_rows(cleaner, values, thumbnails),
+        rows=list_rows(cleaner, values, thumbnails),
         facts=_facts(report),
         settings=_settings(report),
     )
@@ -230,12 +224,11 @@ def _cards(
     if report.acted and math.isfinite(before) and math.isfinite(after):
         cards.append({"name": name, "value": f"{before:.4g} \u2192 {after:.4g}"})
     if report.estimated_bad_share is not None:
-        cards.append(
-            {
-                "name": "of the labels look wrong, a rough estimate",
-                "value": f"{report.estimated_bad_share:.0%}",
-            }
-        )
+        what = "targets" if report.task == "regression" else "labels"
+        name = f"of the {what} look wrong, a rough estimate"
+        if report.bad_share_low is not None and report.bad_share_high is not None:
+            name += f" ({report.bad_share_low:.0%} to {report.bad_share_high:.0%})"
+        cards.append({"name": name, "value": f"{report.estimated_bad_share:.0%}"})
     cards.append(
         {
             "name": f"seconds, {report.n_fits:,} models trained",
@@ -248,38 +241,96 @@ def _cards(
 def _own_comparisons(report: CleaningReport) -> list[ComparisonLine]:
     """Give the lines of the guard and of the choice."""
     lines = []
-    for where, found in (
-        ("guard, unseen by scores and choice", report.guard),
-        ("rows that chose the amount", report.choice),
+    for where, found, primary in (
+        ("guard, unseen by scores and choice", report.guard, report.primary),
+        ("rows that chose the amount", report.choice, None),
     ):
         if found is None:
             continue
-        lines.append(
-            ComparisonLine(
-                where,
-                found.n_rows,
-                found.metric,
-                found.score_before,
-                found.score_after,
-                found.score_after - found.score_before,
+        if primary is not None:
+            lines.append(_score_line(where, primary, is_loss=False))
+        # the primary score says the same, with an interval
+        if primary is None or primary.metric.lower() != found.metric.lower():
+            lines.append(
+                ComparisonLine(
+                    where,
+                    found.n_rows,
+                    found.metric,
+                    found.score_before,
+                    found.score_after,
+                    found.score_after - found.score_before,
+                )
             )
-        )
-        lines.append(_loss_line(where, found))
+        lines.append(_score_line(where, found, is_loss=True))
     return lines
 
 
-def _loss_line(where: str, found: Comparison) -> ComparisonLine:
+def _score_line(where: str, found: Comparison, *, is_loss: bool) -> ComparisonLine:
+    name, before, after = found.metric, found.score_before, found.score_after
+    if is_loss:
+        name = f"{found.loss} (smaller is better)"
+        before, after = found.loss_before, found.loss_after
     return ComparisonLine(
         where,
         found.n_rows,
-        f"{found.loss} (smaller is better)",
-        found.loss_before,
-        found.loss_after,
+        name,
+        before,
+        after,
         found.gain,
         found.gain_low,
         found.gain_high,
         found.confidence,
     )
+
+
+def _list_alternatives(report: CleaningReport) -> list[ReportTable]:
+    """Give the table of what else could have been done with the rows."""
+    if not report.alternatives:
+        return []
+    first = report.alternatives[0]
+    rows = [
+        [
+            one.name,
+            _number(one.primary.score_after),
+            _with_interval(one.primary),
+            _number(one.guard.loss_after),
+            _with_interval(one.guard),
+            _number(one.guard.score_after),
+        ]
+        for one in report.alternatives
+    ]
+    rows[0][2] = rows[0][4] = "-"
+    text = (
+        "Each trained with the same settings and judged by the same "
+        f"{first.guard.n_rows:,} rows, which had no say in it. Gains are over all "
+        f"rows uncleaned, with {first.guard.confidence:.0%} intervals; above 0 is for "
+        "the better."
+    )
+    if any(one.key == "appended" for one in report.alternatives):
+        text += (
+            " Clean rows are appended half at a time, and the other half judges. To "
+            "append them and do nothing else is what a cleaning has to beat."
+        )
+    return [
+        ReportTable(
+            "Beside what else could be done",
+            [
+                "model trained on",
+                first.primary.metric,
+                "gain",
+                first.guard.loss,
+                "gain",
+                f"{first.guard.metric} (score reported)",
+            ],
+            rows,
+            text,
+        )
+    ]
+
+
+def _with_interval(found: Comparison) -> str:
+    low, high = _number(found.gain_low, True), _number(found.gain_high, True)
+    return f"{_number(found.gain, True)} ({low} to {high})"
 
 
 def _group_lines(lines: Sequence[ComparisonLine]) -> list[dict[str, Any]]:
@@ -332,213 +383,6 @@ def _explain_lines(
             "every model look worse on them than it is."
         )
     return texts
-
-
-# pictures
-
-
-def _draw(cleaner: Any, is_noisy: ArrayLike | None) -> list[dict[str, str]]:
-    report: CleaningReport = cleaner.report_
-    scores = np.asarray(cleaner.scores_, dtype=np.float64)
-    cleaned = np.zeros(len(scores), dtype=bool)
-    cleaned[_positions(cleaner.removed_)] = True
-    pictures = []
-    history = [entry for entry in cleaner.history_ if math.isfinite(entry["share"])]
-    if len(history) > 2:
-        pictures.append(_draw_amounts(history, report))
-    shown = "Bars count train rows on a logarithmic axis"
-    pictures.append(
-        _picture(
-            "score-distribution",
-            "Scores of the train rows",
-            f"{shown}; colour marks rows that were cleaned."
-            if cleaned.any()
-            else f"{shown}; no row was cleaned.",
-            lambda ax: plots.plot_score_distribution(
-                scores, cleaned, label=f"score by {report.method!r}", ax=ax
-            ),
-        )
-    )
-    if is_noisy is not None:
-        truth = np.asarray(is_noisy, dtype=bool)
-        n_cleaned = int(cleaned.sum())
-        pictures.append(
-            _picture(
-                "detection",
-                "Known wrong rows found",
-                "The rows are checked from the most suspect down.",
-                lambda ax: plots.plot_detection_curve(
-                    scores, truth, n_checked=n_cleaned, ax=ax
-                ),
-            )
-        )
-    return pictures
-
-
-def _draw_amounts(
-    history: Sequence[Mapping[str, Any]], report: CleaningReport
-) -> dict[str, str]:
-    def column(name: str) -> NDArray[np.float64]:
-        return np.array([entry[name] for entry in history], dtype=np.float64)
-
-    chosen = [entry["share"] for entry in history if entry["chosen"]]
-    loss = "loss" if report.choice is None else report.choice.loss
-    return _picture(
-        "amount",
-        "What each amount brought",
-        f"Retrained for each amount, gain in {loss} on the rows that choose. The "
-        "smallest amount that does as well as the best is chosen; the guard then "
-        "judges it on other rows.",
-        lambda ax: plots.plot_amount_curve(
-            column("share"),
-            column("gain"),
-            column("gain_low"),
-            column("gain_high"),
-            chosen=chosen[0] if chosen and chosen[0] > 0 else None,
-            label="gain over no cleaning",
-            ax=ax,
-        ),
-    )
-
-
-def _picture(
-    name: str, title: str, caption: str, draw: Callable[[Any], Any]
-) -> dict[str, str]:
-    svg = draw_svg(draw, name=name, description=f"{title}. {caption}")
-    return {"title": title, "caption": caption, "svg": svg}
-
-
-# rows
-
-
-def _as_columns(frame: Any) -> dict[str, list[Any]]:
-    """Bring a frame of any library, or a dict of lists, to a dict of lists."""
-    if isinstance(frame, Mapping):
-        return {str(name): list(column) for name, column in frame.items()}
-    import narwhals.stable.v2 as nw
-
-    wrapped = nw.from_native(frame, eager_only=True)
-    return {name: wrapped[name].to_list() for name in wrapped.columns}
-
-
-def _positions(removed: Any) -> NDArray[np.int64]:
-    return np.asarray(_as_columns(removed).get("position", []), dtype=np.int64)
-
-
-def _list_rows(
-    cleaner: Any,
-    values: tuple[Sequence[str], Sequence[Sequence[Any]]] | None,
-    thumbnails: Sequence[str] | None,
-) -> dict[str, Any]:
-    """Lay out the table of cleaned rows."""
-    report: CleaningReport = cleaner.report_
-    own = _as_columns(cleaner.removed_)
-    n_rows = len(own.get("position", []))
-    done = {"drop": "Removed", "relabel": "Relabelled", "downweight": "Down-weighted"}
-    title = f"{done.get(report.action, 'Cleaned')} rows"
-    if not n_rows:
-        return {"title": title, "text": "None.", "columns": [], "body": []}
-    names = [name for name in _OWN_COLUMNS if name in own]
-    opponents = [name for name in own if name.startswith("opponent_")]
-    columns = {name: own[name] for name in names}
-    if opponents:
-        columns["opponents"] = [
-            ", ".join(
-                _name_row(own[name][row])
-                for name in opponents
-                if _is_there(own, name, row)
-            )
-            for row in range(n_rows)
-        ]
-    feature_names, features = values if values is not None else ((), ())
-    feature_names = list(feature_names)[:MOST_COLUMNS]
-    width = len(columns) + len(feature_names)
-    n_shown = min(n_rows, MOST_ROWS, max(100, MOST_CELLS // width))
-    heads = [
-        {"name": name, "numeric": _is_numeric(column)}
-        for name, column in columns.items()
-    ]
-    shown = [[row[place] for row in features] for place in range(len(feature_names))]
-    heads += [
-        {"name": name, "numeric": _is_numeric(column)}
-        for name, column in zip(feature_names, shown, strict=True)
-    ]
-    pictured = thumbnails is not None
-    if pictured:
-        heads.insert(0, {"name": "picture", "numeric": False})
-    body = []
-    for row in range(n_shown):
-        cells = [_cell(name, column[row]) for name, column in columns.items()]
-        cells += [_cell("", column[row]) for column in shown]
-        for cell, head in zip(cells, heads[int(pictured) :], strict=True):
-            if head["numeric"]:
-                cell["kind"] = "number"
-        if thumbnails is not None:
-            cells.insert(
-                0, {**_cell("", ""), "picture": _check_picture(thumbnails[row])}
-            )
-        body.append(cells)
-    text = "The most suspect first. "
-    if n_shown < n_rows:
-        text = f"The {n_shown:,} most suspect of {n_rows:,}. "
-    if opponents:
-        text += "Opponents are the train rows that speak most against the row. "
-    if values is not None and len(values[0]) > MOST_COLUMNS:
-        text += (
-            f"Only the first {MOST_COLUMNS} of {len(values[0]):,} columns are shown. "
-        )
-    text += "Click a heading to sort."
-    return {"title": title, "text": text, "columns": heads, "body": body}
-
-
-def _is_there(own: Mapping[str, list[Any]], name: str, row: int) -> bool:
-    value = own[name][row]
-    return value is not None and value == value
-
-
-def _name_row(label: Any) -> str:
-    """Write a row's label; frames turn whole numbers with gaps into floats."""
-    is_whole = isinstance(label, float) and label.is_integer()
-    return str(int(label) if is_whole else label)
-
-
-def _is_numeric(column: Sequence[Any]) -> bool:
-    """Whether all entries that are there are numbers, or texts of numbers."""
-    found = False
-    for value in column:
-        if value is None or value == "" or value != value:
-            continue
-        try:
-            float(value)
-        except (TypeError, ValueError):
-            return False
-        found = True
-    return found
-
-
-def _cell(name: str, value: Any) -> dict[str, Any]:
-    if value is None or value != value:
-        return {"text": "", "full": "", "kind": "", "picture": ""}
-    if isinstance(value, float | np.floating):
-        text = _DECIMALS.get(name, "{:.6g}").format(value)
-        # sorting reads the title where there is one
-        full = repr(float(value)) if name in _DECIMALS else ""
-        return {"text": text, "full": full, "kind": "", "picture": ""}
-    text = str(value)
-    full = ""
-    if name == "reason":
-        return {"text": text, "full": "", "kind": "reason", "picture": ""}
-    if len(text) > _MOST_LETTERS:
-        text, full = text[:_MOST_LETTERS] + "...", text
-    return {"text": text, "full": full, "kind": "", "picture": ""}
-
-
-def _check_picture(address: str) -> str:
-    if not address.startswith("data:image/"):
-        raise ValueError(
-            f"Got thumbnail {address[:40]!r}; expected a data:image/ address."
-        )
-    return address
 
 
 # how it was made

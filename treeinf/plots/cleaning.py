@@ -1,117 +1,28 @@
-"""Pictures of influence and of a cleaning: axes in, axes out; needs matplotlib."""
+"""Pictures of a cleaning: scores, amounts, what was found, what removal brings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from treeinf.plots.axes import (
+    COLORS,
+    as_text,
+    as_vector,
+    cycle_colors,
+    finish,
+    open_axes,
+)
 
 __all__ = [
-    "COLORS",
     "plot_amount_curve",
     "plot_detection_curve",
-    "plot_influence",
+    "plot_removal_curve",
     "plot_score_distribution",
 ]
-
-COLORS = {"helpful": "#2a78b5", "harmful": "#c8553d", "neutral": "#8a8a8a"}
-"""Colours of the three kinds of rows, apart also for the colour-blind."""
-
-
-def _axes(ax: Any, size: tuple[float, float]) -> Any:
-    """Give the caller's axes, or new ones."""
-    if ax is not None:
-        return ax
-    try:
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise ImportError(
-            "Pictures need matplotlib; pip install 'treeinf[plot]'."
-        ) from error
-    _, ax = pyplot.subplots(figsize=size, layout="constrained")
-    return ax
-
-
-def _finish(ax: Any) -> Any:
-    """Take away what carries no data."""
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
-
-
-def _as_vector(values: ArrayLike, name: str) -> NDArray[np.float64]:
-    vector = np.asarray(values, dtype=np.float64)
-    if vector.ndim != 1 or not vector.size:
-        raise ValueError(f"{name} has shape {vector.shape}; expected (n_rows,).")
-    return vector
-
-
-def plot_influence(
-    influence: Any, test_row: int | None = None, k: int = 10, ax: Any = None
-) -> Any:
-    """Draw the train rows that help and harm most, as bars.
-
-    Parameters
-    ----------
-    influence : Influence or array-like, shape (n_train, n_test) or (n_train,)
-        Influence of train rows on the loss; positive helps.
-    test_row : int, optional
-        Position of one target; None for the sum over all.
-    k : int, default=10
-        Most rows on each side.
-    ax : matplotlib Axes, optional
-        Where to draw.
-
-    Returns
-    -------
-    matplotlib Axes
-
-    Raises
-    ------
-    ValueError
-        If there is no such target or `k` is not positive.
-    """
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise ValueError(f"Got k={k!r}; expected a positive integer.")
-    values = np.asarray(influence, dtype=np.float64)
-    title = "all test rows"
-    if values.ndim == 2:
-        if test_row is None:
-            title = f"the sum over {values.shape[1]:,} test rows"
-            values = values.sum(axis=1)
-        else:
-            if not -values.shape[1] <= test_row < values.shape[1]:
-                raise ValueError(
-                    f"Got test_row={test_row!r}; there are {values.shape[1]} targets."
-                )
-            tests = getattr(influence, "test_labels", None)
-            title = (
-                f"test row {test_row if tests is None else _as_text(tests[test_row])}"
-            )
-            values = values[:, test_row]
-    elif test_row is not None:
-        raise ValueError(
-            "This influence is on all targets together; leave test_row out."
-        )
-    values = _as_vector(values, "influence")
-    labels = getattr(influence, "train_labels", None)
-    labels = np.arange(len(values)) if labels is None else np.asarray(labels)
-    order = np.argsort(values, kind="stable")
-    harmful = order[:k][values[order[:k]] < 0]
-    helpful = order[::-1][:k][values[order[::-1][:k]] > 0]
-    shown = np.concatenate([helpful, harmful[::-1]])
-    ax = _axes(ax, (6.0, 1.2 + 0.24 * max(len(shown), 2)))
-    colors = [COLORS["helpful" if values[row] > 0 else "harmful"] for row in shown]
-    place = np.arange(len(shown))
-    ax.barh(place, values[shown], color=colors, height=0.75)
-    ax.set_yticks(place, [_as_text(labels[row]) for row in shown])
-    ax.invert_yaxis()
-    ax.axvline(0.0, color=COLORS["neutral"], linewidth=0.8)
-    ax.set_ylabel("train row")
-    ax.set_xlabel("influence (harms < 0 < helps), in units of the loss")
-    ax.set_title(f"Rows with most influence on {title}")
-    return _finish(ax)
 
 
 def plot_score_distribution(
@@ -141,7 +52,7 @@ def plot_score_distribution(
     -------
     matplotlib Axes
     """
-    values = _as_vector(scores, "scores")
+    values = as_vector(scores, "scores")
     mark = (
         np.zeros(len(values), dtype=bool)
         if removed is None
@@ -153,7 +64,7 @@ def plot_score_distribution(
         )
     is_scored = np.isfinite(values)
     kept, gone = values[is_scored & ~mark], values[is_scored & mark]
-    ax = _axes(ax, (6.0, 3.2))
+    ax = open_axes(ax, (6.0, 3.2))
     if is_scored.any():
         edges = np.histogram_bin_edges(values[is_scored], bins=bins)
         ax.hist(
@@ -170,7 +81,7 @@ def plot_score_distribution(
         ax.legend(frameon=False)
     ax.set_xlabel(label)
     ax.set_ylabel("train rows")
-    return _finish(ax)
+    return finish(ax)
 
 
 def plot_amount_curve(
@@ -182,6 +93,7 @@ def plot_amount_curve(
     chosen: float | None = None,
     label: str = "gain (larger is better)",
     others: Mapping[str, ArrayLike] | None = None,
+    levels: Mapping[str, float] | None = None,
     ax: Any = None,
 ) -> Any:
     """Draw what each candidate amount brought, with intervals.
@@ -199,7 +111,11 @@ def plot_amount_curve(
     label : str
         What the gain is.
     others : dict of str to array-like, optional
-        Further curves over the same amounts, such as a random choice of rows.
+        Further curves over the same amounts, such as a random choice of rows; left out
+        where they are NaN.
+    levels : dict of str to float, optional
+        What was gained in ways that have no amount, such as by appending clean rows; as
+        level lines.
     ax : matplotlib Axes, optional
         Where to draw.
 
@@ -207,27 +123,37 @@ def plot_amount_curve(
     -------
     matplotlib Axes
     """
-    x = _as_vector(amounts, "amounts")
-    y = _as_vector(gains, "gains")
+    x = as_vector(amounts, "amounts")
+    y = as_vector(gains, "gains")
     if x.shape != y.shape:
         raise ValueError(f"amounts has {len(x)} values, gains has {len(y)}.")
     order = np.argsort(x, kind="stable")
     x, y = 100.0 * x[order], y[order]
-    ax = _axes(ax, (6.0, 3.2))
+    ax = open_axes(ax, (6.0, 3.2))
     ax.axhline(0.0, color=COLORS["neutral"], linewidth=0.8)
     if low is not None and high is not None:
-        bottom, top = _as_vector(low, "low")[order], _as_vector(high, "high")[order]
+        bottom, top = as_vector(low, "low")[order], as_vector(high, "high")[order]
         ax.fill_between(x, bottom, top, color=COLORS["helpful"], alpha=0.2, linewidth=0)
     ax.plot(x, y, color=COLORS["helpful"], marker="o", markersize=4, label="by score")
     for name, values in (others or {}).items():
+        curve = as_vector(values, name)[order]
+        is_known = np.isfinite(curve)
         ax.plot(
-            x,
-            _as_vector(values, name)[order],
+            x[is_known],
+            curve[is_known],
             color=COLORS["neutral"],
             linestyle="--",
             marker="s",
             markersize=3,
-            label=_as_text(name),
+            label=as_text(name),
+        )
+    for name, gain in (levels or {}).items():
+        ax.axhline(
+            gain,
+            color=COLORS["neutral"],
+            linestyle="-.",
+            linewidth=1.2,
+            label=as_text(name),
         )
     if chosen is not None:
         ax.axvline(
@@ -237,11 +163,19 @@ def plot_amount_curve(
             linestyle=":",
             label=f"chosen: {chosen:.1%}",
         )
-    if others or chosen is not None:
-        ax.legend(frameon=False)
+    if others or levels or chosen is not None:
+        # above the picture: curves and bands leave no room in it
+        ax.legend(
+            frameon=False,
+            fontsize="small",
+            ncols=2,
+            loc="lower left",
+            bbox_to_anchor=(0.0, 1.0),
+            borderaxespad=0.2,
+        )
     ax.set_xlabel("rows cleaned, % of the scored train rows")
     ax.set_ylabel(label)
-    return _finish(ax)
+    return finish(ax)
 
 
 def plot_detection_curve(
@@ -280,7 +214,7 @@ def plot_detection_curve(
     named: Mapping[str, ArrayLike] = (
         scores if isinstance(scores, Mapping) else {"": scores}
     )
-    ax = _axes(ax, (5.0, 4.0))
+    ax = open_axes(ax, (5.0, 4.0))
     n_rows, n_noisy = len(truth), int(truth.sum())
     checked = 100.0 * np.arange(n_rows + 1) / n_rows
     best = 100.0 * np.minimum(np.arange(n_rows + 1) / n_noisy, 1.0)
@@ -294,14 +228,16 @@ def plot_detection_curve(
         linestyle="--",
         label="random order",
     )
-    for (name, given), color in zip(named.items(), _cycle(len(named)), strict=True):
-        values = _as_vector(given, name or "scores")
+    for (name, given), color in zip(
+        named.items(), cycle_colors(len(named)), strict=True
+    ):
+        values = as_vector(given, name or "scores")
         if values.shape != truth.shape:
             raise ValueError(f"scores have {len(values)} rows, is_noisy has {n_rows}.")
         keys = np.where(np.isnan(values), np.inf, -values)
         found = np.cumsum(truth[np.argsort(keys, kind="stable")])
         share = 100.0 * np.concatenate([[0.0], found / n_noisy])
-        ax.plot(checked, share, color=color, label=_as_text(name) or "by score")
+        ax.plot(checked, share, color=color, label=as_text(name) or "by score")
     if n_checked:
         ax.axvline(
             100.0 * n_checked / n_rows,
@@ -315,14 +251,73 @@ def plot_detection_curve(
     ax.set_xlim(0, 100)
     ax.set_ylim(0, 102)
     ax.legend(frameon=False, loc="lower right")
-    return _finish(ax)
+    return finish(ax)
 
 
-def _as_text(label: Any) -> str:
-    """Write a label of the caller's; a dollar sign would begin a formula."""
-    return str(label).replace("$", r"\$")
+def plot_removal_curve(
+    removed: ArrayLike,
+    scores: Mapping[str, ArrayLike],
+    *,
+    label: str = "score of the retrained model",
+    ax: Any = None,
+) -> Any:
+    """Draw how a retrained model does as rows are removed in several orders.
 
+    Parameters
+    ----------
+    removed : array-like, shape (n_points,)
+        Share of the train rows removed before each retraining, in [0, 1].
+    scores : dict of str to array-like, shape (n_points,) or (n_repeats, n_points)
+        For each order its scores; of several repeats the mean is drawn, and a band of
+        one standard error to either side.
+    label : str
+        What the score is.
+    ax : matplotlib Axes, optional
+        Where to draw.
 
-def _cycle(n_curves: int) -> Sequence[Any]:
-    """Give the colour of the first curve, then matplotlib's own."""
-    return [COLORS["helpful"], *(f"C{number}" for number in range(1, n_curves))]
+    Returns
+    -------
+    matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        If there are no scores, or not one for each point.
+    """
+    x = as_vector(removed, "removed")
+    if not scores:
+        raise ValueError("scores is empty; expected at least one order of removal.")
+    order = np.argsort(x, kind="stable")
+    ax = open_axes(ax, (6.0, 3.6))
+    for (name, given), color in zip(
+        scores.items(), cycle_colors(len(scores)), strict=True
+    ):
+        lines = np.atleast_2d(np.asarray(given, dtype=np.float64))
+        if lines.ndim != 2 or lines.shape[1] != len(x):
+            raise ValueError(
+                f"scores[{name!r}] has shape {np.shape(given)}; expected ({len(x)},) "
+                f"or (n_repeats, {len(x)})."
+            )
+        mean = lines.mean(axis=0)[order]
+        if len(lines) > 1:
+            error = lines.std(axis=0, ddof=1)[order] / np.sqrt(len(lines))
+            ax.fill_between(
+                100.0 * x[order],
+                mean - error,
+                mean + error,
+                color=color,
+                alpha=0.2,
+                linewidth=0,
+            )
+        ax.plot(
+            100.0 * x[order],
+            mean,
+            color=color,
+            marker="o",
+            markersize=3.5,
+            label=as_text(name),
+        )
+    ax.set_xlabel("train rows removed, %")
+    ax.set_ylabel(label)
+    ax.legend(frameon=False)
+    return finish(ax)

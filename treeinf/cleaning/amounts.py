@@ -1,0 +1,183 @@
+"""How many rows to clean: by retraining, a share, a number, or those above a score."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+import re
+from typing import Any, Self
+
+__all__ = ["Amount"]
+
+_AUTO_SHARES = (0.01, 0.02, 0.04, 0.08, 0.12, 0.16, 0.2, 0.25, 0.3, 0.4)
+_KINDS = ("auto", "share", "count", "threshold")
+_THRESHOLD = re.compile(r"score\s*>=\s*(\S+)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Amount:
+    """How many rows to clean.
+
+    Made by `auto`, `share`, `count` and `threshold`, or read from what means the same.
+
+    Parameters
+    ----------
+    kind : {"auto", "share", "count", "threshold"}
+        What `value` is.
+    value : float, int or None, default=None
+        Share of the rows, in (0, 1); number of rows; the score from which on rows are
+        cleaned; None for "auto".
+
+    Examples
+    --------
+    >>> from treeinf.cleaning import Amount
+    >>> Amount.read(0.1) == Amount.share(0.1) == Amount.parse("10%")
+    True
+    >>> print(Amount.threshold(0.5))
+    score>=0.5
+    """
+
+    kind: str
+    value: float | int | None = None
+
+    @classmethod
+    def auto(cls) -> Self:
+        """Choose by retraining among shares from 1 % to 40 %."""
+        return cls("auto")
+
+    @classmethod
+    def share(cls, value: float) -> Self:
+        """Clean this share of the rows, in (0, 1)."""
+        return cls("share", value)
+
+    @classmethod
+    def count(cls, value: int) -> Self:
+        """Clean this many rows."""
+        return cls("count", value)
+
+    @classmethod
+    def threshold(cls, value: float) -> Self:
+        """Clean the rows whose score is at least this."""
+        return cls("threshold", value)
+
+    @classmethod
+    def read(cls, amount: Any) -> Amount:
+        """Read what a caller gave: an Amount, "auto", a float share or an int number.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is none of them.
+        """
+        if isinstance(amount, Amount):
+            return amount
+        if isinstance(amount, str):
+            if amount == "auto":
+                return cls.auto()
+            raise ValueError(_expected(amount))
+        if isinstance(amount, bool) or not isinstance(amount, numbers.Real):
+            raise TypeError(_expected(amount))
+        if isinstance(amount, numbers.Integral):
+            return cls.count(int(amount))
+        return cls.share(float(amount))
+
+    @classmethod
+    def parse(cls, text: str) -> Amount:
+        """Read a text: "auto", "0.1", "10%", "200" or "score>=0.5".
+
+        Raises
+        ------
+        ValueError
+            If it is none of them.
+        """
+        text = text.strip()
+        above = _THRESHOLD.fullmatch(text)
+        try:
+            if above:
+                return cls.threshold(float(above[1]))
+            if text.endswith("%"):
+                return cls.share(float(text[:-1]) / 100.0)
+            if re.fullmatch(r"[+-]?\d+", text):
+                return cls.count(int(text))
+            return cls.auto() if text == "auto" else cls.share(float(text))
+        except ValueError:
+            raise ValueError(
+                f"Got amount {text!r}; expected auto, a share such as 0.1 or 10%, a "
+                "number of rows such as 200, or score>=0.5."
+            ) from None
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether the amount is yet to be chosen."""
+        return self.kind == "auto"
+
+    def check(self, n_rows: int) -> None:
+        """Refuse an amount that so many rows do not have.
+
+        Raises
+        ------
+        TypeError, ValueError
+            By kind, by value.
+        """
+        if self.kind not in _KINDS:
+            raise ValueError(f"Got Amount of kind {self.kind!r}; expected {_KINDS}.")
+        value = self.value
+        if self.kind == "auto":
+            if value is not None:
+                raise ValueError(f"Got {self!r}; an automatic amount has no value.")
+            return
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise TypeError(f"Got {self!r}; expected a number.")
+        if self.kind == "threshold":
+            if not math.isfinite(value):
+                raise ValueError(f"Got {self!r}; expected a finite score.")
+            return
+        if self.kind == "count" and not isinstance(value, numbers.Integral):
+            raise TypeError(f"Got {self!r}; expected a whole number of rows.")
+        highest = n_rows if self.kind == "count" else 1.0
+        if not 0.0 < float(value) < highest:
+            raise ValueError(_expected(value, n_rows))
+
+    def candidates(self, n_scored: int, n_fewest: int) -> list[float]:
+        """List the shares of the rows to try, from the smallest up.
+
+        Parameters
+        ----------
+        n_scored : int
+            Rows that can be cleaned in the end.
+        n_fewest : int
+            The fewest that can be cleaned in a round.
+
+        Returns
+        -------
+        list of float
+            One for a given amount; NaN for a threshold, whose share the scores tell.
+        """
+        if self.kind == "threshold":
+            return [math.nan]
+        if self.value is not None:
+            return [
+                self.value / n_scored if self.kind == "count" else float(self.value)
+            ]
+        counts = [0, *(round(share * n_fewest) for share in _AUTO_SHARES)]
+        return [
+            share
+            for share, fewer, more in zip(
+                _AUTO_SHARES, counts, counts[1:], strict=False
+            )
+            if more > fewer
+        ]
+
+    def __str__(self) -> str:
+        if self.kind == "threshold":
+            return f"score>={self.value:g}"
+        return "auto" if self.value is None else f"{self.value:g}"
+
+
+def _expected(amount: Any, n_rows: int | None = None) -> str:
+    most = "" if n_rows is None else f" to one less than there are ({n_rows:,})"
+    return (
+        f"Got amount={amount!r}; expected 'auto', a share in (0, 1), a number of rows "
+        f"from 1{most}, or Amount.threshold(score)."
+    )

@@ -1,0 +1,52 @@
+"""Axes, colours and texts that all pictures share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["COLORS", "as_text", "as_vector", "cycle_colors", "finish", "open_axes"]
+
+COLORS = {"helpful": "#2a78b5", "harmful": "#c8553d", "neutral": "#8a8a8a"}
+"""Colours of the three kinds of rows, apart also for the colour-blind."""
+
+
+def open_axes(ax: Any, size: tuple[float, float]) -> Any:
+    """Give the caller's axes, or new ones."""
+    if ax is not None:
+        return ax
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise ImportError(
+            "Pictures need matplotlib; pip install 'treeinf[plot]'."
+        ) from error
+    _, ax = pyplot.subplots(figsize=size, layout="constrained")
+    return ax
+
+
+def finish(ax: Any) -> Any:
+    """Take away what carries no data."""
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def as_vector(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    """Bring values to one dimension, or refuse them by name."""
+    vector = np.asarray(values, dtype=np.float64)
+    if vector.ndim != 1 or not vector.size:
+        raise ValueError(f"{name} has shape {vector.shape}; expected (n_rows,).")
+    return vector
+
+
+def as_text(label: Any) -> str:
+    """Write a label of the caller's; a dollar sign would begin a formula."""
+    return str(label).replace("$", r"\$")
+
+
+def cycle_colors(n_curves: int) -> Sequence[Any]:
+    """Give the colour of the first curve, then matplotlib's own."""
+    return [COLORS["helpful"], *(f"C{number}" for number in range(1, n_curves))]

@@ -1,0 +1,140 @@
+"""The pictures in the report of a cleaning."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import narwhals.stable.v2 as nw
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from treeinf import plots
+from treeinf.cleaning.report import CleaningReport
+from treeinf.reports.pictures import draw_svg
+from treeinf.reports.rows import positions
+
+__all__ = ["draw_pictures"]
+
+
+def draw_pictures(
+    cleaner: Any, is_noisy: ArrayLike | None, X: Any
+) -> list[dict[str, str]]:
+    """Draw what there is to draw: amounts, scores, features, what was found.
+
+    Parameters
+    ----------
+    cleaner : InfluenceCleaner
+        Fitted.
+    is_noisy : array-like of bool, shape (n_train,), or None
+        Rows known to be wrong.
+    X : frame or array-like, shape (n_train, n_features), or None
+        The train rows, for the picture of the features.
+
+    Returns
+    -------
+    list of dict
+        With "title", "caption" and "svg".
+    """
+    report: CleaningReport = cleaner.report_
+    scores = np.asarray(cleaner.scores_, dtype=np.float64)
+    cleaned = np.zeros(len(scores), dtype=bool)
+    cleaned[positions(cleaner.removed_)] = True
+    pictures = []
+    history = [entry for entry in cleaner.history_ if math.isfinite(entry["share"])]
+    if len(history) > 2:
+        pictures.append(_draw_amounts(history, report))
+    shown = "Bars count train rows on a logarithmic axis"
+    pictures.append(
+        _picture(
+            "score-distribution",
+            "Scores of the train rows",
+            f"{shown}; colour marks rows that were cleaned."
+            if cleaned.any()
+            else f"{shown}; no row was cleaned.",
+            lambda ax: plots.plot_score_distribution(
+                scores, cleaned, label=f"score by {report.method!r}", ax=ax
+            ),
+        )
+    )
+    if X is not None and cleaned.any() and not cleaned.all() and _has_numbers(X):
+        pictures.append(
+            _picture(
+                "features",
+                "Where the cleaned rows lie",
+                "For the features in which they differ most from the other rows (in "
+                "brackets by how much, 0 to 1): median, middle half and middle four "
+                "fifths of the cleaned rows, as places among the others. The shade is "
+                "the others' own middle half.",
+                lambda ax: plots.plot_features(X, cleaned, k=8, ax=ax),
+            )
+        )
+    if is_noisy is not None:
+        truth = np.asarray(is_noisy, dtype=bool)
+        n_cleaned = int(cleaned.sum())
+        pictures.append(
+            _picture(
+                "detection",
+                "Known wrong rows found",
+                "The rows are checked from the most suspect down.",
+                lambda ax: plots.plot_detection_curve(
+                    scores, truth, n_checked=n_cleaned, ax=ax
+                ),
+            )
+        )
+    return pictures
+
+
+def _draw_amounts(
+    history: Sequence[Mapping[str, Any]], report: CleaningReport
+) -> dict[str, str]:
+    def column(name: str) -> NDArray[np.float64]:
+        return np.array(
+            [np.nan if entry[name] is None else entry[name] for entry in history],
+            dtype=np.float64,
+        )
+
+    chosen = [entry["share"] for entry in history if entry["chosen"]]
+    by_chance = column("random_gain")
+    by_chance[0] = 0.0
+    levels = {
+        one.name: one.choice.gain
+        for one in report.alternatives
+        if one.key == "appended"
+    }
+    loss = "loss" if report.choice is None else report.choice.loss
+    return _picture(
+        "amount",
+        "What each amount brought",
+        f"Retrained for each amount, gain in {loss} on the rows that choose. The "
+        "smallest amount that does as well as the best is chosen; the guard then "
+        "judges it on other rows. Dashed: as many rows removed at random"
+        + (", and the clean rows appended with nothing else done." if levels else "."),
+        lambda ax: plots.plot_amount_curve(
+            column("share"),
+            column("gain"),
+            column("gain_low"),
+            column("gain_high"),
+            chosen=chosen[0] if chosen and chosen[0] > 0 else None,
+            label="gain over no cleaning",
+            others={"removed at random": by_chance},
+            levels=levels,
+            ax=ax,
+        ),
+    )
+
+
+def _picture(
+    name: str, title: str, caption: str, draw: Callable[[Any], Any]
+) -> dict[str, str]:
+    svg = draw_svg(draw, name=name, description=f"{title}. {caption}")
+    return {"title": title, "caption": caption, "svg": svg}
+
+
+def _has_numbers(X: Any) -> bool:
+    """Whether a table has a numeric column."""
+    wrapped = nw.from_native(X, eager_only=True, pass_through=True)
+    if isinstance(wrapped, nw.DataFrame):
+        return any(dtype.is_numeric() for dtype in wrapped.schema.values())
+    return np.asarray(X).dtype.kind in "biuf"

@@ -1,0 +1,163 @@
+"""The table of the rows that were cleaned, as the page shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treeinf.cleaning.report import CleaningReport
+
+__all__ = ["as_columns", "list_rows", "positions"]
+
+MOST_ROWS = 3_000
+MOST_COLUMNS = 60
+MOST_CELLS = 60_000
+_MOST_LETTERS = 80
+
+_OWN_COLUMNS = ("row", "label", "suggestion", "score", "rank", "percentile", "reason")
+_FILTERED = ("label", "suggestion")
+_DECIMALS = {"score": "{:.4g}", "percentile": "{:.1f}"}
+
+
+def as_columns(frame: Any) -> dict[str, list[Any]]:
+    """Bring a frame of any library, or a dict of lists, to a dict of lists."""
+    if isinstance(frame, Mapping):
+        return {str(name): list(column) for name, column in frame.items()}
+    import narwhals.stable.v2 as nw
+
+    wrapped = nw.from_native(frame, eager_only=True)
+    return {name: wrapped[name].to_list() for name in wrapped.columns}
+
+
+def positions(removed: Any) -> NDArray[np.int64]:
+    """Give the positions of the cleaned rows."""
+    return np.asarray(as_columns(removed).get("position", []), dtype=np.int64)
+
+
+def list_rows(
+    cleaner: Any,
+    values: tuple[Sequence[str], Sequence[Sequence[Any]]] | None,
+    thumbnails: Sequence[str] | None,
+) -> dict[str, Any]:
+    """Lay out the table of cleaned rows."""
+    report: CleaningReport = cleaner.report_
+    own = as_columns(cleaner.removed_)
+    n_rows = len(own.get("position", []))
+    done = {"drop": "Removed", "relabel": "Relabelled", "downweight": "Down-weighted"}
+    title = f"{done.get(report.action, 'Cleaned')} rows"
+    if not n_rows:
+        return {"title": title, "text": "None.", "columns": [], "body": []}
+    names = [name for name in _OWN_COLUMNS if name in own]
+    columns = {name: own[name] for name in names}
+    has_speakers = False
+    for kind in ("opponent", "helper"):
+        speakers = [name for name in own if name.startswith(f"{kind}_")]
+        if not speakers:
+            continue
+        has_speakers = True
+        columns[f"{kind}s"] = [
+            ", ".join(
+                _name_row(own[name][row])
+                for name in speakers
+                if _is_there(own, name, row)
+            )
+            for row in range(n_rows)
+        ]
+    feature_names, features = values if values is not None else ((), ())
+    feature_names = list(feature_names)[:MOST_COLUMNS]
+    width = len(columns) + len(feature_names)
+    n_shown = min(n_rows, MOST_ROWS, max(100, MOST_CELLS // width))
+    heads = [
+        {"name": name, "numeric": _is_numeric(column), "filter": name in _FILTERED}
+        for name, column in columns.items()
+    ]
+    shown = [[row[place] for row in features] for place in range(len(feature_names))]
+    heads += [
+        {"name": name, "numeric": _is_numeric(column), "filter": False}
+        for name, column in zip(feature_names, shown, strict=True)
+    ]
+    pictured = thumbnails is not None
+    if pictured:
+        heads.insert(0, {"name": "picture", "numeric": False, "filter": False})
+    body = []
+    for row in range(n_shown):
+        cells = [_cell(name, column[row]) for name, column in columns.items()]
+        cells += [_cell("", column[row]) for column in shown]
+        for cell, head in zip(cells, heads[int(pictured) :], strict=True):
+            if head["numeric"]:
+                cell["kind"] = "number"
+        if thumbnails is not None:
+            cells.insert(
+                0, {**_cell("", ""), "picture": _check_picture(thumbnails[row])}
+            )
+        body.append(cells)
+    text = "The most suspect first. "
+    if n_shown < n_rows:
+        text = f"The {n_shown:,} most suspect of {n_rows:,}. "
+    if has_speakers:
+        text += (
+            "Opponents are the train rows that raise the row's loss most, helpers "
+            "those that lower it most. "
+        )
+    if values is not None and len(values[0]) > MOST_COLUMNS:
+        text += (
+            f"Only the first {MOST_COLUMNS} of {len(values[0]):,} columns are shown. "
+        )
+    text += (
+        "Click a heading to sort; tick rows to export them alone, or export all that "
+        "are shown."
+    )
+    return {"title": title, "text": text, "columns": heads, "body": body}
+
+
+def _is_there(own: Mapping[str, list[Any]], name: str, row: int) -> bool:
+    value = own[name][row]
+    return value is not None and value == value
+
+
+def _name_row(label: Any) -> str:
+    """Write a row's label; frames turn whole numbers with gaps into floats."""
+    is_whole = isinstance(label, float) and label.is_integer()
+    return str(int(label) if is_whole else label)
+
+
+def _is_numeric(column: Sequence[Any]) -> bool:
+    """Whether all entries that are there are numbers, or texts of numbers."""
+    found = False
+    for value in column:
+        if value is None or value == "" or value != value:
+            continue
+        try:
+            float(value)
+        except (TypeError, ValueError):
+            return False
+        found = True
+    return found
+
+
+def _cell(name: str, value: Any) -> dict[str, Any]:
+    if value is None or value != value:
+        return {"text": "", "full": "", "kind": "", "picture": ""}
+    if isinstance(value, float | np.floating):
+        text = _DECIMALS.get(name, "{:.6g}").format(value)
+        # sorting reads the title where there is one
+        full = repr(float(value)) if name in _DECIMALS else ""
+        return {"text": text, "full": full, "kind": "", "picture": ""}
+    text = str(value)
+    full = ""
+    if name == "reason":
+        return {"text": text, "full": "", "kind": "reason", "picture": ""}
+    if len(text) > _MOST_LETTERS:
+        text, full = text[:_MOST_LETTERS] + "...", text
+    return {"text": text, "full": full, "kind": "", "picture": ""}
+
+
+def _check_picture(address: str) -> str:
+    if not address.startswith("data:image/"):
+        raise ValueError(
+            f"Got thumbnail {address[:40]!r}; expected a data:image/ address."
+        )
+    return address
