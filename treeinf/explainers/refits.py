@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,7 @@ from treeinf.explainers.forest_weights import ForestRows, find_shape
 from treeinf.kernels.cpu import forests as forest_kernels
 from treeinf.kernels.cpu import refit as kernels
 from treeinf.kernels.cpu import replay as replay_kernels
-from treeinf.losses import Loss, Softmax
-from treeinf.trace import StagedRows, TrainingTrace, as_trained
+from treeinf.trace import StagedRows, TrainingTrace
 from treeinf.trace.leaf_rule import has_fit
 
 __all__ = ["BoostingRefit", "ForestRefit", "Refit", "Refits", "Removals"]
@@ -203,7 +202,10 @@ class BoostingRefit(Refit):
         self.source = source
         self.ensemble = trace.ensemble
         self.rows = trace.rows
-        self._start = _Start.find(source, trace, through_base_score)
+        estimate = trace.base_estimate
+        if not through_base_score:
+            estimate = dataclasses.replace(estimate, kind="fixed")
+        self._base_estimate = estimate
         self._shape = find_shape(trace.ensemble)
         self._rule = _make_rule(source, trace)
 
@@ -221,7 +223,7 @@ class BoostingRefit(Refit):
         weight = self._weight
         for number in range(removals.n_sets):
             rows = removals.rows_of(number)
-            base_score[number] += self._start.change(rows)
+            base_score[number] += self._base_estimate.removal_change(rows)
             if self.source.training.l2_per_weight and len(rows):
                 left = weight.sum() - weight[rows].sum()
                 l2_factor[number] = left / (len(weight) - len(rows)) / weight.mean()
@@ -364,83 +366,6 @@ class ForestRefit(Refit):
             leaf_weight=None if self.source.leaf_weight is None else total,
             leaf_hessian=None,
         )
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Start:
-    """How the base score was estimated from the train rows.
-
-    Libraries do so in three ways: the loss's own `initial_score`; the same with its
-    mean over the classes taken off (softmax); one Newton step from 0.
-    """
-
-    estimate: Callable[[Loss, Array, Array], Array] | None
-    loss: Loss
-    target: Array
-    weight: Array
-    share: Array
-    score: Array
-
-    @classmethod
-    def find(
-        cls, source: TreeEnsemble, trace: TrainingTrace, is_followed: bool
-    ) -> _Start:
-        """Find the way, and the weights, that give the score the model stores."""
-        facts, loss = source.training, source.loss
-        assert loss is not None
-        rows, stored = trace.rows, trace.ensemble.base_score
-        target, folded = rows.target, source.base_score_folded
-        weight = rows.weight if rows.weight.size else np.ones(rows.n_rows)
-        nothing = cls(None, loss, target, weight, np.zeros_like(stored), stored)
-        if rows.offset.size or not is_followed:
-            return nothing
-        plain = weight / _positive_part(source, rows)
-        if folded.any():
-            score = loss.initial_score(target, plain)
-            return cls(_initial_score, loss, target, plain, folded, score)
-        if facts.estimates_base_score:
-            for candidate in (plain, weight):
-                for way in (_initial_score, _centred_score, _one_step):
-                    score = way(loss, target, candidate)
-                    if np.allclose(score, stored, rtol=_SINGLE, atol=_SINGLE):
-                        one = np.ones_like(stored)
-                        return cls(way, loss, target, candidate, one, score)
-        return nothing
-
-    def change(self, rows: NDArray[np.int64]) -> Array | float:
-        """Give the change of the base score without some rows, shape (n_outputs,)."""
-        if self.estimate is None or not len(rows):
-            return 0.0
-        weight = self.weight.copy()
-        weight[rows] = 0.0
-        return self.share * (self.estimate(self.loss, self.target, weight) - self.score)
-
-
-def _initial_score(loss: Loss, target: Array, weight: Array) -> Array:
-    return loss.initial_score(target, weight)
-
-
-def _centred_score(loss: Loss, target: Array, weight: Array) -> Array:
-    score = loss.initial_score(target, weight)
-    return score - score.mean() if isinstance(loss, Softmax) else score
-
-
-def _one_step(loss: Loss, target: Array, weight: Array) -> Array:
-    zero = np.zeros((len(target), loss.n_outputs))
-    gradient, hessian = loss.derivatives(target, zero)
-    total = weight @ hessian
-    step: Array = -(weight @ gradient) / np.where(total > 0.0, total, 1.0)
-    return step
-
-
-def _positive_part(source: TreeEnsemble, rows: StagedRows) -> Array | float:
-    """Give the factor on each row's weight that the base score does not know."""
-    if source.training.positive_weight is None:
-        return 1.0
-    facts = dataclasses.replace(source.training, class_weight=None)
-    bare = dataclasses.replace(rows, weight=np.empty(0, REAL))
-    alone = as_trained(dataclasses.replace(source, training=facts), bare)[1]
-    return alone.weight if alone.weight.size else 1.0
 
 
 def _make_rule(source: TreeEnsemble, trace: TrainingTrace) -> Any:

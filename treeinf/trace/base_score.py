@@ -90,6 +90,25 @@ class BaseEstimate:
             self.target, self.weight
         )
 
+    def removal_change(self, rows: NDArray[np.int64]) -> Array:
+        """Compute how the score changes when rows are removed.
+
+        Parameters
+        ----------
+        rows : ndarray of int64
+            Positions of the rows.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_outputs,)
+        """
+        if self.kind == "fixed" or not len(rows):
+            return np.zeros(self.loss.n_outputs)
+        weight = self.weight.copy()
+        weight[rows] = 0.0
+        without = dataclasses.replace(self, weight=weight).score()
+        return self.share * (without - self.score())
+
     def score(self) -> Array:
         """Compute the estimate, shape (n_outputs,)."""
         if self.kind == "step":
@@ -119,7 +138,7 @@ class BaseEstimate:
         zero = np.zeros((len(self.target), self.loss.n_outputs))
         gradient, hessian = self.loss.derivatives(self.target, zero)
         total = self.weight @ hessian
-        return -(self.weight @ gradient) / total, total
+        return -(self.weight @ gradient) / np.where(total > 0.0, total, 1.0), total
 
 
 def find_base_estimate(
