@@ -57,6 +57,13 @@ def test_settings_are_followed_exactly(settings):
     assert report.largest_difference < 2e-5
 
 
+def test_smoothing_by_estimated_counts_is_no_error_of_the_caller():
+    model, X, y, weight, *_ = models.fit("regression", weighted=True, path_smooth=5.0)
+    with pytest.warns(TrainingDataWarning, match="estimates from hessians"):
+        report = build(model, X, y, sample_weight=weight).report
+    assert report.verdict == "approximate"
+
+
 def test_unbalanced_classes_are_weighted_as_lightgbm_does():
     model, X, y, *_ = models.fit("binary", is_unbalance=True)
     assert build(model, X, y).report.verdict == "exact"

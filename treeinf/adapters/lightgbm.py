@@ -582,6 +582,12 @@ def _approximations(file: LightGBMFile, known: LightGBMParameters) -> list[str]:
             "monotone_constraints: some leaf values were moved into the bounds that "
             "the constraints set; the replay leaves the bounds out."
         )
+    if known.number("path_smooth") > 0.0:
+        notes.append(
+            f"path_smooth={known.number('path_smooth'):g}: LightGBM smooths by counts "
+            "of rows that it estimates from hessians, which under sample weights and "
+            "for most objectives are not the counts; the replay takes the counts."
+        )
     if known.flag("use_quantized_grad"):
         notes.append(
             "use_quantized_grad: leaf values come from gradients rounded to "
