@@ -98,3 +98,23 @@ def test_other_train_rows_end_with_code_3(run, model_files, tmp_path):
     result = run(*given, "--out", out)
     assert result.exit_code == 3
     assert not out.exists()
+
+
+@pytest.mark.parametrize("method", ["leaf-influence", "leaf-refit", "trex", "treesim"])
+def test_every_method_explains_a_model_file(run, model_files, method):
+    result = run(
+        *arguments(model_files), "--method", method, "--rows", "2", "--k", "2", "--json"
+    )
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["method"] == method
+    assert found["rows"][0]["helpful"]
+    if method in ("trex", "treesim"):  # they look at leaves alone
+        assert found["reproduction"] == "not checked"
+
+
+def test_the_command_and_the_package_name_the_same_methods():
+    from treeinf.cli.app import ExplainMethod
+    from treeinf.cli.explain import METHODS
+
+    assert {method.value for method in ExplainMethod} == set(METHODS)

@@ -48,6 +48,16 @@ class Action(enum.StrEnum):
     DOWNWEIGHT = "downweight"
 
 
+class ExplainMethod(enum.StrEnum):
+    """Explainers of ``treeinf explain``."""
+
+    BOOSTIN = "boostin"
+    LEAF_INFLUENCE = "leaf-influence"
+    LEAF_REFIT = "leaf-refit"
+    TREX = "trex"
+    TREESIM = "treesim"
+
+
 class DemoData(enum.StrEnum):
     """Data that the demo knows."""
 
@@ -238,6 +248,9 @@ def explain(
     total: Annotated[
         bool, _option("--total", "Explain the summed loss of the test rows.")
     ] = False,
+    method: Annotated[
+        ExplainMethod, _option("--method", "How influence is estimated.")
+    ] = ExplainMethod.BOOSTIN,
     out: Annotated[
         Path | None, _option("--out", "Table to write, CSV or Parquet.")
     ] = None,
@@ -265,6 +278,7 @@ def explain(
         rows=rows,
         k=k,
         total=total,
+        method=method.value,
         out=out,
         seed=seed,
         n_jobs=n_jobs,

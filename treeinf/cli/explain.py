@@ -27,9 +27,18 @@ from treeinf.cli.training_data import (
     read_training_data,
     text_columns,
 )
-from treeinf.explainers import BoostIn
+from treeinf.explainers import BoostIn, LeafInfluence, LeafRefit, TreeSim, Trex
 
-__all__ = ["run_explain"]
+__all__ = ["METHODS", "run_explain"]
+
+METHODS: dict[str, type[Any]] = {
+    "boostin": BoostIn,
+    "leaf-influence": LeafInfluence,
+    "leaf-refit": LeafRefit,
+    "trex": Trex,
+    "treesim": TreeSim,
+}
+"""Explainers by the names that ``--method`` takes."""
 
 N_PRINTED = 5
 """Test rows that are printed where none are asked for."""
@@ -47,6 +56,7 @@ def run_explain(
     rows: str | None,
     k: int,
     total: bool,
+    method: str,
     out: Path | None,
     seed: int,
     n_jobs: int | None,
@@ -75,6 +85,8 @@ def run_explain(
         Train rows to list on each side.
     total : bool
         Explain the summed loss of all test rows together.
+    method : str
+        One of `METHODS`.
     out : pathlib.Path or None
         Table to write.
     seed, n_jobs
@@ -100,7 +112,7 @@ def run_explain(
     test_data = read_test_rows(
         read_table(test, option="--test", text_columns=text_columns(train_table)), data
     )
-    explainer = BoostIn(n_jobs=n_jobs, verbose=printer.shows_progress)
+    explainer = METHODS[method](n_jobs=n_jobs, verbose=printer.shows_progress)
     if ensemble is not None:
         data = with_model_columns(data, ensemble)
         test_data = with_model_columns(test_data, ensemble)
@@ -115,13 +127,16 @@ def run_explain(
         y_test = test_data.y
     for note in data.notes:
         printer.say(note)
-    printer.say(f"Train rows: {explainer.reproduction_.verdict}.")
+    report = getattr(explainer, "reproduction_", None)
+    verdict = "not checked" if report is None else report.verdict
+    printer.say(f"Train rows: {verdict}.")
     chosen = _parse_rows(rows, len(y_test))
     X_test, y_test = test_data.X.iloc[chosen], y_test[chosen]
     result: dict[str, Any] = {
         "command": "explain",
         "model": model,
-        "reproduction": explainer.reproduction_.verdict,
+        "method": method,
+        "reproduction": verdict,
         "n_train": len(data.y),
         "n_explained": len(chosen),
         "out": None if out is None else str(out),
