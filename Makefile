@@ -39,12 +39,17 @@ test: $(DEV) test-kernels
 
 # Compiled code does not check its indices, and coverage does not see it.
 KERNEL_TESTS := tests/test_losses.py tests/kernels tests/explainers/test_boostin.py
+CHECKED_TESTS := $(KERNEL_TESTS) tests/explainers/test_contract.py \
+  tests/explainers/test_leaf_influence.py
 test-kernels: $(DEV)
 	@echo "Kernels with checked indices ..."
-	@NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -q -m "not slow" $(KERNEL_TESTS)
+	@NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -q -m "not slow" $(PYTEST_ARGS) \
+	  $(CHECKED_TESTS)
 	@echo "Kernels as plain Python ..."
 	@NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q -m "not slow" $(KERNEL_TESTS) \
 	  -k "losses or routing or published or diagonal or twin or merge or group"
+	@NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q tests/explainers \
+	  -k "forward_recursion and regression or leaf_matrix_equals and binary or steps"
 
 test-lowest: $(LOWEST)
 	@$(LOWEST_VENV)/bin/python -m pytest $(PYTEST_ARGS)

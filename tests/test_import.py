@@ -156,3 +156,12 @@ def test_version_is_the_installed_one():
     except PackageNotFoundError:
         pytest.skip("treeinf runs from the source tree, not installed")
     assert run_python("import treeinf; print(treeinf.__version__)").strip() == installed
+
+
+def test_explainers_import_no_more_of_scikit_learn_than_they_need():
+    out = run_python(
+        "import sys, treeinf; treeinf.BoostIn; "
+        "print([m for m in ('sklearn.ensemble', 'sklearn.model_selection') "
+        "if m in sys.modules])"
+    )
+    assert out.strip() == "[]"  # each takes a third of a second

@@ -14,13 +14,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
-from sklearn.ensemble import (
-    ExtraTreesClassifier,
-    ExtraTreesRegressor,
-    RandomForestClassifier,
-    RandomForestRegressor,
-)
-from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils.validation import check_is_fitted
 
 from treeinf.adapters import init_score as find_init_score
@@ -50,10 +43,7 @@ __all__ = [
     "RowScore",
 ]
 
-_FORESTS = {
-    "random_forest": (RandomForestClassifier, RandomForestRegressor),
-    "extra_trees": (ExtraTreesClassifier, ExtraTreesRegressor),
-}
+_FORESTS = {"random_forest": "RandomForest", "extra_trees": "ExtraTrees"}
 
 
 class Random(Explainer):
@@ -380,6 +370,8 @@ class OutOfFoldLoss(RowScore):
     def _score(
         self, model: Any, X: Any, y: Any, sample_weight: Any
     ) -> NDArray[np.float64]:
+        from sklearn.model_selection import KFold, StratifiedKFold
+
         learner = Learner.read(model, X, y, sample_weight)
         seed = check_random_state(self.random_state)
         kind = KFold if learner.task.classes is None else StratifiedKFold
@@ -476,7 +468,10 @@ class OutOfBagProbability(RowScore):
         weight = check_weights(sample_weight, n_train)
         task = Task.read(model, y)
         target = task.encode(y, n_train)
-        forest = _FORESTS[self.forest][task.classes is None](
+        import sklearn.ensemble
+
+        kind = "Regressor" if task.classes is None else "Classifier"
+        forest = getattr(sklearn.ensemble, _FORESTS[self.forest] + kind)(
             n_estimators=self.n_estimators,
             bootstrap=True,
             oob_score=True,
