@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,12 +11,13 @@ from numpy.typing import NDArray
 
 from treeinf.dtypes import NODE, OFFSET, REAL
 from treeinf.ensemble import TreeEnsemble
+from treeinf.ensemble.routing import add_leaf_values
 from treeinf.kernels.cpu import contraction as kernels
 from treeinf.trace import StagedRows
 
 __all__ = ["DenseLeafFactors", "LeafFactors", "RowFactors", "SparseLeafFactors"]
 
-_BLOCK_BYTES = 2**20
+_RUN_BYTES = 4 * 2**20
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -84,8 +86,9 @@ class RowFactors:
             | kernels.FULL * is_full
             | kernels.BY_TARGET * self.by_target,
             n_steps=self.n_steps,
-            scale=np.ascontiguousarray(self.scale),
-            theta=np.ascontiguousarray(self.theta),
+            # writable, so that no kernel is compiled once more for read-only arrays
+            scale=np.require(self.scale, REAL, ["C", "W"]),
+            theta=np.require(self.theta, REAL, ["C", "W"]),
             matrix=np.empty((0, width, width), REAL)
             if self.matrix is None
             else self.matrix,
@@ -95,15 +98,24 @@ class RowFactors:
             shrinkage=np.array(self.ensemble.shrinkage, REAL),
         )
 
-    @property
-    def block_rows(self) -> int:
-        """Rows whose factors in all trees fit in the second cache."""
-        return int(np.clip(_BLOCK_BYTES // (self.n_factors * 8), 8, 256))
+    def runs(self, begin: int, end: int) -> Iterator[tuple[int, NDArray[np.float64]]]:
+        """Write out the factors of rows, in runs that fit in the cache.
 
-    @property
-    def n_factors(self) -> int:
-        """Factors of a row."""
-        return self.ensemble.n_trees * self.ensemble.leaf_width
+        Yields
+        ------
+        first : int
+            First row of the run.
+        factor : ndarray of float64, shape (n_run, n_trees * leaf_width)
+            Overwritten by the next run.
+        """
+        n_factors = self.ensemble.n_trees * self.ensemble.leaf_width
+        size = int(np.clip(_RUN_BYTES // (n_factors * 8), 64, 8192))
+        buffer = np.empty((min(size, end - begin), n_factors), dtype=REAL)
+        arguments = self.kernel_arguments
+        for first in range(begin, end, size):
+            factor = buffer[: min(size, end - first)]
+            kernels.stage_factors(*arguments, first, factor)
+            yield first, factor
 
     def contract(self, leaf_factor: NDArray[np.float64]) -> NDArray[np.float64]:
         """Multiply with one factor a leaf, shape (n_leaves, leaf_width), and add up.
@@ -112,31 +124,80 @@ class RowFactors:
         -------
         ndarray of float64, shape (n_train,)
         """
-        values = np.empty(self.rows.n_rows, dtype=REAL)
-        kernels.contract_rows(*self.kernel_arguments, leaf_factor, False, values)
-        return values
+        leaf_factor = np.ascontiguousarray(leaf_factor)
+        n_rows = self.rows.n_rows
+        if self._is_plain:
+            values = np.empty(n_rows, dtype=REAL)
+            kernels.contract_rows(*self.kernel_arguments, leaf_factor, False, values)
+            return values
+        column = np.empty((n_rows, 1), dtype=REAL)
+        for first, factor in self.runs(0, n_rows):
+            kernels.contract_dense(
+                self.rows.leaf,
+                self.ensemble.flat_leaves,
+                first,
+                factor,
+                leaf_factor[:, :, np.newaxis],
+                0,
+                column[first : first + len(factor)],
+            )
+        return column[:, 0]
 
     def contract_own(self) -> NDArray[np.float64]:
-        """Multiply with each row's own staged gradients, of weight 1, and add up.
+        """Multiply with each row's own gradients, of weight 1, and add up.
+
+        Those before each tree; or, where the change of the row's own scores is carried
+        forward, its final one.
 
         Returns
         -------
         ndarray of float64, shape (n_train,)
         """
-        values = np.empty(self.rows.n_rows, dtype=REAL)
-        kernels.contract_rows(*self.kernel_arguments, self.scale, True, values)
+        n_rows = self.rows.n_rows
+        values = np.empty(n_rows, dtype=REAL)
+        if self._is_plain:
+            kernels.contract_rows(*self.kernel_arguments, self.rule.scale, True, values)
+            return values
+        if self.is_carried:
+            return self._contract_final()
+        plain = dataclasses.replace(self.rows, weight=np.empty(0, REAL))
+        gradients = staged_gradients(self.ensemble, plain)
+        for (first, factor), (_, gradient) in zip(
+            self.runs(0, n_rows), gradients.runs(0, n_rows), strict=True
+        ):
+            own = np.einsum("ij,ij->i", factor, gradient)
+            values[first : first + len(factor)] = own
         return values
 
-    def stage(self) -> NDArray[np.float64]:
-        """Write out the factors of all rows; for a few rows only.
+    def _contract_final(self) -> NDArray[np.float64]:
+        """Multiply the change of each row's own score with its final gradient."""
+        ensemble, rows = self.ensemble, self.rows
+        change = np.zeros((rows.n_rows, ensemble.n_outputs), dtype=REAL)
+        if self.start_change is not None:
+            change -= self.start_change
+        if ensemble.leaf_width == 1:
+            output = np.maximum(ensemble.output, 0) * (ensemble.n_outputs > 1)
+        else:
+            output = np.tile(np.arange(ensemble.leaf_width), ensemble.n_trees)
+        for first, factor in self.runs(0, rows.n_rows):
+            for k in range(ensemble.n_outputs):
+                part = change[first : first + len(factor), k]
+                part += factor[:, output == k].sum(axis=1)
+        offset = rows.offset if rows.offset.size else None
+        score = add_leaf_values(ensemble, rows.leaf, offset=offset)
+        assert ensemble.loss is not None
+        gradient, _ = ensemble.loss.derivatives(rows.target, score)
+        return np.asarray((change * gradient).sum(axis=1))
 
-        Returns
-        -------
-        ndarray of float64, shape (n_trees * leaf_width, n_rows)
-        """
-        factor = np.empty((self.n_factors, self.rows.n_rows), dtype=REAL)
-        kernels.stage_factors(*self.kernel_arguments, factor)
-        return factor
+    @property
+    def _is_plain(self) -> bool:
+        return not self.rule.kind & ~kernels.CROSSED
+
+
+def staged_gradients(ensemble: TreeEnsemble, rows: StagedRows) -> RowFactors:
+    """Give the rows' own gradients before each tree as row factors."""
+    ones = np.ones((ensemble.n_leaves, ensemble.leaf_width), dtype=REAL)
+    return RowFactors(ensemble, rows, ones, np.zeros_like(ones))
 
 
 class LeafFactors(Protocol):
@@ -198,10 +259,11 @@ class SparseLeafFactors:
     @classmethod
     def stage(cls, ensemble: TreeEnsemble, targets: StagedRows) -> SparseLeafFactors:
         """Replay the targets: each factor is the gradient before the leaf's tree."""
-        width = ensemble.leaf_width
-        ones = np.ones((ensemble.n_leaves, width), dtype=REAL)
-        gradient = RowFactors(ensemble, targets, ones, np.zeros_like(ones)).stage()
-        by_tree = gradient.reshape(ensemble.n_trees, width, targets.n_rows)
+        shape = (targets.n_rows, ensemble.n_trees, ensemble.leaf_width)
+        by_tree = np.empty(shape, dtype=REAL)
+        for first, gradient in staged_gradients(ensemble, targets).runs(0, shape[0]):
+            part = by_tree[first : first + len(gradient)]
+            part[...] = gradient.reshape(part.shape)
         none = np.empty((0, ensemble.n_outputs), REAL)
         return cls._group(ensemble, targets, by_tree, none, none.T)
 
@@ -227,10 +289,11 @@ class SparseLeafFactors:
             See `DenseLeafFactors`.
         """
         if ensemble.leaf_width > 1:
-            by_tree = np.broadcast_to(slope.T, (ensemble.n_trees, *slope.T.shape))
+            shape = (targets.n_rows, ensemble.n_trees, ensemble.leaf_width)
+            by_tree = np.broadcast_to(slope[:, np.newaxis], shape)
         else:
             output = np.maximum(ensemble.output, 0) * (ensemble.n_outputs > 1)
-            by_tree = slope.T[output][:, np.newaxis]
+            by_tree = slope[:, output, np.newaxis]
         return cls._group(ensemble, targets, by_tree, base_change, -slope.T)
 
     @classmethod
@@ -249,7 +312,7 @@ class SparseLeafFactors:
             targets.leaf, ensemble.leaf_offset, ensemble.row_of_tree, start, target
         )
         tree = np.repeat(np.arange(n_trees), n)
-        factor = np.ascontiguousarray(by_tree[tree, :, target])
+        factor = np.ascontiguousarray(by_tree[target, tree])
         return cls(n, start, target, factor, base_factor, base_change)
 
     def contract(
@@ -260,17 +323,20 @@ class SparseLeafFactors:
         influence: NDArray[np.float64],
     ) -> None:
         """Multiply with row factors and add over trees; see `LeafFactors`."""
-        kernels.contract_staged(
-            *rows.kernel_arguments,
-            first_row,
-            rows.block_rows,
-            self.start,
-            self.target,
-            self.factor,
-            self.n_targets,
-            first_target,
-            influence,
-        )
+        for begin, factor in rows.runs(first_row, first_row + len(influence)):
+            line = begin - first_row
+            kernels.contract_sparse(
+                rows.rows.leaf,
+                rows.ensemble.flat_leaves,
+                begin,
+                factor,
+                self.start,
+                self.target,
+                self.factor,
+                self.n_targets,
+                first_target,
+                influence[line : line + len(factor)],
+            )
         _add_base(self, first_row, first_target, influence)
 
 
@@ -306,14 +372,17 @@ class DenseLeafFactors:
         influence: NDArray[np.float64],
     ) -> None:
         """Multiply with row factors and add over trees; see `LeafFactors`."""
-        kernels.contract_dense(
-            *rows.kernel_arguments,
-            first_row,
-            rows.block_rows,
-            self.factor,
-            first_target,
-            influence,
-        )
+        for begin, factor in rows.runs(first_row, first_row + len(influence)):
+            line = begin - first_row
+            kernels.contract_dense(
+                rows.rows.leaf,
+                rows.ensemble.flat_leaves,
+                begin,
+                factor,
+                self.factor,
+                first_target,
+                influence[line : line + len(factor)],
+            )
         _add_base(self, first_row, first_target, influence)
 
     def contract_sum(self, rows: RowFactors) -> NDArray[np.float64]:

@@ -2,8 +2,9 @@
 
 The row factor of row i in a leaf is ``scale * (g_i + theta * h_i)`` with the row's
 weighted gradient and hessian before the leaf's tree; `scale` and `theta` are numbers of
-the leaf, chosen by the explainer. The kernels replay the row's scores as they go, so
-that nothing of size n_rows x n_trees is stored.
+the leaf, chosen by the explainer. Factors are made by replaying the row's scores, for
+one pass over all rows or for a run of them at a time, so that nothing of size n_rows x
+n_trees is stored.
 
 Two variants bend the derivatives first: *carried* ones are those after the row's own
 removal has changed its own score (LeafInfluence, single point), *full* ones use the
@@ -35,12 +36,15 @@ __all__ = [
     "FactorRule",
     "contract_dense",
     "contract_rows",
-    "contract_staged",
+    "contract_sparse",
     "group_rows_by_leaf",
     "merge_top",
     "stage_factors",
 ]
 
+
+STAGE_BLOCK = 256
+"""Rows whose factors are written together."""
 
 CARRIED = 1
 """Bit of `FactorRule.kind`: a row's change of its own score is carried forward."""
@@ -96,13 +100,12 @@ def contract_rows(
     leaf, leaves, base_score, offset, target, weight, loss_code, loss_parameter
         Rows and ensemble, see `replay`.
     rule : FactorRule
-        The row factors.
+        The row factors, of kind 0 or `CROSSED` alone; others are staged first.
     leaf_factor : ndarray of float64, shape (n_leaves, leaf_width)
         What a change of the leaf does, for instance to the loss of all test rows; not
         read if `is_own`.
     is_own : bool
-        The factor is the row's own gradient, of weight 1, staged or, where the score's
-        change is carried, final: self influence.
+        The factor is the row's own staged gradient, of weight 1: self influence.
     influence : ndarray of float64, shape (n_rows,)
         Output, overwritten.
 
@@ -113,8 +116,6 @@ def contract_rows(
     n_rows = leaf.shape[1]
     n_outputs = base_score.size
     leaf_width = leaves.leaf_value.shape[1]
-    is_carried = (rule.kind & CARRIED) != 0
-    is_plain = (rule.kind & (CARRIED | FULL | BY_TARGET)) == 0
     n_leaves = leaf_factor.shape[0]
     on_gradient = np.empty((n_leaves, leaf_width))
     on_hessian = np.empty((n_leaves, leaf_width))
@@ -131,73 +132,29 @@ def contract_rows(
         score = np.empty((n_outputs, BLOCK))
         gradient = np.empty((n_outputs, BLOCK))
         hessian = np.empty((n_outputs, BLOCK))
-        slope = np.empty((n_outputs, BLOCK))
-        bend = np.empty((n_outputs, BLOCK))
-        factor = np.empty((leaf_width, BLOCK))
-        change = np.zeros((3, n_outputs, BLOCK))
         sums = np.zeros(BLOCK)
         y = target[begin : begin + n]
         start_scores(base_score, offset, begin, n, score)
-        _start_change(rule, begin, n, change)
         for iteration in range(leaves.iteration_start.size - 1):
             if iteration == 0 or not leaves.is_averaged:
                 loss_derivatives(
                     loss_code, loss_parameter, n, y, score, gradient, hessian
                 )
-                if not is_plain:
-                    _bend_derivatives(
-                        loss_code,
-                        loss_parameter,
-                        rule,
-                        n,
-                        y,
-                        score,
-                        change,
-                        gradient,
-                        hessian,
-                        slope,
-                        bend,
-                    )
             for tree in range(
                 leaves.iteration_start[iteration],
                 leaves.iteration_start[iteration + 1],
             ):
                 first = leaves.leaf_offset[tree]
                 tree_leaf = leaf[leaves.leaf_row[tree]]
-                if is_plain:
-                    for column in range(leaf_width):
-                        k = leaves.output[tree] if leaf_width == 1 else column
-                        for i in range(n):
-                            number = first + tree_leaf[begin + i]
-                            term = (
-                                on_gradient[number, column] * gradient[k, i]
-                                + on_hessian[number, column] * hessian[k, i]
-                            )
-                            sums[i] += term * gradient[k, i] if is_own else term
-                else:
-                    _tree_factors(
-                        leaves,
-                        tree,
-                        tree_leaf,
-                        weight,
-                        rule,
-                        begin,
-                        n,
-                        gradient,
-                        hessian,
-                        change,
-                        factor,
-                    )
-                    for column in range(leaf_width):
-                        k = leaves.output[tree] if leaf_width == 1 else column
-                        for i in range(n):
-                            if not is_own:
-                                number = first + tree_leaf[begin + i]
-                                sums[i] += (
-                                    factor[column, i] * leaf_factor[number, column]
-                                )
-                            elif not is_carried:
-                                sums[i] += factor[column, i] * gradient[k, i]
+                for column in range(leaf_width):
+                    k = leaves.output[tree] if leaf_width == 1 else column
+                    for i in range(n):
+                        number = first + tree_leaf[begin + i]
+                        term = (
+                            on_gradient[number, column] * gradient[k, i]
+                            + on_hessian[number, column] * hessian[k, i]
+                        )
+                        sums[i] += term * gradient[k, i] if is_own else term
                 add_tree(
                     tree_leaf,
                     begin,
@@ -207,16 +164,9 @@ def contract_rows(
                     leaves.leaf_value,
                     score,
                 )
-            if is_carried:
-                _carry_change(leaves, rule, iteration, n, change)
-        if is_own and is_carried:
-            loss_derivatives(loss_code, loss_parameter, n, y, score, gradient, hessian)
-            for k in range(n_outputs):
-                for i in range(n):
-                    sums[i] += change[0, k, i] * gradient[k, i]
         for i in range(n):
             influence[begin + i] = sums[i]
-            if is_plain and weight.size > 0:
+            if weight.size > 0:
                 influence[begin + i] *= weight[begin + i]
 
 
@@ -428,94 +378,6 @@ def _carry_change(leaves, rule, iteration, n, change):
             change[2, k, i] = 0.0
 
 
-@kernel
-def _stage_block(
-    leaf,
-    leaves,
-    base_score,
-    offset,
-    target,
-    weight,
-    loss_code,
-    loss_parameter,
-    rule,
-    begin,
-    n,
-    factor,
-):
-    """Write the row factors of one block of rows in all trees.
-
-    Parameters
-    ----------
-    leaf, leaves, base_score, offset, target, weight, loss_code, loss_parameter
-        Rows and ensemble, see `replay`.
-    rule : FactorRule
-        The row factors.
-    begin, n : int64
-        First row and number of rows, at most `BLOCK`.
-    factor : ndarray of float64, shape (n_trees * leaf_width, >= n)
-        Output, overwritten.
-    """
-    n_outputs = base_score.size
-    leaf_width = leaves.leaf_value.shape[1]
-    score = np.empty((n_outputs, n))
-    gradient = np.empty((n_outputs, n))
-    hessian = np.empty((n_outputs, n))
-    slope = np.empty((n_outputs, n))
-    bend = np.empty((n_outputs, n))
-    change = np.empty((3, n_outputs, n))
-    y = target[begin : begin + n]
-    is_carried = (rule.kind & CARRIED) != 0
-    is_plain = (rule.kind & (CARRIED | FULL | BY_TARGET)) == 0
-    start_scores(base_score, offset, begin, n, score)
-    _start_change(rule, begin, n, change)
-    for iteration in range(leaves.iteration_start.size - 1):
-        if iteration == 0 or not leaves.is_averaged:
-            loss_derivatives(loss_code, loss_parameter, n, y, score, gradient, hessian)
-            if not is_plain:
-                _bend_derivatives(
-                    loss_code,
-                    loss_parameter,
-                    rule,
-                    n,
-                    y,
-                    score,
-                    change,
-                    gradient,
-                    hessian,
-                    slope,
-                    bend,
-                )
-        for tree in range(
-            leaves.iteration_start[iteration], leaves.iteration_start[iteration + 1]
-        ):
-            tree_leaf = leaf[leaves.leaf_row[tree]]
-            _tree_factors(
-                leaves,
-                tree,
-                tree_leaf,
-                weight,
-                rule,
-                begin,
-                n,
-                gradient,
-                hessian,
-                change,
-                factor[tree * leaf_width : (tree + 1) * leaf_width],
-            )
-            add_tree(
-                tree_leaf,
-                begin,
-                n,
-                leaves.leaf_offset[tree],
-                leaves.output[tree],
-                leaves.leaf_value,
-                score,
-            )
-        if is_carried:
-            _carry_change(leaves, rule, iteration, n, change)
-
-
 @parallel_kernel
 def stage_factors(
     leaf,
@@ -527,9 +389,10 @@ def stage_factors(
     loss_code,
     loss_parameter,
     rule,
+    first_row,
     factor,
 ):
-    """Write the row factors of all rows in all trees.
+    """Write the row factors of a run of rows in all trees.
 
     Parameters
     ----------
@@ -537,28 +400,81 @@ def stage_factors(
         Rows and ensemble, see `replay`.
     rule : FactorRule
         The row factors; a scale of 1 and a theta of 0 give the staged gradients.
-    factor : ndarray of float64, shape (n_trees * leaf_width, n_rows)
-        Output, overwritten. For the few rows that are explained, never for all train
-        rows at once.
+    first_row : int64
+        Row of the first line of `factor`.
+    factor : ndarray of float64, shape (n_run, n_trees * leaf_width)
+        Output, overwritten. For runs of rows, never for all train rows at once.
     """
-    n_rows = leaf.shape[1]
-    for block in prange((n_rows + BLOCK - 1) // BLOCK):
-        begin = block * BLOCK
-        n = min(BLOCK, n_rows - begin)
-        _stage_block(
-            leaf,
-            leaves,
-            base_score,
-            offset,
-            target,
-            weight,
-            loss_code,
-            loss_parameter,
-            rule,
-            begin,
-            n,
-            factor[:, begin : begin + n],
-        )
+    n_run = factor.shape[0]
+    n_outputs = base_score.size
+    leaf_width = leaves.leaf_value.shape[1]
+    is_carried = (rule.kind & CARRIED) != 0
+    is_plain = (rule.kind & (CARRIED | FULL | BY_TARGET)) == 0
+    for block in prange((n_run + STAGE_BLOCK - 1) // STAGE_BLOCK):
+        line = block * STAGE_BLOCK
+        n = min(STAGE_BLOCK, n_run - line)
+        begin = first_row + line
+        score = np.empty((n_outputs, STAGE_BLOCK))
+        gradient = np.empty((n_outputs, STAGE_BLOCK))
+        hessian = np.empty((n_outputs, STAGE_BLOCK))
+        slope = np.empty((n_outputs, STAGE_BLOCK))
+        bend = np.empty((n_outputs, STAGE_BLOCK))
+        change = np.empty((3, n_outputs, STAGE_BLOCK))
+        own = np.empty((leaf_width, STAGE_BLOCK))
+        y = target[begin : begin + n]
+        start_scores(base_score, offset, begin, n, score)
+        _start_change(rule, begin, n, change)
+        for iteration in range(leaves.iteration_start.size - 1):
+            if iteration == 0 or not leaves.is_averaged:
+                loss_derivatives(
+                    loss_code, loss_parameter, n, y, score, gradient, hessian
+                )
+                if not is_plain:
+                    _bend_derivatives(
+                        loss_code,
+                        loss_parameter,
+                        rule,
+                        n,
+                        y,
+                        score,
+                        change,
+                        gradient,
+                        hessian,
+                        slope,
+                        bend,
+                    )
+            for tree in range(
+                leaves.iteration_start[iteration],
+                leaves.iteration_start[iteration + 1],
+            ):
+                tree_leaf = leaf[leaves.leaf_row[tree]]
+                _tree_factors(
+                    leaves,
+                    tree,
+                    tree_leaf,
+                    weight,
+                    rule,
+                    begin,
+                    n,
+                    gradient,
+                    hessian,
+                    change,
+                    own,
+                )
+                for column in range(leaf_width):
+                    for i in range(n):
+                        factor[line + i, tree * leaf_width + column] = own[column, i]
+                add_tree(
+                    tree_leaf,
+                    begin,
+                    n,
+                    leaves.leaf_offset[tree],
+                    leaves.output[tree],
+                    leaves.leaf_value,
+                    score,
+                )
+            if is_carried:
+                _carry_change(leaves, rule, iteration, n, change)
 
 
 @parallel_kernel
@@ -597,18 +513,11 @@ def group_rows_by_leaf(leaf, leaf_offset, leaf_row, start, row):
 
 
 @parallel_kernel
-def contract_staged(
+def contract_sparse(
     leaf,
     leaves,
-    base_score,
-    offset,
-    target,
-    weight,
-    loss_code,
-    loss_parameter,
-    rule,
     first_row,
-    block_rows,
+    factor,
     group_start,
     group_target,
     group_factor,
@@ -620,14 +529,12 @@ def contract_staged(
 
     Parameters
     ----------
-    leaf, leaves, base_score, offset, target, weight, loss_code, loss_parameter
+    leaf, leaves
         Rows and ensemble, see `replay`.
-    rule : FactorRule
-        The row factors.
     first_row : int64
-        Row of the first line of `influence`.
-    block_rows : int64
-        Rows whose factors are held at once, at most `BLOCK`.
+        Row of the first line of `factor` and `influence`.
+    factor : ndarray of float64, shape (n_lines, n_trees * leaf_width)
+        From `stage_factors`.
     group_start, group_target : ndarray of int64 and int32
         Targets of each leaf, see `group_rows_by_leaf`.
     group_factor : ndarray of float64, shape (n_trees * n_targets, leaf_width)
@@ -641,71 +548,34 @@ def contract_staged(
 
     Notes
     -----
-    Time O(n_lines n_trees (1 + targets that share a leaf)); memory block_rows x n_trees
-    a thread. Each thread owns lines of the output and adds in the order of the trees.
+    Time O(n_lines n_trees (1 + targets that share a leaf)). Each thread owns lines of
+    the output and adds in the order of the trees.
     """
-    n_lines = influence.shape[0]
     n_trees = leaves.leaf_row.size
     leaf_width = leaves.leaf_value.shape[1]
-    for block in prange((n_lines + block_rows - 1) // block_rows):
-        line = block * block_rows
-        n = min(block_rows, n_lines - line)
-        begin = first_row + line
-        factor = np.empty((n_trees * leaf_width, n))
-        _stage_block(
-            leaf,
-            leaves,
-            base_score,
-            offset,
-            target,
-            weight,
-            loss_code,
-            loss_parameter,
-            rule,
-            begin,
-            n,
-            factor,
-        )
-        for i in range(n):
-            sums = influence[line + i, first_target : first_target + n_targets]
-            sums[:] = 0.0
-            for tree in range(n_trees):
-                number = (
-                    leaves.leaf_offset[tree] + leaf[leaves.leaf_row[tree], begin + i]
-                )
-                for column in range(leaf_width):
-                    value = factor[tree * leaf_width + column, i]
-                    for entry in range(group_start[number], group_start[number + 1]):
-                        sums[group_target[entry]] += value * group_factor[entry, column]
+    for line in prange(influence.shape[0]):
+        sums = influence[line, first_target : first_target + n_targets]
+        sums[:] = 0.0
+        for tree in range(n_trees):
+            number = (
+                leaves.leaf_offset[tree] + leaf[leaves.leaf_row[tree], first_row + line]
+            )
+            for column in range(leaf_width):
+                value = factor[line, tree * leaf_width + column]
+                for entry in range(group_start[number], group_start[number + 1]):
+                    sums[group_target[entry]] += value * group_factor[entry, column]
 
 
 @parallel_kernel
 def contract_dense(
-    leaf,
-    leaves,
-    base_score,
-    offset,
-    target,
-    weight,
-    loss_code,
-    loss_parameter,
-    rule,
-    first_row,
-    block_rows,
-    leaf_factor,
-    first_target,
-    influence,
+    leaf, leaves, first_row, factor, leaf_factor, first_target, influence
 ):
     """Multiply row factors by a factor for every leaf and target.
 
     Parameters
     ----------
-    leaf, leaves, base_score, offset, target, weight, loss_code, loss_parameter
-        Rows and ensemble, see `replay`.
-    rule : FactorRule
-        The row factors.
-    first_row, block_rows : int64
-        See `contract_staged`.
+    leaf, leaves, first_row, factor
+        See `contract_sparse`.
     leaf_factor : ndarray of float64, shape (n_leaves, leaf_width, n_targets)
         What a change of each leaf does to each target.
     first_target : int64
@@ -715,42 +585,22 @@ def contract_dense(
 
     Notes
     -----
-    Time O(n_lines n_trees n_targets); memory block_rows x n_trees a thread. Each thread
-    owns lines of the output and adds in the order of the trees.
+    Time O(n_lines n_trees n_targets). Each thread owns lines of the output and adds in
+    the order of the trees.
     """
-    n_lines = influence.shape[0]
     n_trees = leaves.leaf_row.size
     leaf_width, n_targets = leaf_factor.shape[1:]
-    for block in prange((n_lines + block_rows - 1) // block_rows):
-        line = block * block_rows
-        n = min(block_rows, n_lines - line)
-        begin = first_row + line
-        factor = np.empty((n_trees * leaf_width, n))
-        _stage_block(
-            leaf,
-            leaves,
-            base_score,
-            offset,
-            target,
-            weight,
-            loss_code,
-            loss_parameter,
-            rule,
-            begin,
-            n,
-            factor,
-        )
-        for i in range(n):
-            sums = influence[line + i, first_target : first_target + n_targets]
-            sums[:] = 0.0
-            for tree in range(n_trees):
-                number = (
-                    leaves.leaf_offset[tree] + leaf[leaves.leaf_row[tree], begin + i]
-                )
-                for column in range(leaf_width):
-                    value = factor[tree * leaf_width + column, i]
-                    for t in range(n_targets):
-                        sums[t] += value * leaf_factor[number, column, t]
+    for line in prange(influence.shape[0]):
+        sums = influence[line, first_target : first_target + n_targets]
+        sums[:] = 0.0
+        for tree in range(n_trees):
+            number = (
+                leaves.leaf_offset[tree] + leaf[leaves.leaf_row[tree], first_row + line]
+            )
+            for column in range(leaf_width):
+                value = factor[line, tree * leaf_width + column]
+                for t in range(n_targets):
+                    sums[t] += value * leaf_factor[number, column, t]
 
 
 @scalar_rule
