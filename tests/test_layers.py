@@ -23,7 +23,8 @@ LAYERS = (
     ("adapters", "trace"),
     ("plots",),  # draws arrays; the results of explainers call it
     ("explainers",),
-    ("cleaning", "evaluation", "datasets"),
+    ("cleaning", "datasets"),
+    ("evaluation",),  # corrupts and splits data sets
     ("reports",),
     ("",),  # treeinf/__init__.py
     ("cli", "__main__"),

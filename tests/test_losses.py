@@ -7,8 +7,11 @@ import pytest
 from numpy.testing import assert_allclose
 
 from tests.naive.boosting import derivatives as naive_derivatives
-from treeinf.kernels.cpu.derivatives import UNIT_HESSIAN, loss_derivatives
-from treeinf.kernels.cpu.derivatives import differentiate_twice
+from treeinf.kernels.cpu.derivatives import (
+    UNIT_HESSIAN,
+    differentiate_twice,
+    loss_derivatives,
+)
 from treeinf.kernels.rules import exponential
 from treeinf.losses import (
     LOSSES,

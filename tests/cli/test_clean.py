@@ -13,6 +13,7 @@ pytest.importorskip("typer")
 pd = pytest.importorskip("pandas")
 pytest.importorskip("lightgbm")
 
+from lightgbm import LGBMClassifier  # noqa: E402
 from sklearn.datasets import load_digits  # noqa: E402
 
 from treeinf.cleaning import InfluenceCleaner  # noqa: E402
@@ -473,16 +474,22 @@ def test_relabelled_tables_keep_all_other_bytes(run, tables, tmp_path):
     assert result.exit_code == 0, result.output
     said = json.loads(result.stdout)
     assert said["action"] == "relabel"
-    assert said["removed_rows"] == []
     found = pd.read_csv(removed)
     assert said["touched_rows"] == sorted(found["row"]) != []
-    assert set(found["action"]) == {"relabel"}
-    before = (tables / "train.csv").read_bytes().splitlines()
-    after = out.read_bytes().splitlines()
-    changed = [row - 1 for row in range(len(before)) if before[row] != after[row]]
-    assert changed == said["touched_rows"]
+    dropped = found["row"][found["action"] == "drop"]
+    assert said["removed_rows"] == sorted(dropped)
+    found = found[found["action"] == "relabel"].set_index("row")
+    assert len(found) > 0
     old, new = pd.read_csv(tables / "train.csv"), pd.read_csv(out)
-    np.testing.assert_array_equal(new["label"].iloc[found["row"]], found["suggestion"])
+    lines = (tables / "train.csv").read_bytes().splitlines()
+    before = [lines[0], *(lines[row + 1] for row in old.index.difference(dropped))]
+    old = old.drop(index=dropped)
+    after = out.read_bytes().splitlines()
+    assert len(before) == len(after)
+    pairs = zip(old.index, before[1:], after[1:], strict=True)
+    assert [row for row, one, two in pairs if one != two] == sorted(found.index)
+    new.index = old.index
+    np.testing.assert_array_equal(new["label"].loc[found.index], found["suggestion"])
     assert (new["label"] != old["label"]).sum() == len(found)
     pd.testing.assert_frame_equal(new.drop(columns="label"), old.drop(columns="label"))
 
@@ -496,10 +503,16 @@ def test_relabelled_values_of_a_regression(run, tables, tmp_path):
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     found, new = pd.read_csv(removed), pd.read_csv(out)
-    np.testing.assert_array_equal(new["value"].iloc[found["row"]], found["suggestion"])
-    untouched = np.setdiff1d(np.arange(240), found["row"])
-    old = pd.read_csv(tables / "train.csv")
-    pd.testing.assert_frame_equal(new.iloc[untouched], old.iloc[untouched])
+    dropped = found["row"][found["action"] == "drop"]
+    old = pd.read_csv(tables / "train.csv").drop(index=dropped)
+    new.index = old.index
+    changed = found[found["action"] == "relabel"]
+    assert len(changed) > 0
+    np.testing.assert_array_equal(
+        new["value"].loc[changed["row"]], changed["suggestion"]
+    )
+    untouched = old.index.difference(changed["row"])
+    pd.testing.assert_frame_equal(new.loc[untouched], old.loc[untouched])
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -537,8 +550,12 @@ def test_relabelled_parquet(run, tables, tmp_path):
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     old, new = pd.read_parquet(tables / "train.parquet"), pd.read_parquet(out)
-    changed = np.flatnonzero((old["label"] != new["label"]).to_numpy())
-    assert changed.tolist() == json.loads(result.stdout)["touched_rows"] != []
+    said = json.loads(result.stdout)
+    old = old.drop(index=said["removed_rows"])
+    new.index = old.index
+    changed = old.index[old["label"] != new["label"]]
+    assert len(changed) > 0
+    assert sorted([*changed, *said["removed_rows"]]) == said["touched_rows"]
     assert new["label"].dtype == old["label"].dtype
 
 
@@ -609,6 +626,39 @@ def test_the_help_names_every_method(run):
     said = run("clean", "--help").stdout
     for name in METHODS:
         assert name in said
+
+
+@pytest.mark.parametrize(
+    ("validation", "switch", "n_held_out", "n_added"),
+    [
+        ("0.3", (), 0, 0),
+        ("0.3", ("--no-refit-on-validation",), 72, 0),
+        ("test.csv", (), 0, 0),
+        ("test.csv", ("--refit-on-validation",), 0, 150),
+    ],
+)
+def test_the_final_model_is_trained_on_validation_rows_as_asked(
+    run, tables, monkeypatch, validation, switch, n_held_out, n_added
+):
+    """And stands against a model of the same rows, none of them cleaned."""
+    trained = []
+    fit = LGBMClassifier.fit
+
+    def note(self, X, y, **others):
+        trained.append(len(X))
+        return fit(self, X, y, **others)
+
+    monkeypatch.setattr(LGBMClassifier, "fit", note)
+    rows = tables / validation if validation.endswith("csv") else validation
+    result = run(
+        "clean", tables / "train.csv", *TARGET, "--validation", rows, *switch,
+        "--test", tables / "test.csv", "--no-guard", "--amount", "20", "--no-baselines",
+        "--method", "loss", "--n-jobs", "1", "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    n_rows = 240 - n_held_out + n_added
+    # the final model, then the one it is compared with
+    assert trained[-2:] == [n_rows - 20, n_rows]
 
 
 def test_trusted_rows_stand_beside_the_cleaning(run, tables):

@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from treeinf.cli.data import data_app
+from treeinf.cli.evaluate import evaluate
 from treeinf.cli.exits import EPILOG, ends_cleanly
 
 __all__ = ["app"]
@@ -30,6 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(data_app)
+app.command(epilog=EPILOG)(ends_cleanly(evaluate))
 
 
 class Task(enum.StrEnum):
@@ -174,6 +178,15 @@ def clean(
             help="Try as many random rows, and trusted rows appended, beside it.",
         ),
     ] = True,
+    refit_on_validation: Annotated[
+        bool | None,
+        typer.Option(
+            "--refit-on-validation/--no-refit-on-validation",
+            help="Train the final model, whose test scores are told, on the validation "
+            "rows too; by default on those held out of TRAIN, not on a table of them.",
+            show_default=False,
+        ),
+    ] = None,
     fail_on: Annotated[
         str | None,
         _option(
@@ -215,6 +228,7 @@ def clean(
         validation=validation,
         guard=guard,
         baselines=baselines,
+        refit_on_validation=refit_on_validation,
         fail_on=fail_on,
         seed=seed,
         n_jobs=n_jobs,

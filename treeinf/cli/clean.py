@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from treeinf.cleaning import Amount, CleaningReport, InfluenceCleaner
+from treeinf.cleaning.inputs import join_rows
+from treeinf.cleaning.training import LabelledRows
 from treeinf.cli.cleaned_files import check_weight_column, write_cleaned
 from treeinf.cli.exits import DONE, FOUND, CommandError
 from treeinf.cli.models import (
@@ -69,6 +71,9 @@ class CleanOptions:
         Whether to keep all rows unless the gain is beyond noise.
     baselines : bool
         Whether to try what the cleaning must be better than.
+    refit_on_validation : bool or None
+        Whether the final model is trained on the validation rows too; None for those
+        held out of the table, and not for those of a file.
     fail_on : str or None
         Number or share of rows touched from which on the exit code tells.
     seed, n_jobs
@@ -93,6 +98,7 @@ class CleanOptions:
     validation: str = "5"
     guard: bool = True
     baselines: bool = True
+    refit_on_validation: bool | None = None
     fail_on: str | None = None
     seed: int = 0
     n_jobs: int | None = None
@@ -207,6 +213,7 @@ def run_clean(options: CleanOptions, printer: Printer) -> int:
         baselines=options.baselines,
         validation=validation if trusted is None else (trusted.X, trusted.y),
         guard=options.guard,
+        refit_on_validation=options.refit_on_validation,
         random_state=options.seed,
         n_jobs=-1 if options.n_jobs is None else options.n_jobs,
         verbose=printer.shows_progress,
@@ -217,7 +224,7 @@ def run_clean(options: CleanOptions, printer: Printer) -> int:
     changes = []
     if test is not None:
         with clock.part("prove"):
-            changes = _prove(cleaner, estimator, data, test, options.seed)
+            changes = _prove(cleaner, estimator, data, trusted, test, options)
     with clock.part("write"), write_together(outputs) as places:
         write_cleaned(
             cleaner, table, data, marks, changes, notes, options, outputs, places
@@ -350,15 +357,23 @@ def _prove(
     cleaner: InfluenceCleaner,
     estimator: Any,
     data: TrainingData,
+    trusted: TrainingData | None,
     test: TrainingData,
-    seed: int,
+    options: CleanOptions,
 ) -> list[ScoreChange]:
+    """Compare the final model with one of the same rows, none of them cleaned."""
+    seed = options.seed
     after = predict_for_scores(cleaner.estimator_, test)
     if not cleaner.report_.acted:
         return compare_on_test_rows(test, after, after, seed)
+    rows = LabelledRows(data.X, data.y, weight=data.weight)
+    if options.refit_on_validation is False:
+        rows = rows.take(np.flatnonzero(np.isfinite(cleaner.scores_)))
+    elif options.refit_on_validation and trusted is not None:
+        rows = join_rows(rows, LabelledRows(trusted.X, trusted.y))
     # one thread and a seed, as the cleaner trains its models
     model = clone(estimator).set_params(n_jobs=1, random_state=seed)
-    model.fit(data.X, data.y, sample_weight=data.weight)
+    model.fit(rows.X, rows.y, sample_weight=rows.weight)
     return compare_on_test_rows(test, predict_for_scores(model, test), after, seed)
 
 

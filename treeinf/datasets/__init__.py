@@ -1,8 +1,36 @@
-"""Real data: what ships with scikit-learn, and the files of the data home."""
+"""Data: real sets by name, and made-up ones whose influences are known."""
 
+from treeinf.datasets.download import Fetched, fetch
 from treeinf.datasets.home import data_home
-from treeinf.datasets.label_noise import flip_labels
-from treeinf.datasets.loading import available, load
-from treeinf.datasets.tables import Dataset
+from treeinf.datasets.label_noise import flip_labels, shift_targets
+from treeinf.datasets.loading import SetState, available, check, load
+from treeinf.datasets.manifest import DataFile, Entry, describe, read_manifest
+from treeinf.datasets.synthetic import (
+    make_additive_game,
+    make_duplicated_rows,
+    make_flipped_labels,
+    make_group_means,
+)
+from treeinf.datasets.tables import Dataset, Split
 
-__all__ = ["Dataset", "available", "data_home", "flip_labels", "load"]
+__all__ = [
+    "DataFile",
+    "Dataset",
+    "Entry",
+    "Fetched",
+    "SetState",
+    "Split",
+    "available",
+    "check",
+    "data_home",
+    "describe",
+    "fetch",
+    "flip_labels",
+    "load",
+    "make_additive_game",
+    "make_duplicated_rows",
+    "make_flipped_labels",
+    "make_group_means",
+    "read_manifest",
+    "shift_targets",
+]

@@ -6,29 +6,20 @@ from typing import Any
 
 import numpy as np
 
+from treeinf.datasets.manifest import Entry
 from treeinf.datasets.tables import Dataset
 
-__all__ = ["OFFLINE", "load_offline"]
-
-# Name, scikit-learn's loader and task. "sklearn_wine" and "sklearn_diabetes" are other
-# tables than the wine and diabetes of the data home.
-OFFLINE: dict[str, tuple[str, str]] = {
-    "breast_cancer": ("load_breast_cancer", "binary"),
-    "digits": ("load_digits", "multiclass"),
-    "digits_parity": ("load_digits", "binary"),
-    "iris": ("load_iris", "multiclass"),
-    "sklearn_wine": ("load_wine", "multiclass"),
-    "sklearn_diabetes": ("load_diabetes", "regression"),
-}
+__all__ = ["load_offline"]
 
 
-def load_offline(name: str) -> Dataset:
+def load_offline(entry: Entry) -> Dataset:
     """Load a table that ships with scikit-learn; needs pandas.
 
     Parameters
     ----------
-    name : str
-        One of `OFFLINE`. "digits_parity" asks of each digit whether it is odd.
+    entry : Entry
+        A set whose `sklearn` names a loader. "digits_parity" asks of each digit whether
+        it is odd.
 
     Returns
     -------
@@ -37,20 +28,20 @@ def load_offline(name: str) -> Dataset:
     import pandas as pd
     from sklearn import datasets
 
-    loader, task = OFFLINE[name]
-    bunch: Any = getattr(datasets, loader)()
+    bunch: Any = getattr(datasets, str(entry.sklearn))()
     y = np.asarray(bunch.target)
     classes = tuple(str(label) for label in getattr(bunch, "target_names", ()))
-    if name == "digits_parity":
+    if entry.name == "digits_parity":
         y, classes = y % 2, ("even", "odd")
-    if task == "regression":
+    if entry.task == "regression":
         classes = ()
     columns = [str(column) for column in bunch.feature_names]
     return Dataset(
-        name,
-        task,
+        entry.name,
+        entry.task,
         pd.DataFrame(np.asarray(bunch.data), columns=columns),
         y,
         classes=classes,
-        source=f"sklearn.datasets.{loader}",
+        licence=entry.licence,
+        source=f"sklearn.datasets.{entry.sklearn}",
     )

@@ -1,4 +1,4 @@
-"""What a data set is here: rows, targets, and the split that comes with it."""
+"""What a data set is here: rows, targets, and the ways to split and sample them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from treeinf.datasets.encoding import encode_rows
 from treeinf.validation import take_rows
 
 __all__ = ["Dataset", "Split"]
+
+SPLITS = ("published", "random", "grouped", "time")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -19,16 +22,52 @@ class Split:
 
     Parameters
     ----------
-    X_train, X_test : pandas.DataFrame
+    X_train, X_test : pandas.DataFrame, or ndarray of float64 once encoded
         Rows.
     y_train, y_test : ndarray, shape (n_train,) and (n_test,)
         Their targets.
+    train_rows, test_rows : ndarray of intp, shape (n_train,) and (n_test,), optional
+        Their positions in the data set.
+    feature_names : tuple of str, default=()
+        Names of the columns.
     """
 
     X_train: Any
     y_train: NDArray[Any]
     X_test: Any
     y_test: NDArray[Any]
+    train_rows: NDArray[np.intp] | None = None
+    test_rows: NDArray[np.intp] | None = None
+    feature_names: tuple[str, ...] = ()
+
+    def encode(self, encoding: str = "one_hot", *, impute: bool = True) -> Split:
+        """Make all columns numbers; what is learnt for that is from the train rows.
+
+        Parameters
+        ----------
+        encoding : {"one_hot", "ordinal"}, default="one_hot"
+            One column a category, 1 where a row has it; or the category's number, in
+            sorted order. A category that no train row has is all zeros, or missing.
+        impute : bool, default=True
+            Replace missing values: by the median of the train rows, or by their most
+            frequent category. The defaults are those of Brophy et al. (2023).
+
+        Returns
+        -------
+        Split
+            With ndarrays of float64, numeric columns first.
+
+        Raises
+        ------
+        ValueError
+            If the encoding is none of those.
+        """
+        train, test, names = encode_rows(
+            self.X_train, self.X_test, encoding=encoding, impute=impute
+        )
+        return dataclasses.replace(
+            self, X_train=train, X_test=test, feature_names=names
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,8 +80,8 @@ class Dataset:
         Its name.
     task : {"binary", "multiclass", "regression"}
         What the target asks for.
-    X : pandas.DataFrame, shape (n_rows, n_features)
-        Rows; categories are pandas categoricals, missing values NaN.
+    X : pandas.DataFrame, or ndarray of float64, shape (n_rows, n_features)
+        Rows; in a frame categories are pandas categoricals, missing values NaN.
     y : ndarray, shape (n_rows,)
         Targets: 0 and 1, labels, or values.
     n_test : int, default=0
@@ -52,6 +91,12 @@ class Dataset:
         What the numbers in `y` mean, where it holds class numbers.
     licence, source : str
         Where it is from and what may be done with it.
+    groups : ndarray, shape (n_rows,), optional
+        Which rows belong together: of one patient, say.
+    times : ndarray of float64 or datetime64, shape (n_rows,), optional
+        From when each row is.
+    feature_names : tuple of str, default=()
+        Names of the columns of `X` where that is an ndarray.
     """
 
     name: str
@@ -62,49 +107,188 @@ class Dataset:
     classes: tuple[str, ...] = ()
     licence: str = ""
     source: str = ""
+    groups: NDArray[Any] | None = None
+    times: NDArray[Any] | None = None
+    feature_names: tuple[str, ...] = ()
 
     @property
     def n_rows(self) -> int:
         """Number of rows."""
         return len(self.y)
 
-    def split(self, *, test_size: float = 0.2, seed: int = 1) -> Split:
+    def encode(self, encoding: str = "ordinal") -> Dataset:
+        """Make all columns numbers, the same for every split.
+
+        Parameters
+        ----------
+        encoding : {"ordinal", "one_hot"}, default="ordinal"
+            The category's number in sorted order; or one column a category. Missing
+            values stay missing, or have no column. For what is learnt from train rows
+            alone, split first and call `Split.encode`.
+
+        Returns
+        -------
+        Dataset
+            With an ndarray of float64, numeric columns first.
+
+        Raises
+        ------
+        ValueError
+            If the encoding is none of those.
+        """
+        X, _, names = encode_rows(self.X, self.X[:0], encoding=encoding, impute=False)
+        return dataclasses.replace(self, X=X, feature_names=names)
+
+    def sample(self, n_rows: int, *, random_state: int = 0) -> Dataset:
+        """Draw rows without replacement; they keep their order.
+
+        Parameters
+        ----------
+        n_rows : int
+            How many; the whole set where it has no more.
+        random_state : int, default=0
+            Seed of the draw.
+
+        Returns
+        -------
+        Dataset
+            With the shares of the classes kept, and of the test rows where the set
+            comes with a split. The index of a frame says which rows were drawn.
+
+        Raises
+        ------
+        ValueError
+            If no row is asked for.
+        """
+        if n_rows < 1:
+            raise ValueError(f"Got n_rows={n_rows!r}; expected 1 or more.")
+        if n_rows >= self.n_rows:
+            return self
+        rng = np.random.default_rng(random_state)
+        is_test = np.arange(self.n_rows) >= self.n_rows - self.n_test
+        labels = np.zeros(self.n_rows) if self.task == "regression" else self.y
+        strata = np.unique(np.stack([is_test, labels]), axis=1, return_inverse=True)[1]
+        strata = strata.ravel()
+        counts = _share_out(np.bincount(strata), n_rows)
+        drawn = [
+            rng.choice(np.flatnonzero(strata == stratum), size=count, replace=False)
+            for stratum, count in enumerate(counts)
+        ]
+        rows = np.sort(np.concatenate(drawn))
+        return dataclasses.replace(
+            self,
+            X=take_rows(self.X, rows),
+            y=self.y[rows],
+            n_test=int(is_test[rows].sum()),
+            groups=take_rows(self.groups, rows),
+            times=take_rows(self.times, rows),
+        )
+
+    def split(
+        self, *, test_size: float = 0.2, seed: int = 1, kind: str = "published"
+    ) -> Split:
         """Cut into train and test rows.
 
         Parameters
         ----------
         test_size : float, default=0.2
-            Share of the rows to test on, where the set comes without a split.
+            Share of the rows to test on, above 0 and below 1.
         seed : int, default=1
             Seed of the shuffle. The defaults are those of Brophy et al. (2023).
+        kind : {"published", "random", "grouped", "time"}, default="published"
+            "published" is the set's own split where it has one, and else "random":
+            stratified by the label. "grouped" keeps the rows of a group on one side.
+            "time" tests on the latest rows; rows of one time stay on one side, so the
+            share may be missed, and the seed is not used.
 
         Returns
         -------
         Split
-            The set's own split where it has one, else a random one, stratified by the
-            label.
-        """
-        from sklearn.model_selection import train_test_split
 
-        positions = np.arange(self.n_rows)
-        if self.n_test:
-            train, test = positions[: -self.n_test], positions[-self.n_test :]
-        else:
-            train, test = train_test_split(
-                positions,
-                test_size=test_size,
-                random_state=seed,
-                stratify=None if self.task == "regression" else self.y,
+        Raises
+        ------
+        ValueError
+            If the kind is none of these, the set has no groups or times, or these are
+            too few to split.
+        """
+        if kind not in SPLITS:
+            raise ValueError(f"Got kind={kind!r}; expected one of {', '.join(SPLITS)}.")
+        if not 0 < test_size < 1:
+            raise ValueError(
+                f"Got test_size={test_size!r}; expected a number between 0 and 1."
             )
+        if kind == "grouped":
+            is_test = self._split_groups(test_size, seed)
+        elif kind == "time":
+            is_test = self._split_times(test_size)
+        elif kind == "published" and self.n_test:
+            is_test = np.arange(self.n_rows) >= self.n_rows - self.n_test
+        else:
+            return self._take(*self._shuffle(test_size, seed))
+        return self._take(np.flatnonzero(~is_test), np.flatnonzero(is_test))
+
+    def _take(self, train: NDArray[np.intp], test: NDArray[np.intp]) -> Split:
         return Split(
             take_rows(self.X, train),
             self.y[train],
             take_rows(self.X, test),
             self.y[test],
+            train,
+            test,
+            self.feature_names,
         )
+
+    def _shuffle(
+        self, test_size: float, seed: int
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        from sklearn.model_selection import train_test_split
+
+        train, test = train_test_split(
+            np.arange(self.n_rows),
+            test_size=test_size,
+            random_state=seed,
+            stratify=None if self.task == "regression" else self.y,
+        )
+        return train, test
+
+    def _split_groups(self, test_size: float, seed: int) -> NDArray[np.bool_]:
+        if self.groups is None:
+            raise ValueError(f"{self.name} has no groups; take kind='random'.")
+        codes = np.unique(self.groups, return_inverse=True)[1]
+        sizes = np.bincount(codes)
+        if len(sizes) < 2:
+            raise ValueError(f"{self.name} is one group, which cannot be split.")
+        order = np.random.default_rng(seed).permutation(len(sizes))
+        reached = np.cumsum(sizes[order])
+        # the number of groups that comes nearest to the share, and leaves one to train
+        taken = 1 + np.argmin(np.abs(reached[:-1] - test_size * self.n_rows))
+        is_chosen = np.zeros(len(sizes), dtype=bool)
+        is_chosen[order[:taken]] = True
+        return is_chosen[codes]
+
+    def _split_times(self, test_size: float) -> NDArray[np.bool_]:
+        if self.times is None:
+            raise ValueError(f"{self.name} has no times; take kind='random'.")
+        values, counts = np.unique(self.times, return_counts=True)
+        if len(values) < 2:
+            raise ValueError(f"{self.name} is of one time, which cannot be split.")
+        # n_test, were the rows from each time on the test rows
+        later = np.cumsum(counts[::-1])[::-1]
+        first = 1 + np.argmin(np.abs(later[1:] - test_size * self.n_rows))
+        is_test: NDArray[np.bool_] = self.times >= values[first]
+        return is_test
 
     def __repr__(self) -> str:
         return (
             f"<Dataset {self.name}: {self.task}, {self.n_rows:,} rows, "
             f"{self.X.shape[1]:,} columns>"
         )
+
+
+def _share_out(sizes: NDArray[np.intp], n_rows: int) -> NDArray[np.intp]:
+    """Give each stratum its share of the rows, and the rest by largest remainder."""
+    exact = sizes * (n_rows / sizes.sum())
+    counts = np.floor(exact).astype(np.intp)
+    rest = n_rows - counts.sum()
+    counts[np.argsort(counts - exact, kind="stable")[:rest]] += 1
+    return counts

@@ -21,7 +21,14 @@ from treeinf.explainers.tables import Task
 from treeinf.kernels.threads import check_n_jobs
 from treeinf.validation import check_weights, count_rows, take_rows
 
-__all__ = ["Learner", "Results", "check_random_state", "derive_seed", "run_tasks"]
+__all__ = [
+    "Learner",
+    "Results",
+    "check_random_state",
+    "copy_estimator",
+    "derive_seed",
+    "run_tasks",
+]
 
 _BOOSTERS = ("catboost", "lightgbm", "xgboost")
 _THREADS = ("n_jobs", "thread_count", "nthread", "num_threads")
@@ -213,7 +220,7 @@ class Learner:
         return result
 
     def _fit(self, is_in: NDArray[np.bool_], seed: int, y: NDArray[Any]) -> Any:
-        estimator = self._copy(seed)
+        estimator = copy_estimator(self.estimator, seed)
         weight = self.weight
         X = self.X
         if self.by == "weight":
@@ -228,31 +235,6 @@ class Learner:
             arguments[keyword] = weight
         return estimator.fit(X, y, **arguments)
 
-    def _copy(self, seed: int) -> Any:
-        """Give an unfitted copy of one thread, its open seeds set."""
-        estimator = _clone(self.estimator)
-        parameters = estimator.get_params(deep=True)
-        wanted: dict[str, Any] = {}
-        for name, value in parameters.items():
-            prefix, _, last = name.rpartition("__")
-            owner = parameters[prefix] if prefix else estimator
-            package = _package(owner)
-            if last in _THREADS:
-                wanted[name] = 1
-            # without a seed, the boosting libraries have one of their own
-            elif last in _SEEDS and value is None and package not in _BOOSTERS:
-                wanted[name] = seed
-        last_step = _last_step(estimator)
-        if _package(last_step) == "catboost":
-            given = last_step.get_params()
-            quiet: dict[str, Any] = {"thread_count": 1}
-            if not {"verbose", "silent", "logging_level", "verbose_eval"} & set(given):
-                quiet["verbose"] = False
-            # copies would all write to the same folder
-            quiet["allow_writing_files"] = False
-            last_step.set_params(**quiet)
-        return estimator.set_params(**wanted)
-
     def _check_shape(
         self, values: NDArray[np.float64], shape: tuple[int, ...]
     ) -> NDArray[np.float64]:
@@ -262,6 +244,52 @@ class Learner:
                 f"{values.shape}; expected {shape}."
             )
         return values
+
+
+def copy_estimator(estimator: Any, seed: int, *, replace_seeds: bool = False) -> Any:
+    """Give an unfitted, quiet copy of one thread, its open seeds set.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted or not; its parameters are copied.
+    seed : int
+        For seeds that are not set, but those of LightGBM, XGBoost and CatBoost, which
+        have a fixed one of their own.
+    replace_seeds : bool, default=False
+        Set all seeds, those that are set and those of the three libraries too.
+
+    Returns
+    -------
+    estimator
+    """
+    estimator = _clone(estimator)
+    parameters = estimator.get_params(deep=True)
+    wanted: dict[str, Any] = {}
+    for name, value in parameters.items():
+        prefix, _, last = name.rpartition("__")
+        owner = parameters[prefix] if prefix else estimator
+        package = _package(owner)
+        if last in _THREADS:
+            wanted[name] = 1
+        # without a seed, the boosting libraries have one of their own
+        elif last in _SEEDS and (
+            replace_seeds or (value is None and package not in _BOOSTERS)
+        ):
+            wanted[name] = seed
+    last_step = _last_step(estimator)
+    if _package(last_step) == "catboost":
+        given = last_step.get_params()
+        quiet: dict[str, Any] = {"thread_count": 1}
+        if not {"verbose", "silent", "logging_level", "verbose_eval"} & set(given):
+            quiet["verbose"] = False
+        # copies would all write to the same folder
+        quiet["allow_writing_files"] = False
+        # it lists only the parameters that it was given
+        if replace_seeds and not set(_SEEDS) & set(given):
+            quiet["random_seed"] = seed
+        last_step.set_params(**quiet)
+    return estimator.set_params(**wanted)
 
 
 def _check_estimator(estimator: Any) -> Any:

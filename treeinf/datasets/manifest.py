@@ -1,0 +1,293 @@
+"""The data sets that treeinf knows by name: what each is and where it is from."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from types import MappingProxyType
+from typing import Any
+
+__all__ = ["DataFile", "Entry", "describe", "read_entries", "read_manifest"]
+
+TASKS = ("binary", "multiclass", "regression")
+COMBINATIONS = ("stack", "train_test", "target_last", "join")
+FORMATS = ("text", "arff", "excel")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataFile:
+    """One raw file of a data set.
+
+    Parameters
+    ----------
+    path : str
+        Where it lies in the data home; there it may also be packed, with .gz after it.
+    rows : int, optional
+        Rows, without the header.
+    is_table : bool, default=True
+        Whether it is read; False for a file that only explains the others.
+    sha256 : str, optional
+        Of its content, unpacked; None where that was never at hand.
+    packed_sha256 : str, optional
+        Of the file as it lies, for a data home with an index.json of its own.
+    read_csv : mapping, default={}
+        Arguments for :func:`pandas.read_csv`; ``header=False`` where there is none.
+    url : str, optional
+        Where it can be downloaded without an account.
+    download_sha256 : str, optional
+        Of what lies at `url`, where that is an archive.
+    member : str, optional
+        Its name in that archive, a zip file.
+    format : {"text", "arff", "excel"}, default="text"
+        What is downloaded; the last two are turned into CSV.
+    openml : int, optional
+        Data set of OpenML to take it from instead of `url`.
+    columns : tuple of str, default=()
+        Names that the columns of that data set get.
+    crlf : bool, default=False
+        Whether the download ends its lines with CR LF, which is stored as LF.
+    """
+
+    path: str
+    rows: int | None = None
+    is_table: bool = True
+    sha256: str | None = None
+    packed_sha256: str | None = None
+    read_csv: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    url: str | None = None
+    download_sha256: str | None = None
+    member: str | None = None
+    format: str = "text"
+    openml: int | None = None
+    columns: tuple[str, ...] = ()
+    crlf: bool = False
+
+    @property
+    def can_fetch(self) -> bool:
+        """Whether it can be downloaded without an account."""
+        return self.url is not None or self.openml is not None
+
+    @property
+    def origin(self) -> str:
+        """Where a download comes from, in words."""
+        if self.openml is not None:
+            return f"https://www.openml.org/d/{self.openml}"
+        return str(self.url)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What is known of a data set before it is read.
+
+    Parameters
+    ----------
+    name, title : str
+        Its name here, and in full.
+    in_paper : bool, default=False
+        Whether it is one of the 22 sets of Brophy et al. (2023).
+    task : {"binary", "multiclass", "regression"}
+        What the target asks for.
+    target : str or int
+        Column that is predicted; a position where the file has no header.
+    positive : tuple, default=()
+        Values of the target that are class 1 of a binary task.
+    drop : tuple of str, default=()
+        Columns that are no features.
+    categorical : tuple of str, optional
+        Columns that are categories; all others are numbers.
+    numeric : tuple of str, optional
+        Columns that are numbers; all others are categories. Instead of `categorical`.
+    rows, features : int, optional
+        What is left to learn from: rows with a target, and columns.
+    files : tuple of DataFile, default=()
+        Raw files.
+    sklearn : str, optional
+        Loader of :mod:`sklearn.datasets` that gives the set, instead of files.
+    combine : {"stack", "train_test", "target_last", "join"}, default="stack"
+        How the files become one table: rows under rows; the same, the last file being
+        the test rows; features from the first file and the target from the last, in the
+        same order of rows; or joined on a column.
+    join_on : str, optional
+        That column.
+    group, time : str, optional
+        Columns that say which rows belong together, and from when they are.
+    in_time_order : bool, default=False
+        Whether the rows are in order of time, where no column says it.
+    source, licence, citation : str
+        Page, terms and whom to cite.
+    redistribute : bool, default=True
+        Whether the terms let the files be passed on.
+    obtain, remarks : str
+        How to get what cannot be downloaded; what else is worth knowing.
+    """
+
+    name: str
+    task: str
+    target: str | int
+    title: str = ""
+    in_paper: bool = False
+    positive: tuple[Any, ...] = ()
+    drop: tuple[str, ...] = ()
+    categorical: tuple[str, ...] | None = None
+    numeric: tuple[str, ...] | None = None
+    rows: int | None = None
+    features: int | None = None
+    files: tuple[DataFile, ...] = ()
+    sklearn: str | None = None
+    combine: str = "stack"
+    join_on: str | None = None
+    group: str | None = None
+    time: str | None = None
+    in_time_order: bool = False
+    source: str = ""
+    licence: str = ""
+    citation: str = ""
+    redistribute: bool = True
+    obtain: str = ""
+    remarks: str = ""
+
+    @property
+    def tables(self) -> tuple[DataFile, ...]:
+        """The files that are read."""
+        return tuple(file for file in self.files if file.is_table)
+
+    @property
+    def split_kinds(self) -> tuple[str, ...]:
+        """The ways to split it into train and test rows."""
+        kinds = ["published", "random"]
+        if self.group is not None:
+            kinds.append("grouped")
+        if self.time is not None or self.in_time_order:
+            kinds.append("time")
+        return tuple(kinds)
+
+    def is_numeric(self, column: str) -> bool:
+        """Say whether a feature is a number; if not, it is a category."""
+        if self.numeric is not None:
+            return column in self.numeric
+        return column not in (self.categorical or ())
+
+
+def read_entries(text: str, origin: str) -> dict[str, Entry]:
+    """Read a manifest.
+
+    Parameters
+    ----------
+    text : str
+        TOML: one table a set, with the fields of `Entry` and, as ``files``, of
+        `DataFile`.
+    origin : str
+        Where it is from, for messages.
+
+    Returns
+    -------
+    dict of str to Entry
+
+    Raises
+    ------
+    ValueError
+        If it is no TOML, a key is unknown or missing, or a value is none of those
+        allowed.
+    """
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{origin} is not whole TOML: {error}") from error
+    entries = {}
+    for name, table in tables.items():
+        try:
+            entries[name] = _read_entry(name, dict(table))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{origin}, [{name}]: {error}") from error
+    return entries
+
+
+def _read_entry(name: str, table: dict[str, Any]) -> Entry:
+    files = tuple(_read_file(dict(file)) for file in table.pop("files", []))
+    entry = Entry(name=name, files=files, **_as_tuples(table))
+    _check_choice("task", entry.task, TASKS)
+    _check_choice("combine", entry.combine, COMBINATIONS)
+    if (entry.task == "binary") != bool(entry.positive):
+        raise ValueError("positive belongs to a binary task, and to no other.")
+    if (entry.combine == "join") != (entry.join_on is not None):
+        raise ValueError("join_on belongs to combine='join', and to no other.")
+    if entry.sklearn is not None and entry.files:
+        raise ValueError("a set is from scikit-learn or from files, not from both.")
+    return entry
+
+
+def _read_file(table: dict[str, Any]) -> DataFile:
+    file = DataFile(**_as_tuples(table))
+    _check_choice("format", file.format, FORMATS)
+    if file.url is not None and file.openml is not None:
+        raise ValueError(f"{file.path} has a url and an openml number; expected one.")
+    for given in (file.sha256, file.download_sha256):
+        if given is not None and not (
+            len(given) == 64 and set(given) <= set("0123456789abcdef")
+        ):
+            raise ValueError(f"{file.path} has sha256={given!r}; expected 64 digits.")
+    return file
+
+
+def _as_tuples(table: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in table.items()
+    }
+
+
+def _check_choice(key: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{key}={value!r}; expected one of {', '.join(allowed)}.")
+
+
+@functools.cache
+def read_manifest() -> Mapping[str, Entry]:
+    """Read the manifest that comes with treeinf.
+
+    Returns
+    -------
+    mapping of str to Entry
+        All sets by name: those of files, then those that ship with scikit-learn.
+    """
+    place = resources.files("treeinf.datasets") / "manifest.toml"
+    entries = read_entries(place.read_text(encoding="utf-8"), "manifest.toml")
+    return MappingProxyType(entries)
+
+
+def describe(name: str) -> Entry:
+    """Tell what is known of a data set; nothing is read or downloaded.
+
+    Parameters
+    ----------
+    name : str
+        A name of the manifest.
+
+    Returns
+    -------
+    Entry
+        Task, target, columns, files, source, licence and citation.
+
+    Raises
+    ------
+    ValueError
+        If there is no such set.
+    """
+    entries = read_manifest()
+    if name not in entries:
+        raise ValueError(unknown_name(name, list(entries), "the manifest of treeinf"))
+    return entries[name]
+
+
+def unknown_name(name: str, known: list[str], where: str) -> str:
+    """Say that there is no such set, and what there is."""
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean {close[0]!r}? " if close else ""
+    return (
+        f"There is no data set {name!r}. {hint}Known are {', '.join(known)}, from "
+        f"{where}."
+    )

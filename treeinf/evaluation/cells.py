@@ -1,0 +1,151 @@
+"""Cells on disk: one Parquet file each, whole or absent."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from treeinf.evaluation.suite import Cell
+
+__all__ = ["DONE", "FAILED", "UNSUPPORTED", "CellStore", "Outcome"]
+
+DONE, UNSUPPORTED, FAILED = "done", "unsupported", "failed"
+_KEY = b"treeinf"
+_PART = ".part"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of a cell.
+
+    Parameters
+    ----------
+    cell : Cell
+        Which.
+    status : {"done", "unsupported", "failed"}
+        Whether there is a result; "unsupported" where the method cannot explain the
+        model or the measure cannot take the data, which will stay so.
+    reason : str, default=""
+        Why there is none.
+    seconds : float, default=0.0
+        Wall time.
+    notes : sequence of str, default=()
+        Warnings met on the way, and methods left out.
+    versions : dict of str to str
+        Of the libraries.
+    """
+
+    cell: Cell
+    status: str
+    reason: str = ""
+    seconds: float = 0.0
+    notes: Iterable[str] = ()
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+class CellStore:
+    """The folder that the cells of a suite are stored in; needs pandas and pyarrow.
+
+    Parameters
+    ----------
+    folder : path-like
+        Of the run; cells lie in ``cells`` in it.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        try:
+            import pyarrow.parquet  # noqa: F401
+        except ImportError as error:
+            raise ImportError(
+                "Suites are stored as Parquet, which needs pyarrow; pip install "
+                "'treeinf[parquet]'."
+            ) from error
+        self.folder = Path(folder)
+
+    @property
+    def cells(self) -> Path:
+        """Folder of the cells."""
+        return self.folder / "cells"
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.cells.glob("*.parquet"))
+
+    def sweep(self) -> None:
+        """Remove what runs that were killed have left half-written."""
+        for path in self.folder.rglob(f"*{_PART}"):
+            path.unlink(missing_ok=True)
+
+    def write(self, outcome: Outcome, frame: Any) -> None:
+        """Store a cell, at once and whole.
+
+        Parameters
+        ----------
+        outcome : Outcome
+            What became of it.
+        frame : pandas.DataFrame or None
+            Its result, if it has one.
+        """
+        import pyarrow
+        import pyarrow.parquet
+
+        table = (
+            pyarrow.table({"empty": pyarrow.nulls(0)})
+            if frame is None
+            else pyarrow.Table.from_pandas(frame, preserve_index=False)
+        )
+        text = json.dumps(dataclasses.asdict(outcome))
+        known = table.schema.metadata or {}
+        table = table.replace_schema_metadata({**known, _KEY: text.encode()})
+        self.cells.mkdir(parents=True, exist_ok=True)
+        path = self.cells / outcome.cell.file_name
+        with _renamed_at_the_end(path) as part:
+            pyarrow.parquet.write_table(table, part)
+
+    def outcome(self, cell: Cell) -> Outcome | None:
+        """Tell what became of a cell; None if it is not there."""
+        import pyarrow.parquet
+
+        path = self.cells / cell.file_name
+        if not path.is_file():
+            return None
+        metadata = pyarrow.parquet.read_schema(path).metadata or {}
+        facts = json.loads(metadata[_KEY])
+        return Outcome(**{**facts, "cell": Cell(**facts["cell"])})
+
+    def read(self, cell: Cell) -> Any:
+        """Read the result of a cell that is done: a pandas frame."""
+        import pandas as pd
+
+        return pd.read_parquet(self.cells / cell.file_name)
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Write a file beside the cells."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with _renamed_at_the_end(self.folder / name) as part:
+            part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Read a file beside the cells; empty if it is not there."""
+        path = self.folder / name
+        if not path.is_file():
+            return {}
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return content
+
+
+@contextlib.contextmanager
+def _renamed_at_the_end(path: Path) -> Iterator[Path]:
+    """Give a path to write to, and rename it if all went well."""
+    # a name of its own, since two runs may be at the same cell
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{_PART}")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,129 @@
+"""Detection: how well a method finds the targets that were made wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from treeinf.evaluation.corruption import Corruption, check_scores, scores_of
+from treeinf.evaluation.experiment import (
+    Experiment,
+    check_shares,
+    import_pandas,
+    sort_down,
+)
+from treeinf.evaluation.methods import read_methods
+
+__all__ = ["detection"]
+
+
+def detection(
+    estimator: Any,
+    explainers: Any,
+    X_train: Any,
+    y_train: Any,
+    *,
+    noise_share: float = 0.2,
+    trusted_share: float = 0.2,
+    scores: Any = ("self", "trusted"),
+    sample_weight: Any = None,
+    with_random: bool = True,
+    random_state: int = 0,
+    n_jobs: int | None = None,
+    verbose: bool = False,
+) -> Any:
+    """Make targets wrong and let each method find them; needs pandas.
+
+    Parameters
+    ----------
+    estimator, explainers
+        See `removal`; scores of train rows alone, such as `Loss`, too.
+    X_train : array-like or frame, shape (n_train, n_features)
+        Rows.
+    y_train : array-like, shape (n_train,)
+        Their targets, taken to be right.
+    noise_share : float, default=0.2
+        Share of the targets to make wrong, in (0, 1): another class, each with the same
+        chance; in regression the values of the chosen rows are dealt among them.
+    trusted_share : float, default=0.2
+        Share of the rows that are set aside before, in (0, 1), with right targets.
+    scores : str or sequence of str, default=("self", "trusted")
+        "self" ranks by self influence, the largest most suspect; "trusted" by the harm
+        to the trusted rows. Scores of train rows alone have the first only.
+    sample_weight, with_random, random_state, n_jobs, verbose
+        See `removal`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One line for each method and score, with columns
+
+        ``method``, ``score``
+            Names.
+        ``noise_share``, ``n_wrong``, ``n_rows``
+            Wrong targets among the rows that were ranked.
+        ``average_precision``, ``auroc``
+            Of the ranking; chance gives `noise_share` and 1/2.
+        ``precision``
+            Share of wrong ones among the `n_wrong` most suspect rows.
+        ``seconds``
+            Of fitting and asking the explainer.
+
+    Raises
+    ------
+    TypeError, ValueError, UnsupportedModelError
+        See `removal`.
+
+    References
+    ----------
+    J. Brophy, Z. Hammoudeh, D. Lowd, "Adapting and Evaluating Influence-Estimation
+    Methods for Gradient-Boosted Decision Trees", JMLR 24 (2023), section 5 (fixing
+    mislabelled examples).
+    """
+    pd = import_pandas()
+    (noise_share,) = check_shares("noise_share", [noise_share], with_one=False)
+    (trusted_share,) = check_shares("trusted_share", [trusted_share], with_one=False)
+    scores = check_scores(scores)
+    methods = read_methods(
+        explainers,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        with_random=with_random,
+        takes_scores=True,
+    )
+    # the test rows take no part
+    experiment = Experiment.read(
+        estimator,
+        X_train,
+        y_train,
+        X_train,
+        y_train,
+        sample_weight=sample_weight,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        verbose=verbose,
+    )
+    corruption = Corruption.start(experiment, noise_share, trusted_share)
+    is_wrong = corruption.is_wrong
+    n_wrong = int(is_wrong.sum())
+    lines = []
+    for name, method in methods.items():
+        for score in scores_of(method, scores):
+            values, seconds = corruption.suspicion(name, method, score)
+            lines.append(
+                {
+                    "method": name,
+                    "score": score,
+                    "noise_share": noise_share,
+                    "n_wrong": n_wrong,
+                    "n_rows": len(is_wrong),
+                    "average_precision": float(
+                        average_precision_score(is_wrong, values)
+                    ),
+                    "auroc": float(roc_auc_score(is_wrong, values)),
+                    "precision": float(is_wrong[sort_down(values)[:n_wrong]].mean()),
+                    "seconds": seconds,
+                }
+            )
+    return pd.DataFrame(lines)

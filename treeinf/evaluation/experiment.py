@@ -1,0 +1,363 @@
+"""One estimator on one split: the model of all rows, and copies on other rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import accuracy_score, r2_score
+
+from treeinf.explainers.retraining.base import score_prediction
+from treeinf.explainers.retraining.refits import (
+    Learner,
+    check_random_state,
+    copy_estimator,
+    derive_seed,
+    run_tasks,
+)
+from treeinf.validation import count_rows, row_labels, take_rows
+
+__all__ = [
+    "Experiment",
+    "Training",
+    "check_shares",
+    "count_share",
+    "fit_method",
+    "import_pandas",
+    "sort_down",
+]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Training:
+    """What a copy of the estimator is trained on.
+
+    Parameters
+    ----------
+    kept : ndarray of bool, shape (n_train,), or None
+        The rows; None for all.
+    target : ndarray of float64, shape (n_train,), or None
+        Class numbers or values in place of the true ones; None for these.
+    """
+
+    kept: NDArray[np.bool_] | None = None
+    target: NDArray[np.float64] | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Experiment:
+    """An estimator, its train rows and the rows that it is judged on.
+
+    Make it with `read`.
+
+    Parameters
+    ----------
+    learner : Learner
+        Trains copies.
+    X_train, X_test : array-like or frame
+        Rows.
+    y_train, y_test : ndarray
+        Their targets as the caller gave them.
+    target_test : ndarray of float64, shape (n_test,)
+        Class numbers or values of the test rows.
+    weight : ndarray of float64, shape (n_train,), or None
+        Weights of the train rows.
+    seed : int
+        Seed of all that is drawn.
+    n_jobs : int or None
+        Copies trained at a time.
+    verbose : bool
+        Whether to show progress bars.
+    """
+
+    learner: Learner
+    X_train: Any
+    y_train: NDArray[Any]
+    X_test: Any
+    y_test: NDArray[Any]
+    target_test: NDArray[np.float64]
+    weight: NDArray[np.float64] | None
+    seed: int
+    n_jobs: int | None
+    verbose: bool
+
+    @classmethod
+    def read(
+        cls,
+        estimator: Any,
+        X_train: Any,
+        y_train: Any,
+        X_test: Any,
+        y_test: Any,
+        *,
+        sample_weight: Any = None,
+        random_state: int = 0,
+        n_jobs: int | None = None,
+        verbose: bool = False,
+    ) -> Experiment:
+        """Check that the estimator can be trained on these rows.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it cannot, or rows and targets do not fit.
+        """
+        for X, y, kind in ((X_train, y_train, "train"), (X_test, y_test, "test")):
+            if count_rows(X) != count_rows(y):
+                raise ValueError(
+                    f"X_{kind} has {count_rows(X):,} rows, y_{kind} "
+                    f"{count_rows(y):,}; expected as many."
+                )
+        if not count_rows(X_test):
+            raise ValueError("X_test has no rows.")
+        learner = Learner.read(estimator, X_train, y_train, sample_weight)
+        return cls(
+            learner,
+            X_train,
+            np.asarray(y_train),
+            X_test,
+            np.asarray(y_test),
+            learner.task.encode(y_test, count_rows(X_test)),
+            learner.weight,
+            check_random_state(random_state),
+            n_jobs,
+            verbose,
+        )
+
+    @property
+    def n_train(self) -> int:
+        """Number of train rows."""
+        return self.learner.n_train
+
+    @property
+    def n_test(self) -> int:
+        """Number of test rows."""
+        return len(self.target_test)
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the targets are classes."""
+        return self.learner.task.classes is not None
+
+    @property
+    def test_labels(self) -> NDArray[Any]:
+        """Labels of the test rows: the index of a pandas frame, or positions."""
+        labels = row_labels(self.X_test)
+        return np.arange(self.n_test) if labels is None else labels
+
+    @property
+    def weights(self) -> dict[str, Any]:
+        """The argument of fit that carries the weights, where there are any."""
+        return {} if self.weight is None else {"sample_weight": self.weight}
+
+    def rng(self, *purpose: int) -> np.random.Generator:
+        """Give a stream of random numbers for one purpose."""
+        return np.random.default_rng([self.seed, *purpose])
+
+    @functools.cached_property
+    def model(self) -> Any:
+        """The model of all train rows; what `predict_with` gives for `Training`."""
+        model = copy_estimator(self.learner.estimator, derive_seed(self.seed))
+        if self.learner.weight is None:
+            return model.fit(self.X_train, self.y_train)
+        return model.fit(self.X_train, self.y_train, sample_weight=self.weight)
+
+    def influence(
+        self, name: str, method: Any, ask: Callable[[Any], Any]
+    ) -> tuple[NDArray[np.float64], float]:
+        """Fit an explainer on the model of all rows and ask it; see `fit_method`."""
+        return fit_method(
+            name, method, self.model, self.X_train, self.y_train, self.weights, ask
+        )
+
+    def labels_of(self, target: NDArray[np.float64]) -> NDArray[Any]:
+        """Turn class numbers into the caller's labels; values stay."""
+        classes = self.learner.task.classes
+        return target if classes is None else classes[target.astype(np.intp)]
+
+    def with_targets(self, target: NDArray[np.float64]) -> Experiment:
+        """Give the same experiment with other train targets."""
+        return dataclasses.replace(
+            self,
+            learner=dataclasses.replace(self.learner, target=target),
+            y_train=self.labels_of(target),
+        )
+
+    def take_train(self, rows: NDArray[np.intp]) -> Experiment:
+        """Give the same experiment on some of the train rows."""
+        X = take_rows(self.X_train, rows)
+        weight = None if self.weight is None else self.weight[rows]
+        learner = dataclasses.replace(
+            self.learner, X=X, target=self.learner.target[rows], weight=weight
+        )
+        return dataclasses.replace(
+            self, learner=learner, X_train=X, y_train=self.y_train[rows], weight=weight
+        )
+
+    def predict_with(
+        self, trainings: Sequence[Training], X: Any = None, *, what: str = "retraining"
+    ) -> list[NDArray[np.float64]]:
+        """Train a copy for each training, and predict rows.
+
+        Parameters
+        ----------
+        trainings : sequence of Training
+            What they are trained on.
+        X : array-like or frame, optional
+            Rows to predict; None for the test rows.
+        what : str
+            Name of the progress bar.
+
+        Returns
+        -------
+        list of ndarray of float64, shape (n_rows,) or (n_rows, n_classes)
+            The same bits for any number of processes.
+        """
+        task = functools.partial(
+            _predict,
+            self.learner,
+            trainings,
+            derive_seed(self.seed),
+            self.X_test if X is None else X,
+        )
+        results = run_tasks(
+            task,
+            range(len(trainings)),
+            n_jobs=self.n_jobs,
+            verbose=self.verbose,
+            what=what,
+        )
+        return [prediction for _, prediction in results]
+
+    def test_row(self, row: int) -> tuple[Any, NDArray[Any]]:
+        """Give one test row, as a table, and its target."""
+        rows = np.array([row])
+        return take_rows(self.X_test, rows), self.y_test[rows]
+
+    def loss(
+        self, prediction: NDArray[np.float64], rows: Any = slice(None)
+    ) -> NDArray[np.float64]:
+        """Compute the loss of test rows: log loss, or half the squared error."""
+        target = self.target_test[rows]
+        return score_prediction(self.learner.task, "loss", target, prediction)
+
+    def score(self, prediction: NDArray[np.float64]) -> float:
+        """Score predictions of all test rows: accuracy, or R2 (NaN for one row)."""
+        if self.classifies:
+            return float(accuracy_score(self.target_test, prediction.argmax(axis=1)))
+        if self.n_test < 2:
+            return float("nan")
+        return float(r2_score(self.target_test, prediction))
+
+    def flips(
+        self, before: NDArray[np.float64], after: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Tell for which rows the predicted class is another one; NaN in regression."""
+        if not self.classifies:
+            return np.full(len(before), np.nan)
+        changed = before.argmax(axis=1) != after.argmax(axis=1)
+        return changed.astype(np.float64)
+
+
+def _predict(
+    learner: Learner, trainings: Sequence[Training], seed: int, X: Any, number: int
+) -> NDArray[np.float64]:
+    training = trainings[number]
+    if training.target is not None:
+        learner = dataclasses.replace(learner, target=training.target)
+    kept = training.kept
+    is_in = np.ones(learner.n_train, dtype=np.bool_) if kept is None else kept
+    return learner.fit_predict(is_in, seed, X)
+
+
+def fit_method(
+    name: str,
+    method: Any,
+    model: Any,
+    X: Any,
+    y: Any,
+    weights: dict[str, Any],
+    ask: Callable[[Any], NDArray[np.float64]],
+) -> tuple[NDArray[np.float64], float]:
+    """Fit an explainer and ask it, naming it where that fails.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+    method : Explainer or RowScore
+        To be fitted.
+    model : estimator
+        Fitted on `X` and `y`.
+    X, y : array-like
+        Train rows and targets.
+    weights : dict
+        Their weights, as an argument of fit.
+    ask : callable
+        Gets influence out of the fitted explainer.
+
+    Returns
+    -------
+    ndarray of float64
+        What `ask` gave.
+    float
+        Seconds of both.
+    """
+    start = time.perf_counter()
+    try:
+        values = ask(method.fit(model, X, y, **weights))
+    except Exception as error:
+        error.add_note(f"This came from the method {name!r}.")
+        raise
+    return np.asarray(values, dtype=np.float64), time.perf_counter() - start
+
+
+def sort_down(values: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Sort positions by value, the largest first, ties and NaN in order at the end."""
+    order: NDArray[np.intp] = np.argsort(-values, kind="stable")
+    return order
+
+
+def check_shares(
+    name: str, shares: Iterable[float], *, with_zero: bool = False, with_one: bool
+) -> tuple[float, ...]:
+    """Check shares of the train rows.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or one is not between 0 and 1.
+    """
+    values = tuple(float(share) for share in shares)
+    low = "[0" if with_zero else "(0"
+    high = "1]" if with_one else "1)"
+    for share in values:
+        fits = (0.0 < share < 1.0) or (with_zero and share == 0.0)
+        if not (fits or (with_one and share == 1.0)):
+            raise ValueError(
+                f"Got {share!r} in {name}; expected shares in {low}, {high}."
+            )
+    if not values:
+        raise ValueError(f"{name} is empty; expected at least one share.")
+    return values
+
+
+def count_share(share: float, n_rows: int) -> int:
+    """Count the rows in a share: at least one, unless the share is 0."""
+    return 0 if share == 0.0 else max(1, round(share * n_rows))
+
+
+def import_pandas() -> Any:
+    """Import pandas, which all measures need for their result."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError(
+            "treeinf.evaluation needs pandas; install it with `pip install pandas`."
+        ) from error
+    return pandas

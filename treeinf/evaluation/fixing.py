@@ -1,0 +1,137 @@
+"""Fixing: put wrong targets right, the most suspect rows first, and train again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from treeinf.evaluation.corruption import Corruption, check_scores, scores_of
+from treeinf.evaluation.experiment import (
+    Experiment,
+    Training,
+    check_shares,
+    count_share,
+    import_pandas,
+    sort_down,
+)
+from treeinf.evaluation.methods import read_methods
+
+__all__ = ["fixing"]
+
+
+def fixing(
+    estimator: Any,
+    explainers: Any,
+    X_train: Any,
+    y_train: Any,
+    X_test: Any,
+    y_test: Any,
+    *,
+    noise_share: float = 0.2,
+    trusted_share: float = 0.2,
+    shares: Any = (0.0, 0.05, 0.1, 0.2, 0.3),
+    scores: Any = ("self", "trusted"),
+    sample_weight: Any = None,
+    with_random: bool = True,
+    random_state: int = 0,
+    n_jobs: int | None = None,
+    verbose: bool = False,
+) -> Any:
+    """Check the most suspect rows, put their targets right, train again; needs pandas.
+
+    Parameters
+    ----------
+    estimator, explainers
+        See `removal`; scores of train rows alone, such as `Loss`, too.
+    X_train, y_train, X_test, y_test
+        See `removal`.
+    noise_share, trusted_share, scores
+        See `detection`.
+    shares : iterable of float, default=(0.0, 0.05, 0.1, 0.2, 0.3)
+        Shares of the rows to check, in [0, 1].
+    sample_weight, with_random, random_state, n_jobs, verbose
+        See `removal`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One line for each method, score of suspicion and share, with columns
+
+        ``method``, ``ranked_by``
+            Names; `ranked_by` is what `detection` calls its score.
+        ``share``, ``n_checked``, ``n_fixed``
+            Rows checked, and those whose targets were wrong.
+        ``loss``, ``score``
+            Mean loss, and accuracy or R2, on the test rows; higher scores are better.
+        ``loss_decrease``
+            How much less the loss is than with no target put right.
+        ``seconds``
+            Of the explainer, the same in all its lines.
+
+    Raises
+    ------
+    TypeError, ValueError, UnsupportedModelError
+        See `removal`.
+
+    References
+    ----------
+    J. Brophy, Z. Hammoudeh, D. Lowd, JMLR 24 (2023), section 5 (fixing mislabelled
+    examples).
+    """
+    pd = import_pandas()
+    (noise_share,) = check_shares("noise_share", [noise_share], with_one=False)
+    (trusted_share,) = check_shares("trusted_share", [trusted_share], with_one=False)
+    shares = check_shares("shares", shares, with_zero=True, with_one=True)
+    scores = check_scores(scores)
+    methods = read_methods(
+        explainers,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        with_random=with_random,
+        takes_scores=True,
+    )
+    experiment = Experiment.read(
+        estimator,
+        X_train,
+        y_train,
+        X_test,
+        y_test,
+        sample_weight=sample_weight,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        verbose=verbose,
+    )
+    corruption = Corruption.start(experiment, noise_share, trusted_share)
+    noisy, true = corruption.experiment.learner.target, corruption.true_target
+    lines: list[dict[str, Any]] = []
+    trainings = [Training()]
+    for name, method in methods.items():
+        for score in scores_of(method, scores):
+            values, seconds = corruption.suspicion(name, method, score)
+            order = sort_down(values)
+            for share in shares:
+                checked = order[: count_share(share, len(order))]
+                target = noisy.copy()
+                target[checked] = true[checked]
+                trainings.append(Training(target=target))
+                lines.append(
+                    {
+                        "method": name,
+                        "ranked_by": score,
+                        "share": share,
+                        "n_checked": len(checked),
+                        "n_fixed": int(corruption.is_wrong[checked].sum()),
+                        "seconds": seconds,
+                    }
+                )
+    noisy_test, *predictions = corruption.experiment.predict_with(
+        trainings, what="fixing"
+    )
+    start = float(np.mean(experiment.loss(noisy_test)))
+    for line, prediction in zip(lines, predictions, strict=True):
+        line["loss"] = float(experiment.loss(prediction).mean())
+        line["loss_decrease"] = start - line["loss"]
+        line["score"] = experiment.score(prediction)
+    columns = ["method", "ranked_by", "share", "n_checked", "n_fixed"]
+    return pd.DataFrame(lines)[[*columns, "loss", "loss_decrease", "score", "seconds"]]

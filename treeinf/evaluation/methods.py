@@ -1,0 +1,163 @@
+"""Explainers by name, copied, with the random baseline among them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sklearn.base import clone
+
+from treeinf.explainers import (
+    LOO,
+    BoostIn,
+    DataShapley,
+    GradientNorm,
+    GradientVariance,
+    InputSim,
+    KNNShapley,
+    LeafInfluence,
+    LeafRefit,
+    Loss,
+    OutOfBagProbability,
+    OutOfFoldLoss,
+    Random,
+    SubSample,
+    TreeSim,
+    Trex,
+)
+from treeinf.explainers.base import Explainer
+from treeinf.explainers.baselines import RowScore
+
+__all__ = ["METHODS", "new_method", "read_methods"]
+
+METHODS: dict[str, type[Any]] = {
+    kind.__name__: kind
+    for kind in (
+        LOO,
+        BoostIn,
+        DataShapley,
+        GradientNorm,
+        GradientVariance,
+        InputSim,
+        KNNShapley,
+        LeafInfluence,
+        LeafRefit,
+        Loss,
+        OutOfBagProbability,
+        OutOfFoldLoss,
+        Random,
+        SubSample,
+        TreeSim,
+        Trex,
+    )
+}
+"""What can be named: explainers, and scores of the train rows alone."""
+
+
+def new_method(
+    kind: str, *, random_state: int = 0, n_jobs: int | None = None, **parameters: Any
+) -> Any:
+    """Make an explainer by the name of its class.
+
+    Parameters
+    ----------
+    kind : str
+        One of `METHODS`.
+    random_state : int, default=0
+        Its seed, if it draws.
+    n_jobs : int or None, default=None
+        Its threads or processes.
+    **parameters
+        Its other parameters.
+
+    Returns
+    -------
+    Explainer or RowScore
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there is no such class, or it has no such parameter.
+    """
+    if kind not in METHODS:
+        raise ValueError(
+            f"Got the method {kind!r}; expected one of {', '.join(METHODS)}."
+        )
+    known = inspect.signature(METHODS[kind]).parameters
+    unknown = sorted(set(parameters) - set(known))
+    if unknown:
+        raise TypeError(
+            f"{kind} has no parameter {unknown[0]!r}; it has {', '.join(known)}."
+        )
+    given = {"n_jobs": n_jobs, "random_state": random_state, **parameters}
+    return METHODS[kind](**{name: given[name] for name in given if name in known})
+
+
+def read_methods(
+    explainers: Any,
+    *,
+    random_state: int,
+    n_jobs: int | None,
+    with_random: bool,
+    takes_scores: bool = False,
+) -> dict[str, Any]:
+    """Make copies of explainers, by name.
+
+    Parameters
+    ----------
+    explainers : dict of str to Explainer, or list of str
+        Explainers by the names that they get in the result, or names of classes, taken
+        with their defaults.
+    random_state : int
+        Seed of those that are given by name.
+    n_jobs : int or None
+        Threads of those that are given by name.
+    with_random : bool
+        Whether to add `Random` where it is not among them.
+    takes_scores : bool, default=False
+        Whether scores of train rows alone, such as `Loss`, are of use.
+
+    Returns
+    -------
+    dict of str to Explainer or RowScore
+        In the order given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are something else.
+    """
+    if isinstance(explainers, str) or not isinstance(explainers, Iterable):
+        raise TypeError(
+            f"Got explainers={explainers!r:.200}; expected a dict of names and "
+            "explainers, or a list of names of classes."
+        )
+    given = (
+        dict(explainers)
+        if isinstance(explainers, Mapping)
+        else {str(name): name for name in explainers}
+    )
+    if not given:
+        raise ValueError("explainers is empty; expected at least one.")
+    kinds = (Explainer, RowScore) if takes_scores else (Explainer,)
+    made: dict[str, Any] = {}
+    for name, value in given.items():
+        if isinstance(value, str):
+            method = new_method(value, random_state=random_state, n_jobs=n_jobs)
+        elif isinstance(value, Explainer | RowScore):
+            method = clone(value)
+        else:
+            raise TypeError(
+                f"Got {value!r:.200} of type {type(value).__name__} in explainers; "
+                "expected an explainer or the name of its class."
+            )
+        if not isinstance(method, kinds):
+            raise TypeError(
+                f"{type(method).__name__} scores train rows alone; this measure needs "
+                "influence on test rows."
+            )
+        made[str(name)] = method
+    if with_random and not any(type(value) is Random for value in made.values()):
+        made["Random"] = Random(random_state=random_state)
+    return made

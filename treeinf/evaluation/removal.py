@@ -1,0 +1,180 @@
+"""Removal: train again without the rows that a method calls most helpful."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treeinf.evaluation.experiment import (
+    Experiment,
+    Training,
+    check_shares,
+    count_share,
+    import_pandas,
+    sort_down,
+)
+from treeinf.evaluation.methods import read_methods
+
+__all__ = ["removal"]
+
+
+def removal(
+    estimator: Any,
+    explainers: Any,
+    X_train: Any,
+    y_train: Any,
+    X_test: Any,
+    y_test: Any,
+    *,
+    shares: Any = (0.005, 0.01, 0.02, 0.05, 0.1),
+    together: bool = False,
+    sample_weight: Any = None,
+    with_random: bool = True,
+    random_state: int = 0,
+    n_jobs: int | None = None,
+    verbose: bool = False,
+) -> Any:
+    """Remove the most helpful rows, train again, and see what is lost; needs pandas.
+
+    A method that knows which rows a prediction rests on makes the loss rise fastest.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Of LightGBM, XGBoost, CatBoost or scikit-learn, or any other where the
+        explainers take it; copies are trained, with one thread.
+    explainers : dict of str to Explainer, or list of str
+        Methods by the names they get in the result, or names of classes, which are
+        taken with their defaults. Explainers are copied.
+    X_train : array-like or frame, shape (n_train, n_features)
+        Train rows.
+    y_train : array-like, shape (n_train,)
+        Their targets.
+    X_test : array-like or frame, shape (n_test, n_features)
+        Rows to judge on, which should not be among the train rows.
+    y_test : array-like, shape (n_test,)
+        Their targets.
+    shares : iterable of float, default=(0.005, 0.01, 0.02, 0.05, 0.1)
+        Shares of the train rows to remove, in (0, 1); at least one row each.
+    together : bool, default=False
+        Rank the rows once, by their influence on the sum over the test rows. Else for
+        each test row in turn, which takes n_test times as many trainings.
+    sample_weight : array-like, shape (n_train,), optional
+        Weights of the train rows.
+    with_random : bool, default=True
+        Add `Random` where it is not among the methods.
+    random_state : int, default=0
+        For seeds of the estimator that are not set, and of methods given by name.
+    n_jobs : int or None, default=None
+        Copies trained at a time; None or -1 for one a core.
+    verbose : bool, default=False
+        Show a progress bar.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One line for each method, test row and share, with columns
+
+        ``test_row``
+            Label of the test row: the index of a pandas frame, or the position; "all"
+            where they are judged together.
+        ``method``
+            Name.
+        ``share``, ``n_removed``
+            Rows removed.
+        ``loss``, ``loss_increase``
+            Loss of the test row by the copy (log loss, half the squared error; the mean
+            where rows are judged together), and how much more that is than by the copy
+            of all rows.
+        ``flipped``
+            1 where the predicted class is another one, else 0; the share of these where
+            rows are judged together; NaN in regression.
+        ``score``
+            Accuracy or R2 on all test rows.
+        ``seconds``
+            Wall time of fitting and asking the explainer, the same in all its lines.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If estimator, explainers, rows or shares do not fit.
+    UnsupportedModelError
+        If a method cannot explain the model; its name is in the notes of the error.
+
+    References
+    ----------
+    J. Brophy, Z. Hammoudeh, D. Lowd, "Adapting and Evaluating Influence-Estimation
+    Methods for Gradient-Boosted Decision Trees", JMLR 24 (2023), section 5 (removing
+    examples for single test instances, and for multiple).
+    """
+    pd = import_pandas()
+    shares = check_shares("shares", shares, with_one=False)
+    methods = read_methods(
+        explainers, random_state=random_state, n_jobs=n_jobs, with_random=with_random
+    )
+    experiment = Experiment.read(
+        estimator,
+        X_train,
+        y_train,
+        X_test,
+        y_test,
+        sample_weight=sample_weight,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        verbose=verbose,
+    )
+    counts = [count_share(share, experiment.n_train) for share in shares]
+    seconds: dict[str, float] = {}
+    plans: list[tuple[str, int | slice, int]] = []
+    trainings = [Training()]
+    for name, method in methods.items():
+        ranked, seconds[name] = _rank(experiment, name, method, together)
+        rows: list[int | slice] = (
+            [slice(None)] if together else list(range(len(ranked)))
+        )
+        for order, row in zip(ranked, rows, strict=True):
+            for number, n_removed in enumerate(counts):
+                kept = np.ones(experiment.n_train, dtype=np.bool_)
+                kept[order[:n_removed]] = False
+                trainings.append(Training(kept))
+                plans.append((name, row, number))
+    before, *after = experiment.predict_with(trainings, what="removal")
+    loss_before = experiment.loss(before)
+    labels = experiment.test_labels
+    lines = []
+    for (name, row, number), prediction in zip(plans, after, strict=True):
+        chosen = row if isinstance(row, slice) else slice(row, row + 1)
+        loss = float(experiment.loss(prediction)[chosen].mean())
+        flips = experiment.flips(before, prediction)[chosen]
+        lines.append(
+            {
+                "test_row": "all" if isinstance(row, slice) else labels[row],
+                "method": name,
+                "share": shares[number],
+                "n_removed": counts[number],
+                "loss": loss,
+                "loss_increase": loss - float(loss_before[chosen].mean()),
+                "flipped": float(flips.mean()),
+                "score": experiment.score(prediction),
+                "seconds": seconds[name],
+            }
+        )
+    return pd.DataFrame(lines)
+
+
+def _rank(
+    experiment: Experiment, name: str, method: Any, together: bool
+) -> tuple[list[NDArray[np.intp]], float]:
+    """Order the train rows, the most helpful first, for each set of test rows."""
+    X, y = experiment.X_test, experiment.y_test
+    if together:
+        values, seconds = experiment.influence(
+            name, method, lambda fitted: fitted.total(X, y, target="loss").values
+        )
+        return [sort_down(values)], seconds
+    values, seconds = experiment.influence(
+        name, method, lambda fitted: fitted.explain(X, y, target="loss").values
+    )
+    return [sort_down(column) for column in values.T], seconds

@@ -1,0 +1,346 @@
+"""Suites: data sets x libraries x methods x measures x seeds, cell by cell."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import inspect
+import itertools
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import joblib
+from sklearn.base import clone
+
+from treeinf.datasets import Dataset, available, load
+from treeinf.evaluation.measures import MEASURES, options_of
+from treeinf.evaluation.methods import new_method
+from treeinf.evaluation.models import LIBRARIES, new_estimator
+from treeinf.explainers.base import Explainer
+from treeinf.explainers.baselines import RowScore
+
+__all__ = ["Cell", "Suite", "read_suite"]
+
+_TOGETHER = "all"
+# the cells of a data set come one after the other
+_load = functools.lru_cache(maxsize=2)(load)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """The smallest piece of a suite that is stored.
+
+    Parameters
+    ----------
+    data, library, measure, method : str
+        Names. The method is "all" where a measure compares all methods with a costly
+        reference.
+    seed : int
+        Seed of the split, the draws and the methods.
+    identity : str
+        Hash of all that the result depends on.
+    """
+
+    data: str
+    library: str
+    measure: str
+    method: str
+    seed: int
+    identity: str
+
+    @property
+    def file_name(self) -> str:
+        """Name of its file."""
+        parts = (self.data, self.library, self.measure, self.method, str(self.seed))
+        readable = "-".join(re.sub(r"\W+", "_", part)[:32] for part in parts)
+        return f"{readable}-{self.identity}.parquet"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Suite:
+    """What is to be measured.
+
+    Parameters
+    ----------
+    data : dict of str to Dataset or pair, or sequence of str
+        Tables by name: data sets, or ``(X, y)``; or names that `treeinf.datasets.load`
+        knows.
+    models : dict of str to estimator or dict, or sequence of str
+        Estimators by name, which learn all the data; or names of libraries, with the
+        parameters that are not those of `LIBRARIES`.
+    methods : dict of str to explainer or dict, or sequence of str
+        Explainers by name, or names of their classes; a dict of parameters names the
+        class as "kind", if it is not the key. "Random" is added where it is missing.
+    measures : dict of str to dict, or sequence of str
+        Names of `MEASURES` and their options.
+    seeds : sequence of int, default=(0,)
+        Each draws the rows anew.
+    n_train, n_test : int or None, default=None
+        Rows drawn from each split; None for all.
+    splits : dict of str to str, default={}
+        How data sets are split that are not split as published, or at random:
+        "random", "grouped" or "time"; see `Dataset.split`.
+    name : str, default="suite"
+        Its name.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a name or an option is unknown; before anything runs.
+    """
+
+    data: Any
+    models: Any
+    methods: Any
+    measures: Any
+    seeds: Sequence[int] = (0,)
+    n_train: int | None = None
+    n_test: int | None = None
+    splits: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    name: str = "suite"
+
+    def __post_init__(self) -> None:
+        """Bring all parts to dicts, and check them."""
+        for part in ("data", "models", "methods", "measures"):
+            given = getattr(self, part)
+            if isinstance(given, str) or not isinstance(given, Mapping | Sequence):
+                raise TypeError(
+                    f"Got {part}={given!r:.200}; expected a dict or a list of names."
+                )
+            if not isinstance(given, Mapping):
+                given = {name: None if part == "data" else {} for name in given}
+            if not given:
+                raise ValueError(f"{part} is empty; expected at least one.")
+            object.__setattr__(self, part, dict(given))
+        if "Random" not in self.methods:
+            self.methods["Random"] = {}
+        if not self.seeds:
+            raise ValueError("seeds is empty; expected at least one.")
+        for seed in self.seeds:
+            if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+                raise ValueError(f"Got the seed {seed!r}; expected integers from 0.")
+        self._check_names("data set", self.data, available(), takes=None)
+        self._check_names("library", self.models, LIBRARIES, takes=dict)
+        self._check_names("measure", self.measures, MEASURES, takes=dict)
+        for name in self.splits:
+            if name not in self.data:
+                raise ValueError(f"Got a split for {name!r}, which is not in data.")
+        for name in self.methods:
+            self.method(name, 0)
+        for name, options in self.measures.items():
+            known = inspect.signature(MEASURES[name].run).parameters
+            wrong = sorted(set(options) - set(known) | set(options) & _NOT_OPTIONS)
+            if wrong:
+                taken = [n for n in known if n not in _NOT_OPTIONS]
+                raise ValueError(
+                    f"The measure {name!r} has no option {wrong[0]!r}; it has "
+                    f"{', '.join(taken)}."
+                )
+
+    def _check_names(
+        self, what: str, given: Mapping[str, Any], known: Any, takes: Any
+    ) -> None:
+        for name, value in given.items():
+            is_named = value is None if takes is None else isinstance(value, takes)
+            if is_named and name not in known:
+                raise ValueError(
+                    f"Got the {what} {name!r}; expected one of {', '.join(known)}."
+                )
+
+    def method(self, name: str, seed: int) -> Any:
+        """Make a method's explainer, of one thread."""
+        given = self.methods[name]
+        if isinstance(given, Explainer | RowScore):
+            copy = clone(given)
+            known = copy.get_params()
+            wanted = {"random_state": seed, "n_jobs": 1}
+            return copy.set_params(**{k: v for k, v in wanted.items() if k in known})
+        parameters = {"kind": name, **given}
+        return new_method(**{"random_state": seed, "n_jobs": 1, **parameters})
+
+    def dataset(self, name: str) -> Dataset:
+        """Load a data set."""
+        given = self.data[name]
+        if given is None:
+            return _load(name)
+        if isinstance(given, Dataset):
+            return given
+        X, y = given
+        return _as_dataset(name, X, y)
+
+    def split(self, name: str) -> str:
+        """Tell how a data set is split."""
+        return self.splits.get(name, "published")
+
+    def estimator(self, name: str, task: str) -> Any:
+        """Make the unfitted estimator for a task."""
+        given = self.models[name]
+        if isinstance(given, Mapping):
+            return new_estimator(name, task, given)
+        return clone(given)
+
+    def cells(self) -> list[Cell]:
+        """List the cells: seed by seed, so that an early stop leaves whole seeds."""
+        hashes = {name: self._hash_data(name) for name in self.data}
+        cells = []
+        for seed, data, library, measure in itertools.product(
+            self.seeds, self.data, self.models, self.measures
+        ):
+            for method in self._methods_of(measure):
+                facts = (
+                    hashes[data],
+                    self._facts_of_model(library),
+                    [
+                        (name, _describe(self.method(name, seed)))
+                        for name in self.in_cell(measure, method)
+                    ],
+                    options_of(measure, self.measures[measure]),
+                    (self.n_train, self.n_test, self.split(data)),
+                )
+                digest = hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
+                cells.append(Cell(data, library, measure, method, seed, digest))
+        return cells
+
+    def in_cell(self, measure: str, method: str) -> list[str]:
+        """Name the methods of a cell."""
+        if method != _TOGETHER:
+            return [method]
+        return [name for name in self.methods if self._can_take(measure, name)]
+
+    def _methods_of(self, measure: str) -> list[str]:
+        if MEASURES[measure].shares_work:
+            return [_TOGETHER]
+        return [name for name in self.methods if self._can_take(measure, name)]
+
+    def _can_take(self, measure: str, method: str) -> bool:
+        is_score = isinstance(self.method(method, 0), RowScore)
+        return MEASURES[measure].scores_rows or not is_score
+
+    def _facts_of_model(self, name: str) -> str:
+        given = self.models[name]
+        if isinstance(given, Mapping):
+            return repr((LIBRARIES[name], sorted(given.items())))
+        return _describe(given)
+
+    def _hash_data(self, name: str) -> str:
+        given = self.data[name]
+        if given is None:
+            return name
+        parts = (given.X, given.y) if isinstance(given, Dataset) else given
+        return str(joblib.hash(parts))
+
+
+_NOT_OPTIONS = {
+    "X_test",
+    "X_train",
+    "estimator",
+    "explainers",
+    "n_jobs",
+    "random_state",
+    "sample_weight",
+    "verbose",
+    "with_random",
+    "y_test",
+    "y_train",
+}
+"""Arguments of the measures that the suite fills in."""
+
+
+def read_suite(path: str | Path) -> Suite:
+    """Read a suite from a TOML file.
+
+    Parameters
+    ----------
+    path : path-like
+        With ``seeds``, ``n_train``, ``n_test``, ``data``, ``libraries`` and ``methods``
+        (lists of names), a table ``[splits]`` of kinds by data set, and tables
+        ``[models.LIBRARY]`` of parameters, ``[methods_with.NAME]`` of methods with
+        their parameters, and ``[measures.NAME]`` of options.
+
+    Returns
+    -------
+    Suite
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError, TypeError
+        If it is not TOML, or names what is not known.
+    """
+    path = Path(path)
+    try:
+        text = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is not TOML: {error}") from error
+    lists = ("data", "libraries", "methods", "seeds")
+    tables = ("models", "methods_with", "measures")
+    known = (*lists, *tables, "n_train", "n_test", "splits")
+    unknown = sorted(set(text) - set(known))
+    if unknown:
+        raise ValueError(
+            f"{path} has {unknown[0]!r}; expected some of {', '.join(known)}."
+        )
+    for name in ("data", "libraries", "methods", "measures"):
+        if name not in text:
+            raise ValueError(f"{path} has no {name!r}.")
+    for name in lists:
+        if not isinstance(text.get(name, []), list):
+            raise ValueError(f"{path}: {name} is {text[name]!r}; expected a list.")
+    for name in tables:
+        for key, value in text.get(name, {}).items():
+            if not isinstance(value, dict):
+                raise ValueError(
+                    f"{path}: {name}.{key} is {value!r}; expected a table."
+                )
+    models = text.get("models", {})
+    strange = sorted(set(models) - set(text["libraries"]))
+    if strange:
+        raise ValueError(
+            f"{path} has parameters for {strange[0]!r}, which is not among libraries."
+        )
+    return Suite(
+        data=text["data"],
+        models={name: models.get(name, {}) for name in text["libraries"]},
+        methods={
+            **{name: {} for name in text["methods"]},
+            **text.get("methods_with", {}),
+        },
+        measures=text["measures"],
+        seeds=text.get("seeds", [0]),
+        n_train=text.get("n_train"),
+        n_test=text.get("n_test"),
+        splits=text.get("splits", {}),
+        name=path.stem,
+    )
+
+
+def _describe(estimator: Any) -> str:
+    """Write out an estimator or explainer with all its parameters."""
+    parameters = sorted(estimator.get_params().items())
+    return f"{type(estimator).__name__} {parameters!r}"
+
+
+def _as_dataset(name: str, X: Any, y: Any) -> Dataset:
+    """Make a data set of the caller's own table."""
+    import narwhals.stable.v2 as nw
+    import numpy as np
+    import pandas as pd
+    from sklearn.utils.multiclass import type_of_target
+
+    frame = nw.from_native(X, eager_only=True, pass_through=True)
+    frame = (
+        frame.to_pandas() if isinstance(frame, nw.DataFrame) else pd.DataFrame(frame)
+    )
+    frame.columns = [str(column) for column in frame.columns]
+    target = np.asarray(y)
+    kind = type_of_target(target)
+    if kind.startswith("continuous"):
+        return Dataset(name, "regression", frame, target.astype(np.float64))
+    classes, codes = np.unique(target, return_inverse=True)
+    task = "binary" if len(classes) == 2 else "multiclass"
+    return Dataset(name, task, frame, codes, classes=tuple(map(str, classes)))
