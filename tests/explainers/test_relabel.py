@@ -147,3 +147,14 @@ def test_errors_say_what_was_expected():
     single = ti.LeafInfluence(propagation="single_point").fit(model, X, y)
     with pytest.raises(ValueError, match="expected 'full'"):
         single.relabel(X_test, y_test, labels=[0.0])
+
+
+def test_the_result_says_what_its_columns_are():
+    pytest.importorskip("pandas")
+    model, X, y, _, X_test, y_test = models.fit("multiclass")
+    influence = ti.LeafInfluence().fit(model, X, y).relabel(X_test, y_test)
+    assert "240 train rows by 3 labels" in repr(influence)
+    assert influence.to_frame().columns.name == "label"
+    refit = ti.LeafRefit().fit(model, X, y)
+    groups = refit.group_influence(np.arange(240) % 4, X_test, y_test)
+    assert "4 groups on 40 test rows" in repr(groups)

@@ -160,7 +160,7 @@ class AdditiveExplainer(TreeExplainer):
                 if len(factors.base_change):
                     influence[:, k.start] -= change @ factors.base_factor[:, 0]
         influence[values == trace.rows.target[:, np.newaxis]] = 0.0
-        return self._wrap(influence, names)
+        return self._wrap(influence, names, "label")
 
     def _columns(self, targets: Targets) -> Columns:
         return _Product(self._rows, self._leaf_factors(targets))

@@ -414,7 +414,10 @@ class Explainer(BaseEstimator, abc.ABC):
         )
 
     def _wrap(
-        self, values: NDArray[np.float64], test_labels: NDArray[Any] | None
+        self,
+        values: NDArray[np.float64],
+        test_labels: NDArray[Any] | None,
+        column: str = "test row",
     ) -> Influence:
         return Influence(
             values,
@@ -422,6 +425,7 @@ class Explainer(BaseEstimator, abc.ABC):
             test_labels=test_labels,
             method=type(self).__name__,
             library=self._library,
+            kinds=("train row", column),
         )
 
 

@@ -194,6 +194,8 @@ class Influence(NDArrayOperatorsMixin):
         Name of the explainer.
     library : str, default="pandas"
         Frame library that `to_frame` uses.
+    kinds : tuple of str, default=("train row", "test row")
+        What a line is, and what a column is: groups of rows and labels are others.
     """
 
     def __init__(
@@ -204,12 +206,14 @@ class Influence(NDArrayOperatorsMixin):
         test_labels: NDArray[Any] | None = None,
         method: str = "",
         library: str = "pandas",
+        kinds: tuple[str, str] = ("train row", "test row"),
     ) -> None:
         self.values = values
         self.train_labels = train_labels
         self.test_labels = test_labels
         self.method = method
         self.library = library
+        self.kinds = kinds
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -254,6 +258,7 @@ class Influence(NDArrayOperatorsMixin):
             train_labels=self.train_labels,
             method=self.method,
             library=self.library,
+            kinds=self.kinds,
         )
 
     def top(self, k: int = 10, order: str = "magnitude") -> RankedRows:
@@ -322,7 +327,7 @@ class Influence(NDArrayOperatorsMixin):
             return pd.DataFrame(
                 self.values,
                 index=pd.Index(labels, name="row"),
-                columns=pd.Index(list(columns), name="test_row"),
+                columns=pd.Index(list(columns), name=self.kinds[1].replace(" ", "_")),
             )
         named = {str(name): values for name, values in columns.items()}
         return make_frame({"row": labels, **named}, self.library)
@@ -354,10 +359,10 @@ class Influence(NDArrayOperatorsMixin):
 
     def __repr__(self) -> str:
         name = f"{self.method} influence" if self.method else "Influence"
-        if self.ndim == 1:
-            what = f"of {len(self):,} train rows"
-        else:
-            what = f"of {self.shape[0]:,} train rows on {self.shape[1]:,} test rows"
+        what = f"of {len(self):,} {self.kinds[0]}s"
+        if self.ndim == 2:
+            preposition = "on" if self.kinds[1] == "test row" else "by"
+            what += f" {preposition} {self.shape[1]:,} {self.kinds[1]}s"
         helpful = int((self.values > 0).sum())
         harmful = int((self.values < 0).sum())
         return f"<{name} {what}: {helpful:,} helpful, {harmful:,} harmful>"

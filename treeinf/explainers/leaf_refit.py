@@ -152,6 +152,7 @@ class LeafRefit(TreeExplainer):
             test_labels=row_labels(X),
             method=type(self).__name__,
             library=self._library,
+            kinds=("group", "test row"),
         )
 
     def refit_without(self, rows: Any) -> TreeEnsemble:

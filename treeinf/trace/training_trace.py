@@ -228,6 +228,9 @@ class TrainingTrace:
 
 def _refuse_unexplainable(ensemble: TreeEnsemble) -> None:
     """Refuse models whose leaf values gradients do not make, by name."""
+    way_out = "TreeSim, Trex and LOO explain it; reading, routing and predicting work."
+    if ensemble.is_averaged:
+        way_out = "LeafRefit, TargetInfluence, TreeSim, Trex and LOO explain it."
     if ensemble.is_averaged and ensemble.n_trees == 1:
         what, reason = "a single tree", "there is no boosting to replay"
     elif ensemble.is_averaged:
@@ -250,8 +253,7 @@ def _refuse_unexplainable(ensemble: TreeEnsemble) -> None:
     else:
         return
     raise UnsupportedModelError(
-        f"Gradient-based influence cannot explain {what}: {reason}. Reading, routing "
-        "and predicting work."
+        f"Gradient-based influence cannot explain {what}: {reason}. {way_out}"
     )
 
 
