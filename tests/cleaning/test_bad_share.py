@@ -80,6 +80,33 @@ def test_exact_predictions_have_no_outliers():
     assert found.high > 0.0
 
 
+def test_no_wrong_label_seen_is_no_proof_that_there_is_none():
+    """0 of n rows: the exact upper end at 90 % is 1 - 0.05 ** (1 / n), about 3 / n."""
+    n_rows, most = 200, 1.0 - 0.05 ** (1.0 / 200)
+    code = np.arange(n_rows) % 2
+    sure = np.where(np.arange(2) == code[:, np.newaxis], 0.999, 0.001)
+    right = np.ones(n_rows, dtype=bool)
+    still = np.tile([-1.0, 1.0], n_rows // 2)
+    for found in (
+        estimate_bad_labels(code, sure, np.arange(n_rows), confidence=0.9, seed=0),
+        compare_labels(right, right, n_classes=2, confidence=0.9),
+        compare_labels(right, np.arange(n_rows) % 10 > 0, n_classes=2, confidence=0.9),
+        compare_targets(still, still, confidence=0.9),
+    ):
+        assert (found.share, found.low) == (0.0, 0.0)
+        assert found.high >= most - 1e-12
+    assert most == pytest.approx(3.0 / n_rows, rel=0.01)
+    once = estimate_bad_labels(code, sure, np.arange(n_rows), confidence=0.9, seed=0)
+    assert once.high == pytest.approx(most, rel=1e-9)
+
+
+def test_all_rows_wrong_has_a_lower_end():
+    wrong = np.zeros(50, dtype=bool)
+    found = compare_labels(wrong, ~wrong, n_classes=2, confidence=0.9)
+    assert (found.share, found.high) == (1.0, 1.0)
+    assert found.low == pytest.approx(0.05 ** (1.0 / 50), rel=1e-9)
+
+
 @pytest.mark.parametrize("n_classes", [2, 5])
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.4])
 def test_clean_rows_tell_how_many_labels_are_wrong(rng, n_classes, share):

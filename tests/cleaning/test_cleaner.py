@@ -195,7 +195,13 @@ def test_clean_gives_the_rows_that_remain(cancer):
 
 
 def test_relabel_corrects_labels(cancer):
-    cleaner = quick(action="relabel", amount=0.15, guard=False, n_repeats=3)
+    cleaner = quick(
+        action="relabel",
+        relabel_by="suggestion",
+        amount=0.15,
+        guard=False,
+        n_repeats=3,
+    )
     X, y, kept = cleaner.clean(cancer.X, cancer.y)
     assert kept.all()
     assert len(X) == len(cancer.X)

@@ -21,7 +21,7 @@ def quick(**settings):
     return InfluenceCleaner(classifier(), **{**defaults, **settings})
 
 
-def rehearsed(rng, proper, primary, n_rows=400):
+def rehearsed(rng, proper, primary, n_rows=400, n_classes=2):
     """Give a rehearsal whose picked cleaning gains this much, standard error 0.05."""
     noise = rng.normal(size=n_rows)
     noise = (noise - noise.mean()) / noise.std()
@@ -32,27 +32,31 @@ def rehearsed(rng, proper, primary, n_rows=400):
         np.array([zero, noise - primary]),
     )
     return Rehearsal(
-        shares=[0.0, 0.1], is_free=False, n_classes=2, losses=picked, picked=picked,
-        score=np.zeros(2), score_of_picked=0.0, random={}, alternatives=None,
-        target=zero, prediction=np.zeros((2, 1, 2)), place=zero, first_scores=None,
+        shares=[0.0, 0.1], is_free=False, n_classes=n_classes, losses=picked,
+        picked=picked, score=np.zeros(2), score_of_picked=0.0, random={},
+        alternatives=None, target=zero, prediction=np.zeros((2, 1, 2)), place=zero,
+        first_scores=None,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("proper", "primary", "verdict"),
+    ("proper", "primary", "n_classes", "verdict"),
     [
-        (0.2, 0.1, "helped"),
-        (0.2, -0.04, "helped"),  # a fall of less than the noise
-        (0.2, -0.1, "vetoed"),
-        (0.05, 0.5, "not beyond noise"),
-        (-0.2, 0.5, "not beyond noise"),
+        (0.2, 0.1, 2, "helped"),
+        (0.2, -0.04, 2, "helped"),  # a fall of less than the noise
+        (0.2, -0.1, 2, "vetoed"),
+        (0.05, 0.5, 2, "not beyond noise"),
+        (-0.2, 0.5, 2, "not beyond noise"),
+        (0.2, -0.04, 3, "helped"),
+        (0.2, 0.01, 0, "helped"),
+        (0.2, -0.01, 0, "vetoed"),  # R2 must not fall at all
     ],
 )
 def test_a_gain_in_loss_is_not_bought_with_the_primary_score(
-    rng, proper, primary, verdict
+    rng, proper, primary, n_classes, verdict
 ):
     repair = types.SimpleNamespace(touched=np.arange(3))
-    rehearsal = rehearsed(rng, proper, primary)
+    rehearsal = rehearsed(rng, proper, primary, n_classes=n_classes)
     assert quick()._decide(rehearsal, repair) == verdict
     assert quick(guard=False)._decide(rehearsal, repair) == "unguarded"
 
@@ -68,7 +72,12 @@ def test_the_headline_of_a_veto_names_the_score(rng):
         rehearsal.compare_guard(0.9, "accuracy"),
         rehearsal.compare_primary(0.9),
     )
-    assert text.startswith("Kept all 400 rows: removing 5 of them made the AUC worse")
+    assert text.startswith(
+        "Kept all 400 rows: removing 5 of them made the AUC worse beyond noise on"
+    )
+    few = rehearsed(rng, 0.2, -0.01, n_classes=0).compare_primary(0.9)
+    text = write_headline("vetoed", "drop", 5, 400, None, None, few)
+    assert "made the R2 worse on" in text
 
 
 def test_random_removals_are_of_the_same_size_and_keep_the_classes(rng):

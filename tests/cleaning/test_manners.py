@@ -164,12 +164,14 @@ def test_the_score_table_is_of_the_callers_library(cancer):
 
 @pytest.mark.parametrize("action", ["drop", "relabel", "downweight"])
 def test_clean_returns_what_to_train_on_for_every_action(cancer, action):
-    cleaner = quick(guard=False, action=action, amount=0.1)
+    cleaner = quick(guard=False, action=action, amount=0.2)
     X, y, kept = cleaner.clean(cancer.X, cancer.y)
     assert len(X) == len(y) == kept.sum()
     touched = np.asarray(cleaner.removed_["position"])
-    assert set(cleaner.removed_["action"]) == {action}
-    assert (action == "drop") == (len(X) < len(cancer.X))
+    # suspects that no other label helps are dropped by "relabel" too
+    done = {action, "drop"} if action == "relabel" else {action}
+    assert set(cleaner.removed_["action"]) == done
+    assert (action == "downweight") == (len(X) == len(cancer.X))
     if action == "downweight":
         np.testing.assert_allclose(cleaner.weights_[touched], 0.1)
         assert (np.delete(cleaner.weights_, touched) == 1.0).all()

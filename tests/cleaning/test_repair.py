@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from treeinf.cleaning.ranking import RowScores
-from treeinf.cleaning.repair import pick_suspects, repair_rows
+from treeinf.cleaning.repair import Handling, pick_suspects, repair_rows
 from treeinf.cleaning.training import LabelledRows
 
 
@@ -65,7 +65,7 @@ def test_drop_and_downweight(rows):
     scores = scored(np.arange(20.0))
     dropped = repair_rows("drop", rows, scores, count=2)
     np.testing.assert_array_equal(dropped.rows.X[:, 0], np.arange(18))
-    lighter = repair_rows("downweight", rows, scores, count=2, factor=0.5)
+    lighter = repair_rows("downweight", rows, scores, count=2, handling=Handling(0.5))
     np.testing.assert_array_equal(lighter.rows.weight, [1.0] * 18 + [0.5] * 2)
     assert rows.weight is None
 

@@ -11,12 +11,18 @@ Where clean rows are at hand they say more: how much more rarely the same models
 right on the noisy rows than on the clean ones, and how much oftener targets are far
 from their predictions, in the spreads of the clean rows.
 
+No interval is narrower than the exact one for as many wrong rows of as many rows, were
+each wrong row plain to see. So an estimate of 0 has an upper end, about 3 in the number
+of rows.
+
 References
 ----------
 G. Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss Correction
 Approach", CVPR 2017, section 3. B. Iglewicz, D. C. Hoaglin, "How to Detect and Handle
 Outliers", 1993, section 3.2 (the 3.5). E. B. Wilson, "Probable Inference, the Law of
-Succession, and Statistical Inference", JASA 22 (1927).
+Succession, and Statistical Inference", JASA 22 (1927). C. J. Clopper, E. S. Pearson,
+"The Use of Confidence or Fiducial Limits Illustrated in the Case of the Binomial",
+Biometrika 26 (1934).
 """
 
 from __future__ import annotations
@@ -111,8 +117,9 @@ def estimate_bad_labels(
     best = noise[sums.argmin(axis=1) % len(noise)] * (n_classes - 1) / n_classes
     tail = 0.5 * (1.0 - confidence)
     low, high = np.quantile(best[1:], [tail, 1.0 - tail])
-    share = float(best[0])
-    return BadShare(share, min(float(low), share), max(float(high), share))
+    return _widen(
+        float(best[0]), float(low), float(high), int(group.max()) + 1, confidence
+    )
 
 
 def estimate_bad_targets(
@@ -137,11 +144,7 @@ def estimate_bad_targets(
     n, z = int(group.max()) + 1, float(stats.norm.ppf(0.5 + confidence / 2.0))
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
-    return BadShare(
-        share,
-        max(0.0, min(share, float(middle - half))),
-        min(1.0, max(share, float(middle + half))),
-    )
+    return _widen(share, float(middle - half), float(middle + half), n, confidence)
 
 
 def compare_labels(
@@ -179,7 +182,7 @@ def compare_labels(
     slope = (1.0 - share * n_classes / (n_classes - 1)) / gap
     variance = right * (1.0 - right) / len(is_right) / gap**2
     variance += slope**2 * clean * (1.0 - clean) / len(is_right_on_clean)
-    return _around(share, variance, confidence)
+    return _around(share, variance, len(is_right), confidence)
 
 
 def compare_targets(
@@ -204,10 +207,26 @@ def compare_targets(
     out_of_clean = float((clean > limit).mean())
     variance = out * (1.0 - out) / len(residual)
     variance += out_of_clean * (1.0 - out_of_clean) / len(clean)
-    return _around(out - out_of_clean, variance, confidence)
+    return _around(out - out_of_clean, variance, len(residual), confidence)
 
 
-def _around(share: float, variance: float, confidence: float) -> BadShare:
+def _around(share: float, variance: float, n_rows: int, confidence: float) -> BadShare:
     half = float(stats.norm.ppf(0.5 + confidence / 2.0)) * np.sqrt(variance)
     share, low, high = np.clip([share, share - half, share + half], 0.0, 1.0)
-    return BadShare(float(share), float(low), float(high))
+    return _widen(float(share), float(low), float(high), n_rows, confidence)
+
+
+def _widen(
+    share: float, low: float, high: float, n_rows: int, confidence: float
+) -> BadShare:
+    """Make an interval at least as wide as the exact one of a share that is seen."""
+    count, tail = share * n_rows, 0.5 * (1.0 - confidence)
+    least = stats.beta.ppf(tail, count, n_rows - count + 1.0) if count > 0.0 else 0.0
+    most = (
+        stats.beta.ppf(1.0 - tail, count + 1.0, n_rows - count)
+        if count < n_rows
+        else 1.0
+    )
+    return BadShare(
+        share, max(0.0, min(low, float(least))), min(1.0, max(high, float(most)))
+    )

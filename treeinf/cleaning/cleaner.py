@@ -19,6 +19,7 @@ from treeinf.cleaning.methods import METHODS
 from treeinf.cleaning.parameters import check_count, check_name, check_number
 from treeinf.cleaning.ranking import RowScores, check_readable
 from treeinf.cleaning.rehearsal import Recipe, Rehearsal, random_places, rehearse
+from treeinf.cleaning.relabelling import RELABEL_RULES
 from treeinf.cleaning.repair import ACTIONS, Repair
 from treeinf.cleaning.report import CleaningReport
 from treeinf.cleaning.rounds import plan_rounds
@@ -30,6 +31,7 @@ from treeinf.cleaning.training import (
     Progress,
     accepts_weights,
 )
+from treeinf.errors import UnsupportedModelError
 from treeinf.explainers.influence import frame_library
 from treeinf.validation import row_labels, take_rows
 
@@ -55,7 +57,8 @@ default="boostin"
         How rows are scored; see Notes.
     action : {"drop", "relabel", "downweight"}, default="drop"
         What is done with suspects. "relabel" gives them the label (the value) that
-        copies trained without them predict, where that is another.
+        copies trained without them predict, where influence says that this helps, and
+        drops the others; see `relabel_by`.
     amount : "auto", float, int or Amount, default="auto"
         Share of the rows, in (0, 1), number of rows, or, as ``Amount.threshold(x)``,
         all rows whose score is at least x. "auto" tries shares from 1 % to 40 % and
@@ -71,9 +74,9 @@ default="boostin"
           of them chooses the other judges;
         - rows of your own, used in the same way. Trusted labels are worth most here.
     guard : bool, default=True
-        Keep all rows unless the gain is beyond noise, and the primary score (AUC of two
-        classes, accuracy of more, R2) is not worse beyond noise. False cleans in any
-        case.
+        Keep all rows unless the gain is beyond noise, and the primary score is no
+        worse: AUC (two classes) and accuracy (more) not beyond noise, R2 not at all.
+        False cleans in any case.
     baselines : bool, default=True
         Train and judge what a cleaning must be better than: as many rows removed at
         random and, where validation rows are given, these appended to the train rows
@@ -87,6 +90,14 @@ default="boostin"
         Times the rows are split in halves for the scores; two copies each.
     suspect_weight : float, default=0.1
         What action "downweight" multiplies the weights of suspects by.
+    relabel_by : {"influence", "influence_or_leave", "suggestion"}, default="influence"
+        Which suspects action "relabel" gives the suggested label: "influence" those
+        where, by the influence of copies that have seen the row on rows that they have
+        not (or on validation rows given), that label lowers the loss, and more than the
+        row's removal; other suspects are dropped. "influence_or_leave" leaves these as
+        they are: often better where wrong labels are all of one class, much worse where
+        targets lie far off. "suggestion" asks no influence, so it takes any estimator:
+        suspects for which the copies predict their own label are left.
     refit_on_validation : bool, optional
         Train the final model on the validation rows too. By default on those held out
         of X, and not on those given.
@@ -103,15 +114,17 @@ default="boostin"
     estimator_ : estimator
         The final model, trained on the rows kept.
     kept_ : ndarray of bool, shape (n_train,)
-        Rows kept; all of them for actions that drop none.
+        Rows kept; all of them where none is dropped.
     removed_ : frame
         The rows cleaned, most suspicious first: ``row`` (the caller's label),
         ``position``, ``rank``, ``score``, ``percentile``, ``action``, ``label``,
         ``suggestion`` (label or value that copies without the row predict),
         ``opponent_1`` to ``opponent_3`` and ``helper_1`` to ``helper_3`` (train rows
-        that speak most against and for it, where influence can tell) and ``reason``. Of
-        pandas, or of the library of X; a
-        dictionary of lists where no frame library is installed.
+        that speak most against and for it, where influence can tell) and ``reason``.
+        After relabelling by influence also ``relabel_gain`` and ``drop_gain``: by how
+        much the mean loss of other rows falls with the suggested label, and without the
+        row. Of pandas, or of the library of X; a dictionary of lists where no frame
+        library is installed.
     scores_ : ndarray of float64, shape (n_train,)
         Score of each row, higher for more harmful; NaN for rows held out.
     suggestions_ : ndarray, shape (n_train,), or None
@@ -153,10 +166,12 @@ default="boostin"
     Amounts are chosen by, and the guard judges by, losses that hold up on rows that are
     as noisy as the train rows; see `treeinf.cleaning.judging`.
 
-    Training the estimator on all rows being 1, the default costs about 50: in each of 5
-    rounds 10 copies on 30 % of the rows and 11 on up to 60 %, in the end 10 on half of
-    them; `baselines` adds up to 4 in a round. A share in place of folds costs about a
-    quarter of that.
+    The default trains up to 140 models: in each of 5 rounds 10 copies on 30 % of the
+    rows and 11 on up to 60 %, and up to 4 for `baselines`; in the end 10 on half of
+    them. With influence and judging that takes 75 to 240 times as long as one training
+    on all rows (LightGBM with 50 trees, up to 16,000 rows, one thread;
+    `benchmarks/cleaning_guard.py`). A share in place of folds costs about a quarter of
+    that. Relabelling by influence asks each copy once more.
 
     References
     ----------
@@ -178,6 +193,7 @@ default="boostin"
         scoring: Any = None,
         n_repeats: int = 5,
         suspect_weight: float = 0.1,
+        relabel_by: str = "influence",
         refit_on_validation: bool | None = None,
         random_state: Any = None,
         n_jobs: int | None = None,
@@ -194,6 +210,7 @@ default="boostin"
         self.scoring = scoring
         self.n_repeats = n_repeats
         self.suspect_weight = suspect_weight
+        self.relabel_by = relabel_by
         self.refit_on_validation = refit_on_validation
         self.random_state = random_state
         self.n_jobs = n_jobs
@@ -276,6 +293,7 @@ default="boostin"
         check_count("n_repeats", self.n_repeats)
         check_number("confidence", self.confidence, above=0.0, below=1.0)
         check_number("suspect_weight", self.suspect_weight, lowest=0.0, highest=1.0)
+        check_name("relabel_by", self.relabel_by, RELABEL_RULES)
         if self.refit_on_validation not in (None, True, False):
             raise ValueError(
                 f"Got refit_on_validation={self.refit_on_validation!r}; expected None, "
@@ -294,6 +312,14 @@ default="boostin"
             )
         if METHODS[self.method].measures:
             check_readable(estimator)
+        elif self.action == "relabel" and self.relabel_by != "suggestion":
+            try:
+                check_readable(estimator)
+            except UnsupportedModelError as error:
+                raise UnsupportedModelError(
+                    f"{error} relabel_by={self.relabel_by!r} asks for influence; "
+                    "relabel_by='suggestion' does not."
+                ) from None
         self._scorer()
 
     # the work
@@ -305,15 +331,20 @@ default="boostin"
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         rng = np.random.default_rng(seed)
         fit_seed = int(rng.integers(2**31))
-        looks = given is not None and METHODS[self.method].looks_at_others
+        amount = Amount.read(self.amount)
+        recipe = Recipe(
+            self.method,
+            self.action,
+            self.n_repeats,
+            amount,
+            self.suspect_weight,
+            self.relabel_by,
+        )
+        looks = given is not None and recipe.looks_at_others
         rounds, scored = plan_rounds(
             self.validation, rows, given, rng, scores_look=looks
         )
         score_seeds = [int(one) for one in rng.integers(2**31, size=len(rounds) + 1)]
-        amount = Amount.read(self.amount)
-        recipe = Recipe(
-            self.method, self.action, self.n_repeats, amount, self.suspect_weight
-        )
         fewest = min(len(one.train) for one in rounds)
         shares = amount.candidates(len(scored), fewest)
         costs = Costs()
@@ -354,7 +385,9 @@ default="boostin"
         )
         with costs.timed("explain"):
             touched = repair.touched if acted else repair.touched[:0]
-            self._list_rows(rows, scored, touched, scores, trainer, fit_seed, costs)
+            self._list_rows(
+                rows, scored, touched, repair, scores, trainer, fit_seed, costs
+            )
         self.history_ = (
             [] if rehearsal is None else rehearsal.history(len(scored), self.confidence)
         )
@@ -365,7 +398,7 @@ default="boostin"
             part=part,
             rehearsal=rehearsal,
             scores=scores,
-            n_suspect=len(repair.touched),
+            repair=repair,
             verdict=verdict,
             costs=costs,
             seed=seed,
@@ -397,7 +430,10 @@ default="boostin"
             return "unguarded"
         if not rehearsal.compare_guard(self.confidence, "").is_beyond_noise:
             return "not beyond noise"
-        if rehearsal.compare_primary(self.confidence).gain_high < 0.0:
+        primary = rehearsal.compare_primary(self.confidence)
+        # of skewed targets, a cleaning that only drops the far tail moves predictions
+        # to the median: the capped error falls, and R2 is all that speaks against it
+        if (primary.gain_high if rehearsal.n_classes else primary.gain) < 0.0:
             return "vetoed"
         return "helped"
 
@@ -423,6 +459,11 @@ default="boostin"
             known = scores.suggestion >= 0
             names = self.classes_[scores.suggestion[known]].tolist()
             self.suggestions_[scored[known]] = names
+        self._gains: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+        if scores.gains is not None:
+            self._gains = np.full(rows.n_rows, np.nan), np.full(rows.n_rows, np.nan)
+            self._gains[0][scored] = scores.gains.relabel
+            self._gains[1][scored] = scores.gains.drop
         if repair is None:
             return
         remaining = scored[repair.kept]
@@ -459,6 +500,7 @@ default="boostin"
         rows: LabelledRows,
         scored: NDArray[np.int64],
         touched: NDArray[np.int64],
+        repair: Repair,
         scores: RowScores,
         trainer: CopyTrainer,
         seed: int,
@@ -477,7 +519,7 @@ default="boostin"
             row_labels=row_labels(rows.X),
             suggestions=self.suggestions_,
             method=method,
-            action=self.action,
+            actions=np.where(repair.kept[touched], self.action, "drop"),
             model=model,
             library=frame_library(rows.X),
         )
@@ -491,9 +533,10 @@ default="boostin"
         -------
         frame
             ``row`` (the caller's label), ``position``, ``score``, ``rank``,
-            ``percentile``, ``label``, ``suggestion`` and ``is_touched``; NaN scores for
-            rows held out. Of the library of X, or a dictionary of lists where no frame
-            library is installed.
+            ``percentile``, ``label``, ``suggestion`` and ``is_touched``, after
+            relabelling by influence also ``relabel_gain`` and ``drop_gain`` as in
+            `removed_`; NaN scores for rows held out. Of the library of X, or a
+            dictionary of lists where no frame library is installed.
         """
         check_is_fitted(self)
         return list_scores(
@@ -501,6 +544,7 @@ default="boostin"
             self._given_labels,
             row_labels=self._row_labels,
             suggestions=self.suggestions_,
+            gains=self._gains,
             touched=np.asarray(self.removed_["position"], dtype=np.int64),
             library=self._library,
         )

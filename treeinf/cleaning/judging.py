@@ -18,7 +18,8 @@ more than twice the usual spread.
 
 Neither may be bought with the score that such models are compared by: a cleaning that
 makes the AUC (of two classes), the accuracy (of more) or R2 worse beyond noise is
-neither chosen nor let through. See `treeinf.cleaning.primary`.
+neither chosen nor let through; one that makes R2 worse at all is not let through. See
+`treeinf.cleaning.primary`.
 
 References
 ----------

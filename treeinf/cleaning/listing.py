@@ -30,7 +30,7 @@ def list_touched_rows(
     row_labels: NDArray[Any] | None,
     suggestions: NDArray[Any] | None,
     method: Method,
-    action: str,
+    actions: NDArray[Any],
     model: Any,
     library: str,
 ) -> Any:
@@ -52,8 +52,8 @@ def list_touched_rows(
         Suggested label or value of all train rows.
     method : Method
         What made the scores.
-    action : str
-        What was done.
+    actions : ndarray of str, shape (n_touched,)
+        What was done with each.
     model : estimator or None
         Model of all scored rows, to find the opponents; None for none.
     library : {"pandas", "polars", "pyarrow"}
@@ -75,7 +75,7 @@ def list_touched_rows(
         "rank": rank[touched],
         "score": scores.score[touched],
         "percentile": percentile[touched],
-        "action": np.full(len(touched), action, dtype=object),
+        "action": actions.astype(object),
         "label": rows.y[touched],
     }
     suggested = None if suggestions is None else suggestions[own]
@@ -85,6 +85,10 @@ def list_touched_rows(
             if all(value is not None for value in suggested.tolist())
             else suggested
         )
+    gains = scores.gains
+    if gains is not None:
+        columns["relabel_gain"] = gains.relabel[touched]
+        columns["drop_gain"] = gains.drop[touched]
     if model is not None:
         for kind, speakers in _find_speakers(model, rows, touched).items():
             for place in range(speakers.shape[1]):
@@ -97,16 +101,20 @@ def list_touched_rows(
                     )
                 columns[f"{kind}_{place + 1}"] = names
     columns["reason"] = np.empty(len(touched), dtype=object)
-    columns["reason"][:] = [
-        describe_row(
+    for number, row in enumerate(touched.tolist()):
+        label = rows.y[row]
+        suggestion = None if suggested is None else suggested[number]
+        why = describe_row(
             method.reason,
-            rows.y[row],
-            None if suggested is None else suggested[line],
+            label,
+            suggestion,
             float(scores.error[row]),
             rows.code is None,
         )
-        for line, row in enumerate(touched.tolist())
-    ]
+        if gains is not None:
+            gain = float(gains.relabel[row]), float(gains.drop[row])
+            why += describe_repair(actions[number], label, suggestion, *gain)
+        columns["reason"][number] = why
     return _as_frame(columns, library)
 
 
@@ -116,6 +124,7 @@ def list_scores(
     *,
     row_labels: NDArray[Any] | None,
     suggestions: NDArray[Any] | None,
+    gains: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
     touched: NDArray[np.int64],
     library: str,
 ) -> Any:
@@ -129,6 +138,8 @@ def list_scores(
         Labels or values as given.
     row_labels, suggestions, library
         See `list_touched_rows`.
+    gains : tuple of ndarray of float64, shape (n_train,), or None
+        What each suggestion, and each row's removal, would bring others.
     touched : ndarray of int64
         Positions of the rows that were cleaned.
 
@@ -156,6 +167,8 @@ def list_scores(
     }
     if suggestions is not None:
         columns["suggestion"] = suggestions
+    if gains is not None:
+        columns["relabel_gain"], columns["drop_gain"] = gains
     columns["is_touched"] = np.isin(position, touched)
     return _as_frame(columns, library)
 
@@ -218,3 +231,21 @@ def describe_row(
         f"{reason}: without it they say {suggestion!s} and give its label {label!s} "
         f"{share}."
     )
+
+
+def describe_repair(
+    action: str, label: Any, suggestion: Any, relabel_gain: float, drop_gain: float
+) -> str:
+    """Say in plain words why a suspect was relabelled or dropped."""
+    if suggestion is None or suggestion == label or suggestion != suggestion:
+        return " Removed: no other label is suggested."
+    new = f"{suggestion:.4g}" if isinstance(suggestion, float) else f"{suggestion!s}"
+    gains = (
+        f"the mean loss of other rows changes by {-relabel_gain:+.2g} with {new}, by "
+        f"{-drop_gain:+.2g} without the row"
+    )
+    if action == "relabel":
+        return f" Relabelled, for it then does other rows the most good: {gains}."
+    if relabel_gain <= 0.0:
+        return f" Removed, for with {new} it does other rows no good: {gains}."
+    return f" Removed, for that does other rows at least as much good: {gains}."

@@ -14,7 +14,15 @@ from treeinf.cleaning.training import LabelledRows
 from treeinf.errors import SelfExplanationWarning
 from treeinf.explainers import BoostIn
 
-__all__ = ["MEASURES", "METHODS", "Evidence", "Measure", "Method", "explain_model"]
+__all__ = [
+    "MEASURES",
+    "METHODS",
+    "Evidence",
+    "Measure",
+    "Method",
+    "explain_model",
+    "take_met",
+]
 
 
 def explain_model(model: Any, rows: LabelledRows, count_power: float = 0.0) -> BoostIn:
@@ -24,6 +32,13 @@ def explain_model(model: Any, rows: LabelledRows, count_power: float = 0.0) -> B
     explainer = BoostIn(count_power=count_power, on_mismatch="warn")
     explainer.fit(model, rows.X, rows.y, sample_weight=rows.weight)
     return explainer
+
+
+def take_met(model: Any, rows: LabelledRows) -> LabelledRows:
+    """Leave out rows of classes that a copy has never met: they have no probability."""
+    if rows.code is None:
+        return rows
+    return rows.take(np.flatnonzero(np.isin(rows.y, model.classes_)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,10 +74,7 @@ def _influence_on_others(
     model: Any, rows: LabelledRows, target: LabelledRows
 ) -> NDArray[np.float64]:
     """Influence of each row on the mean loss of the target rows."""
-    if target.code is not None:
-        # a class that this copy has never met has no probability to lose
-        met = np.isin(target.y, model.classes_)
-        target = target.take(np.flatnonzero(met))
+    target = take_met(model, target)
     with warnings.catch_warnings():
         # twins of train rows among the unseen ones are the data's own
         warnings.simplefilter("ignore", SelfExplanationWarning)

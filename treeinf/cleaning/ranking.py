@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from treeinf.adapters import find_adapter, unwrap_pipeline
 from treeinf.cleaning.methods import MEASURES, Evidence, Method
+from treeinf.cleaning.relabelling import LabelGains, check_explained, weigh_suggestions
 from treeinf.cleaning.rounds import split_in_halves
 from treeinf.cleaning.training import CopyTrainer, Costs, LabelledRows, is_constant
 
@@ -33,6 +34,8 @@ class RowScores:
         What these copies predict, NaN where none can. None without copies.
     of_clean : ndarray of float64, shape (n_clean,) or (n_clean, n_classes), or None
         What as many copies predict of clean rows. None without such.
+    gains : LabelGains or None
+        What the suggestions would bring; None where not asked for.
     """
 
     score: NDArray[np.float64]
@@ -40,6 +43,7 @@ class RowScores:
     suggestion: NDArray[Any] | None
     prediction: NDArray[np.float64] | None = None
     of_clean: NDArray[np.float64] | None = None
+    gains: LabelGains | None = None
 
     def order(self) -> NDArray[np.int64]:
         """Give the positions of the rows, most suspicious first, ties in row order."""
@@ -67,6 +71,7 @@ def score_rows(
     costs: Costs,
     target: LabelledRows | None = None,
     clean: LabelledRows | None = None,
+    weighs_labels: bool = False,
 ) -> RowScores:
     """Score rows by copies of the estimator, each trained on a random half of them.
 
@@ -89,6 +94,9 @@ def score_rows(
         Rows that measures of others look at; by default those out of bag.
     clean : LabelledRows, optional
         Clean rows, only to compare predictions of them with those of `rows`.
+    weighs_labels : bool, default=False
+        Ask what the suggested labels would do to the target rows. All copies are held
+        until all rows have their suggestion.
 
     Returns
     -------
@@ -112,7 +120,7 @@ def score_rows(
     )
     total, votes = np.zeros(shape), np.zeros(shape)
     measured = {name: np.zeros(rows.n_rows) for name in method.measures}
-    on_clean = []
+    on_clean, held = [], []
     models = trainer.run(tasks, "scoring rows")
     for number, (in_bag, out_of_bag) in enumerate(splits):
         unseen = rows.take(out_of_bag)
@@ -122,6 +130,10 @@ def score_rows(
             # of each two copies one has not seen a row, so one is asked here, too
             if clean is not None and number % 2 == 0:
                 on_clean.append(np.nan_to_num(trainer.predict(model, clean)))
+        if weighs_labels:
+            if not number and not method.measures:
+                check_explained(model, rows.take(in_bag))
+            held.append(model)
         votes[out_of_bag] += np.isfinite(prediction)
         total[out_of_bag] += np.nan_to_num(prediction)
         if method.measures and not is_constant(model):
@@ -138,7 +150,13 @@ def score_rows(
     means = {name: values / n_repeats for name, values in measured.items()}
     score = method.formula(Evidence(error, loss, means, rng))
     of_clean = np.mean(on_clean, axis=0) if on_clean else None
-    return RowScores(score, error, suggestion, mean, of_clean)
+    gains = None
+    if weighs_labels:
+        with costs.timed("influence"):
+            gains = weigh_suggestions(
+                held, splits, rows, suggestion, trainer.classes, target
+            )
+    return RowScores(score, error, suggestion, mean, of_clean, gains)
 
 
 def _judge_labels(

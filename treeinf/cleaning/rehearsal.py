@@ -28,7 +28,7 @@ from treeinf.cleaning.bad_share import (
 from treeinf.cleaning.methods import METHODS
 from treeinf.cleaning.primary import primary_metric
 from treeinf.cleaning.ranking import RowScores, score_rows
-from treeinf.cleaning.repair import Repair, repair_rows
+from treeinf.cleaning.repair import Handling, Repair, repair_rows
 from treeinf.cleaning.report import Comparison
 from treeinf.cleaning.rounds import Round
 from treeinf.cleaning.training import CopyTrainer, Costs, LabelledRows
@@ -53,6 +53,8 @@ class Recipe:
         How many are cleaned.
     suspect_weight : float
         What "downweight" multiplies weights by.
+    relabel_by : str
+        Which suspects "relabel" gives another label, one of `RELABEL_RULES`.
     """
 
     method: str
@@ -60,11 +62,22 @@ class Recipe:
     n_repeats: int
     amount: Amount
     suspect_weight: float
+    relabel_by: str
 
     @property
     def n_copies(self) -> int:
         """Copies trained for the scores."""
         return 2 * self.n_repeats if METHODS[self.method].needs_copies else 0
+
+    @property
+    def weighs_labels(self) -> bool:
+        """Whether influence is asked about the suggested labels."""
+        return self.action == "relabel" and self.relabel_by != "suggestion"
+
+    @property
+    def looks_at_others(self) -> bool:
+        """Whether scores or actions look at validation rows, where such are given."""
+        return METHODS[self.method].looks_at_others or self.weighs_labels
 
     def score(
         self,
@@ -85,6 +98,7 @@ class Recipe:
             costs=costs,
             target=target,
             clean=clean,
+            weighs_labels=self.weighs_labels,
         )
 
     def repair(self, rows: LabelledRows, scores: RowScores, share: float) -> Repair:
@@ -96,7 +110,7 @@ class Recipe:
             scores,
             count=None if is_score else round(share * rows.n_rows),
             threshold=float(self.amount.value or 0.0) if is_score else None,
-            factor=self.suspect_weight,
+            handling=Handling(self.suspect_weight, self.relabel_by),
         )
 
     def keep_all(self, rows: LabelledRows) -> Repair:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from treeinf.cleaning.ranking import RowScores
 from treeinf.cleaning.training import LabelledRows
 
-__all__ = ["ACTIONS", "Repair", "pick_suspects", "repair_rows"]
+__all__ = ["ACTIONS", "Handling", "Repair", "pick_suspects", "repair_rows"]
 
 _LEAST_SHARE_OF_CLASS = 0.1
 _LEAST_ROWS_OF_CLASS = 2
@@ -29,11 +29,19 @@ class Repair:
         Positions of the rows that were dropped or changed, most suspicious first.
     kept : ndarray of bool, shape (n_rows,)
         Rows that remain.
+    n_left : int, default=0
+        Suspects that were left as they are.
     """
 
     rows: LabelledRows
     touched: NDArray[np.int64]
     kept: NDArray[np.bool_]
+    n_left: int = 0
+
+    @property
+    def n_dropped(self) -> int:
+        """Rows that do not remain."""
+        return int((~self.kept).sum())
 
 
 def pick_suspects(
@@ -83,8 +91,27 @@ def pick_suspects(
     return picked
 
 
+@dataclasses.dataclass(frozen=True)
+class Handling:
+    """How the actions act, where they leave a choice.
+
+    Parameters
+    ----------
+    factor : float, default=0.0
+        What "downweight" multiplies the weights of suspects by.
+    relabel_by : str, default="suggestion"
+        Of "relabel", one of `RELABEL_RULES`.
+    """
+
+    factor: float = 0.0
+    relabel_by: str = "suggestion"
+
+
 def _drop(
-    rows: LabelledRows, suspects: NDArray[np.int64], scores: RowScores, factor: float
+    rows: LabelledRows,
+    suspects: NDArray[np.int64],
+    scores: RowScores,
+    handling: Handling,
 ) -> Repair:
     kept = np.ones(rows.n_rows, dtype=bool)
     kept[suspects] = False
@@ -92,42 +119,59 @@ def _drop(
 
 
 def _relabel(
-    rows: LabelledRows, suspects: NDArray[np.int64], scores: RowScores, factor: float
+    rows: LabelledRows,
+    suspects: NDArray[np.int64],
+    scores: RowScores,
+    handling: Handling,
 ) -> Repair:
     assert scores.suggestion is not None
     suggestion = scores.suggestion[suspects]
-    kept = np.ones(rows.n_rows, dtype=bool)
     if rows.code is None:
-        touched, y = suspects[np.isfinite(suggestion)], rows.y.copy()
-        y[touched] = scores.suggestion[touched]
-        return Repair(dataclasses.replace(rows, y=y), touched, kept)
-    touched = suspects[(suggestion >= 0) & (suggestion != rows.code[suspects])]
-    code = rows.code.copy()
-    code[touched] = scores.suggestion[touched]
-    classes = np.empty(code.max() + 1, dtype=rows.y.dtype)
-    classes[rows.code] = rows.y
+        is_other = np.isfinite(suggestion)
+    else:
+        is_other = (suggestion >= 0) & (suggestion != rows.code[suspects])
+    if handling.relabel_by != "suggestion":
+        assert scores.gains is not None
+        is_other &= scores.gains.helps[suspects]
+    changed, others = suspects[is_other], suspects[~is_other]
     y = rows.y.copy()
-    y[touched] = classes[code[touched]]
-    return Repair(dataclasses.replace(rows, y=y, code=code), touched, kept)
+    if rows.code is None:
+        y[changed] = scores.suggestion[changed]
+        repaired = dataclasses.replace(rows, y=y)
+    else:
+        code = rows.code.copy()
+        code[changed] = scores.suggestion[changed]
+        classes = np.empty(code.max() + 1, dtype=rows.y.dtype)
+        classes[rows.code] = rows.y
+        y[changed] = classes[code[changed]]
+        repaired = dataclasses.replace(rows, y=y, code=code)
+    kept = np.ones(rows.n_rows, dtype=bool)
+    if handling.relabel_by != "influence":
+        return Repair(repaired, changed, kept, n_left=len(others))
+    kept[others] = False
+    return Repair(repaired.take(np.flatnonzero(kept)), suspects, kept)
 
 
 def _downweight(
-    rows: LabelledRows, suspects: NDArray[np.int64], scores: RowScores, factor: float
+    rows: LabelledRows,
+    suspects: NDArray[np.int64],
+    scores: RowScores,
+    handling: Handling,
 ) -> Repair:
     weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight.copy()
-    weight[suspects] *= factor
+    weight[suspects] *= handling.factor
     kept = np.ones(rows.n_rows, dtype=bool)
     return Repair(dataclasses.replace(rows, weight=weight), suspects, kept)
 
 
 ACTIONS: dict[
     str,
-    Callable[[LabelledRows, NDArray[np.int64], RowScores, float], Repair],
+    Callable[[LabelledRows, NDArray[np.int64], RowScores, Handling], Repair],
 ] = {"drop": _drop, "relabel": _relabel, "downweight": _downweight}
 """What can be done with suspect rows, by name.
 
-"relabel" gives a row the label that copies without it predict, and leaves alone those
-whose label they predict.
+"relabel" gives a row the label that copies without it predict, if that is another one
+and as `RELABEL_RULES` say.
 """
 
 
@@ -138,14 +182,8 @@ def repair_rows(
     *,
     count: int | None = None,
     threshold: float | None = None,
-    factor: float = 0.0,
+    handling: Handling | None = None,
 ) -> Repair:
-    """Pick suspects and act on them; see `pick_suspects` and `ACTIONS`.
-
-    Parameters
-    ----------
-    factor : float, default=0.0
-        What "downweight" multiplies the weights of suspects by.
-    """
+    """Pick suspects and act on them; see `pick_suspects`, `ACTIONS` and `Handling`."""
     suspects = pick_suspects(rows, scores, count=count, threshold=threshold)
-    return ACTIONS[action](rows, suspects, scores, factor)
+    return ACTIONS[action](rows, suspects, scores, handling or Handling())

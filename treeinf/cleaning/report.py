@@ -141,8 +141,8 @@ class CleaningReport:
         What the cleaning must be better than, itself among them; empty if nothing was
         judged or ``baselines=False``.
     verdict : {"helped", "not beyond noise", "vetoed", "nothing to remove", "unguarded"}
-        What the guard said; "vetoed": the primary score got worse beyond noise. Rows
-        are cleaned after "helped" and "unguarded" only.
+        What the guard said; "vetoed": the primary score got worse beyond noise, or R2
+        at all. Rows are cleaned after "helped" and "unguarded" only.
     seconds : dict of str to float
         Wall time of "train" (copies for the scores), "influence", "retrain" (all
         candidates), "baselines", "final" (the final model), "explain" (opponents and
@@ -278,6 +278,7 @@ def write_headline(
     choice: Comparison | None,
     guard: Comparison | None,
     primary: Comparison | None = None,
+    n_dropped: int = 0,
 ) -> str:
     """Say in one sentence what was done and what it brought."""
     kept = f"Kept all {n_train:,} rows"
@@ -290,9 +291,10 @@ def write_headline(
         losses = f"{seen.loss} {seen.loss_before:.4f} -> {seen.loss_after:.4f}"
         scores = f"{seen.metric} {seen.score_before:.3f} -> {seen.score_after:.3f}"
     if verdict == "vetoed" and primary is not None:
+        beyond = " beyond noise" if primary.gain_high < 0.0 else ""
         return (
             f"{kept}: {_DOING[action]} {n_suspect:,} of them made the {primary.metric} "
-            f"worse beyond noise on {unseen} ({primary.score_before:.4f} -> "
+            f"worse{beyond} on {unseen} ({primary.score_before:.4f} -> "
             f"{primary.score_after:.4f})."
         )
     if verdict == "not beyond noise":
@@ -300,9 +302,10 @@ def write_headline(
             f"{kept}: {_DOING[action]} {n_suspect:,} of them brought no gain beyond "
             f"noise on {unseen} ({losses}; {scores})."
         )
-    what = (
-        f"{_DONE[action]} {n_suspect:,} of {n_train:,} rows ({n_suspect / n_train:.1%})"
-    )
+    done = f"{_DONE[action]} {n_suspect:,}"
+    if action == "relabel" and n_dropped:
+        done = f"Relabelled {n_suspect - n_dropped:,} and removed {n_dropped:,}"
+    what = f"{done} of {n_train:,} rows ({n_suspect / n_train:.1%})"
     if verdict == "unguarded":
         judged = f"{scores} on {unseen}" if seen else "not judged"
         return f"{what}, {judged}; the guard was off."

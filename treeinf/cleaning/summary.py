@@ -8,6 +8,7 @@ from typing import Any
 
 from treeinf.cleaning.ranking import RowScores
 from treeinf.cleaning.rehearsal import Rehearsal
+from treeinf.cleaning.repair import Repair
 from treeinf.cleaning.report import (
     Alternative,
     CleaningReport,
@@ -30,7 +31,7 @@ def write_report(
     part: LabelledRows,
     rehearsal: Rehearsal | None,
     scores: RowScores,
-    n_suspect: int,
+    repair: Repair,
     verdict: str,
     costs: Costs,
     seed: int,
@@ -49,8 +50,8 @@ def write_report(
         What was tried; None if nothing was judged.
     scores : RowScores
         Scores of the latter.
-    n_suspect : int
-        Rows that the decision asked for.
+    repair : Repair
+        What the decision asked for.
     verdict : str
         What the guard said.
     costs : Costs
@@ -59,6 +60,7 @@ def write_report(
         Seed of the interval of the share of bad rows.
     """
     confidence, metric = cleaner.confidence, cleaner._scorer()[0]
+    n_suspect = len(repair.touched)
     n_touched = n_suspect if verdict in ("helped", "unguarded") else 0
     choice = guard = primary = bad = None
     alternatives: tuple[Alternative, ...] = ()
@@ -71,11 +73,20 @@ def write_report(
             alternatives = rehearsal.alternatives.compare(
                 confidence, metric, rehearsal.n_classes
             )
-    notes = _notes(cleaner, rows, part, rehearsal, alternatives)
+    notes = [*_notes(cleaner, rows, part, rehearsal, alternatives)]
+    if n_touched and cleaner.action == "relabel":
+        notes += _note_others(cleaner, repair)
     given_seed = cleaner.random_state
     return CleaningReport(
         headline=write_headline(
-            verdict, cleaner.action, n_suspect, rows.n_rows, choice, guard, primary
+            verdict,
+            cleaner.action,
+            n_suspect,
+            rows.n_rows,
+            choice,
+            guard,
+            primary,
+            n_dropped=repair.n_dropped,
         ),
         acted=n_touched > 0,
         action=cleaner.action,
@@ -131,6 +142,22 @@ def _notes(
             f"{n_held_out:,} of the rows were held out to choose and judge; they were "
             "not cleaned, and the final model was trained "
             f"{'without' if left else 'with'} them."
+        )
+
+
+def _note_others(cleaner: Any, repair: Repair) -> Iterator[str]:
+    """Say what became of suspects that were not relabelled."""
+    if repair.n_left:
+        other = "" if cleaner.relabel_by == "suggestion" else ", or it would not help"
+        yield (
+            f"{repair.n_left:,} further suspects were left as they are: no other label "
+            f"is suggested{other}."
+        )
+    n_relabelled = len(repair.touched) - repair.n_dropped
+    if repair.n_dropped:
+        yield (
+            f"Of the rows cleaned {n_relabelled:,} were relabelled; the other "
+            f"{repair.n_dropped:,} were removed, for that promised more."
         )
 
 
