@@ -52,7 +52,8 @@ class InfluenceCleaner(RowMetaEstimator):
         Classifier or regressor to clean for, alone or at the end of a pipeline.
         Methods that use influence need one that `treeinf.read_model` reads; "loss" and
         "random" take any. By default LightGBM's, as the targets ask.
-    method : {"boostin", "boostin_self", "boostin_total", "loss", "random"}, \
+    method : {"boostin", "boostin_self", "boostin_total", "consensus", "loss", \
+"random"}, \
 default="boostin"
         How rows are scored; see Notes.
     action : {"drop", "relabel", "downweight"}, default="drop"
@@ -161,7 +162,12 @@ default="boostin"
     copies that have seen it, each leaf's term multiplied by the leaf's rows;
     "boostin_self" is BoostIn self influence alone;
     "boostin_total" is the harm a row does to the loss of rows its copies have not seen,
-    or of validation rows given; "loss" is the out-of-bag loss; "random" is a baseline.
+    or of validation rows given; "consensus" is the chance that a label is wrong (or the
+    size of the residual) by models of other kinds that have not seen it, an extra-trees
+    forest and a kernel ridge, see `treeinf.cleaning.consensus`; "loss" is the
+    out-of-bag loss; "random" is a baseline. In the project's label-noise benchmark
+    "consensus" finds most wrong labels, for any estimator; "boostin" is what the guard
+    was measured with.
 
     Amounts are chosen by, and the guard judges by, losses that hold up on rows that are
     as noisy as the train rows; see `treeinf.cleaning.judging`.

@@ -107,6 +107,9 @@ class Evidence:
         residual. 0 where no copy without the row knows its label.
     loss : ndarray of float64, shape (n_rows,)
         Out of bag: log loss or squared error.
+    doubt : ndarray of float64, shape (n_rows,)
+        The same error where it says how labels are confused with one another, see
+        `doubt_labels`; of methods with views.
     measured : dict of str to ndarray of float64, shape (n_rows,)
         In bag: the measures that the method asks for; influence is positive for
         helpful.
@@ -118,6 +121,7 @@ class Evidence:
     loss: NDArray[np.float64]
     measured: Mapping[str, NDArray[np.float64]]
     rng: np.random.Generator
+    doubt: NDArray[np.float64] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,17 +140,22 @@ class Method:
         the estimator must be one that `treeinf.read_model` reads.
     needs_copies : bool, default=True
         Whether copies must be trained at all.
+    views : tuple of str, default=()
+        Names in `consensus.VIEWS`: models of other kinds, whose predictions stand in
+        for those of the copies. They learn from validation rows given, too.
     """
 
     formula: Callable[[Evidence], NDArray[np.float64]]
     reason: str
     measures: tuple[str, ...] = ()
     needs_copies: bool = True
+    views: tuple[str, ...] = ()
 
     @property
     def looks_at_others(self) -> bool:
         """Whether scores look at validation rows, where such are given."""
-        return any(MEASURES[name].looks_at_others for name in self.measures)
+        measures = (MEASURES[name].looks_at_others for name in self.measures)
+        return bool(self.views) or any(measures)
 
 
 METHODS: dict[str, Method] = {
@@ -165,6 +174,11 @@ METHODS: dict[str, Method] = {
         lambda row: -row.measured["total"],
         "models with this row predict unseen rows worse",
         measures=("total",),
+    ),
+    "consensus": Method(
+        lambda row: row.error if row.doubt is None else row.doubt,
+        "models of other kinds, which have not seen this row, contradict its label",
+        views=("forest", "kernel"),
     ),
     "loss": Method(
         lambda row: row.loss,

@@ -9,6 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.adapters import find_adapter, unwrap_pipeline
+from treeinf.cleaning.confusions import doubt_labels
+from treeinf.cleaning.consensus import pool_views
+from treeinf.cleaning.inputs import join_rows
 from treeinf.cleaning.methods import MEASURES, Evidence, Method
 from treeinf.cleaning.relabelling import LabelGains, check_explained, weigh_suggestions
 from treeinf.cleaning.rounds import split_in_halves
@@ -146,9 +149,18 @@ def score_rows(
     costs.n_fits += len(splits)
     with np.errstate(invalid="ignore"):
         mean = total / votes
-    error, loss, suggestion = _judge_labels(rows, mean)
+    judged = mean
+    if method.views:
+        with costs.timed("views"):
+            judged = _ask_views(method.views, trainer, rows, target, seed)
+    error, loss, suggestion = _judge_labels(rows, judged)
+    doubt = (
+        doubt_labels(judged, rows.code)
+        if method.views and rows.code is not None
+        else None
+    )
     means = {name: values / n_repeats for name, values in measured.items()}
-    score = method.formula(Evidence(error, loss, means, rng))
+    score = method.formula(Evidence(error, loss, means, rng, doubt))
     of_clean = np.mean(on_clean, axis=0) if on_clean else None
     gains = None
     if weighs_labels:
@@ -157,6 +169,25 @@ def score_rows(
                 held, splits, rows, suggestion, trainer.classes, target
             )
     return RowScores(score, error, suggestion, mean, of_clean, gains)
+
+
+def _ask_views(
+    names: tuple[str, ...],
+    trainer: CopyTrainer,
+    rows: LabelledRows,
+    target: LabelledRows | None,
+    seed: int,
+) -> NDArray[np.float64]:
+    """Predict rows by models of other kinds; they learn from the target rows, too."""
+    known = rows if target is None else join_rows(rows, target)
+    pool = pool_views(
+        known,
+        0 if trainer.classes is None else len(trainer.classes),
+        names=names,
+        is_trusted=np.arange(known.n_rows) >= rows.n_rows,
+        seed=seed,
+    )
+    return pool.prediction[: rows.n_rows]
 
 
 def _judge_labels(

@@ -142,7 +142,8 @@ def clean(
         str,
         _option(
             "--method",
-            "boostin, boostin_self, boostin_total, loss or random: the scores.",
+            "boostin, boostin_self, boostin_total, consensus, loss or random: the "
+            "scores.",
         ),
     ] = "boostin",
     amount: Annotated[

@@ -1,0 +1,200 @@
+"""Predictions of rows that no model has seen, of several kinds of model."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.metrics import average_precision_score
+
+from tests.naive.kernel_ridge import leave_one_out, leave_one_out_best, place_rows
+from treeinf.cleaning import consensus
+from treeinf.cleaning.consensus import (
+    VIEWS,
+    leave_out_by_forest,
+    leave_out_by_kernel,
+    pool_views,
+)
+from treeinf.cleaning.training import LabelledRows
+
+
+def small_rows(rng, n_rows=40, *, weighted=False):
+    X = rng.normal(size=(n_rows, 4))
+    X[:, 1] = X[:, 1].round()
+    X[:, 2] = X[:, 2] > 0
+    code = (X[:, 0] + 0.5 * rng.normal(size=n_rows) > 0).astype(np.int64)
+    weight = rng.uniform(0.2, 2.0, n_rows) if weighted else None
+    return LabelledRows(X, code, code, weight)
+
+
+def test_plain_loops_on_two_rows_worked_by_hand():
+    place = place_rows(np.array([[1.0], [3.0]]))
+    np.testing.assert_allclose(place, [[-1.0], [1.0]])
+    target = np.array([[0.0], [1.0]])
+    left_out = leave_one_out(place, target, np.ones(2), 1.0, 1.0)
+    # mean 1/2; the other row's coefficient is 1/2 over 1 + 1, the kernel exp(-1)
+    reach = 0.25 * np.exp(-1.0)
+    np.testing.assert_allclose(left_out, [[0.5 + reach], [0.5 - reach]])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_kernel_view_equals_refits_without_each_row(weighted, rng):
+    rows = small_rows(rng, 25, weighted=weighted)
+    target = np.eye(2)[rows.code]
+    weight = np.ones(25) if rows.weight is None else rows.weight
+    desired = leave_one_out_best(
+        rows.X, target, weight, consensus._SCALES, consensus._PENALTIES
+    )
+    np.testing.assert_allclose(
+        leave_out_by_kernel(rows, target, 0), desired, rtol=1e-7, atol=1e-9
+    )
+
+
+def test_rows_beyond_a_block_are_dealt_into_blocks(rng, monkeypatch):
+    rows = small_rows(rng, 50)
+    target = np.eye(2)[rows.code]
+    monkeypatch.setattr(consensus, "_SCALES", (1.0,))
+    monkeypatch.setattr(consensus, "_PENALTIES", np.array([1.0]))
+    whole = leave_out_by_kernel(rows, target, 0)
+    monkeypatch.setattr(consensus, "_BLOCK_ROWS", 30)
+    parts = leave_out_by_kernel(rows, target, 0)
+    assert np.abs(parts - whole).max() > 1e-3
+    order = np.random.default_rng(0).permutation(50)
+    changed = target.copy()
+    changed[order[0]] = 1.0 - changed[order[0]]
+    moved = np.abs(leave_out_by_kernel(rows, changed, 0) - parts).max(axis=1) > 0.0
+    assert moved[order[:25]].all()
+    assert not moved[order[25:]].any()
+
+
+def test_no_tree_that_has_seen_a_row_predicts_it(rng):
+    rows = small_rows(rng, 60)
+    target = np.eye(2)[rows.code]
+    changed = target.copy()
+    changed[7] = 1.0 - changed[7]
+    before, after = (leave_out_by_forest(rows, t, 3) for t in (target, changed))
+    np.testing.assert_array_equal(after[7], before[7])
+    assert (after != before).any()
+
+
+def test_shares_are_the_best_of_the_penalised_error(rng):
+    errors = [rng.normal(size=(200, 1)), 0.5 * rng.normal(size=(200, 1))]
+    weight = rng.uniform(0.5, 2.0, 200)
+    share = consensus._find_shares(errors, weight)
+    first = np.linspace(0.0, 1.0, 2001)
+    squares = [(weight[:, None] * e * e).sum() for e in errors]
+    product = (weight[:, None] * errors[0] * errors[1]).sum()
+    loss = (
+        first**2 * squares[0]
+        + (1 - first) ** 2 * squares[1]
+        + 2 * first * (1 - first) * product
+        + 0.1 * np.mean(squares) * (first**2 + (1 - first) ** 2)
+    )
+    assert share[0] == pytest.approx(first[loss.argmin()], abs=1e-3)
+    assert share.sum() == pytest.approx(1.0)
+
+
+def test_equal_views_and_perfect_ones_share_alike():
+    errors = [np.ones((5, 1)), np.ones((5, 1))]
+    np.testing.assert_allclose(consensus._find_shares(errors, np.ones(5)), 0.5)
+    perfect = [np.zeros((5, 1))] * 3
+    np.testing.assert_allclose(consensus._find_shares(perfect, np.ones(5)), 1 / 3)
+
+
+def test_finds_wrong_labels():
+    X, y = load_breast_cancer(return_X_y=True)
+    is_wrong = np.random.default_rng(0).random(len(y)) < 0.2
+    noisy = np.where(is_wrong, 1 - y, y)
+    pool = pool_views(LabelledRows(X, noisy, noisy), 2)
+    own = pool.prediction[np.arange(len(y)), noisy]
+    assert average_precision_score(is_wrong, 1.0 - own) > 0.95
+    assert set(pool.weight) == set(VIEWS)
+    assert sum(pool.weight.values()) == pytest.approx(1.0)
+
+
+def test_finds_outlying_targets():
+    X, y = load_diabetes(return_X_y=True)
+    rng = np.random.default_rng(0)
+    is_wrong = rng.random(len(y)) < 0.1
+    noisy = np.where(is_wrong, y + 3.0 * y.std(), y)
+    pool = pool_views(LabelledRows(X, noisy), 0)
+    assert pool.prediction.shape == y.shape
+    error = np.abs(pool.prediction - noisy)
+    assert average_precision_score(is_wrong, error) > 0.85
+
+
+def test_takes_frames_with_categories_and_missing_values(rng):
+    frame = pd.DataFrame(
+        {
+            "number": rng.normal(size=80),
+            "colour": pd.Categorical(rng.choice(["red", "green", "blue"], 80)),
+            "text": rng.choice(["a", "b"], 80),
+        },
+        index=rng.permutation(80),
+    )
+    frame.iloc[3, 0] = np.nan
+    frame.iloc[4, 1] = np.nan
+    code = (frame["colour"] == "red").to_numpy().astype(np.int64)
+    y = np.array(["no", "yes"])[code]
+    pool = pool_views(LabelledRows(frame, y, code), 2)
+    assert (pool.prediction.argmax(axis=1) == code).mean() > 0.95
+    np.testing.assert_allclose(pool.prediction.sum(axis=1), 1.0)
+
+
+def test_own_predictions_take_part_and_may_be_silent(rng):
+    rows = small_rows(rng, 60)
+    own = np.eye(2)[rows.code] * 0.8 + 0.1
+    pool = pool_views(rows, 2, own=own)
+    assert pool.weight["own"] > 0.5
+    silent = own.copy()
+    silent[5] = np.nan
+    part = pool_views(rows, 2, own=silent, names=("forest",))
+    forest = pool_views(rows, 2, names=("forest",))
+    np.testing.assert_allclose(part.prediction[5], forest.prediction[5], rtol=1e-12)
+
+
+def test_only_own_predictions_are_given_back(rng):
+    rows = small_rows(rng)
+    own = rng.dirichlet(np.ones(2), 40)
+    pool = pool_views(rows, 2, own=own, names=())
+    np.testing.assert_allclose(pool.prediction, own, rtol=1e-12)
+
+
+def test_trusted_rows_weigh_three_times_as_much(rng):
+    rows = small_rows(rng)
+    is_trusted = np.arange(40) < 10
+    weight = np.where(is_trusted, 3.0, 1.0)
+    trusted = pool_views(rows, 2, is_trusted=is_trusted)
+    weighed = pool_views(dataclasses.replace(rows, weight=weight), 2)
+    np.testing.assert_array_equal(trusted.prediction, weighed.prediction)
+
+
+def test_follows_the_seed(rng):
+    rows = small_rows(rng)
+    first, again, other = (pool_views(rows, 2, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.prediction, again.prediction)
+    assert (first.prediction != other.prediction).any()
+
+
+def test_the_cleaner_scores_any_estimator_by_consensus():
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    from treeinf import InfluenceCleaner
+    from treeinf.datasets import flip_labels
+
+    X, y = load_breast_cancer(return_X_y=True)
+    noisy, is_flipped = flip_labels(y[:300], 0.2, seed=1)
+    cleaner = InfluenceCleaner(
+        make_pipeline(StandardScaler(), LogisticRegression()),
+        method="consensus",
+        amount=0.2,
+        guard=False,
+        validation=(X[300:], y[300:]),
+        random_state=0,
+    ).fit(X[:300], noisy)
+    removed = ~cleaner.kept_
+    assert is_flipped[removed].mean() > 0.8
