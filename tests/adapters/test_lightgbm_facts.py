@@ -373,3 +373,19 @@ def test_features_are_named(rng):
     assert (
         read_model(json.loads(json.dumps(named.dump_model()))).feature_names == expected
     )
+
+
+def test_raw_scores_are_computed_with_the_models_own_threads(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(60, 3))
+    model = lightgbm.LGBMRegressor(n_estimators=2, n_jobs=1, verbose=-1)
+    model.fit(X, X[:, 0])
+    seen = {}
+    predict = lightgbm.Booster.predict
+
+    def listen(self, *args, **kwargs):
+        seen.update(kwargs)
+        return predict(self, *args, **kwargs)
+
+    monkeypatch.setattr(lightgbm.Booster, "predict", listen)
+    adapter.raw_score(model, X)
+    assert seen["num_threads"] == 1

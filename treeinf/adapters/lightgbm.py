@@ -115,7 +115,10 @@ def raw_score(
         # LightGBM knows the categories of pandas frames alone; it gets their numbers
         X = check_ensemble_rows(read(model), X)
     found = np.asarray(
-        booster.predict(X, raw_score=True, num_iteration=iterations), dtype=REAL
+        booster.predict(
+            X, raw_score=True, num_iteration=iterations, **_own_threads(booster)
+        ),
+        dtype=REAL,
     )
     n_outputs = booster.num_model_per_iteration()
     found = found.reshape(-1, n_outputs)
@@ -124,6 +127,19 @@ def raw_score(
         n_iterations = booster.num_trees() // n_outputs
         found /= min(used, n_iterations) if used > 0 else n_iterations
     return found
+
+
+def _own_threads(booster: Any) -> dict[str, int]:
+    """Give the number of threads that the model was trained with, if it says so.
+
+    LightGBM keeps one number for the whole process. Predicting with another while a
+    second Python thread trains leads the latter past the end of its buffers.
+    """
+    parameters = getattr(booster, "params", None) or {}
+    for name in ("num_threads", "n_jobs", "nthread", "num_thread", "nthreads"):
+        if isinstance(parameters.get(name), int) and parameters[name] > 0:
+            return {"num_threads": parameters[name]}
+    return {}
 
 
 def _is_averaged(booster: Any) -> bool:
