@@ -102,10 +102,7 @@ class AdditiveExplainer(TreeExplainer):
 
     @property
     def _own_targets(self) -> Targets:
-        rows = dataclasses.replace(self.trace_.rows, weight=np.empty(0, REAL))
-        none = np.empty((0, self.ensemble_.n_outputs), REAL)
-        what = str(self._default_target)
-        return Targets(self.ensemble_, rows, what, none, rows.n_rows)
+        return Targets.own(self.ensemble_, self.trace_.rows, self._default_target)
 
     def relabel(
         self,

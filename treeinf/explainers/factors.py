@@ -78,12 +78,11 @@ class RowFactors:
     def rule(self) -> kernels.FactorRule:
         """The factors as the kernels read them."""
         width = self.ensemble.leaf_width
-        is_full = self.ensemble.leaf_rule.kind == "full newton"
         start = self.start_change
         return kernels.FactorRule(
             kind=kernels.CARRIED * self.is_carried
             | kernels.CROSSED * self.is_crossed
-            | kernels.FULL * is_full
+            | kernels.FULL * self._is_full
             | kernels.BY_TARGET * self.by_target,
             n_steps=self.n_steps,
             # writable, so that no kernel is compiled once more for read-only arrays
@@ -131,16 +130,9 @@ class RowFactors:
             kernels.contract_rows(*self.kernel_arguments, leaf_factor, False, values)
             return values
         column = np.empty((n_rows, 1), dtype=REAL)
-        for first, factor in self.runs(0, n_rows):
-            kernels.contract_dense(
-                self.rows.leaf,
-                self.ensemble.flat_leaves,
-                first,
-                factor,
-                leaf_factor[:, :, np.newaxis],
-                0,
-                column[first : first + len(factor)],
-            )
+        none = np.empty((0, self.ensemble.n_outputs), dtype=REAL)
+        one = DenseLeafFactors(leaf_factor[:, :, np.newaxis], none.T, none)
+        one.contract(self, 0, 0, column)
         return column[:, 0]
 
     def contract_own(self) -> NDArray[np.float64]:
@@ -191,7 +183,11 @@ class RowFactors:
 
     @property
     def _is_plain(self) -> bool:
-        return not self.rule.kind & ~kernels.CROSSED
+        return not (self.is_carried or self.by_target or self._is_full)
+
+    @property
+    def _is_full(self) -> bool:
+        return self.ensemble.leaf_rule.kind == "full newton"
 
 
 def staged_gradients(ensemble: TreeEnsemble, rows: StagedRows) -> RowFactors:

@@ -250,9 +250,7 @@ class LeafRefit(TreeExplainer):
 
     @property
     def _own_targets(self) -> Targets:
-        rows = dataclasses.replace(self._refit.rows, weight=np.empty(0, REAL))
-        none = np.empty((0, self.ensemble_.n_outputs), REAL)
-        return Targets(self.ensemble_, rows, "loss", none)
+        return Targets.own(self.ensemble_, self._refit.rows)
 
     @property
     def _targets_at_once(self) -> int:

@@ -153,9 +153,7 @@ class TargetInfluence(AdditiveExplainer):
     def _own_targets(self) -> Targets:
         if not self.ensemble_.is_averaged:
             return super()._own_targets
-        none = np.empty((0, self.ensemble_.n_outputs))
-        rows = dataclasses.replace(self.forest_.rows, weight=np.empty(0))
-        return Targets(self.ensemble_, rows, self._default_target, none, rows.n_rows)
+        return Targets.own(self.ensemble_, self.forest_.rows, self._default_target)
 
     def _columns(self, targets: Targets) -> Columns:
         if not self.ensemble_.is_averaged:

@@ -112,6 +112,25 @@ class Targets:
             )
         return cls(ensemble, rows, quantity, derivative, rows.n_rows)
 
+    @classmethod
+    def own(
+        cls, ensemble: TreeEnsemble, rows: StagedRows, quantity: str = "loss"
+    ) -> Targets:
+        """Make train rows their own targets, of weight 1.
+
+        Parameters
+        ----------
+        ensemble : TreeEnsemble
+            The model.
+        rows : StagedRows
+            The train rows.
+        quantity : {"loss", "raw_score", "prediction"}, default="loss"
+            What of them.
+        """
+        rows = dataclasses.replace(rows, weight=np.empty(0, REAL))
+        none = np.empty((0, ensemble.n_outputs), REAL)
+        return cls(ensemble, rows, quantity, none, rows.n_rows)
+
     @property
     def n_rows(self) -> int:
         """Number of rows."""

@@ -313,9 +313,7 @@ class Trex(TreeExplainer):
 
     @property
     def _own_targets(self) -> Targets:
-        rows = dataclasses.replace(self._rows, weight=np.empty(0, REAL))
-        none = np.empty((0, self._surrogate.n_outputs), REAL)
-        return Targets(self._surrogate, rows, "loss", none)
+        return Targets.own(self._surrogate, self._rows)
 
     @property
     def _targets_at_once(self) -> int:
