@@ -2,18 +2,20 @@
 
 import itertools
 import math
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from tests.naive.shapley import enumerate_shapley
 from treeinf.errors import SelfExplanationWarning
@@ -195,6 +197,25 @@ def quiet(estimator):
     if type(model).__module__.startswith("catboost"):
         model.set_params(verbose=False, allow_writing_files=False)
     return model
+
+
+class CountingRegressor(HistGradientBoostingRegressor):
+    """Notes how many OpenMP threads its fits may take."""
+
+    threads: ClassVar[set[int]] = set()
+
+    def fit(self, X, y, sample_weight=None):
+        pools = threadpool_info()
+        found = {pool["num_threads"] for pool in pools if pool["user_api"] == "openmp"}
+        self.threads.update(found)
+        return super().fit(X, y, sample_weight)
+
+
+def test_copies_of_scikit_learns_boosting_have_one_thread():
+    X, y, X_test, y_test = table(12, 2)
+    with threadpool_limits(2, user_api="openmp"):
+        LOO(n_jobs=1).fit(CountingRegressor(max_iter=1), X, y).explain(X_test, y_test)
+    assert CountingRegressor.threads == {1}
 
 
 def test_rows_of_one_class_and_no_rows_are_not_handed_to_the_estimator():

@@ -14,6 +14,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from sklearn.base import clone
+from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
 from treeinf.dtypes import REAL
@@ -233,7 +234,11 @@ class Learner:
             keyword = _weight_keyword(estimator)
             assert keyword is not None
             arguments[keyword] = weight
-        return estimator.fit(X, y, **arguments)
+        if _package(_last_step(estimator)) in _BOOSTERS:
+            return estimator.fit(X, y, **arguments)
+        # scikit-learn's boosting has no parameter for threads
+        with threadpool_limits(1, user_api="openmp"):
+            return estimator.fit(X, y, **arguments)
 
     def _check_shape(
         self, values: NDArray[np.float64], shape: tuple[int, ...]
