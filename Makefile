@@ -1,9 +1,10 @@
 # make demo [LIBRARY=lightgbm]   the whole way on real data, in about a minute
 # make test [PYTEST_ARGS=...]    the whole test suite
 # make test-kernels              the kernels alone, indices checked, and as plain Python
+# make test-cuda-simulated       the CUDA kernels in Numba's simulator, without a GPU
 # make test-lowest               the same with the oldest libraries pyproject.toml allows
 # make lint                      ruff and mypy
-# make bench [BENCH=name]        every script in benchmarks/, or one of them
+# make bench                     the speed table, into build/bench
 # make clean                     everything the above left behind
 #
 # Each makes what it needs in a virtual environment of its own (VENV, .venv by default)
@@ -13,7 +14,6 @@ LIBRARY ?= lightgbm
 VENV ?= .venv
 WORKERS ?= logical
 PYTEST_ARGS ?= -n $(WORKERS) --dist worksteal
-BENCH ?= *
 PYTHON ?=
 LOWEST_VENV ?= .venv-lowest
 
@@ -26,7 +26,7 @@ LOWEST := $(LOWEST_VENV)/.installed-dev-$(KEY)
 INSTALL := PYTHON='$(PYTHON)' sh .ci/install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kernels test-lowest lint bench clean
+.PHONY: help demo test test-kernels test-cuda-simulated test-lowest lint bench clean
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -34,7 +34,7 @@ help:
 demo: $(DEMO)
 	@$(BIN)/treeinf demo --library $(LIBRARY) $(DEMO_ARGS)
 
-test: $(DEV) test-kernels
+test: $(DEV) test-kernels test-cuda-simulated
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # Compiled code does not check its indices, and coverage does not see it.
@@ -51,6 +51,10 @@ test-kernels: $(DEV)
 	@NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q tests/explainers \
 	  -k "forward_recursion and regression or leaf_matrix_equals and binary or steps"
 
+test-cuda-simulated: $(DEV)
+	@echo "CUDA kernels in the simulator ..."
+	@NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest -q $(PYTEST_ARGS) tests/cuda
+
 test-lowest: $(LOWEST)
 	@$(LOWEST_VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
@@ -60,8 +64,7 @@ lint: $(DEV)
 	@$(BIN)/mypy
 
 bench: $(DEV)
-	@set -e; for script in benchmarks/$(BENCH).py; do \
-	  echo "== $$script"; $(BIN)/python "$$script"; done
+	@$(BIN)/treeinf bench --out build/bench --force
 
 clean:
 	rm -rf .venv .venv-lowest build dist htmlcov .coverage .coverage.* .hypothesis \

@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from speed import machine
+
+from treeinf.evaluation.machine import describe_run
 
 SHARE = 0.2
 SEED = 0
@@ -148,7 +149,7 @@ def main() -> None:
     explainer = ti.BoostIn().fit(model, X, noisy)
     result = {
         "command": " ".join(["python", *sys.argv]),
-        "machine": machine(),
+        "machine": describe_run(),
         "rows": {
             "train": len(X),
             "test": len(X_test),

@@ -41,7 +41,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from speed import machine
+
+from treeinf.evaluation.machine import describe_run
 
 N_TEST = 30
 DATA = {
@@ -494,7 +495,7 @@ def main() -> None:
         parser.error(f"{arguments.cells} holds no cell under these settings.")
     result = {
         "command": " ".join(["python", *sys.argv]),
-        "machine": machine(),
+        "machine": describe_run(),
         "run": {
             "seeds": arguments.seeds,
             "cells": len(cells),

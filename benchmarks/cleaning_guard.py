@@ -1,15 +1,16 @@
 """Clean data that needs no cleaning: what the guard does, and what it costs.
 
     TREEINF_DATA=../shared/data python benchmarks/cleaning_guard.py
-        [--seeds 0 1 2 3 4] [--out results/cleaning_guard]
+        [--method consensus] [--seeds 0 1 2 3 4] [--out results/cleaning_guard]
 
 A cell is one data set, one seed and one share of labels made wrong: none, or a fifth.
 The seed draws train rows (at most 1,000, and at most 70 % of the set) and up to 2,000
 test rows, which nobody has touched and the cleaner never sees. `InfluenceCleaner` runs
-with its defaults around LightGBM with 50 trees; the same estimator trained on all rows
-stands beside it. "No noise" means that none was put in: what a public table holds of
-its own stays in. Noise: a fifth of the train labels becomes any other class, all alike;
-in regression a fifth of the targets becomes that of some other row.
+with its defaults (but for `--method`) around LightGBM with 50 trees; the same estimator
+trained on all rows stands beside it. "No noise" means that none was put in: what a
+public table holds of its own stays in. Noise: a fifth of the train labels becomes any
+other class, all alike; in regression a fifth of the targets becomes that of some other
+row.
 
 A gain is the test score with cleaning minus that without: AUC of two classes, accuracy
 of more, R2. Where the cleaner keeps all rows the two models are the same, and the gain
@@ -44,7 +45,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from speed import machine
+
+from treeinf.evaluation.machine import describe_run
 
 DATA = (
     "breast_cancer",
@@ -146,8 +148,10 @@ def warm_up(estimator: Any, X: Any, y: Any) -> None:
     InfluenceCleaner(estimator, **settings).fit(X[:300], y[:300])
 
 
-def run_cell(name: str, share: float, seed: int, most_train: int) -> dict[str, Any]:
-    """Clean one table and see what it brought."""
+def run_cell(
+    method: str, name: str, share: float, seed: int, most_train: int
+) -> dict[str, Any]:
+    """Clean one table by a method and see what it brought."""
     import lightgbm
 
     from treeinf.cleaning import InfluenceCleaner
@@ -163,7 +167,9 @@ def run_cell(name: str, share: float, seed: int, most_train: int) -> dict[str, A
         before = estimator.fit(X, noisy)
         fits.append(time.process_time() - begin)
     warm_up(getattr(lightgbm, kind)(**MODEL), X, noisy)
-    cleaner = InfluenceCleaner(getattr(lightgbm, kind)(**MODEL), random_state=seed)
+    cleaner = InfluenceCleaner(
+        getattr(lightgbm, kind)(**MODEL), method=method, random_state=seed
+    )
     begin = time.process_time()
     cleaner.fit(X, noisy)
     spent = time.process_time() - begin
@@ -175,6 +181,7 @@ def run_cell(name: str, share: float, seed: int, most_train: int) -> dict[str, A
     assert report.primary is not None
     return {
         "settings": settings(),
+        "method": method,
         "data": name,
         "task": task,
         "share": share,
@@ -192,15 +199,6 @@ def run_cell(name: str, share: float, seed: int, most_train: int) -> dict[str, A
         "gain_low": round(low, 5),
         "gain_high": round(high, 5),
         "gain_by_guard": round(report.primary.gain, 5),
-        "bad_share": [
-            round(float(value), 4)
-            for value in (
-                report.estimated_bad_share,
-                report.bad_share_low,
-                report.bad_share_high,
-            )
-            if value is not None
-        ],
         "n_fits": report.n_fits,
         "fit_seconds": round(statistics.median(fits), 4),
         "clean_seconds": round(spent, 3),
@@ -208,8 +206,8 @@ def run_cell(name: str, share: float, seed: int, most_train: int) -> dict[str, A
     }
 
 
-def read_cells(path: Path) -> list[dict[str, Any]]:
-    """Read the cells that are stored under these settings."""
+def read_cells(path: Path, method: str) -> list[dict[str, Any]]:
+    """Read the cells of a method that are stored under these settings."""
     if not path.exists():
         return []
     cells = []
@@ -218,7 +216,7 @@ def read_cells(path: Path) -> list[dict[str, Any]]:
             cell = json.loads(line)
         except ValueError:
             continue  # the run was stopped while it wrote this line
-        if cell["settings"] == settings():
+        if cell["settings"] == settings() and cell["method"] == method:
             cells.append(cell)
     return cells
 
@@ -235,10 +233,6 @@ def summarise(cells: list[dict[str, Any]]) -> dict[str, Any]:
     acted = [cell for cell in cells if cell["verdict"] == "helped"]
     gains = [cell["gain"] for cell in cells]
     mean = average_cells(gains, [cell["data"] for cell in cells], level=CONFIDENCE)
-    covered = [
-        cell["bad_share"][1] <= cell["bad"] / cell["n_train"] <= cell["bad_share"][2]
-        for cell in cells
-    ]
     return {
         "runs": len(cells),
         "acted": len(acted),
@@ -259,8 +253,6 @@ def summarise(cells: list[dict[str, Any]]) -> dict[str, Any]:
             if acted
             else None
         ),
-        "bad_share": float(np.mean([cell["bad_share"][0] for cell in cells])),
-        "bad_share_covered": float(np.mean(covered)),
         "times_one_training": float(
             np.median([c["clean_seconds"] / c["fit_seconds"] for c in cells])
         ),
@@ -299,7 +291,6 @@ def _write_line(name: str, line: dict[str, Any]) -> str:
         f"{line['worst']:+.4f}",
         f"{line['removed']:.1%}",
         "" if found is None else f"{found:.0%}",
-        f"{line['bad_share']:.1%} ({line['bad_share_covered']:.0%})",
         f"{line['times_one_training']:.0f}",
     ]
     return f"| {' | '.join(parts)} |"
@@ -314,8 +305,9 @@ def to_markdown(result: dict[str, Any]) -> str:
         f"{run['cells']} runs of {run['cells_planned']}: {len(run['data'])} data sets, "
         f"seeds {run['seeds']}, made by `benchmarks/cleaning_guard.py`: at most "
         f"{MOST_TRAIN:,} train rows and {MOST_TEST:,} test rows a run, LightGBM with "
-        f"{MODEL['n_estimators']} trees, all else default, `InfluenceCleaner` with its "
-        f"defaults. One thread of {result['machine']['processor']}, Python "
+        f"{MODEL['n_estimators']} trees, all else default, `InfluenceCleaner` with "
+        f"method {run['method']!r} and its other defaults. One thread of "
+        f"{result['machine']['processor']}, Python "
         f"{result['machine']['python']}, "
         + ", ".join(
             f"{name} {result['machine']['versions'][name]}"
@@ -328,9 +320,8 @@ def to_markdown(result: dict[str, Any]) -> str:
         "90 % bootstrap intervals that draw data sets, then seeds. Scores are AUC of "
         "two classes, accuracy of more, R2. Worse: runs whose test score is worse "
         "beyond noise / lower at all. Of removed rows, wrong: share of the removed "
-        "rows whose label was made wrong. Wrong labels: mean estimated share of bad "
-        "rows, and how often its interval holds the share put in. Times: processor "
-        "time of the cleaning over that of one training, median.",
+        "rows whose label was made wrong. Times: processor time of the cleaning over "
+        "that of one training, median.",
     ]
     titles = {"0": "No noise put in", "0.2": "A fifth of the labels made wrong"}
     for share, table in result["averages"].items():
@@ -339,9 +330,8 @@ def to_markdown(result: dict[str, Any]) -> str:
             f"## {titles[share]}",
             "",
             "| | acts | gain | gain where it acts | worse | better beyond noise | "
-            "worst gain | rows removed | of them wrong | wrong labels | times one "
-            "training |",
-            "|---|---|---|---|---|---|---|---|---|---|---|",
+            "worst gain | rows removed | of them wrong | times one training |",
+            "|---|---|---|---|---|---|---|---|---|---|",
         ]
         for name, line in table.items():
             is_task = name in _METRICS
@@ -379,6 +369,7 @@ def main() -> None:
     parser.add_argument(
         "--cells", type=Path, default=folder / "cleaning_guard_cells.tmp"
     )
+    parser.add_argument("--method", default="consensus")
     parser.add_argument("--out", type=Path, help="path without .json and .md")
     parser.add_argument("--tables", action="store_true", help="run nothing")
     arguments = parser.parse_args()
@@ -390,11 +381,11 @@ def main() -> None:
         for name in arguments.data
     ]
     sized = [(SIZED, SHARES[-1], 0, size) for size in SIZES[1:]]
-    done = {key_of(cell) for cell in read_cells(arguments.cells)}
+    done = {key_of(cell) for cell in read_cells(arguments.cells, arguments.method)}
     for number, key in enumerate([*sized, *planned], 1):
         if arguments.tables or key in done:
             continue
-        cell = run_cell(*key)
+        cell = run_cell(arguments.method, *key)
         with arguments.cells.open("a") as file:
             file.write(json.dumps(cell) + "\n")
         print(
@@ -402,13 +393,13 @@ def main() -> None:
             f"{cell['gain']:+.4f} {cell['clean_seconds']:.1f} s",
             flush=True,
         )
-    stored = read_cells(arguments.cells)
+    stored = read_cells(arguments.cells, arguments.method)
     cells = [cell for cell in stored if key_of(cell) in planned]
     if not cells:
         parser.error(f"{arguments.cells} holds no cell under these settings.")
     result = {
         "command": " ".join(["python", *sys.argv]),
-        "machine": machine(),
+        "machine": describe_run(),
         "run": {
             "data": arguments.data,
             "seeds": arguments.seeds,
@@ -416,6 +407,7 @@ def main() -> None:
             "cells": len(cells),
             "cells_planned": len(planned),
             "threads": 1,
+            "method": arguments.method,
             "most_train": MOST_TRAIN,
             "most_test": MOST_TEST,
             "model": MODEL,
@@ -429,7 +421,10 @@ def main() -> None:
             for cell in stored
             if key_of(cell) == key
         ],
-        "cells": [{k: v for k, v in c.items() if k != "settings"} for c in cells],
+        "cells": [
+            {k: v for k, v in c.items() if k not in ("settings", "bad_share")}
+            for c in cells
+        ],
     }
     text = to_markdown(result)
     print(text)

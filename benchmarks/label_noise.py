@@ -144,7 +144,6 @@ class Cell:
         self.X, self.y = train
         self.clean, self.test = clean, test
         self.is_wrong = is_wrong
-        self.pools: dict[str, np.ndarray] = {}
         labels = [train[1], clean[1], test[1]]
         self.n_classes = 0
         if task == "classification":
@@ -275,7 +274,6 @@ def score_without_clean(cell: Cell) -> dict[str, tuple[np.ndarray, float]]:
             plain = cell.error(pool.prediction)
             found["consensus, confusions ignored"] = plain, cost + more
         found[name] = cell.doubt(pool.prediction), cost + more
-        cell.pools[name] = pool.prediction
     return found
 
 
@@ -312,24 +310,29 @@ def score_with_clean(cell: Cell) -> dict[str, tuple[np.ndarray, float]]:
         found["clean: CatBoost object importance"] = timed(
             lambda: rank_by_catboost(cell, X, y)
         )
-    both = cell.rows(*cell.both)
-    copies, seconds = timed(
+    rows, clean = cell.rows(X, y), cell.rows(*cell.clean)
+    scored, seconds = timed(
         lambda: score_rows(
-            METHODS["loss"], cell.trainer(), both, n_repeats=5, seed=seed, costs=Costs()
+            METHODS["consensus"],
+            cell.trainer(),
+            rows,
+            n_repeats=5,
+            seed=seed,
+            costs=Costs(),
+            target=clean,
         )
     )
-    is_trusted = np.arange(both.n_rows) >= n_rows
-    for name, given, cost in (
-        ("clean: consensus", copies.prediction, seconds),
-        ("clean: consensus without copies", None, 0.0),
-    ):
-        pool, more = timed(
-            lambda given=given: pool_views(
-                both, cell.n_classes, own=given, is_trusted=is_trusted, seed=seed
-            )
+    found["clean: consensus"] = scored.score, seconds
+    both = cell.rows(*cell.both)
+    pool, seconds = timed(
+        lambda: pool_views(
+            both,
+            cell.n_classes,
+            is_trusted=np.arange(both.n_rows) >= n_rows,
+            seed=seed,
         )
-        found[name] = cell.doubt(pool.prediction), cost + more
-        cell.pools[name] = pool.prediction
+    )
+    found["clean: consensus without copies"] = cell.doubt(pool.prediction), seconds
     return found
 
 
@@ -550,9 +553,6 @@ def run(part: str, cells: Path, minutes: float) -> None:
             # what looks at clean rows is only asked at a fifth of wrong labels
             parts = ("without", "with") if asked["share"] == 0.2 else ("without",)
             record = run_cell(cell, parts)
-        np.savez_compressed(
-            path.with_suffix(".npz"), y=cell.y, is_wrong=cell.is_wrong, **cell.pools
-        )
         unfinished = path.with_suffix(".part")
         unfinished.write_text(json.dumps(asked | record))
         unfinished.rename(path)

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from label_noise import CELLS, DEVELOPMENT
 from scipy.stats import rankdata
-from speed import machine
+
+from treeinf.evaluation.machine import describe_run
 
 RESULTS = Path(__file__).parent / "results"
 N_RESAMPLES = 2000
@@ -271,7 +272,7 @@ def write_report(cells: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "label_noise.md").write_text("\n".join(lines).rstrip() + "\n")
     record = {
-        "machine": machine(),
+        "machine": describe_run(),
         "columns": COLUMNS,
         "nine": shorten(nine),
         "real": shorten(real),

@@ -38,7 +38,7 @@ def _kernel_cache_dir() -> Path:
         if path.is_file():
             state.update(path.relative_to(package).as_posix().encode())
             state.update(path.read_bytes())
-    unrelated = {"NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS"}
+    unrelated = {"NUMBA_CACHE_DIR", "NUMBA_ENABLE_CUDASIM", "NUMBA_NUM_THREADS"}
     for name in sorted(os.environ):
         if name.startswith("NUMBA_") and name not in unrelated:
             state.update(f"{name}={os.environ[name]}".encode())

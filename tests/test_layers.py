@@ -25,7 +25,7 @@ LAYERS = (
     ("explainers",),
     ("cleaning", "datasets"),
     ("evaluation",),  # corrupts and splits data sets
-    ("reports",),
+    ("reports", "speed"),
     ("",),  # treeinf/__init__.py
     ("cli", "__main__"),
 )

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose
 from tests.naive.boosting import derivatives as naive_derivatives
 from treeinf.kernels.cpu.derivatives import (
     UNIT_HESSIAN,
+    all_derivatives,
     differentiate_twice,
     loss_derivatives,
 )
@@ -283,6 +284,22 @@ def test_slope_and_bend_are_the_derivatives_of_gradient_and_hessian(loss, is_uni
             assert_allclose(
                 ours[k][smooth[k]], desired[smooth[k]], rtol=2e-6, atol=2e-9
             )
+
+
+@pytest.mark.parametrize("is_unit", [False, True])
+@pytest.mark.parametrize("loss", [*DIFFERENTIABLE, SquaredLogError()], ids=repr)
+def test_all_derivatives_are_those_taken_one_by_one(loss, is_unit, rng):
+    target = make_targets(loss, rng)
+    score = 3.0 * rng.normal(size=(loss.n_outputs, len(target)))
+    if isinstance(loss, SquaredLogError):
+        target, score = np.abs(target), np.abs(score)
+    code = loss.kernel_code + (UNIT_HESSIAN if is_unit else 0)
+    arguments = code, loss.parameter, len(target), target, score
+    found, desired = np.full((2, 4, *score.shape), np.nan)
+    all_derivatives(*arguments, *found)
+    loss_derivatives(*arguments, *desired[:2])
+    differentiate_twice(*arguments, *desired[2:])
+    assert_allclose(found, desired, rtol=1e-13, atol=1e-15)
 
 
 def test_every_loss_with_a_kernel_is_among_the_tested():

@@ -1,6 +1,8 @@
 """Exceptions that a caller may want to catch, and the warnings treeinf gives."""
 
 __all__ = [
+    "DeviceMemoryError",
+    "DeviceUnavailableError",
     "ModelFormatError",
     "ModelParityError",
     "SelfExplanationWarning",
@@ -34,6 +36,14 @@ class ModelParityError(TreeinfError, RuntimeError):
 
 class TrainingDataMismatchError(TreeinfError, ValueError):
     """The rows, labels or weights given are not those the model was trained on."""
+
+
+class DeviceUnavailableError(TreeinfError, RuntimeError):
+    """The device asked for cannot be used; the message says why."""
+
+
+class DeviceMemoryError(TreeinfError, MemoryError):
+    """The device has no room for the work; the message says what would fit."""
 
 
 class TreeinfWarning(UserWarning):

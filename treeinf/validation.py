@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from treeinf.kernels.label_hash import look_up_hashes
 from treeinf.losses import Loss
 
 __all__ = [
+    "check_count",
     "check_offset",
     "check_out",
     "check_rows",
@@ -551,6 +553,31 @@ def check_offset(
     if not np.isfinite(values).all():
         raise ValueError("init_score must be finite.")
     return np.ascontiguousarray(values)
+
+
+def check_count(name: str, value: Any, least: int = 1) -> None:
+    """Refuse a parameter that is no count.
+
+    Parameters
+    ----------
+    name : str
+        Of the parameter, for the error.
+    value : Any
+        What was given.
+    least : int, default=1
+        The smallest count accepted.
+
+    Raises
+    ------
+    TypeError, ValueError
+        By kind, by value.
+    """
+    expected = "a positive integer" if least == 1 else f"an integer of at least {least}"
+    message = f"Got {name}={value!r}; expected {expected}."
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(message)
+    if int(value) < least:
+        raise ValueError(message)
 
 
 def check_out(out: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:

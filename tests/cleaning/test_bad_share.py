@@ -2,145 +2,234 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import check_grad
 
+from tests.naive.bad_share import label_log_likelihood, target_log_likelihood
 from treeinf.cleaning.bad_share import (
-    compare_labels,
-    compare_targets,
+    Seen,
+    _cut,
+    _Labels,
+    _negative_log_likelihood,
+    _Targets,
     estimate_bad_labels,
     estimate_bad_targets,
 )
 
-
-def noisy_labels(rng, n_rows, flip):
-    chance = rng.beta(0.5, 0.5, n_rows)
-    truth = rng.random(n_rows) < chance
-    code = (truth ^ (rng.random(n_rows) < flip)).astype(np.int64)
-    return code, np.stack([1.0 - chance, chance], axis=1)
+ASKED = {"confidence": 0.9, "seed": 0}
 
 
-@pytest.mark.parametrize("flip", [0.0, 0.1, 0.3])
-def test_noise_is_estimated_from_a_good_model(rng, flip):
-    code, chance = noisy_labels(rng, 5_000, flip)
-    found = estimate_bad_labels(code, chance, np.arange(5_000), confidence=0.9, seed=0)
-    assert found.share == pytest.approx(flip, abs=0.03)
-    assert found.low <= found.share <= found.high
-    # the grid's step is 0.01
-    assert found.low - 0.02 <= flip <= found.high + 0.02
+def draw_labels(rng, n_rows, share, n_classes=2):
+    """Give labels of which a share is any other, and the chances of the right ones."""
+    chance = rng.dirichlet(np.full(n_classes, 0.3), n_rows)
+    order = chance.cumsum(axis=1) / chance.sum(axis=1, keepdims=True)
+    code = (rng.random((n_rows, 1)) > order).sum(axis=1)
+    is_bad = rng.random(n_rows) < share
+    other = (code + rng.integers(1, n_classes, n_rows)) % n_classes
+    return np.where(is_bad, other, code), chance
 
 
-def test_the_interval_is_as_wide_as_samples_differ(rng):
-    """The spread of the estimate over fresh samples, against one sample's interval."""
-    shares, widths = [], []
-    for seed in range(40):
-        code, chance = noisy_labels(rng, 400, 0.2)
-        found = estimate_bad_labels(
-            code, chance, np.arange(400), confidence=0.9, seed=seed
-        )
-        shares.append(found.share)
-        widths.append(found.high - found.low)
-    # a 90 % interval is 3.3 standard deviations wide; 40 samples know theirs to 11 %
-    assert np.mean(widths) == pytest.approx(3.29 * np.std(shares), rel=0.4)
+def draw_targets(rng, n_rows, share, noise=0.3):
+    """Give targets of which a share is that of another row, and predictions."""
+    prediction = rng.normal(size=n_rows)
+    target = prediction + noise * rng.normal(size=n_rows)
+    is_bad = rng.random(n_rows) < share
+    target[is_bad] = target[rng.integers(0, n_rows, is_bad.sum())]
+    return target, prediction
 
 
-def test_rows_that_stand_twice_are_resampled_together(rng):
-    code, chance = noisy_labels(rng, 300, 0.2)
-    once = estimate_bad_labels(code, chance, np.arange(300), confidence=0.9, seed=0)
-    twice = estimate_bad_labels(
-        np.tile(code, 2),
-        np.tile(chance, (2, 1)),
-        np.tile(np.arange(300), 2),
-        confidence=0.9,
-        seed=0,
+def test_the_likelihood_of_labels_is_that_of_plain_loops(rng):
+    code, chance = draw_labels(rng, 60, 0.2, n_classes=3)
+    source = _Labels.read(Seen(code, chance), 60)
+    bend = np.array([0.3, 0.6, -0.4, 0.7])
+    value, _ = _negative_log_likelihood(bend, source, np.full(60, 0.25))
+    naive = label_log_likelihood(code, chance, 0.25, np.exp(0.3), 0.6, [0.0, -0.4, 0.7])
+    hold = 0.5 * source.hold @ bend**2
+    np.testing.assert_allclose(value - hold, -naive, rtol=1e-9)
+
+
+def test_the_likelihood_of_targets_is_that_of_plain_loops(rng):
+    target, prediction = draw_targets(rng, 80, 0.2)
+    source = _Targets.read(Seen(target, prediction), 80)
+    assert len(source.value) == 24
+    bend = np.array([0.2, -0.3, 0.4, 0.1, np.log(7.0)])
+    value, _ = _negative_log_likelihood(bend, source, np.full(80, 0.25))
+    naive = target_log_likelihood(
+        source.place, source.value, np.exp(source.log_share), prediction, 0.25,
+        source.unit, 0.4, np.exp(0.1), 0.2, -0.3, 7.0,
+    )  # fmt: skip
+    hold = 0.5 * source.hold @ bend**2
+    np.testing.assert_allclose(value - hold, -naive, rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["labels", "targets"])
+@pytest.mark.parametrize("chance", [0.0, 0.3])
+def test_slopes_match_finite_differences(rng, kind, chance):
+    if kind == "labels":
+        source = _Labels.read(Seen(*draw_labels(rng, 50, 0.2, n_classes=3)), 50)
+        bend = np.array([0.3, 0.6, -0.4, 0.7])
+    else:
+        source = _Targets.read(Seen(*draw_targets(rng, 50, 0.2)), 50)
+        bend = np.array([0.2, -0.3, 0.4, 0.1, np.log(7.0)])
+    chances = np.where(np.arange(50) < 40, chance, 0.0)
+    gap = check_grad(
+        lambda b: _negative_log_likelihood(b, source, chances)[0],
+        lambda b: _negative_log_likelihood(b, source, chances)[1],
+        bend,
     )
-    assert once == twice
+    slope = _negative_log_likelihood(bend, source, chances)[1]
+    # forward differences know half of the digits
+    assert gap < 1e-5 * np.abs(slope).max()
 
 
-def test_rows_of_many_blocks_are_all_counted(rng):
-    code, chance = noisy_labels(rng, 9_000, 0.25)
-    place = rng.permutation(9_000) * 7
-    found = estimate_bad_labels(code, chance, place, confidence=0.9, seed=0)
-    assert found.share == pytest.approx(0.25, abs=0.03)
-    assert 0.0 < found.high - found.low < 0.06
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.3])
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_the_share_of_wrong_labels_is_found(rng, share, n_classes):
+    seen = Seen(*draw_labels(rng, 1_000, share, n_classes))
+    found = estimate_bad_labels(seen, **ASKED)
+    assert found.share == pytest.approx(share, abs=0.04)
+    assert found.low <= found.share <= found.high
+    assert found.low - 0.01 <= share <= found.high + 0.01
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1])
-def test_outlying_targets(rng, share):
-    residual = rng.normal(size=4_000)
-    is_bad = rng.random(4_000) < share
-    residual[is_bad] += 10.0
-    found = estimate_bad_targets(residual, np.arange(4_000), confidence=0.9)
-    assert found.share == pytest.approx(is_bad.mean(), abs=0.003)
-    assert found.low < found.share + 1e-12
-    assert found.high > found.share
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.3])
+def test_the_share_of_wrong_targets_is_found(rng, share):
+    found = estimate_bad_targets(Seen(*draw_targets(rng, 1_000, share)), **ASKED)
+    assert found.share == pytest.approx(share, abs=0.04)
+    assert found.low <= found.share <= found.high
 
 
-def test_exact_predictions_have_no_outliers():
-    found = estimate_bad_targets(np.zeros(10), np.arange(10), confidence=0.9)
-    assert (found.share, found.low) == (0.0, 0.0)
-    assert found.high > 0.0
+@pytest.mark.parametrize(
+    ("estimate", "draw"),
+    [(estimate_bad_labels, draw_labels), (estimate_bad_targets, draw_targets)],
+)
+def test_intervals_hold_the_truth_about_as_often_as_they_say(estimate, draw):
+    covered, width = 0, []
+    for seed in range(20):
+        one = draw(np.random.default_rng(seed), 200, 0.2)
+        found = estimate(Seen(*one), **ASKED)
+        covered += found.low <= 0.2 <= found.high
+        width.append(found.high - found.low)
+    # 18 of 20 are expected, with a standard deviation of 1.3
+    assert covered >= 15
+    assert np.mean(width) < 0.35
+
+
+@pytest.mark.parametrize("bend", [0.3, 1.5])
+def test_models_more_or_less_sure_than_they_should_be_change_little(rng, bend):
+    code, chance = draw_labels(rng, 1_000, 0.2)
+    bent = chance**bend
+    bent /= bent.sum(axis=1, keepdims=True)
+    found = estimate_bad_labels(Seen(code, bent), **ASKED)
+    assert found.share == pytest.approx(0.2, abs=0.07)
+
+
+def test_predictions_drawn_to_the_mean_change_nothing(rng):
+    target, prediction = draw_targets(rng, 1_000, 0.2)
+    found = estimate_bad_targets(Seen(target, 5.0 + 0.5 * prediction), **ASKED)
+    assert found.share == pytest.approx(0.2, abs=0.03)
+
+
+def test_a_model_that_knows_nothing_says_so(rng):
+    code = np.arange(400) % 2
+    even = np.full((400, 2), 0.5)
+    found = estimate_bad_labels(Seen(code, even), **ASKED)
+    assert found.low == 0.0
+    assert found.high > 0.45
+    found = estimate_bad_targets(Seen(rng.normal(size=400), np.zeros(400)), **ASKED)
+    assert found.low == 0.0
+    assert found.high > 0.9
+
+
+def test_hard_labels_are_not_taken_for_wrong_ones(rng):
+    """Right labels, of which no model could know more than 7 of 10."""
+    chance = rng.uniform(0.3, 0.7, 1_000)
+    code = (rng.random(1_000) < chance).astype(np.int64)
+    found = estimate_bad_labels(
+        Seen(code, np.stack([1.0 - chance, chance], axis=1)), **ASKED
+    )
+    assert found.low == 0.0
+
+
+def test_where_targets_are_hardly_explained_the_lower_end_is_0(rng):
+    target, prediction = draw_targets(rng, 1_000, 0.3, noise=1.0)
+    rows = Seen(target, 0.5 * prediction)
+    found = estimate_bad_targets(rows, **ASKED)
+    assert found.low == 0.0
+    assert found.high > 0.25
+    # clean rows tell how much is explained where nothing is wrong
+    clean = draw_targets(rng, 1_000, 0.0, noise=1.0)
+    told = estimate_bad_targets(rows, **ASKED, clean=Seen(clean[0], 0.5 * clean[1]))
+    assert 0.1 < told.low < told.high < 0.35
+    assert told.share == pytest.approx(0.3, abs=0.08)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2])
+def test_clean_rows_settle_what_is_hard(rng, share):
+    chance = rng.uniform(0.1, 0.9, 3_000)
+    code = (rng.random(3_000) < chance).astype(np.int64)
+    is_bad = rng.random(3_000) < share
+    is_bad[2_000:] = False
+    seen = np.stack([1.0 - chance, chance], axis=1)
+    noisy = Seen(np.where(is_bad, 1 - code, code)[:2_000], seen[:2_000])
+    clean = Seen(code[2_000:], seen[2_000:])
+    told = estimate_bad_labels(noisy, **ASKED, clean=clean)
+    alone = estimate_bad_labels(noisy, **ASKED)
+    assert told.share == pytest.approx(share, abs=0.05)
+    assert told.low - 0.01 <= share <= told.high + 0.01
+    assert told.high - told.low < alone.high - alone.low
 
 
 def test_no_wrong_label_seen_is_no_proof_that_there_is_none():
     """0 of n rows: the exact upper end at 90 % is 1 - 0.05 ** (1 / n), about 3 / n."""
-    n_rows, most = 200, 1.0 - 0.05 ** (1.0 / 200)
-    code = np.arange(n_rows) % 2
+    code = np.arange(200) % 2
     sure = np.where(np.arange(2) == code[:, np.newaxis], 0.999, 0.001)
-    right = np.ones(n_rows, dtype=bool)
-    still = np.tile([-1.0, 1.0], n_rows // 2)
     for found in (
-        estimate_bad_labels(code, sure, np.arange(n_rows), confidence=0.9, seed=0),
-        compare_labels(right, right, n_classes=2, confidence=0.9),
-        compare_labels(right, np.arange(n_rows) % 10 > 0, n_classes=2, confidence=0.9),
-        compare_targets(still, still, confidence=0.9),
+        estimate_bad_labels(Seen(code, sure), **ASKED),
+        estimate_bad_targets(Seen(np.arange(200.0), np.arange(200.0)), **ASKED),
     ):
-        assert (found.share, found.low) == (0.0, 0.0)
-        assert found.high >= most - 1e-12
-    assert most == pytest.approx(3.0 / n_rows, rel=0.01)
-    once = estimate_bad_labels(code, sure, np.arange(n_rows), confidence=0.9, seed=0)
-    assert once.high == pytest.approx(most, rel=1e-9)
+        assert found.share == pytest.approx(0.0, abs=0.003)
+        assert found.low == 0.0
+        assert 1.0 - 0.05 ** (1.0 / 200) - 1e-9 <= found.high < 0.03
 
 
-def test_all_rows_wrong_has_a_lower_end():
-    wrong = np.zeros(50, dtype=bool)
-    found = compare_labels(wrong, ~wrong, n_classes=2, confidence=0.9)
-    assert (found.share, found.high) == (1.0, 1.0)
-    assert found.low == pytest.approx(0.05 ** (1.0 / 50), rel=1e-9)
+def test_few_distinct_targets(rng):
+    """Whole numbers: a target replaced by an equal one is not wrong."""
+    prediction = rng.normal(size=2_000)
+    truth = np.round(2.0 * prediction + 0.3 * rng.normal(size=2_000))
+    noisy = truth.copy()
+    noisy[:400] = truth[rng.integers(0, 2_000, 400)]
+    found = estimate_bad_targets(Seen(noisy, prediction), **ASKED)
+    assert (noisy != truth).mean() == pytest.approx(found.share, abs=0.03)
 
 
-@pytest.mark.parametrize("n_classes", [2, 5])
-@pytest.mark.parametrize("share", [0.0, 0.2, 0.4])
-def test_clean_rows_tell_how_many_labels_are_wrong(rng, n_classes, share):
-    """A model that is right on 90 % of the rows, whatever became of their labels."""
-    estimates, covered = [], 0
-    for _ in range(60):
-        sizes = (500, 300)
-        right = [rng.random(n) < 0.9 for n in sizes]
-        is_bad = rng.random(500) < share
-        # a wrong guess is the wrong label once in n_classes - 1 times
-        lucky = ~right[0] & (rng.random(500) < 1.0 / (n_classes - 1))
-        seen = np.where(is_bad, lucky, right[0])
-        found = compare_labels(seen, right[1], n_classes=n_classes, confidence=0.9)
-        estimates.append(found.share)
-        covered += found.low <= share <= found.high
-    # shares below 0 are cut off, which lifts the mean of no noise
-    assert np.mean(estimates) == pytest.approx(share, abs=0.015)
-    # 54 of 60 are expected, with a standard deviation of 2.3
-    assert covered >= 45
+def test_rows_without_a_prediction_are_left_out(rng):
+    code, chance = draw_labels(rng, 300, 0.2, 3)
+    more = np.concatenate([chance, np.full((50, 3), np.nan)])
+    found = estimate_bad_labels(Seen(np.append(code, np.zeros(50, int)), more), **ASKED)
+    assert found == estimate_bad_labels(Seen(code, chance), **ASKED)
+    nothing = Seen(np.zeros(3), np.full(3, np.nan))
+    assert estimate_bad_targets(nothing, **ASKED) is None
 
 
-def test_a_model_no_better_than_chance_knows_nothing():
-    half = np.arange(100) % 2 == 0
-    found = compare_labels(half, half, n_classes=2, confidence=0.9)
-    assert (found.low, found.high) == (0.0, 1.0)
+def test_many_rows_are_drawn_from_by_the_seed(rng):
+    seen = Seen(*draw_labels(rng, 5_000, 0.25))
+    found = [estimate_bad_labels(seen, confidence=0.9, seed=seed) for seed in (0, 0, 1)]
+    assert found[0] == found[1] != found[2]
+    assert all(one.low < 0.25 < one.high for one in found)
 
 
-def test_clean_rows_tell_how_many_targets_are_wrong_where_half_of_them_are(rng):
-    residual = rng.normal(size=2_000)
-    is_bad = rng.random(2_000) < 0.5
-    residual[is_bad] += 20.0
-    found = compare_targets(residual, rng.normal(size=500), confidence=0.9)
-    assert found.low < is_bad.mean() < found.high
-    assert found.high - found.low < 0.06
-    # without them the wrong targets widen the spread that they are measured by
-    alone = estimate_bad_targets(residual, np.arange(2_000), confidence=0.9)
-    assert alone.share < 0.5 * found.share
+def test_more_confidence_is_a_wider_interval(rng):
+    seen = Seen(*draw_labels(rng, 400, 0.2))
+    widths = [
+        (one := estimate_bad_labels(seen, confidence=c, seed=0)).high - one.low
+        for c in (0.5, 0.9, 0.99)
+    ]
+    assert widths == sorted(widths)
+
+
+def test_the_top_of_a_parabola_and_its_ends_are_found():
+    chances = np.linspace(0.0, 1.0, 101)
+    top, low, high = _cut(chances, -50.0 * (chances - 0.303) ** 2, 0.9)
+    assert top == pytest.approx(0.303, abs=1e-9)
+    # 50 d^2 = 2.706 / 2, from the best point of the grid; lines lie above a parabola
+    assert [low, high] == pytest.approx([0.303 - 0.1645, 0.303 + 0.1645], abs=2e-3)

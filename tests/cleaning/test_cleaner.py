@@ -322,7 +322,14 @@ def test_baselines_work_for_any_estimator(cancer, method, estimator):
 
 def test_influence_of_what_cannot_be_read_is_refused_at_once(cancer):
     with pytest.raises(UnsupportedModelError, match="LogisticRegression"):
-        quick(LogisticRegression()).fit(cancer.X, cancer.y)
+        quick(LogisticRegression(), method="boostin").fit(cancer.X, cancer.y)
+
+
+def test_opponents_are_left_out_where_no_influence_can_be_asked(cancer):
+    pipe = make_pipeline(StandardScaler(), LogisticRegression())
+    cleaner = quick(pipe, guard=False).fit(cancer.X, cancer.y)
+    assert (~cleaner.kept_).sum() == 40
+    assert "opponent_1" not in cleaner.removed_
 
 
 def test_a_pipeline_is_explained_through_its_steps(cancer):
@@ -337,7 +344,7 @@ def test_a_pipeline_is_explained_through_its_steps(cancer):
 def test_bagging_is_warned_of_once(cancer):
     estimator = classifier(bagging_fraction=0.7, bagging_freq=1)
     with pytest.warns(SubsampledTrainingWarning) as caught:
-        quick(estimator).fit(cancer.X, cancer.y)
+        quick(estimator, method="boostin").fit(cancer.X, cancer.y)
     assert len(caught) == 1
 
 

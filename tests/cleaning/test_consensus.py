@@ -198,3 +198,18 @@ def test_the_cleaner_scores_any_estimator_by_consensus():
     ).fit(X[:300], noisy)
     removed = ~cleaner.kept_
     assert is_flipped[removed].mean() > 0.8
+
+
+def test_rows_that_every_tree_has_seen_get_the_mean(monkeypatch):
+    group = np.repeat([0.0, 5.0], 10)
+    rows = LabelledRows(group[:, np.newaxis], group)
+    target = rows.y[:, np.newaxis]
+    # zeros that trees predict stay zeros
+    nothing = leave_out_by_forest(rows, np.where(target > 1e9, 5.0, 0.0), 0)
+    np.testing.assert_array_equal(nothing, 0.0)
+    monkeypatch.setattr(consensus, "_N_TREES", 1)
+    monkeypatch.setattr(consensus, "_LEAF_ROWS", 20)
+    view = leave_out_by_forest(rows, target, 0)
+    # one leaf: the mean of the tree's draw for rows it left out, of all for the others
+    assert len(np.unique(view)) == 2
+    assert 5 <= (view == 2.5).sum() <= 17

@@ -34,8 +34,7 @@ def rehearsed(rng, proper, primary, n_rows=400, n_classes=2):
     return Rehearsal(
         shares=[0.0, 0.1], is_free=False, n_classes=n_classes, losses=picked,
         picked=picked, score=np.zeros(2), score_of_picked=0.0, random={},
-        alternatives=None, target=zero, prediction=np.zeros((2, 1, 2)), place=zero,
-        first_scores=None,
+        alternatives=None, first_scores=None,
     )  # fmt: skip
 
 

@@ -245,7 +245,8 @@ def test_validation_rows_given_are_those_that_must_be_helped(cancer):
 
 def test_given_rows_that_were_looked_at_do_not_judge(cancer):
     """Two rounds, each judged by the half that scores have not seen."""
-    settings = {"validation": (cancer.X_test, cancer.y_test), "guard": True}
+    clean = cancer.X_test, cancer.y_test
+    settings = {"method": "boostin", "validation": clean, "guard": True}
     looks = quick(**settings).fit(cancer.X, cancer.y).report_
     blind = quick(relabel_by="suggestion", **settings).fit(cancer.X, cancer.y).report_
     assert looks.guard.n_rows == blind.guard.n_rows == len(cancer.y_test)

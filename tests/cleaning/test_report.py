@@ -12,7 +12,7 @@ def test_to_dict_is_json(cleaned):
     report = json.loads(text)
     assert report["acted"] is True
     assert report["guard"]["gain_low"] > 0
-    assert report["settings"]["method"] == "boostin"
+    assert report["settings"]["method"] == "consensus"
     assert report["settings"]["estimator_parameters"]["num_leaves"] == 15
     assert {"treeinf", "lightgbm", "numpy"} <= set(report["versions"])
     assert report["random_state"] == 0
@@ -25,7 +25,7 @@ def test_history_is_json(cleaned):
 def test_text_has_headline_first_and_all_times(cleaned):
     lines = str(cleaned.report_).splitlines()
     assert lines[0] == cleaned.report_.headline
-    for name in ("train", "influence", "retrain", "final", "explain", "total"):
+    for name in ("train", "views", "retrain", "final", "explain", "total"):
         assert f"{name} " in lines[-1]
     assert np.isclose(
         cleaned.report_.seconds["total"],

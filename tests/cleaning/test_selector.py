@@ -256,7 +256,7 @@ def test_in_pipeline_search_cross_validation_and_with_routed_weights(cancer):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"keep": 1.5}, "amount=1.5"),
+        ({"keep": 1.5}, "keep=1.5"),
         ({"keep": Amount.threshold(1.0)}, "expected 'auto', a share"),
         ({"strategy": "best"}, "strategy='best'"),
         ({"shares": ()}, "shares="),

@@ -81,7 +81,7 @@ BAD_TABLES = [
 def test_bad_tables_are_one_line_and_nothing_is_written(
     run, tmp_path, outputs, monkeypatch, table, options, message
 ):
-    monkeypatch.setattr(InfluenceCleaner, "_clean", lambda *_: pytest.fail("long work"))
+    monkeypatch.setattr(InfluenceCleaner, "_work", lambda *_: pytest.fail("long work"))
     train = tmp_path / "train.csv"
     train.write_text(table)
     options = options if "-y" in options else ["--target", "label", *options]
@@ -204,7 +204,7 @@ def test_writes_kept_rows_as_they_were_and_says_why_the_others_went(
     assert "150 rows" in report
     said = " ".join(result.stdout.split())
     for part in ("240 rows, 4 features", "'color'", "AUC", "accuracy", "log loss",
-                 "train", "influence", "final", "wrote out"):  # fmt: skip
+                 "train", "views", "final", "wrote out"):  # fmt: skip
         assert part in said, part
 
 
@@ -430,7 +430,7 @@ def test_an_end_before_the_end_leaves_nothing(
         raise error
 
     if place == "clean":
-        monkeypatch.setattr(InfluenceCleaner, "_clean", fail)
+        monkeypatch.setattr(InfluenceCleaner, "_work", fail)
     else:
         monkeypatch.setattr("treeinf.reports.write_cleaning_report", fail)
     result = run(
@@ -492,6 +492,23 @@ def test_relabelled_tables_keep_all_other_bytes(run, tables, tmp_path):
     np.testing.assert_array_equal(new["label"].loc[found.index], found["suggestion"])
     assert (new["label"] != old["label"]).sum() == len(found)
     pd.testing.assert_frame_equal(new.drop(columns="label"), old.drop(columns="label"))
+
+
+def test_suspects_that_are_not_relabelled_are_left_where_that_is_asked_for(run, tables):
+    said = {}
+    for rule in ("influence", "suggestion"):
+        result = run(
+            "clean", tables / "train.csv", *TARGET, *QUICK, "--no-guard", "--amount",
+            "40", "--action", "relabel", "--relabel-by", rule, "--json",
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+        said[rule] = json.loads(result.stdout)
+        assert said[rule]["report"]["settings"]["relabel_by"] == rule
+    assert len(said["influence"]["touched_rows"]) == 40
+    assert said["influence"]["removed_rows"] != []
+    assert said["suggestion"]["removed_rows"] == []
+    wrong = run("clean", tables / "train.csv", *TARGET, "--relabel-by", "guess")
+    assert wrong.exit_code == 2
 
 
 def test_relabelled_values_of_a_regression(run, tables, tmp_path):

@@ -51,6 +51,12 @@ def test_runs_reports_and_resumes(run, suite, tmp_path):
     assert again.exit_code == 0, again.output
     assert json.loads(again.stdout)["html"] == str(folder / "report.html")
     assert "BoostIn" in (folder / "report.md").read_text()
+    kept = run("evaluate", "report", folder, "--to", "results/field", "--json")
+    assert kept.exit_code == 0, kept.output
+    files = json.loads(kept.stdout)
+    assert files["markdown"] == "results/field.md"
+    assert files["figures"] == "results/field.parquet"
+    assert "BoostIn" in (tmp_path / "results" / "field.md").read_text()
 
 
 def test_an_interrupt_tells_how_to_go_on(run, suite, monkeypatch):
@@ -87,6 +93,7 @@ def test_failed_cells_end_in_an_exit_code(run, suite, tmp_path):
         (["report", "absent"], "run.json"),
         (["tiny.toml", "folder"], "expected one suite"),
         (["tiny.toml", "--only", "sed == 1"], "only="),
+        (["tiny.toml", "--to", "results/field"], "--to is for"),
     ],
 )
 def test_mistakes_are_one_line(run, suite, arguments, words):

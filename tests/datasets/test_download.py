@@ -230,13 +230,28 @@ def test_workbooks_become_csv_without_their_margins(site, home, monkeypatch):
     assert load_from_home(entry, home).X["size"].tolist() == [1, 2, 3]
 
 
+def test_a_workbook_is_read(site, home):
+    pytest.importorskip("openpyxl")
+    sheet = pd.DataFrame({"size": [1.5, 2.0, 3.0], "label": ["no", "yes", "no"]})
+    # a sheet as people save it: a row and a column of nothing
+    sheet.reindex(range(4)).assign(gap=np.nan).to_excel(
+        site[0] / "table.xlsx", index=False
+    )
+    entry = make_entry(url=f"{site[1]}/table.xlsx", format="excel")
+    with pytest.warns(UserWarning, match="no known sha256"):
+        get(entry, home)
+    data = load_from_home(entry, home)
+    assert data.X["size"].tolist() == [1.5, 2.0, 3.0]
+    assert data.y.tolist() == [0, 1, 0]
+
+
 def test_a_missing_reader_of_workbooks_is_named(site, home, monkeypatch):
     def fail(_):
         raise ImportError("Missing optional dependency 'openpyxl'.")
 
     monkeypatch.setattr(pd, "read_excel", fail)
     entry = make_entry(url=f"{site[1]}/table.csv", format="excel")
-    with pytest.raises(ImportError, match=r"openpyxl.*save its first sheet"):
+    with pytest.raises(ImportError, match=r"treeinf\[excel\].*save its first sheet"):
         get(entry, home)
 
 

@@ -43,7 +43,9 @@ COLUMNS = [
     "slope",
     "undefined",
     "seconds",
+    "cpu_seconds",
     "reference_seconds",
+    "reference_cpu_seconds",
 ]
 FITS = []
 """Row counts of the fits of `CountedForest` in this process."""
@@ -383,9 +385,14 @@ def test_models_without_trees_can_be_compared_by_methods_that_look_at_none():
     ("explainers", "references", "error", "words"),
     [
         ("LOO", ["LeafRefit"], TypeError, "explainers='LOO'; expected a dict"),
-        (["BoostOut"], ["LOO"], ValueError, "Got 'BoostOut' in explainers; expected"),
+        (
+            ["BoostOut"],
+            ["LOO"],
+            ValueError,
+            "the method 'BoostOut'; expected one of",
+        ),
         ([BoostIn()], ["LOO"], TypeError, "Give explainers in a dict"),
-        ({"a": Loss()}, ["LOO"], TypeError, "an explainer that explains test rows"),
+        ({"a": Loss()}, ["LOO"], TypeError, "Loss scores train rows alone"),
         ({"a": 3}, ["LOO"], TypeError, "of type int in explainers"),
         (["Trex", "Trex"], ["LOO"], ValueError, "a name comes twice"),
         ([], ["LOO"], ValueError, "explainers is empty"),

@@ -1,5 +1,7 @@
 """The measures: what each does to the rows, known answers, what is refused."""
 
+import inspect
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -8,6 +10,7 @@ from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegress
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from treeinf import explainers
 from treeinf.evaluation import (
     cost,
     detection,
@@ -20,6 +23,9 @@ from treeinf.evaluation import (
     rows_to_flip,
     stability,
 )
+from treeinf.evaluation.corruption import Noise
+from treeinf.evaluation.experiment import Experiment
+from treeinf.evaluation.methods import METHODS
 from treeinf.explainers import (
     LOO,
     BoostIn,
@@ -29,6 +35,7 @@ from treeinf.explainers import (
     Loss,
     Random,
 )
+from treeinf.explainers.baselines import RowScore
 
 pd = pytest.importorskip("pandas")
 
@@ -133,6 +140,113 @@ def test_removal_together_ranks_once():
     # 0 and 9 go first, which are nearest to either; then both classes keep one row
     assert frame["flipped"].tolist() == [0, 0]
     assert frame["score"].tolist() == [1, 1]
+
+
+def test_removal_judges_some_of_the_test_rows():
+    X, y, X_test, y_test = table()
+    given = {"shares": (0.1,), "n_jobs": 1}
+    whole = removal(model(), ["BoostIn"], X, y, X_test, y_test, **given)
+    some = removal(model(), ["BoostIn"], X, y, X_test, y_test, n_judged=2, **given)
+    assert len(some) == 4
+    assert some["test_row"].nunique() == 2
+    keys = ["method", "test_row"]
+    both = some.merge(whole, on=keys, suffixes=("", "_whole"))
+    assert (both["loss"] == both["loss_whole"]).all()
+    same = removal(model(), ["BoostIn"], X, y, X_test, y_test, n_judged=9, **given)
+    assert len(same) == len(whole)
+    with pytest.raises(ValueError, match="n_judged=0"):
+        removal(model(), ["BoostIn"], X, y, X_test, y_test, n_judged=0)
+
+
+class CountedBoosting(GradientBoostingClassifier):
+    """Counts the models that are trained."""
+
+    fits = 0
+
+    def fit(self, X, y, sample_weight=None):
+        type(self).fits += 1
+        return super().fit(X, y, sample_weight)
+
+
+def test_measures_of_the_same_rows_share_retraining():
+    X, y, X_test, y_test = table(n=31)
+    boosting = CountedBoosting(n_estimators=3, random_state=0)
+    given = {"shares": (0.1,), "n_jobs": 1, "with_random": False}
+    methods = {"LOO": LOO(n_jobs=1)}
+    rows = (X, y, X_test, y_test)
+    alone = removal(boosting, methods, *rows, **given)
+    n_first = CountedBoosting.fits
+    assert n_first > 31
+    again = removal(boosting, methods, *rows, **given)
+    # the copies without the rows that were named, and no leaving out again
+    assert CountedBoosting.fits - n_first < 31
+    pd.testing.assert_frame_equal(alone, again, check_exact=True)
+    # what is asked of other rows is another question
+    n_before = CountedBoosting.fits
+    removal(boosting, methods, X, y, X_test[:3], y_test[:3], **given)
+    assert CountedBoosting.fits - n_before > 31
+    # the sum over the test rows is that of the method itself
+    together = removal(boosting, methods, *rows, together=True, **given)
+    total = LOO(n_jobs=1).fit(boosting, X, y).total(X_test, y_test, target="loss")
+    best = np.argsort(-total.values, kind="stable")[:3]
+    kept = np.setdiff1d(np.arange(31), best)
+    copy = GradientBoostingClassifier(n_estimators=3, random_state=0)
+    chances = copy.fit(X[kept], y[kept]).predict_proba(X_test)
+    loss = -np.log(chances[np.arange(len(y_test)), y_test]).mean()
+    assert_allclose(together["loss"], loss, rtol=1e-9)
+
+
+def test_times_are_wall_and_processor():
+    frame = removal(model(), ["LeafRefit"], *table(), shares=(0.1,), n_jobs=1)
+    assert (frame[["seconds", "cpu_seconds"]] > 0).all(axis=None)
+    assert frame.groupby("method")["cpu_seconds"].nunique().eq(1).all()
+
+
+def noisy_rows(noise, task="multiclass", n=300, n_estimators=8):
+    """Make targets wrong; gives true and noisy ones, and the experiment."""
+    X, y, _, _ = table(task, n=n)
+    estimator = model(task).set_params(n_estimators=n_estimators)
+    experiment = Experiment.read(estimator, X, y, X, y, n_jobs=1)
+    noisy, is_wrong = noise.make(experiment)
+    true = experiment.learner.target
+    assert (is_wrong == (noisy != true)).all()
+    return experiment, true, noisy, is_wrong
+
+
+def test_pairs_of_classes_depend_on_the_class():
+    _, true, noisy, is_wrong = noisy_rows(Noise(0.2, of_labels="pairs"))
+    assert (noisy[is_wrong] == (true[is_wrong] + 1) % 3).all()
+    assert is_wrong.sum() == 60
+
+
+def test_noise_at_the_boundary_takes_rows_that_are_hard():
+    def mean_margins(kind):
+        noise = Noise(0.2, of_labels=kind)
+        experiment, _, _, is_wrong = noisy_rows(noise, "binary", n_estimators=60)
+        X = experiment.X_train
+        margin = np.abs(X[:, 0] + X[:, 1] * X[:, 2])
+        return margin[is_wrong].mean(), margin[~is_wrong].mean()
+
+    wrong, right = mean_margins("boundary")
+    assert wrong < 0.7 * right
+    wrong, right = mean_margins("uniform")
+    assert wrong > 0.8 * right
+
+
+def test_noise_of_values():
+    _, true, noisy, is_wrong = noisy_rows(Noise(0.2), "regression")
+    assert sorted(noisy[is_wrong]) == sorted(true[is_wrong])
+    _, true, noisy, is_wrong = noisy_rows(
+        Noise(0.2, of_values="outliers"), "regression"
+    )
+    assert (np.abs(noisy - true)[is_wrong] >= 2 * true.std() - 1e-12).all()
+
+
+@pytest.mark.parametrize("kind", ["uniform", "pairs", "boundary"])
+def test_detection_takes_kinds_of_noise(kind):
+    X, y, _, _ = table(n=100)
+    frame = detection(model(), {"Loss": Loss()}, X, y, noise_of_labels=kind, n_jobs=1)
+    assert (frame["n_wrong"] == 16).all()
 
 
 def test_rows_to_flip_finds_the_exact_number():
@@ -341,7 +455,9 @@ def test_every_measure_on_every_task(measure, task):
 @pytest.mark.parametrize("measure", [removal, poisoning, pruning])
 def test_same_bits_for_any_number_of_processes(measure):
     frames = [
-        measure(model(), ["BoostIn"], *table(), n_jobs=n_jobs).drop(columns="seconds")
+        measure(model(), ["BoostIn"], *table(), n_jobs=n_jobs).drop(
+            columns=["seconds", "cpu_seconds"]
+        )
         for n_jobs in (1, 2)
     ]
     pd.testing.assert_frame_equal(*frames, check_exact=True)
@@ -404,6 +520,19 @@ def test_wrong_rows_are_refused():
         removal(model(), ["BoostIn"], X, y, X_test[:0], y_test[:0])
 
 
+def test_every_explainer_of_losses_can_be_named():
+    public = [getattr(explainers, name) for name in explainers.__all__]
+    kinds = {
+        kind.__name__
+        for kind in public
+        if isinstance(kind, type)
+        and issubclass(kind, (explainers.Explainer, RowScore))
+        and not inspect.isabstract(kind)
+    }
+    # it explains another quantity than the loss
+    assert kinds - {"TargetInfluence"} == set(METHODS)
+
+
 def test_the_method_that_fails_is_named():
     rows = line()
     with pytest.raises(Exception) as caught:  # noqa: PT011
@@ -420,6 +549,8 @@ def test_the_method_that_fails_is_named():
         (cost, {"n_repeats": 0}),
         (fixing, {"scores": ["own"]}),
         (fixing, {"noise_share": 0.001}),
+        (fixing, {"noise_of_labels": "some"}),
+        (fixing, {"noise_of_values": "uniform"}),
         (pruning, {"validation_share": 1.0}),
     ],
 )

@@ -36,7 +36,7 @@ pytest.importorskip("pyarrow")
 ROOT = Path(__file__).resolve().parents[2]
 SUITES = ROOT / "benchmarks" / "suites"
 SMALL = {"n_estimators": 5, "max_depth": 2}
-TIMES = ("seconds", "reference_seconds")
+TIMES = ("seconds", "cpu_seconds", "reference_seconds", "reference_cpu_seconds")
 
 
 def make_suite(**more):
@@ -366,7 +366,7 @@ def test_committed_suites_are_sound(name, monkeypatch):
     assert "Random" in suite.methods
     if name == "real":
         assert len(suite.data) >= 12
-        assert len(suite.measures) == 3
+        assert len(suite.measures) >= 3
         assert len(suite.seeds) == 3
 
 
@@ -475,6 +475,17 @@ def test_a_method_without_a_figure_has_no_rank():
     assert rank_table(figures([[np.nan, 1]], "ab")) is None
 
 
+def test_how_far_a_method_is_behind_the_best():
+    lines = rank_table(figures([[3, 2, 1], [3, 1, 2], [2, 2, 1]])).lines
+    assert_allclose(lines["behind"], [0, 1, 4.5 / 3], rtol=1e-12)
+    # the first ties with the second once, and is never worse
+    assert lines["behind_low"][1] >= 0
+    assert lines["behind_low"][2] >= 1
+    assert (lines["behind_high"] >= lines["behind"]).all()
+    # nothing was said of time
+    assert lines["cpu_seconds"].isna().all()
+
+
 def test_data_sets_count_the_same_however_many_cells_they_have():
     frame = figures([[2, 1], [1, 2]], "ab")
     more = frame[frame["data"] == "d0"]
@@ -498,9 +509,45 @@ def test_the_report_holds_the_ranks(whole):
     assert page.count("<svg") == 3
     assert "<script" not in page
     assert "http-equiv" in page
+    assert "Average rank at each share" not in text  # there is one share only
+    assert "### detection: In numbers" in text
     written = (text, page)
     assert write_evaluation_report(whole) == files
     assert written == (files["markdown"].read_text(), files["html"].read_text())
+
+
+def test_the_report_to_be_committed_is_made_of_its_figures(tmp_path):
+    pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
+    from treeinf.reports.evaluation import write_evaluation_report
+
+    suite = make_suite(
+        data=["sklearn_wine", "sklearn_diabetes"],
+        measures={
+            "removal": {"shares": [0.05, 0.1], "n_judged": 2},
+            "faithfulness": {},
+        },
+    )
+    run_suite(suite, tmp_path / "run", n_jobs=1, verbose=False)
+    start = tmp_path / "results" / "evaluation"
+    files = write_evaluation_report(tmp_path / "run", start)
+    assert files["markdown"] == tmp_path / "results" / "evaluation.md"
+    text = files["markdown"].read_text()
+    assert "](evaluation_removal_curves.svg)" in text
+    assert (tmp_path / "results" / "evaluation_removal_curves.svg").is_file()
+    assert "| method | 0.05 | 0.1 |" in text
+    assert "In numbers, LeafRefit" in text
+    assert "### removal: Data sets of values\n\n1 cells, 1 data sets." in text
+    assert not list((tmp_path / "run").glob("report*"))
+    kept = pd.read_parquet(files["figures"])
+    assert set(kept["measure"]) == {"removal", "faithfulness"}
+    frame = read_results(tmp_path / "run", "removal")
+    keys = ["data", "method", "share"]
+    means = frame.groupby(keys)["loss_increase"].mean()
+    ours = kept[kept["measure"] == "removal"].set_index(keys)
+    # stored in float32
+    assert_allclose(ours["loss_increase"], means.loc[ours.index], rtol=1e-6)
+    assert {"slope", "relative_error", "cpu_seconds"} <= set(kept.columns)
 
 
 def test_a_run_without_results_has_no_report(tmp_path):

@@ -175,8 +175,8 @@ def test_errors():
         InputSim().explain(X_test, y_test)
     with pytest.raises(ValueError, match="measure='near'"):
         InputSim(measure="near").fit(None, X, y)
-    for wrong in (0, 1.5, True):
-        with pytest.raises(ValueError, match="n_neighbors"):
+    for wrong, error in ((0, ValueError), (1.5, TypeError), (True, TypeError)):
+        with pytest.raises(error, match="n_neighbors"):
             KNNShapley(n_neighbors=wrong).fit(None, X, y)
     explainer = KNNShapley().fit(None, X, y)
     with pytest.raises(ValueError, match="explain target='prediction'"):

@@ -12,6 +12,8 @@ import treeinf as ti
 from tests import models
 from tests.naive.boosting import NaiveModel
 from treeinf.kernels.cpu import contraction, replay
+from treeinf.kernels.cpu.derivatives import SQUARED_ERROR
+from treeinf.kernels.flat_trees import FlatLeaves
 from treeinf.kernels.threads import check_n_jobs, limit_threads
 from treeinf.trace import sum_derivatives
 
@@ -66,6 +68,29 @@ def test_any_number_of_threads_gives_the_same_bits():
     for result in results[1:]:
         for actual, desired in zip(result, results[0], strict=True):
             assert_array_equal(actual, desired)
+
+
+@pytest.mark.parametrize(
+    "explainer",
+    [
+        ti.BoostIn(on_mismatch="ignore"),
+        ti.LeafInfluence(on_mismatch="ignore"),
+        ti.LeafInfluence(propagation="single_point", on_mismatch="ignore"),
+    ],
+)
+def test_a_row_alone_has_the_influence_it_has_among_others(explainer):
+    """One row goes another way than several do: a sum of one target."""
+    ensemble, X, y = many_rows(1500)
+    explainer.fit(ensemble, X, y)
+    desired = explainer.explain(X[:3] + 1, y[:3]).values
+    for t in range(3):
+        own = X[t : t + 1] + 1, y[t : t + 1]
+        tolerance = {"rtol": 1e-10, "atol": 1e-12 * np.abs(desired[:, t]).max()}
+        assert_allclose(
+            explainer.explain(*own).values[:, 0], desired[:, t], **tolerance
+        )
+        top = explainer.top_k(*own, k=5, order="harmful")
+        assert_allclose(top.values[0], np.sort(desired[:, t])[:5], **tolerance)
 
 
 def test_any_batch_size_gives_the_same_bits():
@@ -212,6 +237,43 @@ def test_the_number_of_threads_is_put_back():
         assert numba.get_num_threads() == 1
         raise RuntimeError
     assert numba.get_num_threads() == before
+
+
+@pytest.mark.parametrize("n_leaves", [3, 20_000])
+def test_sums_are_those_of_the_rows_in_one_lane_and_in_several(n_leaves, rng):
+    n = 3 * replay.BLOCK + 17
+    leaf = rng.integers(0, n_leaves, size=(1, n)).astype(np.uint16)
+    value = rng.normal(size=(n_leaves, 1))
+    leaves = FlatLeaves(
+        np.array([0, n_leaves]),
+        value,
+        np.zeros(1, np.int32),
+        np.array([0, 1]),
+        False,
+        np.zeros(1, np.int32),
+    )
+    target, weight = rng.normal(size=n), rng.uniform(size=n)
+    raw_score, parts = np.empty((n, 1)), np.zeros((2, 2, n_leaves, 1))
+    replay.replay(
+        leaf,
+        leaves,
+        np.zeros(1),
+        np.empty((0, 1)),
+        target,
+        weight,
+        SQUARED_ERROR,
+        0.0,
+        raw_score,
+        *parts,
+    )
+    count = np.zeros(n_leaves, np.int64)
+    replay.count_leaf_rows(leaf, leaves.leaf_offset, leaves.leaf_row, count)
+    assert (replay.count_lanes(n_leaves) > 1) == (n_leaves == 3)
+    assert_array_equal(count, np.bincount(leaf[0], minlength=n_leaves))
+    for part, each in zip(parts, (-weight * target, weight), strict=True):
+        desired = np.bincount(leaf[0], each, minlength=n_leaves)
+        assert_allclose(part.sum(axis=0)[:, 0], desired, rtol=0, atol=1e-11)
+    assert_array_equal(raw_score[:, 0], value[leaf[0], 0])
 
 
 def test_sums_of_weights_and_counts_in_shared_leaves(rng):

@@ -159,3 +159,11 @@ def test_fingerprints_tell_rows_apart(rng):
     y[1] = 1.0
     kernels.fingerprint_rows(X, y, prints)
     assert prints[0] != prints[1]
+
+
+def test_fingerprints_of_small_whole_numbers_do_not_meet():
+    """Most of their bits are 0, and the same values come in every order."""
+    cells = np.array(np.meshgrid(*[np.arange(8.0)] * 4)).reshape(4, -1).T.copy()
+    prints = np.empty(len(cells), np.uint64)
+    kernels.fingerprint_rows(cells, np.zeros(len(cells)), prints)
+    assert len(np.unique(prints)) == len(cells)

@@ -188,6 +188,40 @@ def test_the_same_cleaning_gives_the_same_bytes():
     assert render_cleaning(make_cleaner()) == render_cleaning(make_cleaner())
 
 
+@pytest.mark.parametrize(
+    ("action", "actions", "title"),
+    [
+        ("drop", ["drop"], "Removed rows"),
+        ("relabel", ["relabel"], "Relabelled rows"),
+        ("relabel", ["relabel", "drop"], "Relabelled and removed rows"),
+        ("relabel", ["drop"], "Removed rows"),
+        ("downweight", ["downweight"], "Down-weighted rows"),
+    ],
+)
+def test_the_heading_says_what_was_done_with_the_rows(action, actions, title):
+    cleaner = make_cleaner(action=action)
+    cleaner.removed_["action"] = (actions * 7)[:7]
+    text = render_cleaning(cleaner)
+    assert f">{title}</h2>" in text
+    assert f"{title.lower()} (" in text
+    # which of the two it was stands in each line, where that is a question
+    assert ("<td>drop</td>" in text) == (len(actions) == 2)
+
+
+@pytest.mark.parametrize(
+    ("low", "said"),
+    [
+        (0.08, ["12%", "of the labels look wrong (8% to 17%)"]),
+        (0.0, ["17%", "of the labels look wrong at most, perhaps none"]),
+    ],
+)
+def test_a_share_that_may_be_0_is_an_upper_end(low, said):
+    cleaner = make_cleaner(bad_share_low=low)
+    text = render_cleaning(cleaner)
+    assert all(part in text for part in said)
+    assert ("at most 17.0%" in cleaner.report_.bad_share_text) == (not low)
+
+
 def test_a_cleaning_that_kept_all_rows_is_reported():
     text = render_cleaning(make_cleaner(n_removed=0, verdict="not beyond noise"))
     assert '<table id="rows">' not in text

@@ -62,7 +62,7 @@ class Amount:
         return cls("threshold", value)
 
     @classmethod
-    def read(cls, amount: Any) -> Amount:
+    def read(cls, amount: Any, name: str = "amount") -> Amount:
         """Read what a caller gave: an Amount, "auto", a float share or an int number.
 
         Raises
@@ -75,9 +75,9 @@ class Amount:
         if isinstance(amount, str):
             if amount == "auto":
                 return cls.auto()
-            raise ValueError(_expected(amount))
+            raise ValueError(_expected(amount, name=name))
         if isinstance(amount, bool) or not isinstance(amount, numbers.Real):
-            raise TypeError(_expected(amount))
+            raise TypeError(_expected(amount, name=name))
         if isinstance(amount, numbers.Integral):
             return cls.count(int(amount))
         return cls.share(float(amount))
@@ -112,7 +112,7 @@ class Amount:
         """Whether the amount is yet to be chosen."""
         return self.kind == "auto"
 
-    def check(self, n_rows: int) -> None:
+    def check(self, n_rows: int, name: str = "amount") -> None:
         """Refuse an amount that so many rows do not have.
 
         Raises
@@ -137,7 +137,7 @@ class Amount:
             raise TypeError(f"Got {self!r}; expected a whole number of rows.")
         highest = n_rows if self.kind == "count" else 1.0
         if not 0.0 < float(value) < highest:
-            raise ValueError(_expected(value, n_rows))
+            raise ValueError(_expected(value, n_rows, name))
 
     def candidates(self, n_scored: int, n_fewest: int) -> list[float]:
         """List the shares of the rows to try, from the smallest up.
@@ -175,9 +175,9 @@ class Amount:
         return "auto" if self.value is None else f"{self.value:g}"
 
 
-def _expected(amount: Any, n_rows: int | None = None) -> str:
+def _expected(amount: Any, n_rows: int | None = None, name: str = "amount") -> str:
     most = "" if n_rows is None else f" to one less than there are ({n_rows:,})"
     return (
-        f"Got amount={amount!r}; expected 'auto', a share in (0, 1), a number of rows "
+        f"Got {name}={amount!r}; expected 'auto', a share in (0, 1), a number of rows "
         f"from 1{most}, or Amount.threshold(score)."
     )

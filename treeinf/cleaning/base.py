@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import time
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,11 +32,11 @@ from treeinf.cleaning.inputs import (
     refuse_overlap,
 )
 from treeinf.cleaning.rounds import check_validation
-from treeinf.cleaning.training import LabelledRows
+from treeinf.cleaning.training import CopyTrainer, LabelledRows, Progress
 from treeinf.errors import TreeinfWarning
 from treeinf.validation import count_rows
 
-__all__ = ["RowMetaEstimator", "once_each"]
+__all__ = ["RowMetaEstimator"]
 
 
 def _estimator_has(name: str) -> Callable[[Any], bool]:
@@ -48,9 +50,63 @@ def _estimator_has(name: str) -> Callable[[Any], bool]:
 class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
     """Base of estimators that train another one on a part of its rows.
 
-    A subclass has the parameters `estimator`, `validation` and `scoring`, and sets
-    `estimator_` in its `fit`.
+    A subclass has the parameters `estimator`, `validation`, `scoring`, `n_jobs` and
+    `verbose`, and does its work between `_check_parameters` and `_work`, which sets
+    `estimator_` and gives the report.
     """
+
+    _doing = ""
+    report_: Any
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Do the work, and train the final model.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or frame, shape (n_train, n_features)
+            Train rows, of any type that the estimator takes.
+        y : array-like, shape (n_train,)
+            Labels or targets.
+        sample_weight : array-like, shape (n_train,), optional
+            Weights, for training and for judging.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter or the data cannot be used; before any training.
+        UnsupportedModelError
+            If influence is needed and no adapter reads the estimator.
+        """
+        begin = time.perf_counter()
+        self._check_kind()
+        rows = self._read_train(X, y, sample_weight)
+        given = self._read_validation(rows)
+        estimator = self._resolve_estimator(rows)
+        self._check_parameters(estimator, rows)
+        self._scorer()
+        progress = Progress(self._doing, is_shown=self.verbose)
+        trainer = CopyTrainer(
+            estimator, getattr(self, "classes_", None), self.n_jobs, progress
+        )
+        with contextlib.closing(progress), _once_each():
+            report = self._work(rows, given, trainer)
+        seconds = {**report.seconds, "total": time.perf_counter() - begin}
+        self.report_ = dataclasses.replace(report, seconds=seconds)
+        return self
+
+    def _check_parameters(self, estimator: Any, rows: LabelledRows) -> None:
+        """Refuse parameters that cannot be used with these rows, before long work."""
+        raise NotImplementedError
+
+    def _work(
+        self, rows: LabelledRows, given: LabelledRows | None, trainer: CopyTrainer
+    ) -> Any:
+        """Do the work, set the fitted attributes, and give the report."""
+        raise NotImplementedError
 
     # checks, before long work
 
@@ -195,7 +251,7 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
 
 
 @contextlib.contextmanager
-def once_each() -> Iterator[None]:
+def _once_each() -> Iterator[None]:
     """Hold back warnings and give each once: of treeinf's own one of each kind."""
     caught: list[warnings.WarningMessage] = []
     try:

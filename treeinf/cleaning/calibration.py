@@ -14,20 +14,13 @@ from numpy.typing import NDArray
 __all__ = [
     "TINY",
     "calibrated_losses",
-    "calibration_grid",
     "fit_calibration",
-    "grid_losses",
     "pick",
 ]
 
 TINY = 1e-6
 _EXPONENTS = np.array([0.25, 0.35, 0.5, 0.7, 0.85, 1.0])
 _NOISE = np.linspace(0.0, 0.9, 46)
-
-
-def calibration_grid() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give the exponents and the shares of noise that are tried."""
-    return _EXPONENTS, _NOISE
 
 
 def pick(
@@ -51,24 +44,6 @@ def _mix(
     """Mix the label's probability with that of a label drawn at random."""
     mixed: NDArray[np.float64] = (1.0 - noise) * own + noise / n_classes
     return mixed
-
-
-def grid_losses(
-    code: NDArray[np.int64], probability: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Give each row's log loss at each point of the grid.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_exponents, n_noise, n_rows)
-    """
-    losses = np.empty((len(_EXPONENTS), len(_NOISE), len(code)))
-    for line, exponent in zip(losses, _EXPONENTS, strict=True):
-        own = pick(_temper(probability, exponent), code)
-        mixed = _mix(own, _NOISE[:, np.newaxis], probability.shape[1])
-        np.log(np.maximum(mixed, TINY), out=line)
-    np.negative(losses, out=losses)
-    return losses
 
 
 def fit_calibration(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import time
 from typing import Any
 
 import numpy as np
@@ -12,12 +10,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from treeinf.cleaning.amounts import Amount
-from treeinf.cleaning.base import RowMetaEstimator, once_each
+from treeinf.cleaning.base import RowMetaEstimator
 from treeinf.cleaning.inputs import join_rows, replace_labels
 from treeinf.cleaning.listing import list_scores, list_touched_rows
 from treeinf.cleaning.methods import METHODS
-from treeinf.cleaning.parameters import check_count, check_name, check_number
-from treeinf.cleaning.ranking import RowScores, check_readable
+from treeinf.cleaning.parameters import check_name, check_number
+from treeinf.cleaning.ranking import RowScores, check_readable, is_readable
 from treeinf.cleaning.rehearsal import Recipe, Rehearsal, random_places, rehearse
 from treeinf.cleaning.relabelling import RELABEL_RULES
 from treeinf.cleaning.repair import ACTIONS, Repair
@@ -28,12 +26,11 @@ from treeinf.cleaning.training import (
     CopyTrainer,
     Costs,
     LabelledRows,
-    Progress,
     accepts_weights,
 )
 from treeinf.errors import UnsupportedModelError
 from treeinf.explainers.influence import frame_library
-from treeinf.validation import row_labels, take_rows
+from treeinf.validation import check_count, row_labels, take_rows
 
 __all__ = ["InfluenceCleaner"]
 
@@ -50,11 +47,12 @@ class InfluenceCleaner(RowMetaEstimator):
     ----------
     estimator : estimator, optional
         Classifier or regressor to clean for, alone or at the end of a pipeline.
-        Methods that use influence need one that `treeinf.read_model` reads; "loss" and
-        "random" take any. By default LightGBM's, as the targets ask.
-    method : {"boostin", "boostin_self", "boostin_total", "consensus", "loss", \
+        Methods that use influence need one that `treeinf.read_model` reads;
+        "consensus", "loss" and "random" take any. By default LightGBM's, as the targets
+        ask.
+    method : {"consensus", "boostin", "boostin_self", "boostin_total", "loss", \
 "random"}, \
-default="boostin"
+default="consensus"
         How rows are scored; see Notes.
     action : {"drop", "relabel", "downweight"}, default="drop"
         What is done with suspects. "relabel" gives them the label (the value) that
@@ -163,21 +161,20 @@ default="boostin"
     "boostin_self" is BoostIn self influence alone;
     "boostin_total" is the harm a row does to the loss of rows its copies have not seen,
     or of validation rows given; "consensus" is the chance that a label is wrong (or the
-    size of the residual) by models of other kinds that have not seen it, an extra-trees
-    forest and a kernel ridge, see `treeinf.cleaning.consensus`; "loss" is the
+    size of the residual) by the copies, an extra-trees forest and a kernel ridge that
+    have not seen it, pooled, see `treeinf.cleaning.consensus`; "loss" is the
     out-of-bag loss; "random" is a baseline. In the project's label-noise benchmark
-    "consensus" finds most wrong labels, for any estimator; "boostin" is what the guard
-    was measured with.
+    "consensus" finds most wrong labels, for any estimator.
 
     Amounts are chosen by, and the guard judges by, losses that hold up on rows that are
     as noisy as the train rows; see `treeinf.cleaning.judging`.
 
     The default trains up to 140 models: in each of 5 rounds 10 copies on 30 % of the
     rows and 11 on up to 60 %, and up to 4 for `baselines`; in the end 10 on half of
-    them. With influence and judging that takes 75 to 240 times as long as one training
-    on all rows (LightGBM with 50 trees, up to 16,000 rows, one thread;
-    `benchmarks/cleaning_guard.py`). A share in place of folds costs about a quarter of
-    that. Relabelling by influence asks each copy once more.
+    them. With the other views and judging that takes 75 to 340 times as long as one
+    training on 1,000 rows, and 510 on 16,000 (LightGBM with 50 trees, one thread;
+    `benchmarks/cleaning_guard.py`); "boostin" takes about half. A share in place of
+    folds costs about a quarter. Relabelling by influence asks each copy once more.
 
     References
     ----------
@@ -185,11 +182,13 @@ default="boostin"
     Methods for Gradient-Boosted Decision Trees", JMLR 24 (2023).
     """
 
+    _doing = "cleaning"
+
     def __init__(
         self,
         estimator: Any = None,
         *,
-        method: str = "boostin",
+        method: str = "consensus",
         action: str = "drop",
         amount: Any = "auto",
         validation: Any = 5,
@@ -221,48 +220,6 @@ default="boostin"
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.verbose = verbose
-
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> InfluenceCleaner:
-        """Score the rows, clean them if that helps, and train the final model.
-
-        Parameters
-        ----------
-        X : array-like, sparse matrix or frame, shape (n_train, n_features)
-            Train rows, of any type that the estimator takes.
-        y : array-like, shape (n_train,)
-            Labels or targets.
-        sample_weight : array-like, shape (n_train,), optional
-            Weights, for training and for judging.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError, TypeError
-            If a parameter or the data cannot be used; before any training.
-        UnsupportedModelError
-            If the method needs influence and no adapter reads the estimator.
-        """
-        begin = time.perf_counter()
-        self._check_kind()
-        rows = self._read_train(X, y, sample_weight)
-        given = self._read_validation(rows)
-        estimator = self._resolve_estimator(rows)
-        self._check_parameters(estimator, rows)
-        progress = Progress("cleaning", is_shown=self.verbose)
-        trainer = CopyTrainer(
-            estimator, getattr(self, "classes_", None), self.n_jobs, progress
-        )
-        try:
-            with once_each():
-                report = self._clean(rows, given, trainer)
-        finally:
-            progress.close()
-        seconds = {**report.seconds, "total": time.perf_counter() - begin}
-        self.report_ = dataclasses.replace(report, seconds=seconds)
-        return self
 
     def clean(
         self, X: Any, y: Any, sample_weight: Any = None
@@ -326,11 +283,10 @@ default="boostin"
                     f"{error} relabel_by={self.relabel_by!r} asks for influence; "
                     "relabel_by='suggestion' does not."
                 ) from None
-        self._scorer()
 
     # the work
 
-    def _clean(
+    def _work(
         self, rows: LabelledRows, given: LabelledRows | None, trainer: CopyTrainer
     ) -> CleaningReport:
         """Rehearse, decide, clean, train the final model, and write it all down."""
@@ -404,6 +360,7 @@ default="boostin"
             part=part,
             rehearsal=rehearsal,
             scores=scores,
+            given=given,
             repair=repair,
             verdict=verdict,
             costs=costs,
@@ -514,7 +471,8 @@ default="boostin"
     ) -> None:
         """Make the table of cleaned rows."""
         part, method, model = rows.take(scored), METHODS[self.method], None
-        if len(touched) and method.measures:
+        can_speak = method.measures or method.views
+        if len(touched) and can_speak and is_readable(trainer.estimator):
             model = trainer.fit(part, seed)
             costs.n_fits += 1
         self.removed_ = list_touched_rows(

@@ -9,6 +9,7 @@ than the best of them.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -51,6 +52,7 @@ def leave_out_by_forest(
     Returns
     -------
     ndarray of float64, shape (n_rows, n_outputs)
+        The mean of all for rows that every tree has seen.
 
     Notes
     -----
@@ -73,8 +75,17 @@ def leave_out_by_forest(
         random_state=seed,
     )
     flat = target[:, 0] if target.shape[1] == 1 else target
-    forest.fit(table, flat, sample_weight=rows.weight)
-    return np.asarray(forest.oob_prediction_, dtype=np.float64).reshape(target.shape)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Some inputs do not have OOB scores")
+        forest.fit(table, flat, sample_weight=rows.weight)
+    found = np.asarray(forest.oob_prediction_, np.float64).reshape(target.shape)
+    silent = ~found.any(axis=1)
+    if silent.any():
+        # zeros, or no tree at all: a row that has most of the weight is always drawn
+        for drawn in forest.estimators_samples_:
+            silent &= np.isin(np.arange(rows.n_rows), drawn)
+        found[silent] = np.average(target, axis=0, weights=rows.weight)
+    return found
 
 
 def _place(rows: LabelledRows) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from scipy import stats
 from treeinf.cleaning.methods import Method, explain_model
 from treeinf.cleaning.ranking import RowScores
 from treeinf.cleaning.training import LabelledRows
-from treeinf.errors import TreeinfWarning
+from treeinf.errors import TreeinfWarning, UnsupportedModelError
 from treeinf.explainers.influence import make_frame
 
 __all__ = ["list_scores", "list_touched_rows"]
@@ -195,7 +195,11 @@ def _find_speakers(
     with warnings.catch_warnings():
         # the touched rows are train rows, and are asked about on purpose
         warnings.simplefilter("ignore", TreeinfWarning)
-        explainer = explain_model(model, rows)
+        try:
+            explainer = explain_model(model, rows)
+        except UnsupportedModelError:
+            # of a class that is read, but not with these settings; scores did not ask
+            return {}
         n_trees = max(explainer.ensemble_.n_trees, 1)
         asked = touched[: max(1, int(_MOST_WORK / (rows.n_rows * n_trees)))]
         part = rows.take(asked)

@@ -141,8 +141,8 @@ class Method:
     needs_copies : bool, default=True
         Whether copies must be trained at all.
     views : tuple of str, default=()
-        Names in `consensus.VIEWS`: models of other kinds, whose predictions stand in
-        for those of the copies. They learn from validation rows given, too.
+        Names in `consensus.VIEWS`: models of other kinds, whose predictions are pooled
+        with those of the copies. They learn from validation rows given, too.
     """
 
     formula: Callable[[Evidence], NDArray[np.float64]]
@@ -177,7 +177,7 @@ METHODS: dict[str, Method] = {
     ),
     "consensus": Method(
         lambda row: row.error if row.doubt is None else row.doubt,
-        "models of other kinds, which have not seen this row, contradict its label",
+        "models of several kinds, which have not seen this row, contradict its label",
         views=("forest", "kernel"),
     ),
     "loss": Method(

@@ -7,7 +7,7 @@ import numbers
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["check_count", "check_name", "check_number"]
+__all__ = ["check_name", "check_number"]
 
 
 def check_name(name: str, value: Any, accepted: Iterable[str]) -> None:
@@ -21,21 +21,6 @@ def check_name(name: str, value: Any, accepted: Iterable[str]) -> None:
     accepted = tuple(accepted)
     if not isinstance(value, str) or value not in accepted:
         raise ValueError(f"Got {name}={value!r}; expected one of {accepted}.")
-
-
-def check_count(name: str, value: Any) -> None:
-    """Refuse what is not a positive integer.
-
-    Raises
-    ------
-    TypeError, ValueError
-        By kind, by value.
-    """
-    expected = f"Got {name}={value!r}; expected a positive integer."
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(expected)
-    if int(value) < 1:
-        raise ValueError(expected)
 
 
 def check_number(

@@ -16,8 +16,9 @@ from treeinf.cleaning.methods import MEASURES, Evidence, Method
 from treeinf.cleaning.relabelling import LabelGains, check_explained, weigh_suggestions
 from treeinf.cleaning.rounds import split_in_halves
 from treeinf.cleaning.training import CopyTrainer, Costs, LabelledRows, is_constant
+from treeinf.errors import UnsupportedModelError
 
-__all__ = ["RowScores", "check_readable", "score_rows"]
+__all__ = ["RowScores", "check_readable", "is_readable", "score_rows"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,6 +63,15 @@ def check_readable(estimator: Any) -> None:
         If no adapter reads models of this class.
     """
     find_adapter(unwrap_pipeline(estimator)[0])
+
+
+def is_readable(estimator: Any) -> bool:
+    """Tell whether an adapter reads models of this class."""
+    try:
+        check_readable(estimator)
+    except UnsupportedModelError:
+        return False
+    return True
 
 
 def score_rows(
@@ -152,7 +162,7 @@ def score_rows(
     judged = mean
     if method.views:
         with costs.timed("views"):
-            judged = _ask_views(method.views, trainer, rows, target, seed)
+            judged = _ask_views(method.views, trainer, rows, target, mean, seed)
     error, loss, suggestion = _judge_labels(rows, judged)
     doubt = (
         doubt_labels(judged, rows.code)
@@ -161,6 +171,8 @@ def score_rows(
     )
     means = {name: values / n_repeats for name, values in measured.items()}
     score = method.formula(Evidence(error, loss, means, rng, doubt))
+    if rows.weight is not None:
+        score = np.where(rows.weight > 0.0, score, 0.0)
     of_clean = np.mean(on_clean, axis=0) if on_clean else None
     gains = None
     if weighs_labels:
@@ -176,13 +188,16 @@ def _ask_views(
     trainer: CopyTrainer,
     rows: LabelledRows,
     target: LabelledRows | None,
+    own: NDArray[np.float64],
     seed: int,
 ) -> NDArray[np.float64]:
-    """Predict rows by models of other kinds; they learn from the target rows, too."""
+    """Pool the copies with models of other kinds, which learn from target rows, too."""
     known = rows if target is None else join_rows(rows, target)
+    nothing = np.full((known.n_rows - rows.n_rows, *own.shape[1:]), np.nan)
     pool = pool_views(
         known,
         0 if trainer.classes is None else len(trainer.classes),
+        own=np.concatenate([own, nothing]),
         names=names,
         is_trusted=np.arange(known.n_rows) >= rows.n_rows,
         seed=seed,

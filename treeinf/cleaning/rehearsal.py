@@ -18,13 +18,6 @@ from treeinf.cleaning.alternatives import (
     remove_at_random,
 )
 from treeinf.cleaning.amounts import Amount
-from treeinf.cleaning.bad_share import (
-    BadShare,
-    compare_labels,
-    compare_targets,
-    estimate_bad_labels,
-    estimate_bad_targets,
-)
 from treeinf.cleaning.methods import METHODS
 from treeinf.cleaning.primary import primary_metric
 from treeinf.cleaning.ranking import RowScores, score_rows
@@ -154,16 +147,8 @@ class Rehearsal:
         removed at random.
     alternatives : Alternatives or None
         What the cleaning must be better than.
-    target : ndarray, shape (n_entries,)
-        Class numbers or target values of the rows that judge, each as often as it does.
-    prediction : ndarray of float64, shape (n_models, n_entries[, n_classes])
-        What the models say of them.
-    place : ndarray of int64, shape (n_entries,)
-        Which rows they are.
     first_scores : RowScores
         Scores of the first round's rows.
-    clean : LabelledRows, optional
-        Clean rows given by the user, where these judge.
     """
 
     shares: list[float]
@@ -175,11 +160,7 @@ class Rehearsal:
     score_of_picked: float
     random: dict[int, NDArray[np.float64]]
     alternatives: Alternatives | None
-    target: NDArray[Any]
-    prediction: NDArray[np.float64]
-    place: NDArray[np.int64]
     first_scores: RowScores
-    clean: LabelledRows | None = None
 
     @functools.cached_property
     def chosen(self) -> int:
@@ -213,57 +194,6 @@ class Rehearsal:
             self.picked.primary,
             confidence=confidence,
             metric=primary_metric(self.n_classes),
-        )
-
-    def estimate_bad_share(
-        self,
-        part: LabelledRows,
-        scores: RowScores,
-        confidence: float,
-        seed: int,
-    ) -> BadShare | None:
-        """Estimate how many rows look wrong.
-
-        Parameters
-        ----------
-        part, scores
-            The rows that could be cleaned, and their scores.
-        confidence, seed
-            Of the interval.
-
-        Returns
-        -------
-        BadShare or None
-            By what the chosen models say of the rows that judge. Where these are clean
-            rows given by the user, by how much worse the copies do on the train rows
-            out of their bags than on the clean ones; None without copies.
-        """
-        if self.clean is None:
-            says = self.prediction[self.chosen]
-            if self.n_classes:
-                return estimate_bad_labels(
-                    self.target, says, self.place, confidence=confidence, seed=seed
-                )
-            return estimate_bad_targets(
-                self.target - says, self.place, confidence=confidence
-            )
-        if scores.prediction is None or scores.of_clean is None:
-            return None
-        is_known = np.isfinite(scores.prediction.reshape(part.n_rows, -1)).any(axis=1)
-        own = scores.prediction[is_known]
-        if not len(own):
-            return None
-        if part.code is None or self.clean.code is None:
-            return compare_targets(
-                part.y[is_known] - own,
-                self.clean.y - scores.of_clean,
-                confidence=confidence,
-            )
-        return compare_labels(
-            np.nan_to_num(own).argmax(axis=1) == part.code[is_known],
-            scores.of_clean.argmax(axis=1) == self.clean.code,
-            n_classes=self.n_classes,
-            confidence=confidence,
         )
 
     def history(self, n_scored: int, confidence: float) -> list[dict[str, Any]]:
@@ -347,7 +277,7 @@ def rehearse(
         Clean rows given by the user, which choose and judge.
     """
     losses, picked, places = [], [], []
-    score, score_of_picked, targets, chances, all_scores = [], [], [], [], []
+    score, score_of_picked, all_scores = [], [], []
     n_models = 1 + len(shares)
     drawn = random_places(len(shares)) if baselines else []
     others = AlternativesOfRound(trainer, scorer, fit_seed, clean is not None)
@@ -391,8 +321,6 @@ def rehearse(
             places.append(judge.place)
             score.append(reported[:n_models])
             score_of_picked.append(reported[pick])
-            targets.append(judge.rows.y if rows.code is None else judge.rows.code)
-            chances.append(judge_says[:n_models])
             if baselines:
                 with costs.timed("baselines"):
                     costs.n_fits += others.add(
@@ -416,11 +344,7 @@ def rehearse(
         score_of_picked=_mean(np.array(score_of_picked)),
         random=dict(zip(drawn, together.robust[n_models:], strict=True)),
         alternatives=others.finish() if baselines else None,
-        target=np.concatenate([np.asarray(one) for one in targets]),
-        prediction=np.concatenate(chances, axis=1),
-        place=np.concatenate(places),
         first_scores=all_scores[0],
-        clean=clean,
     )
 
 

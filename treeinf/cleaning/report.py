@@ -123,11 +123,10 @@ class CleaningReport:
     chosen_share : float
         Share that the decision asked for, before the guard spoke.
     estimated_bad_share, bad_share_low, bad_share_high : float or None
-        Share of labels that look replaced by random others, or of targets far from what
-        the chosen model predicts, estimated on uncleaned rows that it has not seen (by
-        comparing train rows with the validation rows, where these are given), and the
-        interval over such rows; None where nothing was judged. See
-        `treeinf.cleaning.bad_share`.
+        Share of labels that look replaced by any other, or of targets that look like
+        those of any other row, and its interval, by what copies without the rows say of
+        those that could be cleaned; None without copies. A lower end of 0 says that
+        they could as well be hard by nature. See `treeinf.cleaning.bad_share`.
     choice : Comparison or None
         The chosen amount on the rows that chose it, which flatters it; None if nothing
         was judged.
@@ -144,9 +143,9 @@ class CleaningReport:
         What the guard said; "vetoed": the primary score got worse beyond noise, or R2
         at all. Rows are cleaned after "helped" and "unguarded" only.
     seconds : dict of str to float
-        Wall time of "train" (copies for the scores), "influence", "retrain" (all
-        candidates), "baselines", "final" (the final model), "explain" (opponents and
-        helpers) and "total".
+        Wall time of "train" (copies for the scores), "influence", "views", "retrain"
+        (all candidates), "baselines", "final" (the final model), "explain" (opponents
+        and helpers), "bad share" (its estimate) and "total".
     n_fits : int
         Times the estimator was trained.
     settings : dict of str to Any
@@ -206,13 +205,15 @@ class CleaningReport:
 
     @property
     def bad_share_text(self) -> str:
-        """The estimated share of bad rows and its interval; empty without any."""
+        """The estimated share of bad rows, or the most it may be; empty without any."""
         if self.estimated_bad_share is None:
             return ""
         what = "targets" if self.task == "regression" else "labels"
         text = f"about {self.estimated_bad_share:.1%} of the {what}"
         if self.bad_share_low is None or self.bad_share_high is None:
             return text
+        if self.bad_share_low == 0.0:
+            return f"at most {self.bad_share_high:.1%} of the {what}, perhaps none"
         return f"{text} ({self.bad_share_low:.1%} to {self.bad_share_high:.1%})"
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import numbers
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,9 +13,9 @@ from sklearn.utils import check_random_state
 
 from treeinf.cleaning import judging
 from treeinf.cleaning.amounts import Amount
-from treeinf.cleaning.base import RowMetaEstimator, once_each
+from treeinf.cleaning.base import RowMetaEstimator
 from treeinf.cleaning.inputs import join_rows
-from treeinf.cleaning.parameters import check_count, check_name, check_number
+from treeinf.cleaning.parameters import check_name, check_number
 from treeinf.cleaning.ranking import check_readable
 from treeinf.cleaning.report import Comparison, list_settings, list_versions
 from treeinf.cleaning.report import to_plain as report_to_plain
@@ -34,10 +32,9 @@ from treeinf.cleaning.training import (
     CopyTrainer,
     Costs,
     LabelledRows,
-    Progress,
     accepts_weights,
 )
-from treeinf.validation import take_rows
+from treeinf.validation import check_count, take_rows
 
 __all__ = ["InfluenceSelector", "SelectionReport"]
 
@@ -197,6 +194,8 @@ class InfluenceSelector(RowMetaEstimator):
     worse, which the judging rows, alike to them, cannot tell.
     """
 
+    _doing = "selecting"
+
     def __init__(
         self,
         estimator: Any = None,
@@ -232,45 +231,6 @@ class InfluenceSelector(RowMetaEstimator):
         self.n_jobs = n_jobs
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> InfluenceSelector:
-        """Rank the rows, try parts of them, and train the final model on one.
-
-        Parameters
-        ----------
-        X : array-like, sparse matrix or frame, shape (n_train, n_features)
-            Train rows, of any type that the estimator takes.
-        y : array-like, shape (n_train,)
-            Labels or targets.
-        sample_weight : array-like, shape (n_train,), optional
-            Weights, for training and for judging.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        ValueError, TypeError
-            If a parameter or the data cannot be used; before any training.
-        UnsupportedModelError
-            If no adapter reads the estimator.
-        """
-        begin = time.perf_counter()
-        self._check_kind()
-        rows = self._read_train(X, y, sample_weight)
-        given = self._read_validation(rows)
-        estimator = self._resolve_estimator(rows)
-        self._check_parameters(estimator, rows)
-        progress = Progress("selecting", is_shown=self.verbose)
-        trainer = CopyTrainer(
-            estimator, getattr(self, "classes_", None), self.n_jobs, progress
-        )
-        with contextlib.closing(progress), once_each():
-            report = self._select(rows, given, trainer)
-        seconds = {**report.seconds, "total": time.perf_counter() - begin}
-        self.report_ = dataclasses.replace(report, seconds=seconds)
-        return self
-
     def select(
         self, X: Any, y: Any, sample_weight: Any = None
     ) -> tuple[Any, Any, NDArray[np.bool_]]:
@@ -287,13 +247,13 @@ class InfluenceSelector(RowMetaEstimator):
         return take_rows(X, self.kept_), take_rows(y, self.kept_), self.kept_.copy()
 
     def _check_parameters(self, estimator: Any, rows: LabelledRows) -> None:
-        keep = Amount.read(self.keep)
+        keep = Amount.read(self.keep, "keep")
         if keep.kind == "threshold":
             raise ValueError(
                 f"Got keep={self.keep!r}; expected 'auto', a share in (0, 1) or a "
                 "number of rows."
             )
-        keep.check(rows.n_rows)
+        keep.check(rows.n_rows, "keep")
         check_name("strategy", self.strategy, ("auto", *STRATEGIES))
         if isinstance(self.shares, str) or not len(self.shares):
             raise ValueError(f"Got shares={self.shares!r}; expected some in (0, 1).")
@@ -309,9 +269,8 @@ class InfluenceSelector(RowMetaEstimator):
                 "cannot be used with it."
             )
         check_readable(estimator)
-        self._scorer()
 
-    def _select(
+    def _work(
         self, rows: LabelledRows, given: LabelledRows | None, trainer: CopyTrainer
     ) -> SelectionReport:
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))

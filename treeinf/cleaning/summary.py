@@ -6,6 +6,12 @@ import numbers
 from collections.abc import Iterator
 from typing import Any
 
+from treeinf.cleaning.bad_share import (
+    BadShare,
+    Seen,
+    estimate_bad_labels,
+    estimate_bad_targets,
+)
 from treeinf.cleaning.ranking import RowScores
 from treeinf.cleaning.rehearsal import Rehearsal
 from treeinf.cleaning.repair import Repair
@@ -31,6 +37,7 @@ def write_report(
     part: LabelledRows,
     rehearsal: Rehearsal | None,
     scores: RowScores,
+    given: LabelledRows | None,
     repair: Repair,
     verdict: str,
     costs: Costs,
@@ -50,6 +57,8 @@ def write_report(
         What was tried; None if nothing was judged.
     scores : RowScores
         Scores of the latter.
+    given : LabelledRows or None
+        The user's own validation rows, trusted to be clean.
     repair : Repair
         What the decision asked for.
     verdict : str
@@ -62,17 +71,18 @@ def write_report(
     confidence, metric = cleaner.confidence, cleaner._scorer()[0]
     n_suspect = len(repair.touched)
     n_touched = n_suspect if verdict in ("helped", "unguarded") else 0
-    choice = guard = primary = bad = None
+    choice = guard = primary = None
     alternatives: tuple[Alternative, ...] = ()
     if rehearsal is not None:
         choice = rehearsal.compare_choice(confidence, metric)
         guard = rehearsal.compare_guard(confidence, metric)
         primary = rehearsal.compare_primary(confidence)
-        bad = rehearsal.estimate_bad_share(part, scores, confidence, seed)
         if rehearsal.alternatives is not None:
             alternatives = rehearsal.alternatives.compare(
                 confidence, metric, rehearsal.n_classes
             )
+    with costs.timed("bad share"):
+        bad = _estimate_bad_share(part, scores, given, confidence, seed)
     notes = [*_notes(cleaner, rows, part, rehearsal, alternatives)]
     if n_touched and cleaner.action == "relabel":
         notes += _note_others(cleaner, repair)
@@ -114,6 +124,24 @@ def write_report(
         ),
         notes=tuple(notes),
     )
+
+
+def _estimate_bad_share(
+    part: LabelledRows,
+    scores: RowScores,
+    given: LabelledRows | None,
+    confidence: float,
+    seed: int,
+) -> BadShare | None:
+    """Estimate how many rows look wrong; None for methods without predictions."""
+    if scores.prediction is None:
+        return None
+    rows = Seen(part.y if part.code is None else part.code, scores.prediction)
+    clean = None
+    if given is not None and scores.of_clean is not None:
+        clean = Seen(given.y if given.code is None else given.code, scores.of_clean)
+    estimate = estimate_bad_targets if part.code is None else estimate_bad_labels
+    return estimate(rows, confidence=confidence, seed=seed, clean=clean)
 
 
 def _notes(

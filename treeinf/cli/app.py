@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from treeinf.cli.bench import bench
 from treeinf.cli.data import data_app
 from treeinf.cli.evaluate import evaluate
 from treeinf.cli.exits import EPILOG, ends_cleanly
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app)
 app.command(epilog=EPILOG)(ends_cleanly(evaluate))
+app.command(epilog=EPILOG)(ends_cleanly(bench))
 
 
 class Task(enum.StrEnum):
@@ -50,6 +52,23 @@ class Action(enum.StrEnum):
     DROP = "drop"
     RELABEL = "relabel"
     DOWNWEIGHT = "downweight"
+
+
+class RelabelRule(enum.StrEnum):
+    """Which suspects get another label."""
+
+    INFLUENCE = "influence"
+    INFLUENCE_OR_LEAVE = "influence_or_leave"
+    SUGGESTION = "suggestion"
+
+
+class Strategy(enum.StrEnum):
+    """How the rows to keep are picked."""
+
+    AUTO = "auto"
+    INFLUENCE = "influence"
+    DIVERSE = "diverse"
+    RANDOM = "random"
 
 
 class ExplainMethod(enum.StrEnum):
@@ -142,10 +161,10 @@ def clean(
         str,
         _option(
             "--method",
-            "boostin, boostin_self, boostin_total, consensus, loss or random: the "
+            "consensus, boostin, boostin_self, boostin_total, loss or random: the "
             "scores.",
         ),
-    ] = "boostin",
+    ] = "consensus",
     amount: Annotated[
         str,
         _option(
@@ -160,6 +179,14 @@ def clean(
         float,
         _option("--suspect-weight", "What downweight multiplies their weights by."),
     ] = 0.1,
+    relabel_by: Annotated[
+        RelabelRule,
+        _option(
+            "--relabel-by",
+            "Which of them relabel gives another label; influence drops the others, "
+            "the other two leave them.",
+        ),
+    ] = RelabelRule.INFLUENCE,
     validation: Annotated[
         str,
         _option(
@@ -226,6 +253,7 @@ def clean(
         amount=amount,
         action=action.value,
         suspect_weight=suspect_weight,
+        relabel_by=relabel_by.value,
         validation=validation,
         guard=guard,
         baselines=baselines,
@@ -241,6 +269,103 @@ def clean(
     code = run_clean(options, Printer(as_json=json, quiet=quiet))
     if code:
         raise typer.Exit(code)
+
+
+@app.command(epilog=EPILOG)
+@ends_cleanly
+def select(
+    train: Annotated[
+        Path, typer.Argument(metavar="TRAIN", help="Train rows, CSV or Parquet.")
+    ],
+    target: Target,
+    model: Annotated[
+        str,
+        _option(
+            "--model",
+            "lightgbm, xgboost, catboost or sklearn; or a model file, for its "
+            "settings.",
+        ),
+    ] = "lightgbm",
+    test: Annotated[
+        Path | None,
+        _option(
+            "--test",
+            "Rows for the scores of all and of those kept; never used to pick.",
+        ),
+    ] = None,
+    weight: Weight = None,
+    drop_columns: DropColumns = "",
+    task: TaskChoice = Task.AUTO,
+    keep: Annotated[
+        str,
+        _option(
+            "--keep",
+            "auto: the smallest part shown to be enough; a share (0.3 or 30%), or a "
+            "number (200).",
+        ),
+    ] = "auto",
+    strategy: Annotated[
+        Strategy,
+        _option(
+            "--strategy",
+            "The most helpful; the most helpful of each cluster; any; auto: the best "
+            "of the three.",
+        ),
+    ] = Strategy.AUTO,
+    tolerance: Annotated[
+        float,
+        _option("--tolerance", "How far the loss may be above that of all rows."),
+    ] = 0.02,
+    validation: Annotated[
+        str,
+        _option(
+            "--validation",
+            "Rows to pick and judge by: a share held out (0.3), folds (5), or a table.",
+        ),
+    ] = "0.3",
+    refit_on_validation: Annotated[
+        bool,
+        typer.Option(
+            "--refit-on-validation/--no-refit-on-validation",
+            help="Train the final model on the validation rows too, and write those "
+            "held out of TRAIN.",
+        ),
+    ] = False,
+    out: Annotated[Path | None, _option("--out", "The rows kept.")] = None,
+    ranking: Annotated[
+        Path | None,
+        _option("--ranking", "Table of all rows: influence, cluster, kept or not."),
+    ] = None,
+    seed: Seed = 0,
+    n_jobs: Jobs = None,
+    force: Force = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Keep the part of the train rows that is enough, by influence."""
+    from treeinf.cli.printing import Printer
+    from treeinf.cli.select import SelectOptions, run_select
+
+    options = SelectOptions(
+        train=train,
+        target=target,
+        model=model,
+        test=test,
+        weight=weight,
+        drop_columns=_split(drop_columns),
+        task=task.value,
+        keep=keep,
+        strategy=strategy.value,
+        tolerance=tolerance,
+        validation=validation,
+        refit_on_validation=refit_on_validation,
+        seed=seed,
+        n_jobs=n_jobs,
+        out=out,
+        ranking=ranking,
+        force=force,
+    )
+    run_select(options, Printer(as_json=json, quiet=quiet))
 
 
 @app.command(epilog=EPILOG)

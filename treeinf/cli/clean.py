@@ -5,44 +5,31 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import clone
 
 from treeinf.cleaning import Amount, CleaningReport, InfluenceCleaner
-from treeinf.cleaning.inputs import join_rows
 from treeinf.cleaning.training import LabelledRows
 from treeinf.cli.cleaned_files import check_weight_column, write_cleaned
 from treeinf.cli.exits import DONE, FOUND, CommandError
-from treeinf.cli.models import (
-    LIBRARIES,
-    estimator_like,
-    new_estimator,
-    read_model_file,
-    task_of,
-    with_model_columns,
+from treeinf.cli.jobs import (
+    Clock,
+    Job,
+    parse_amount,
+    parse_validation,
+    print_changes,
+    read_job,
 )
+from treeinf.cli.models import LIBRARIES
 from treeinf.cli.outputs import check_outputs, write_together
 from treeinf.cli.printing import Printer
-from treeinf.cli.proof import ScoreChange, compare_on_test_rows, predict_for_scores
-from treeinf.cli.tables import read_table
-from treeinf.cli.training_data import (
-    TrainingData,
-    number_labels,
-    read_test_rows,
-    read_training_data,
-    text_columns,
-)
-from treeinf.ensemble import TreeEnsemble
+from treeinf.cli.proof import ScoreChange
 from treeinf.explainers import BoostIn
 
-__all__ = ["CleanOptions", "print_changes", "run_clean"]
+__all__ = ["CleanOptions", "run_clean"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +54,8 @@ class CleanOptions:
         As on the command line.
     suspect_weight : float
         What "downweight" multiplies weights by.
+    relabel_by : str
+        Which suspects "relabel" gives another label.
     guard : bool
         Whether to keep all rows unless the gain is beyond noise.
     baselines : bool
@@ -91,10 +80,11 @@ class CleanOptions:
     weight: str | None = None
     drop_columns: Sequence[str] = ()
     task: str = "auto"
-    method: str = "boostin"
+    method: str = "consensus"
     amount: str = "auto"
     action: str = "drop"
     suspect_weight: float = 0.1
+    relabel_by: str = "influence"
     validation: str = "5"
     guard: bool = True
     baselines: bool = True
@@ -106,23 +96,6 @@ class CleanOptions:
     removed: Path | None = None
     report: Path | None = None
     force: bool = False
-
-
-class _Clock:
-    """Add up the seconds of named parts."""
-
-    def __init__(self) -> None:
-        self.begin = time.perf_counter()
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            spent = time.perf_counter() - begin
-            self.seconds[name] = self.seconds.get(name, 0.0) + spent
 
 
 def run_clean(options: CleanOptions, printer: Printer) -> int:
@@ -145,9 +118,9 @@ def run_clean(options: CleanOptions, printer: Printer) -> int:
     CommandError
         If the options, the tables or the model are at fault; before long work.
     """
-    clock = _Clock()
+    clock = Clock()
     is_file = options.model not in LIBRARIES
-    validation, validation_file = _parse_validation(options.validation)
+    validation, validation_file = parse_validation(options.validation)
     outputs = check_outputs(
         {
             "--out": options.out,
@@ -164,54 +137,23 @@ def run_clean(options: CleanOptions, printer: Printer) -> int:
     )
     if options.report is not None:
         _need_report_libraries()
-    amount = _parse_amount(options.amount)
+    amount = parse_amount(options.amount, "--amount")
     limit = None if options.fail_on is None else _parse_limit(options.fail_on)
     with clock.part("read"):
-        ensemble = read_model_file(Path(options.model)) if is_file else None
-        table = read_table(options.train)
-        data = read_training_data(
-            table,
-            options.target,
-            weight=options.weight,
-            task=options.task if ensemble is None else task_of(ensemble),
-            drop_columns=options.drop_columns,
-        )
-        others = {"--test": options.test, "--validation": validation_file}
-        tables = {
-            option: read_table(path, option=option, text_columns=text_columns(table))
-            for option, path in others.items()
-            if path is not None
-        }
-        held = {option: read_test_rows(found, data) for option, found in tables.items()}
-        check_weight_column(table, options.action, options.weight)
-        if ensemble is not None:
-            data = with_model_columns(data, ensemble)
-            held = {
-                name: with_model_columns(one, ensemble) for name, one in held.items()
-            }
-    notes = list(data.notes)
-    if ensemble is None:
-        estimator = new_estimator(options.model, data.task, data=data)
-    else:
-        estimator, note = estimator_like(Path(options.model), ensemble)
-        notes += [*number_labels(data), note]
-    _describe_input(options, data, held, notes, printer)
-    marks = (
-        {}
-        if ensemble is None
-        else _ask_model_file(
-            ensemble, data, held.get("--test"), options, clock, printer
-        )
-    )
-    trusted = held.get("--validation")
+        job = read_job(options, validation_file)
+        check_weight_column(job.table, options.action, options.weight)
+    data = job.data
+    job.describe(printer)
+    marks = _ask_model_file(job, options, clock, printer)
     cleaner = InfluenceCleaner(
-        estimator,
+        job.estimator,
         method=options.method,
         amount=amount,
         action=options.action,
         suspect_weight=options.suspect_weight,
+        relabel_by=options.relabel_by,
         baselines=options.baselines,
-        validation=validation if trusted is None else (trusted.X, trusted.y),
+        validation=job.trusted_rows or validation,
         guard=options.guard,
         refit_on_validation=options.refit_on_validation,
         random_state=options.seed,
@@ -220,14 +162,22 @@ def run_clean(options: CleanOptions, printer: Printer) -> int:
     )
     with clock.part("clean"):
         cleaner.fit(data.X, data.y, data.weight)
-    test = held.get("--test")
-    changes = []
-    if test is not None:
+    changes: list[ScoreChange] = []
+    if job.test is not None:
         with clock.part("prove"):
-            changes = _prove(cleaner, estimator, data, trusted, test, options)
+            rows = _rows_uncleaned(cleaner, job, options)
+            changes = job.prove(cleaner.estimator_, rows, options.seed)
     with clock.part("write"), write_together(outputs) as places:
         write_cleaned(
-            cleaner, table, data, marks, changes, notes, options, outputs, places
+            cleaner,
+            job.table,
+            data,
+            marks,
+            changes,
+            job.notes,
+            options,
+            outputs,
+            places,
         )
     _tell(cleaner, changes, clock, outputs, printer)
     is_found = limit is not None and limit.is_reached(cleaner.report_)
@@ -245,9 +195,9 @@ def run_clean(options: CleanOptions, printer: Printer) -> int:
             "failed": is_found,
             "test": [dataclasses.asdict(change) for change in changes],
             "report": cleaner.report_.to_dict(),
-            "seconds": _seconds(cleaner, clock),
+            "seconds": clock.tell(cleaner.report_.seconds),
             "outputs": {name.lstrip("-"): str(path) for name, path in outputs.items()},
-            "notes": notes,
+            "notes": job.notes,
         }
     )
     if not is_found:
@@ -262,14 +212,6 @@ def run_clean(options: CleanOptions, printer: Printer) -> int:
 
 
 # options
-
-
-def _parse_amount(amount: str) -> Amount:
-    try:
-        return Amount.parse(amount)
-    except ValueError as error:
-        message = str(error).replace("Got amount", "Got --amount")
-        raise CommandError(message, code=2) from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -300,23 +242,6 @@ def _parse_limit(text: str) -> _Limit:
     return _Limit(amount)
 
 
-def _parse_validation(validation: str) -> tuple[int | float | None, Path | None]:
-    """Tell a number of folds and a share from a file of trusted rows."""
-    for convert in (int, float):
-        try:
-            return convert(validation), None
-        except ValueError:
-            continue
-    path = Path(validation)
-    if not path.exists():
-        raise CommandError(
-            f"Got --validation {validation!r}; expected a number of folds such as 5, a "
-            "share such as 0.2, or a table of trusted rows, and there is no such file.",
-            code=2,
-        )
-    return None, path
-
-
 def _need_report_libraries() -> None:
     for name in ("jinja2", "matplotlib"):
         if importlib.util.find_spec(name) is None:
@@ -330,19 +255,17 @@ def _need_report_libraries() -> None:
 
 
 def _ask_model_file(
-    ensemble: TreeEnsemble,
-    data: TrainingData,
-    test: TrainingData | None,
-    options: CleanOptions,
-    clock: _Clock,
-    printer: Printer,
+    job: Job, options: CleanOptions, clock: Clock, printer: Printer
 ) -> dict[str, NDArray[np.float64]]:
     """Check that a model file was trained on the rows, and ask it about each."""
+    if job.ensemble is None:
+        return {}
+    data, test = job.data, job.test
     explainer = BoostIn(n_jobs=options.n_jobs, verbose=printer.shows_progress)
     with clock.part("route"):
-        explainer.fit(ensemble, data.X, data.codes, sample_weight=data.weight)
+        explainer.fit(job.ensemble, data.X, data.codes, sample_weight=data.weight)
     printer.say(
-        f"{options.model}: {ensemble.n_trees:,} trees, trained on these rows "
+        f"{options.model}: {job.ensemble.n_trees:,} trees, trained on these rows "
         f"({explainer.reproduction_.verdict})."
     )
     with clock.part("influence"):
@@ -353,91 +276,24 @@ def _ask_model_file(
     return marks
 
 
-def _prove(
-    cleaner: InfluenceCleaner,
-    estimator: Any,
-    data: TrainingData,
-    trusted: TrainingData | None,
-    test: TrainingData,
-    options: CleanOptions,
-) -> list[ScoreChange]:
-    """Compare the final model with one of the same rows, none of them cleaned."""
-    seed = options.seed
-    after = predict_for_scores(cleaner.estimator_, test)
+def _rows_uncleaned(
+    cleaner: InfluenceCleaner, job: Job, options: CleanOptions
+) -> LabelledRows | None:
+    """Give the rows of the final model, none of them cleaned; None if none was."""
     if not cleaner.report_.acted:
-        return compare_on_test_rows(test, after, after, seed)
-    rows = LabelledRows(data.X, data.y, weight=data.weight)
+        return None
     if options.refit_on_validation is False:
-        rows = rows.take(np.flatnonzero(np.isfinite(cleaner.scores_)))
-    elif options.refit_on_validation and trusted is not None:
-        rows = join_rows(rows, LabelledRows(trusted.X, trusted.y))
-    # one thread and a seed, as the cleaner trains its models
-    model = clone(estimator).set_params(n_jobs=1, random_state=seed)
-    model.fit(rows.X, rows.y, sample_weight=rows.weight)
-    return compare_on_test_rows(test, predict_for_scores(model, test), after, seed)
+        return job.rows.take(np.flatnonzero(np.isfinite(cleaner.scores_)))
+    return job.with_trusted(job.rows) if options.refit_on_validation else job.rows
 
 
 # what is said
 
 
-def _describe_input(
-    options: CleanOptions,
-    data: TrainingData,
-    held: Mapping[str, TrainingData],
-    notes: Sequence[str],
-    printer: Printer,
-) -> None:
-    goal = f"{len(data.classes)} classes" if data.classes else "regression"
-    printer.say(
-        f"{options.train}: {len(data.y):,} rows, {len(data.columns)} features, target "
-        f"{data.target!r} ({goal})."
-    )
-    for option, one in held.items():
-        printer.say(f"{option}: {len(one.y):,} rows.")
-    for note in notes:
-        printer.say(note)
-
-
-def print_changes(changes: Sequence[ScoreChange], printer: Printer, title: str) -> None:
-    """Print scores before and after as a table.
-
-    Parameters
-    ----------
-    changes : sequence of ScoreChange
-        Scores.
-    printer : Printer
-        Where to.
-    title : str
-        Heading.
-    """
-    if changes:
-        printer.table(
-            ["", "before", "after", "gain", f"{changes[0].confidence:.0%} interval"],
-            [
-                (
-                    change.name,
-                    f"{change.before:.4f}",
-                    f"{change.after:.4f}",
-                    f"{change.gain:+.4f}",
-                    f"{change.gain_low:+.4f} to {change.gain_high:+.4f}",
-                )
-                for change in changes
-            ],
-            title=title,
-        )
-
-
-def _seconds(cleaner: InfluenceCleaner, clock: _Clock) -> dict[str, Any]:
-    """Give all times: those of the command, and in "cleaner" those of the cleaning."""
-    spent = {**clock.seconds, "total": time.perf_counter() - clock.begin}
-    own = {name: round(value, 6) for name, value in spent.items()}
-    return {**own, "cleaner": dict(cleaner.report_.seconds)}
-
-
 def _tell(
     cleaner: InfluenceCleaner,
     changes: Sequence[ScoreChange],
-    clock: _Clock,
+    clock: Clock,
     outputs: Mapping[str, Path],
     printer: Printer,
 ) -> None:
@@ -479,10 +335,10 @@ def _tell(
     if report.bad_share_text:
         facts.append(("looks wrong", report.bad_share_text))
     spent = {**report.seconds, **clock.seconds}
-    order = ("read", "train", "route", "influence", "retrain", "baselines", "final")
+    order = ("read", "train", "route", "influence", "views", "retrain", "baselines")
     times = [
         f"{name} {spent[name]:.2f} s"
-        for name in (*order, "explain", "prove", "write")
+        for name in (*order, "final", "explain", "prove", "write")
         if name in spent
     ]
     facts.append(("time", f"{', '.join(times)} ({report.n_fits:,} models trained)"))

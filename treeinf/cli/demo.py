@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.cleaning import InfluenceCleaner
-from treeinf.cli.clean import print_changes
 from treeinf.cli.cleaned_files import to_lines
 from treeinf.cli.exits import CommandError
+from treeinf.cli.jobs import print_changes
 from treeinf.cli.models import LIBRARIES, new_estimator
 from treeinf.cli.outputs import check_outputs, write_together
 from treeinf.cli.printing import Printer

@@ -41,6 +41,15 @@ def evaluate(
             "\"library == 'xgboost' and seed < 2\".",
         ),
     ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--to",
+            help="After report: beginning of the names of the files to write instead, "
+            "such as results/evaluation: Markdown, pictures, and the figures as "
+            "Parquet.",
+        ),
+    ] = None,
     n_jobs: Annotated[
         int | None,
         typer.Option(
@@ -61,8 +70,12 @@ def evaluate(
             raise CommandError(
                 "treeinf evaluate report DIR: which run? Name its folder."
             )
-        run_report(folder, printer)
+        run_report(folder, printer, to=to)
         return
+    if to is not None:
+        raise CommandError(
+            "--to is for treeinf evaluate report DIR. The folder of a run is --out."
+        )
     if folder is not None:
         raise CommandError(
             f"Got {suite} and {folder}; expected one suite. The folder of the run is "
@@ -144,7 +157,7 @@ def run_evaluate(
     return USER_ERROR if counts["failed"] else DONE
 
 
-def run_report(folder: Path, printer: Printer) -> int:
+def run_report(folder: Path, printer: Printer, *, to: Path | None = None) -> int:
     """Write the report of a run.
 
     Parameters
@@ -153,13 +166,15 @@ def run_report(folder: Path, printer: Printer) -> int:
         Of the run.
     printer : Printer
         Where to say it.
+    to : pathlib.Path, optional
+        Beginning of the names of the files, in place of report in the folder.
 
     Returns
     -------
     int
         Exit code.
     """
-    files = _report(folder, printer)
+    files = _report(folder, printer, to)
     printer.finish({"command": "evaluate report", "out": str(folder), **files})
     return DONE
 
@@ -173,7 +188,7 @@ def _say_trouble(folder: Path, printer: Printer) -> None:
         printer.say(f"failed in {n_cells:,} cells: {reason}")
 
 
-def _report(folder: Path, printer: Printer) -> dict[str, str]:
+def _report(folder: Path, printer: Printer, to: Path | None = None) -> dict[str, str]:
     """Write the files, print the ranks."""
     from treeinf.evaluation.ranking import rank_run
     from treeinf.evaluation.runner import read_outcomes
@@ -183,8 +198,10 @@ def _report(folder: Path, printer: Printer) -> dict[str, str]:
     if not (outcomes["status"] == "done").any():
         printer.say(f"No cell of {folder} is done; there is nothing to report.")
         return {}
-    written = write_evaluation_report(folder)
-    for measure in outcomes["measure"].drop_duplicates():
+    written = write_evaluation_report(folder, to)
+    # thousands of cells take a while to read, and a silent printer shows no ranks
+    is_shown = not (printer.quiet or printer.as_json)
+    for measure in outcomes["measure"].drop_duplicates() if is_shown else ():
         ranking = rank_run(folder, measure)
         if ranking is None:
             continue
@@ -200,6 +217,7 @@ def _report(folder: Path, printer: Printer) -> dict[str, str]:
             ],
             title=f"{measure}: {ranking.n_cells} cells, {ranking.n_data} data sets",
         )
-    files = {name: str(written[name]) for name in ("markdown", "html")}
+    kinds = ("markdown", "html", "figures")
+    files = {name: str(written[name]) for name in kinds if name in written}
     printer.facts(list(files.items()))
     return files

@@ -106,7 +106,7 @@ def fetch(
     -----
     With the standard library and scikit-learn alone: archives and text by their
     address, tables of OpenML by :func:`sklearn.datasets.fetch_openml`, which compares
-    their checksum itself. Excel workbooks want openpyxl.
+    their checksum itself. Excel workbooks want the extra ``excel``.
     """
     return fetch_entry(
         describe(name),
@@ -252,8 +252,9 @@ def _read_excel(data: bytes) -> Any:
         frame = pd.read_excel(io.BytesIO(data))
     except ImportError as error:
         raise ImportError(
-            f"An Excel workbook needs a reader: {error} Or save its first sheet as CSV "
-            "by hand."
+            "This data set is an Excel workbook, which pandas reads with openpyxl; pip "
+            "install 'treeinf[excel]', or save its first sheet as CSV by hand "
+            f"({error})."
         ) from error
     # some workbooks have empty rows and columns beside the table
     return frame.dropna(axis=0, how="all").dropna(axis=1, how="all")

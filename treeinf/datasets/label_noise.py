@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["flip_labels", "shift_targets"]
+__all__ = ["LABEL_KINDS", "TARGET_KINDS", "flip_labels", "shift_targets"]
 
 # Drawn from a stream of its own: with that of default_rng(seed), a baseline that
 # removes rows at random under the same seed would remove exactly the flipped ones.
 _STREAM = 0x666C6970
 
-_LABEL_KINDS = ("uniform", "pairs", "boundary")
-_TARGET_KINDS = ("outliers", "shuffle")
+LABEL_KINDS = ("uniform", "pairs", "boundary")
+TARGET_KINDS = ("outliers", "shuffle")
 _MOST_OF_A_CLASS = 0.45
 _LEAST_CHANCE = 0.01
 
@@ -69,8 +69,8 @@ def flip_labels(
     if labels.ndim != 1:
         raise ValueError(f"y has shape {labels.shape}; expected one label a row.")
     _check_share(share)
-    if kind not in _LABEL_KINDS:
-        raise ValueError(f"Got kind={kind!r}; expected one of {_LABEL_KINDS}.")
+    if kind not in LABEL_KINDS:
+        raise ValueError(f"Got kind={kind!r}; expected one of {LABEL_KINDS}.")
     if labels.dtype.kind in "fO" and any(label != label for label in labels.tolist()):
         raise ValueError("y has missing labels; drop these rows first.")
     classes, codes = np.unique(labels, return_inverse=True)
@@ -201,8 +201,8 @@ def shift_targets(
     if target.ndim != 1:
         raise ValueError(f"y has shape {target.shape}; expected one target a row.")
     _check_share(share)
-    if kind not in _TARGET_KINDS:
-        raise ValueError(f"Got kind={kind!r}; expected one of {_TARGET_KINDS}.")
+    if kind not in TARGET_KINDS:
+        raise ValueError(f"Got kind={kind!r}; expected one of {TARGET_KINDS}.")
     if not np.isfinite(target).all():
         raise ValueError("y has missing or infinite targets; drop these rows first.")
     rng = np.random.default_rng([seed, _STREAM])

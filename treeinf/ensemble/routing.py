@@ -11,6 +11,7 @@ from treeinf.dtypes import REAL, leaf_id_dtype
 from treeinf.errors import ModelParityError, UnsupportedModelError
 from treeinf.kernels.cpu import replay as replay_kernels
 from treeinf.kernels.cpu import routing as routing_kernels
+from treeinf.kernels.device import CPU, Device
 from treeinf.validation import check_offset, check_rows, fill_absent, mark_missing
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def find_leaves(ensemble: TreeEnsemble, X: Any) -> NDArray[np.unsignedinteger[An
 
 
 def route_rows(
-    ensemble: TreeEnsemble, rows: NDArray[np.float64]
+    ensemble: TreeEnsemble, rows: NDArray[np.float64], device: Device = CPU
 ) -> NDArray[np.unsignedinteger[Any]]:
     """Find the leaf of each row in each tree, for rows that have been checked.
 
@@ -114,6 +115,8 @@ def route_rows(
         The model.
     rows : ndarray of float64, shape (n_rows, n_features)
         What `check_ensemble_rows` gave.
+    device : Device, default=CPU
+        Where they are routed, in blocks that fit there.
 
     Returns
     -------
@@ -131,7 +134,16 @@ def route_rows(
     leaf = np.empty(
         (n_rows_of_ids, len(rows)), dtype=leaf_id_dtype(ensemble.most_leaves)
     )
-    if trees.leaf_at.size:
+    if not device.is_cpu:
+        moved = device.put(trees)
+        row_bytes = rows.shape[1] * 8 + n_rows_of_ids * leaf.itemsize
+        step = device.rows_at_once(max(len(rows), 1), row_bytes)
+        for begin in range(0, len(rows), step):
+            block = slice(begin, min(begin + step, len(rows)))
+            found = device.empty((n_rows_of_ids, block.stop - begin), leaf.dtype)
+            device.routing.route_walk(device.put(rows[block]), moved, found)
+            leaf[:, block] = device.get(found)
+    elif trees.leaf_at.size:
         routing_kernels.route_bit_vectors(rows, trees, trees.left_leaves, leaf)
     else:
         routing_kernels.route_walk(rows, trees, leaf)

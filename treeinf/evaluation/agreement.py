@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,40 +11,18 @@ from scipy.stats import rankdata
 from sklearn.base import clone
 
 from treeinf.dtypes import REAL
+from treeinf.evaluation.experiment import Spent, import_pandas, start_clock
+from treeinf.evaluation.methods import read_methods
 from treeinf.explainers.base import Explainer
-from treeinf.explainers.baselines import Random
-from treeinf.explainers.boostin import BoostIn
-from treeinf.explainers.leaf_influence import LeafInfluence
-from treeinf.explainers.leaf_refit import LeafRefit
-from treeinf.explainers.neighbours import InputSim, KNNShapley
-from treeinf.explainers.retraining import LOO, DataShapley, SubSample
+from treeinf.explainers.retraining import LOO
 from treeinf.explainers.retraining.refits import (
     check_random_state,
     copy_estimator,
     derive_seed,
 )
-from treeinf.explainers.similarity import TreeSim
-from treeinf.explainers.trex import Trex
 from treeinf.validation import count_rows, row_labels
 
 __all__ = ["agreement", "compare_columns", "mean_agreement"]
-
-_METHODS: dict[str, type[Explainer]] = {
-    method.__name__: method
-    for method in (
-        LOO,
-        BoostIn,
-        DataShapley,
-        InputSim,
-        KNNShapley,
-        LeafInfluence,
-        LeafRefit,
-        Random,
-        SubSample,
-        TreeSim,
-        Trex,
-    )
-}
 
 
 def agreement(
@@ -95,7 +72,8 @@ def agreement(
         the references again under that seed, and compare the two: what they do not
         share is noise, which no method can know. It takes as long as `LOO` itself.
     random_state : int, default=0
-        For seeds of the estimator that are not set, and for the other seed.
+        For seeds of the estimator that are not set, for the other seed, and for methods
+        given by name.
     n_jobs : int or None, default=None
         Threads or processes of the explainers that are given by name; None or -1 for
         all.
@@ -123,9 +101,10 @@ def agreement(
         ``undefined``
             Why there is no correlation: "constant method", "constant reference" or
             "not finite"; else "".
-        ``seconds``, ``reference_seconds``
-            Wall time of fit and explain; the same in all lines of a method. The first
-            run of a process has the compilation of kernels in it.
+        ``seconds``, ``cpu_seconds``, ``reference_seconds``, ``reference_cpu_seconds``
+            Wall time of fit and explain, and time of the processor in all threads of
+            this process; the same in all lines of a method. The first run of a process
+            has the compilation of kernels in it.
 
     Raises
     ------
@@ -152,9 +131,14 @@ def agreement(
     C. Spearman, "The Proof and Measurement of Association between Two Things", American
     Journal of Psychology 15 (1904) (rank correlation and attenuation).
     """
-    pd = _import_pandas()
-    methods = _read_methods("explainers", explainers, n_jobs, verbose)
-    judges = _read_methods("references", references, n_jobs, verbose)
+    pd = import_pandas()
+    given: dict[str, Any] = {
+        "random_state": random_state,
+        "n_jobs": n_jobs,
+        "verbose": verbose,
+    }
+    methods = read_methods(explainers, with_random=False, **given)
+    judges = read_methods(references, with_random=False, what="references", **given)
     _check_names(methods, judges)
     n_test = _check_rows(X_test, y_test, "test")
     _check_rows(X_train, y_train, "train")
@@ -196,7 +180,9 @@ def agreement(
                     "reference": judge,
                     **compared,
                     "seconds": runs[method].seconds,
+                    "cpu_seconds": runs[method].cpu_seconds,
                     "reference_seconds": runs[judge].seconds,
+                    "reference_cpu_seconds": runs[judge].cpu_seconds,
                 }
             )
         )
@@ -291,75 +277,32 @@ class _Run:
     def __init__(self, name: str, explainer: Explainer) -> None:
         self.name = name
         self.explainer = explainer
-        self.seconds = 0.0
+        self.seconds = self.cpu_seconds = 0.0
         self.values = np.empty((0, 0), dtype=REAL)
 
     def fit(self, model: Any, X: Any, y: Any, weights: dict[str, Any]) -> None:
         """Fit the explainer, naming it where that fails."""
-        start = time.perf_counter()
+        clock = start_clock()
         try:
             self.explainer.fit(model, X, y, **weights)
         except Exception as error:
             error.add_note(f"This came from fitting {self.name!r}.")
             raise
-        self.seconds += time.perf_counter() - start
+        self._add(clock())
+
+    def _add(self, spent: Spent) -> None:
+        self.seconds += spent.seconds
+        self.cpu_seconds += spent.cpu_seconds
 
     def explain(self, X: Any, y: Any) -> None:
         """Compute the influence of all train rows on all test rows."""
-        start = time.perf_counter()
+        clock = start_clock()
         try:
             self.values = self.explainer.explain(X, y, target="loss").values
         except Exception as error:
             error.add_note(f"This came from {self.name!r} explaining the test rows.")
             raise
-        self.seconds += time.perf_counter() - start
-
-
-def _read_methods(
-    what: str, given: Any, n_jobs: int | None, verbose: bool
-) -> dict[str, Explainer]:
-    """Make copies of explainers, by name."""
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        raise TypeError(
-            f"Got {what}={given!r:.200}; expected a dict of names and explainers, or a "
-            "list of names of classes."
-        )
-    if not isinstance(given, Mapping):
-        given = list(given)
-        wrong = [name for name in given if not isinstance(name, str)]
-        if wrong:
-            raise TypeError(
-                f"Got {wrong[0]!r:.200} in {what}; expected names of classes. Give "
-                "explainers in a dict: {'name': explainer}."
-            )
-        if len(set(given)) < len(given):
-            raise ValueError(
-                f"Got {what}={given!r}; a name comes twice. Give explainers in a dict: "
-                "{'name': explainer}."
-            )
-        given = {name: name for name in given}
-    if not given:
-        raise ValueError(f"{what} is empty; expected at least one.")
-    return {
-        str(name): _read_method(what, value, n_jobs, verbose)
-        for name, value in given.items()
-    }
-
-
-def _read_method(what: str, value: Any, n_jobs: int | None, verbose: bool) -> Explainer:
-    if isinstance(value, Explainer):
-        return clone(value)
-    if isinstance(value, str):
-        if value not in _METHODS:
-            raise ValueError(
-                f"Got {value!r} in {what}; expected one of {', '.join(_METHODS)}."
-            )
-        return _METHODS[value](n_jobs=n_jobs, verbose=verbose)
-    raise TypeError(
-        f"Got {value!r:.200} of type {type(value).__name__} in {what}; expected an "
-        "explainer that explains test rows (scores of train rows alone, such as Loss, "
-        "do not)."
-    )
+        self._add(clock())
 
 
 def _check_names(
@@ -395,13 +338,3 @@ def _predict_alike(model: Any, other: Any, tables: tuple[Any, ...]) -> bool:
     return all(
         np.array_equal(getattr(model, how)(X), getattr(other, how)(X)) for X in tables
     )
-
-
-def _import_pandas() -> Any:
-    try:
-        import pandas
-    except ImportError as error:
-        raise ImportError(
-            "agreement needs pandas; install it with `pip install pandas`."
-        ) from error
-    return pandas

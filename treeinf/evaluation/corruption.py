@@ -8,54 +8,112 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.datasets import flip_labels
-from treeinf.evaluation.experiment import Experiment, fit_method
+from treeinf.datasets.label_noise import (
+    LABEL_KINDS,
+    TARGET_KINDS,
+    flip_labels,
+    shift_targets,
+)
+from treeinf.evaluation.experiment import (
+    Experiment,
+    Spent,
+    Training,
+    check_shares,
+    fit_method,
+)
 from treeinf.explainers.baselines import RowScore
 from treeinf.validation import take_rows
 
-__all__ = ["Corruption", "corrupt_targets", "other_targets"]
+__all__ = ["Corruption", "Noise", "other_targets"]
 
 # streams of random numbers apart from those of `Random`, under the same seed
-_SWAPS, _OTHERS, _TRUSTED = 0x73776170, 0x6F746865, 0x74727573
+_FOLDS, _OTHERS, _TRUSTED = 0x666F6C64, 0x6F746865, 0x74727573
 SCORES = ("self", "trusted")
+_N_FOLDS = 5
 
 
-def corrupt_targets(
-    target: NDArray[np.float64], share: float, *, classifies: bool, seed: int = 0
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Make a random share of the targets wrong.
+@dataclasses.dataclass(frozen=True)
+class Noise:
+    """How targets are made wrong.
 
     Parameters
     ----------
-    target : ndarray of float64, shape (n_rows,)
-        Class numbers or values.
     share : float
         Share of the rows, in (0, 1).
-    classifies : bool
-        Whether they are class numbers.
-    seed : int, default=0
-        Seed of the choice.
-
-    Returns
-    -------
-    noisy : ndarray of float64, shape (n_rows,)
-        Each chosen row has another class, all with the same chance; or, in regression,
-        the value of another chosen row.
-    is_wrong : ndarray of bool, shape (n_rows,)
-        Which differ from `target`.
+    of_labels : {"uniform", "pairs", "boundary"}
+        Kind of the noise of classes; see `treeinf.datasets.flip_labels`.
+    of_values : {"shuffle", "outliers"}
+        Kind of the noise of values; see `treeinf.datasets.shift_targets`.
 
     Raises
     ------
     ValueError
-        If the classes are fewer than two.
+        If one is unknown, or the share out of bounds.
     """
-    if classifies:
-        return flip_labels(target, share, seed=seed)
-    rng = np.random.default_rng([seed, _SWAPS])
-    rows = rng.choice(len(target), size=round(share * len(target)), replace=False)
-    noisy = target.copy()
-    noisy[rows] = target[np.roll(rows, 1)]
-    return noisy, noisy != target
+
+    share: float
+    of_labels: str = "uniform"
+    of_values: str = "shuffle"
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        check_shares("noise_share", [self.share], with_one=False)
+        for name, known in (("of_labels", LABEL_KINDS), ("of_values", TARGET_KINDS)):
+            kind = getattr(self, name)
+            if kind not in known:
+                option = name.replace("of_", "noise_of_")
+                raise ValueError(f"Got {option}={kind!r}; expected one of {known}.")
+
+    def make(
+        self, experiment: Experiment
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Make train targets wrong.
+
+        Returns
+        -------
+        noisy : ndarray of float64, shape (n_train,)
+            Class numbers or values.
+        is_wrong : ndarray of bool, shape (n_train,)
+            Which differ from the true ones.
+
+        Raises
+        ------
+        ValueError
+            If none or all would, or this kind cannot make so many wrong.
+        """
+        target = experiment.learner.target
+        if experiment.classifies:
+            chances = None
+            if self.of_labels == "boundary":
+                chances = _probability_out_of_fold(experiment)
+            noisy, _ = flip_labels(
+                target,
+                self.share,
+                kind=self.of_labels,
+                probability=chances,
+                seed=experiment.seed,
+            )
+        else:
+            noisy, _ = shift_targets(
+                target, self.share, kind=self.of_values, seed=experiment.seed
+            )
+        # a value may be dealt to a row that had it
+        is_wrong = noisy != target
+        if not is_wrong.any() or is_wrong.all():
+            raise ValueError(
+                f"noise_share={self.share!r} makes {int(is_wrong.sum()):,} of "
+                f"{len(target):,} targets wrong; expected some, and not all."
+            )
+        return noisy, is_wrong
+
+
+def _probability_out_of_fold(experiment: Experiment) -> NDArray[np.float64]:
+    """Predict the classes of each train row by copies that were trained without it."""
+    fold = np.arange(experiment.n_train) % _N_FOLDS
+    experiment.rng(_FOLDS).shuffle(fold)
+    trainings = [Training(fold != number) for number in range(_N_FOLDS)]
+    predicted = experiment.predict_with(trainings, experiment.X_train, what="noise")
+    return np.stack(predicted)[fold, np.arange(experiment.n_train)]
 
 
 def other_targets(experiment: Experiment) -> NDArray[np.float64]:
@@ -109,23 +167,15 @@ class Corruption:
 
     @classmethod
     def start(
-        cls, experiment: Experiment, noise_share: float, trusted_share: float
+        cls, experiment: Experiment, noise: Noise, trusted_share: float
     ) -> Corruption:
         """Set rows aside and make targets of the others wrong."""
         train, trusted = set_aside(experiment, trusted_share)
         rest = experiment.take_train(train)
-        target = rest.learner.target
-        noisy, is_wrong = corrupt_targets(
-            target, noise_share, classifies=rest.classifies, seed=rest.seed
-        )
-        if not is_wrong.any() or is_wrong.all():
-            raise ValueError(
-                f"noise_share={noise_share!r} makes {int(is_wrong.sum()):,} of "
-                f"{len(target):,} targets wrong; expected some, and not all."
-            )
+        noisy, is_wrong = noise.make(rest)
         return cls(
             rest.with_targets(noisy),
-            target,
+            rest.learner.target,
             is_wrong,
             take_rows(experiment.X_train, trusted),
             experiment.y_train[trusted],
@@ -133,8 +183,8 @@ class Corruption:
 
     def suspicion(
         self, name: str, method: Any, score: str
-    ) -> tuple[NDArray[np.float64], float]:
-        """Score the train rows, the most suspect highest; and give the seconds.
+    ) -> tuple[NDArray[np.float64], Spent]:
+        """Score the train rows, the most suspect highest; and tell the time.
 
         Parameters
         ----------

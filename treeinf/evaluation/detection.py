@@ -6,7 +6,7 @@ from typing import Any
 
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from treeinf.evaluation.corruption import Corruption, check_scores, scores_of
+from treeinf.evaluation.corruption import Corruption, Noise, check_scores, scores_of
 from treeinf.evaluation.experiment import (
     Experiment,
     check_shares,
@@ -25,6 +25,8 @@ def detection(
     y_train: Any,
     *,
     noise_share: float = 0.2,
+    noise_of_labels: str = "uniform",
+    noise_of_values: str = "shuffle",
     trusted_share: float = 0.2,
     scores: Any = ("self", "trusted"),
     sample_weight: Any = None,
@@ -44,8 +46,14 @@ def detection(
     y_train : array-like, shape (n_train,)
         Their targets, taken to be right.
     noise_share : float, default=0.2
-        Share of the targets to make wrong, in (0, 1): another class, each with the same
-        chance; in regression the values of the chosen rows are dealt among them.
+        Share of the targets to make wrong, in (0, 1).
+    noise_of_labels : {"uniform", "pairs", "boundary"}, default="uniform"
+        Which classes, and which rows, are made wrong: all alike; every second class
+        more, which becomes the next one; or rows that copies trained without them find
+        hard. See `treeinf.datasets.flip_labels`. Not for regression.
+    noise_of_values : {"shuffle", "outliers"}, default="shuffle"
+        In regression: values of the chosen rows are dealt among them, or moved far
+        away. See `treeinf.datasets.shift_targets`.
     trusted_share : float, default=0.2
         Share of the rows that are set aside before, in (0, 1), with right targets.
     scores : str or sequence of str, default=("self", "trusted")
@@ -67,7 +75,7 @@ def detection(
             Of the ranking; chance gives `noise_share` and 1/2.
         ``precision``
             Share of wrong ones among the `n_wrong` most suspect rows.
-        ``seconds``
+        ``seconds``, ``cpu_seconds``
             Of fitting and asking the explainer.
 
     Raises
@@ -82,7 +90,7 @@ def detection(
     mislabelled examples).
     """
     pd = import_pandas()
-    (noise_share,) = check_shares("noise_share", [noise_share], with_one=False)
+    noise = Noise(noise_share, noise_of_labels, noise_of_values)
     (trusted_share,) = check_shares("trusted_share", [trusted_share], with_one=False)
     scores = check_scores(scores)
     methods = read_methods(
@@ -104,13 +112,13 @@ def detection(
         n_jobs=n_jobs,
         verbose=verbose,
     )
-    corruption = Corruption.start(experiment, noise_share, trusted_share)
+    corruption = Corruption.start(experiment, noise, trusted_share)
     is_wrong = corruption.is_wrong
     n_wrong = int(is_wrong.sum())
     lines = []
     for name, method in methods.items():
         for score in scores_of(method, scores):
-            values, seconds = corruption.suspicion(name, method, score)
+            values, spent = corruption.suspicion(name, method, score)
             lines.append(
                 {
                     "method": name,
@@ -123,7 +131,7 @@ def detection(
                     ),
                     "auroc": float(roc_auc_score(is_wrong, values)),
                     "precision": float(is_wrong[sort_down(values)[:n_wrong]].mean()),
-                    "seconds": seconds,
+                    **spent._asdict(),
                 }
             )
     return pd.DataFrame(lines)

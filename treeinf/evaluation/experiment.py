@@ -6,13 +6,15 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
+import joblib
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, r2_score
 
-from treeinf.explainers.retraining.base import score_prediction
+from treeinf.explainers.retraining.base import RetrainingExplainer, score_prediction
+from treeinf.explainers.retraining.checkpoint import describe_estimator
 from treeinf.explainers.retraining.refits import (
     Learner,
     check_random_state,
@@ -24,13 +26,44 @@ from treeinf.validation import count_rows, row_labels, take_rows
 
 __all__ = [
     "Experiment",
+    "Spent",
     "Training",
     "check_shares",
     "count_share",
     "fit_method",
     "import_pandas",
     "sort_down",
+    "start_clock",
 ]
+
+_MOST_ANSWERS, _MOST_BYTES = 8, 2**24
+_answers: dict[str, tuple[NDArray[np.float64], Spent]] = {}
+"""What retraining said last, by a hash of all that it depends on.
+
+Measures that come one after the other on the same rows ask the same of it.
+"""
+
+
+class Spent(NamedTuple):
+    """Time that something took.
+
+    Parameters
+    ----------
+    seconds : float
+        Wall time.
+    cpu_seconds : float
+        Time of the processor, in all threads of this process; what other processes did
+        is not in it. It changes little with what else the machine does.
+    """
+
+    seconds: float
+    cpu_seconds: float
+
+
+def start_clock() -> Callable[[], Spent]:
+    """Start to measure time; the function that it gives tells how much went by."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    return lambda: Spent(time.perf_counter() - wall, time.process_time() - cpu)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -169,11 +202,83 @@ class Experiment:
 
     def influence(
         self, name: str, method: Any, ask: Callable[[Any], Any]
-    ) -> tuple[NDArray[np.float64], float]:
+    ) -> tuple[NDArray[np.float64], Spent]:
         """Fit an explainer on the model of all rows and ask it; see `fit_method`."""
         return fit_method(
             name, method, self.model, self.X_train, self.y_train, self.weights, ask
         )
+
+    def explain(self, name: str, method: Any) -> tuple[NDArray[np.float64], Spent]:
+        """Compute the influence of each train row on the loss of each test row.
+
+        Parameters
+        ----------
+        name : str
+            Of the method.
+        method : Explainer
+            To be fitted.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_train, n_test)
+            Influence.
+        Spent
+            Of fitting and explaining; where the same was asked of a method that trains
+            again a moment ago, what that took.
+        """
+
+        def ask(fitted: Any) -> Any:
+            return fitted.explain(self.X_test, self.y_test, target="loss").values
+
+        if not isinstance(method, RetrainingExplainer):
+            return self.influence(name, method, ask)
+        key = self._key(method)
+        if key not in _answers:
+            values, spent = self.influence(name, method, ask)
+            if values.nbytes > _MOST_BYTES:
+                return values, spent
+            while len(_answers) >= _MOST_ANSWERS:
+                _answers.pop(next(iter(_answers)))
+            _answers[key] = values, spent
+        values, spent = _answers[key]
+        return values.copy(), spent
+
+    def total(self, name: str, method: Any) -> tuple[NDArray[np.float64], Spent]:
+        """Compute the influence of each train row on the summed loss of the test rows.
+
+        Parameters
+        ----------
+        name, method
+            See `explain`.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_train,)
+            Influence.
+        Spent
+            Of both; see `explain`.
+        """
+        if isinstance(method, RetrainingExplainer):
+            # the sum saves no training
+            values, spent = self.explain(name, method)
+            return values.sum(axis=1), spent
+        return self.influence(
+            name,
+            method,
+            lambda fitted: fitted.total(self.X_test, self.y_test, target="loss").values,
+        )
+
+    def _key(self, method: Any) -> str:
+        """Name all that the answers of a method depend on."""
+        learner = self.learner
+        parts = (
+            (type(method).__module__, type(method).__qualname__),
+            sorted(method.get_params().items()),
+            describe_estimator(learner.estimator),
+            (learner.by, self.seed, self.weight),
+            (self.X_train, self.y_train, self.X_test, self.y_test),
+        )
+        return str(joblib.hash(parts))
 
     def labels_of(self, target: NDArray[np.float64]) -> NDArray[Any]:
         """Turn class numbers into the caller's labels; values stay."""
@@ -283,7 +388,7 @@ def fit_method(
     y: Any,
     weights: dict[str, Any],
     ask: Callable[[Any], NDArray[np.float64]],
-) -> tuple[NDArray[np.float64], float]:
+) -> tuple[NDArray[np.float64], Spent]:
     """Fit an explainer and ask it, naming it where that fails.
 
     Parameters
@@ -305,16 +410,16 @@ def fit_method(
     -------
     ndarray of float64
         What `ask` gave.
-    float
-        Seconds of both.
+    Spent
+        Of both.
     """
-    start = time.perf_counter()
+    spent = start_clock()
     try:
         values = ask(method.fit(model, X, y, **weights))
     except Exception as error:
         error.add_note(f"This came from the method {name!r}.")
         raise
-    return np.asarray(values, dtype=np.float64), time.perf_counter() - start
+    return np.asarray(values, dtype=np.float64), spent()
 
 
 def sort_down(values: NDArray[np.float64]) -> NDArray[np.intp]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,12 @@ from numpy.typing import NDArray
 from treeinf.evaluation.agreement import compare_columns
 from treeinf.evaluation.experiment import (
     Experiment,
+    Spent,
     Training,
     check_shares,
     count_share,
     import_pandas,
+    start_clock,
 )
 from treeinf.evaluation.methods import read_methods
 from treeinf.explainers import LeafRefit
@@ -76,8 +77,9 @@ def faithfulness(
             Root of the summed squared differences over that of the squared changes: 0
             where all is right, 1 for a method that says 0. Means nothing for methods
             of another unit, such as similarities. NaN where nothing changes.
-        ``seconds``, ``reference_seconds``
-            Wall time, the same in all lines of a method.
+        ``seconds``, ``cpu_seconds``, ``reference_seconds``, ``reference_cpu_seconds``
+            Wall time, and time of the processor, the same in all lines of a method; see
+            `removal`.
 
     Raises
     ------
@@ -119,14 +121,11 @@ def faithfulness(
         for k in range(n_groups)
     ]
     changes = {name: _change(experiment, name, groups) for name in references}
-    X, y = experiment.X_test, experiment.y_test
     parts = []
     for name, method in methods.items():
-        values, seconds = experiment.influence(
-            name, method, lambda fitted: fitted.explain(X, y, target="loss").values
-        )
+        values, spent = experiment.explain(name, method)
         said = np.stack([values[rows].sum(axis=0) for rows in groups])
-        for reference, (happened, reference_seconds) in changes.items():
+        for reference, (happened, reference_spent) in changes.items():
             size = np.sqrt((happened**2).sum(axis=0))
             missed = np.sqrt(((said - happened) ** 2).sum(axis=0))
             parts.append(
@@ -139,8 +138,9 @@ def faithfulness(
                         "relative_error": np.divide(
                             missed, size, out=np.full(len(size), np.nan), where=size > 0
                         ),
-                        "seconds": seconds,
-                        "reference_seconds": reference_seconds,
+                        **spent._asdict(),
+                        "reference_seconds": reference_spent.seconds,
+                        "reference_cpu_seconds": reference_spent.cpu_seconds,
                     }
                 )
             )
@@ -149,9 +149,9 @@ def faithfulness(
 
 def _change(
     experiment: Experiment, reference: str, groups: list[NDArray[np.intp]]
-) -> tuple[NDArray[np.float64], float]:
+) -> tuple[NDArray[np.float64], Spent]:
     """Measure what the removal of each group does to the loss of each test row."""
-    start = time.perf_counter()
+    spent = start_clock()
     if reference == "LeafRefit":
         explainer = LeafRefit(n_jobs=experiment.n_jobs).fit(
             experiment.model,
@@ -161,7 +161,7 @@ def _change(
         )
         X, y = experiment.X_test, experiment.y_test
         changes = explainer.group_influence(groups, X, y, target="loss").values
-        return changes, time.perf_counter() - start
+        return changes, spent()
     trainings = [Training()]
     for rows in groups:
         kept = np.ones(experiment.n_train, dtype=np.bool_)
@@ -170,4 +170,4 @@ def _change(
     before, *after = experiment.predict_with(trainings, what="faithfulness")
     loss = experiment.loss(before)
     changes = np.stack([experiment.loss(prediction) - loss for prediction in after])
-    return changes, time.perf_counter() - start
+    return changes, spent()

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from treeinf.evaluation.corruption import Corruption, check_scores, scores_of
+from treeinf.evaluation.corruption import Corruption, Noise, check_scores, scores_of
 from treeinf.evaluation.experiment import (
     Experiment,
+    Spent,
     Training,
     check_shares,
     count_share,
@@ -29,6 +30,8 @@ def fixing(
     y_test: Any,
     *,
     noise_share: float = 0.2,
+    noise_of_labels: str = "uniform",
+    noise_of_values: str = "shuffle",
     trusted_share: float = 0.2,
     shares: Any = (0.0, 0.05, 0.1, 0.2, 0.3),
     scores: Any = ("self", "trusted"),
@@ -46,7 +49,7 @@ def fixing(
         See `removal`; scores of train rows alone, such as `Loss`, too.
     X_train, y_train, X_test, y_test
         See `removal`.
-    noise_share, trusted_share, scores
+    noise_share, noise_of_labels, noise_of_values, trusted_share, scores
         See `detection`.
     shares : iterable of float, default=(0.0, 0.05, 0.1, 0.2, 0.3)
         Shares of the rows to check, in [0, 1].
@@ -66,7 +69,7 @@ def fixing(
             Mean loss, and accuracy or R2, on the test rows; higher scores are better.
         ``loss_decrease``
             How much less the loss is than with no target put right.
-        ``seconds``
+        ``seconds``, ``cpu_seconds``
             Of the explainer, the same in all its lines.
 
     Raises
@@ -80,7 +83,7 @@ def fixing(
     examples).
     """
     pd = import_pandas()
-    (noise_share,) = check_shares("noise_share", [noise_share], with_one=False)
+    noise = Noise(noise_share, noise_of_labels, noise_of_values)
     (trusted_share,) = check_shares("trusted_share", [trusted_share], with_one=False)
     shares = check_shares("shares", shares, with_zero=True, with_one=True)
     scores = check_scores(scores)
@@ -102,13 +105,13 @@ def fixing(
         n_jobs=n_jobs,
         verbose=verbose,
     )
-    corruption = Corruption.start(experiment, noise_share, trusted_share)
+    corruption = Corruption.start(experiment, noise, trusted_share)
     noisy, true = corruption.experiment.learner.target, corruption.true_target
     lines: list[dict[str, Any]] = []
     trainings = [Training()]
     for name, method in methods.items():
         for score in scores_of(method, scores):
-            values, seconds = corruption.suspicion(name, method, score)
+            values, spent = corruption.suspicion(name, method, score)
             order = sort_down(values)
             for share in shares:
                 checked = order[: count_share(share, len(order))]
@@ -122,7 +125,7 @@ def fixing(
                         "share": share,
                         "n_checked": len(checked),
                         "n_fixed": int(corruption.is_wrong[checked].sum()),
-                        "seconds": seconds,
+                        **spent._asdict(),
                     }
                 )
     noisy_test, *predictions = corruption.experiment.predict_with(
@@ -133,5 +136,6 @@ def fixing(
         line["loss"] = float(experiment.loss(prediction).mean())
         line["loss_decrease"] = start - line["loss"]
         line["score"] = experiment.score(prediction)
-    columns = ["method", "ranked_by", "share", "n_checked", "n_fixed"]
-    return pd.DataFrame(lines)[[*columns, "loss", "loss_decrease", "score", "seconds"]]
+    frame = pd.DataFrame(lines)
+    times = [frame.pop(column) for column in Spent._fields]
+    return pd.concat([frame, *times], axis=1)

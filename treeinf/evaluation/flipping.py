@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from treeinf.evaluation.experiment import (
     Experiment,
+    Spent,
     Training,
     check_shares,
     count_share,
@@ -64,7 +65,7 @@ def rows_to_flip(
             not without one row less; NaN where the search reached `max_share`.
         ``n_refits``
             Copies trained to find it.
-        ``seconds``
+        ``seconds``, ``cpu_seconds``
             Of the explainer, the same in all its lines.
 
     Raises
@@ -109,9 +110,9 @@ def rows_to_flip(
     y = experiment.labels_of(codes.astype(np.float64))
     X = experiment.X_test
     orders, names, rows = [], [], []
-    seconds: dict[str, float] = {}
+    spent: dict[str, Spent] = {}
     for name, method in methods.items():
-        values, seconds[name] = experiment.influence(
+        values, spent[name] = experiment.influence(
             name, method, lambda fitted: fitted.explain(X, y, target="loss").values
         )
         for row, column in enumerate(values.T):
@@ -140,7 +141,7 @@ def rows_to_flip(
                 "n_to_flip": n_to_flip,
                 "share_to_flip": n_to_flip / experiment.n_train,
                 "n_refits": int(n_refits),
-                "seconds": seconds[names[number]],
+                **spent[names[number]]._asdict(),
             }
             for number, (n_to_flip, n_refits) in found
         ]

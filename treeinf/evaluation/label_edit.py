@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from treeinf.evaluation.corruption import farthest
 from treeinf.evaluation.experiment import (
     Experiment,
+    Spent,
     Training,
     check_shares,
     count_share,
@@ -59,7 +60,8 @@ def label_edit(
         One line for each method, test row and share, with columns ``test_row``,
         ``method``, ``share``, ``n_edited``, ``loss`` (of the test row with its own
         label), ``loss_increase`` (over the copy of the true labels), ``flipped`` (1
-        where the predicted class is another one; NaN in regression) and ``seconds``.
+        where the predicted class is another one; NaN in regression), ``seconds`` and
+        ``cpu_seconds``.
 
     Raises
     ------
@@ -91,9 +93,9 @@ def label_edit(
     wanted = _wanted_targets(experiment, before)
     counts = [count_share(share, experiment.n_train) for share in shares]
     trainings, plans = [], []
-    seconds: dict[str, float] = {}
+    spent: dict[str, Spent] = {}
     for name, method in methods.items():
-        values, seconds[name] = experiment.influence(
+        values, spent[name] = experiment.influence(
             name, method, lambda fitted: _ask(experiment, fitted, wanted)
         )
         for row, column in enumerate(values.T):
@@ -120,7 +122,7 @@ def label_edit(
                 "loss": loss,
                 "loss_increase": loss - float(loss_before[row]),
                 "flipped": float(experiment.flips(before, prediction)[row]),
-                "seconds": seconds[name],
+                **spent[name]._asdict(),
             }
         )
     return pd.DataFrame(lines)

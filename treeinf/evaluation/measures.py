@@ -58,6 +58,10 @@ class Measure:
         Whether it takes test rows.
     missing : float, default=NaN
         What stands for a figure that is NaN.
+    details : tuple of str, default=()
+        Other columns worth telling.
+    note : str, default=""
+        What to mind about these.
     """
 
     run: Callable[..., Any]
@@ -73,6 +77,8 @@ class Measure:
     references: tuple[str, ...] = ()
     has_test_rows: bool = True
     missing: float = np.nan
+    details: tuple[str, ...] = ()
+    note: str = ""
 
     def __call__(
         self, estimator: Any, methods: Any, rows: Split, options: dict[str, Any]
@@ -97,6 +103,11 @@ class Measure:
             return frame["method"]
         return frame["method"] + ", " + frame[self.split_by]
 
+
+_OF_ANOTHER_UNIT = (
+    "Slopes and errors mean nothing for methods of another unit: similarities, the "
+    "random baseline, and variants that divide by leaf counts."
+)
 
 MEASURES: dict[str, Measure] = {
     "removal": Measure(
@@ -123,6 +134,8 @@ MEASURES: dict[str, Measure] = {
         scores_rows=True,
         split_by="score",
         has_test_rows=False,
+        details=("average_precision", "auroc", "precision"),
+        note="Chance gives the share of wrong targets, 1/2, and the share again.",
     ),
     "fixing": Measure(
         fixing,
@@ -143,6 +156,8 @@ MEASURES: dict[str, Measure] = {
         references=("LeafRefit", "LOO"),
         keep={"reference": "LOO"},
         missing=0.0,
+        details=("spearman", "pearson", "slope"),
+        note=_OF_ANOTHER_UNIT,
     ),
     "faithfulness": Measure(
         faithfulness,
@@ -151,6 +166,8 @@ MEASURES: dict[str, Measure] = {
         shares_work=True,
         keep={"reference": "retraining"},
         missing=0.0,
+        details=("spearman", "pearson", "slope", "relative_error"),
+        note=f"{_OF_ANOTHER_UNIT} A method that says 0 has a relative error of 1.",
     ),
     "pruning": Measure(
         pruning, "loss_decrease", "fall of the mean test loss", curve="share"

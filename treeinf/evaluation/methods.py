@@ -23,6 +23,7 @@ from treeinf.explainers import (
     OutOfFoldLoss,
     Random,
     SubSample,
+    TrainingDynamics,
     TreeSim,
     Trex,
 )
@@ -48,15 +49,21 @@ METHODS: dict[str, type[Any]] = {
         OutOfFoldLoss,
         Random,
         SubSample,
+        TrainingDynamics,
         TreeSim,
         Trex,
     )
 }
-"""What can be named: explainers, and scores of the train rows alone."""
+"""What can be named: explainers of losses, and scores of the train rows alone."""
 
 
 def new_method(
-    kind: str, *, random_state: int = 0, n_jobs: int | None = None, **parameters: Any
+    kind: str,
+    *,
+    random_state: int = 0,
+    n_jobs: int | None = None,
+    verbose: bool = False,
+    **parameters: Any,
 ) -> Any:
     """Make an explainer by the name of its class.
 
@@ -68,6 +75,8 @@ def new_method(
         Its seed, if it draws.
     n_jobs : int or None, default=None
         Its threads or processes.
+    verbose : bool, default=False
+        Whether it shows progress.
     **parameters
         Its other parameters.
 
@@ -90,7 +99,12 @@ def new_method(
         raise TypeError(
             f"{kind} has no parameter {unknown[0]!r}; it has {', '.join(known)}."
         )
-    given = {"n_jobs": n_jobs, "random_state": random_state, **parameters}
+    given = {
+        "n_jobs": n_jobs,
+        "random_state": random_state,
+        "verbose": verbose,
+        **parameters,
+    }
     return METHODS[kind](**{name: given[name] for name in given if name in known})
 
 
@@ -101,6 +115,8 @@ def read_methods(
     n_jobs: int | None,
     with_random: bool,
     takes_scores: bool = False,
+    verbose: bool = False,
+    what: str = "explainers",
 ) -> dict[str, Any]:
     """Make copies of explainers, by name.
 
@@ -117,6 +133,10 @@ def read_methods(
         Whether to add `Random` where it is not among them.
     takes_scores : bool, default=False
         Whether scores of train rows alone, such as `Loss`, are of use.
+    verbose : bool, default=False
+        Whether those that are given by name show progress.
+    what : str, default="explainers"
+        What the argument is called, for messages.
 
     Returns
     -------
@@ -130,26 +150,28 @@ def read_methods(
     """
     if isinstance(explainers, str) or not isinstance(explainers, Iterable):
         raise TypeError(
-            f"Got explainers={explainers!r:.200}; expected a dict of names and "
+            f"Got {what}={explainers!r:.200}; expected a dict of names and "
             "explainers, or a list of names of classes."
         )
     given = (
         dict(explainers)
         if isinstance(explainers, Mapping)
-        else {str(name): name for name in explainers}
+        else _name_classes(list(explainers), what)
     )
     if not given:
-        raise ValueError("explainers is empty; expected at least one.")
+        raise ValueError(f"{what} is empty; expected at least one.")
     kinds = (Explainer, RowScore) if takes_scores else (Explainer,)
     made: dict[str, Any] = {}
     for name, value in given.items():
         if isinstance(value, str):
-            method = new_method(value, random_state=random_state, n_jobs=n_jobs)
+            method = new_method(
+                value, random_state=random_state, n_jobs=n_jobs, verbose=verbose
+            )
         elif isinstance(value, Explainer | RowScore):
             method = clone(value)
         else:
             raise TypeError(
-                f"Got {value!r:.200} of type {type(value).__name__} in explainers; "
+                f"Got {value!r:.200} of type {type(value).__name__} in {what}; "
                 "expected an explainer or the name of its class."
             )
         if not isinstance(method, kinds):
@@ -161,3 +183,19 @@ def read_methods(
     if with_random and not any(type(value) is Random for value in made.values()):
         made["Random"] = Random(random_state=random_state)
     return made
+
+
+def _name_classes(given: list[Any], what: str) -> dict[str, str]:
+    """Check a list of names of classes."""
+    wrong = [name for name in given if not isinstance(name, str)]
+    if wrong:
+        raise TypeError(
+            f"Got {wrong[0]!r:.200} in {what}; expected names of classes. Give "
+            "explainers in a dict: {'name': explainer}."
+        )
+    if len(set(given)) < len(given):
+        raise ValueError(
+            f"Got {what}={given!r}; a name comes twice. Give explainers in a dict: "
+            "{'name': explainer}."
+        )
+    return {name: name for name in given}

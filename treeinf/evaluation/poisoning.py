@@ -7,6 +7,7 @@ from typing import Any
 from treeinf.evaluation.corruption import other_targets
 from treeinf.evaluation.experiment import (
     Experiment,
+    Spent,
     Training,
     check_shares,
     count_share,
@@ -53,8 +54,8 @@ def poisoning(
         One line for each method and share, with columns ``method``, ``share``,
         ``n_poisoned``, ``loss`` (mean over the test rows), ``loss_increase`` (over the
         copy of the true targets), ``flipped`` (share of the test rows of which another
-        class is predicted; NaN in regression), ``score`` (accuracy or R2) and
-        ``seconds``.
+        class is predicted; NaN in regression), ``score`` (accuracy or R2), ``seconds``
+        and ``cpu_seconds``.
 
     Raises
     ------
@@ -85,15 +86,9 @@ def poisoning(
     wrong = other_targets(experiment)
     trainings = [Training()]
     plans: list[dict[str, Any]] = []
-    seconds: dict[str, float] = {}
+    spent: dict[str, Spent] = {}
     for name, method in methods.items():
-        values, seconds[name] = experiment.influence(
-            name,
-            method,
-            lambda fitted: (
-                fitted.total(experiment.X_test, experiment.y_test, target="loss").values
-            ),
-        )
+        values, spent[name] = experiment.total(name, method)
         order = sort_down(values)
         for share in shares:
             rows = order[: count_share(share, experiment.n_train)]
@@ -108,5 +103,5 @@ def poisoning(
         line["loss_increase"] = line["loss"] - start
         line["flipped"] = float(experiment.flips(before, prediction).mean())
         line["score"] = experiment.score(prediction)
-        line["seconds"] = seconds[line["method"]]
+        line.update(spent[line["method"]]._asdict())
     return pd.DataFrame(plans)

@@ -9,6 +9,7 @@ import numpy as np
 from treeinf.evaluation.corruption import set_aside
 from treeinf.evaluation.experiment import (
     Experiment,
+    Spent,
     Training,
     check_shares,
     count_share,
@@ -57,7 +58,8 @@ def pruning(
     pandas.DataFrame
         One line for each method and share, with columns ``method``, ``share``,
         ``n_kept``, ``loss`` (mean over the test rows), ``loss_decrease`` (below the
-        copy of all rows; mostly negative), ``score`` (accuracy or R2) and ``seconds``.
+        copy of all rows; mostly negative), ``score`` (accuracy or R2), ``seconds`` and
+        ``cpu_seconds``.
 
     Raises
     ------
@@ -94,7 +96,7 @@ def pruning(
     trainings = [Training()]
     lines: list[dict[str, Any]] = []
     for name, method in methods.items():
-        values, seconds = experiment.influence(
+        values, spent = experiment.influence(
             name,
             method,
             lambda fitted: fitted.total(X_aside, y_aside, target="loss").values,
@@ -109,7 +111,7 @@ def pruning(
                     "method": name,
                     "share": share,
                     "n_kept": int(kept.sum()),
-                    "seconds": seconds,
+                    **spent._asdict(),
                 }
             )
     full, *predictions = experiment.predict_with(trainings, what="pruning")
@@ -118,5 +120,6 @@ def pruning(
         line["loss"] = float(experiment.loss(prediction).mean())
         line["loss_decrease"] = start - line["loss"]
         line["score"] = experiment.score(prediction)
-    columns = ["method", "share", "n_kept", "loss", "loss_decrease", "score", "seconds"]
-    return pd.DataFrame(lines)[columns]
+    frame = pd.DataFrame(lines)
+    times = [frame.pop(column) for column in Spent._fields]
+    return pd.concat([frame, *times], axis=1)

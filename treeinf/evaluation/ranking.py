@@ -16,7 +16,14 @@ from treeinf.evaluation.experiment import import_pandas
 from treeinf.evaluation.measures import MEASURES
 from treeinf.evaluation.runner import read_outcomes, read_results
 
-__all__ = ["Ranking", "critical_difference", "rank_run", "rank_table", "read_figures"]
+__all__ = [
+    "Ranking",
+    "critical_difference",
+    "list_figures",
+    "rank_run",
+    "rank_table",
+    "read_complete",
+]
 
 _CELL = ["data", "library", "seed"]
 _BASELINE = "Random"
@@ -30,9 +37,12 @@ class Ranking:
     ----------
     lines : pandas.DataFrame
         One line a method, the best first: ``method``, ``rank``, ``rank_low``,
-        ``rank_high`` (mean over data sets and its bootstrap interval), ``figure``
-        (median over the cells), ``beats_random`` (share of the cells in which it does
-        better than the random baseline, ties a half; NaN for the baseline itself).
+        ``rank_high`` (mean over data sets and its bootstrap interval), ``behind``,
+        ``behind_low``, ``behind_high`` (the same of its rank less that of the best
+        method), ``figure`` (median over the cells), ``beats_random`` (share of the
+        cells in which it does better than the random baseline, ties a half; NaN for the
+        baseline itself), and ``cpu_seconds`` (median over the cells; NaN where it was
+        not measured).
     n_cells, n_data : int
         Cells and data sets that they are ranked over.
     critical : float
@@ -51,8 +61,8 @@ class Ranking:
     left_out: dict[str, int]
 
 
-def read_figures(out: str | os.PathLike[str], measure: str) -> Any:
-    """Read the number that each method is ranked by, cell by cell.
+def read_complete(out: str | os.PathLike[str], measure: str) -> Any:
+    """Read the results of a measure where all methods have run.
 
     Parameters
     ----------
@@ -64,27 +74,51 @@ def read_figures(out: str | os.PathLike[str], measure: str) -> Any:
     Returns
     -------
     pandas.DataFrame
-        Columns ``data``, ``library``, ``seed``, ``method`` and ``figure``. Data sets,
-        libraries and seeds of which some methods are still to run are left out, since
-        that says nothing against these.
+        What `read_results` gives, without data sets, libraries and seeds of which some
+        methods are still to run, since that says nothing against these.
+    """
+    frame = read_results(out, measure)
+    if not len(frame):
+        return frame
+    outcomes = read_outcomes(out, measure)
+    waiting = outcomes.loc[outcomes["status"] == "missing", _CELL].drop_duplicates()
+    marked = frame[_CELL].merge(waiting, how="left", on=_CELL, indicator="side")
+    return frame[(marked["side"] == "left_only").to_numpy()].reset_index(drop=True)
+
+
+def list_figures(frame: Any, measure: str, *, at: float | None = None) -> Any:
+    """List the number that each method is ranked by, cell by cell.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        As `read_complete` gives it.
+    measure : str
+        Its name.
+    at : float, optional
+        Take the lines of this share only, in a measure that is a curve.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``data``, ``library``, ``seed``, ``method``, ``figure`` and, where it
+        was measured, ``cpu_seconds``.
     """
     pd = import_pandas()
-    frame = read_results(out, measure)
-    empty = pd.DataFrame(columns=[*_CELL, "method", "figure"])
-    if not len(frame):
-        return empty
-    outcomes = read_outcomes(out)
-    is_missing = (outcomes["measure"] == measure) & (outcomes["status"] == "missing")
-    waiting = set(outcomes.loc[is_missing, _CELL].itertuples(index=False, name=None))
+    how = MEASURES[measure]
+    if at is not None and len(frame):
+        frame = frame[frame[how.curve] == at]
     parts = []
-    for key, cell in frame.groupby(_CELL, sort=False):
-        if key in waiting:
-            continue
-        figures = MEASURES[measure].figures(cell)
-        part = pd.DataFrame({"method": figures.index, "figure": figures.to_numpy()})
+    for key, cell in frame.groupby(_CELL, sort=False) if len(frame) else ():
+        columns = {"figure": how.figures(cell)}
+        if "cpu_seconds" in cell:
+            times = cell.groupby(how.names(cell), sort=False)["cpu_seconds"]
+            columns["cpu_seconds"] = times.first()
+        part = pd.DataFrame(columns).rename_axis("method").reset_index()
         for name, value in zip(reversed(_CELL), reversed(key), strict=True):
             part.insert(0, name, value)
         parts.append(part)
+    empty = pd.DataFrame(columns=[*_CELL, "method", "figure"])
     return pd.concat(parts, ignore_index=True) if parts else empty
 
 
@@ -107,7 +141,7 @@ def rank_run(
     Ranking or None
         None where there are fewer than two methods to rank.
     """
-    figures = read_figures(out, measure)
+    figures = list_figures(read_complete(out, measure), measure)
     if library is not None:
         figures = figures[figures["library"] == library]
     return rank_table(figures, higher_is_better=MEASURES[measure].higher_is_better)
@@ -119,7 +153,7 @@ def rank_table(figures: Any, *, higher_is_better: bool = True) -> Ranking | None
     Parameters
     ----------
     figures : pandas.DataFrame
-        As `read_figures` gives it.
+        As `list_figures` gives it.
     higher_is_better : bool, default=True
         Whether the largest figure has rank 1.
 
@@ -133,7 +167,9 @@ def rank_table(figures: Any, *, higher_is_better: bool = True) -> Ranking | None
     Methods without a figure in some cell are left out, since averages over other cells
     do not compare. Ranks of one data set are averaged first: its libraries and seeds
     are no independent trials. The critical difference is that of Nemenyi's test over
-    data sets, and Friedman's test takes their averages.
+    data sets, and Friedman's test takes their averages. It is wide, since it guards
+    all pairs; the interval of one method's distance to the best is of a single pair,
+    and does not count that the best was picked.
 
     References
     ----------
@@ -156,6 +192,8 @@ def rank_table(figures: Any, *, higher_is_better: bool = True) -> Ranking | None
     ranks = rank_methods(values)
     groups = table.index.get_level_values("data").to_numpy()
     averages = average_cells(ranks, groups)
+    best = int(np.argmin(averages.mean))
+    behind = average_cells(ranks - ranks[:, [best]], groups)
     by_data = pd.DataFrame(ranks).groupby(groups, sort=False).mean().to_numpy()
     lines = pd.DataFrame(
         {
@@ -163,8 +201,12 @@ def rank_table(figures: Any, *, higher_is_better: bool = True) -> Ranking | None
             "rank": averages.mean,
             "rank_low": averages.low,
             "rank_high": averages.high,
+            "behind": behind.mean,
+            "behind_low": behind.low,
+            "behind_high": behind.high,
             "figure": table.median().to_numpy(),
             "beats_random": _beat(values, list(table.columns)),
+            "cpu_seconds": _median_times(figures, table.columns),
         }
     )
     return Ranking(
@@ -197,6 +239,13 @@ def critical_difference(n_methods: int, n_data: int, level: float = 0.05) -> flo
         return math.nan
     q = studentized_range.ppf(1.0 - level, n_methods, math.inf) / math.sqrt(2.0)
     return float(q * math.sqrt(n_methods * (n_methods + 1) / (6.0 * n_data)))
+
+
+def _median_times(figures: Any, methods: Any) -> NDArray[np.float64]:
+    if "cpu_seconds" not in figures:
+        return np.full(len(methods), np.nan)
+    times = figures.groupby("method")["cpu_seconds"].median()
+    return np.asarray(times.reindex(methods), dtype=np.float64)
 
 
 def _friedman(by_data: NDArray[np.float64]) -> float:

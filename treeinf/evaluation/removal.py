@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from treeinf.evaluation.experiment import (
     Experiment,
+    Spent,
     Training,
     check_shares,
     count_share,
@@ -18,6 +19,8 @@ from treeinf.evaluation.experiment import (
 from treeinf.evaluation.methods import read_methods
 
 __all__ = ["removal"]
+
+_JUDGED = 0x6A756467
 
 
 def removal(
@@ -30,6 +33,7 @@ def removal(
     *,
     shares: Any = (0.005, 0.01, 0.02, 0.05, 0.1),
     together: bool = False,
+    n_judged: int | None = None,
     sample_weight: Any = None,
     with_random: bool = True,
     random_state: int = 0,
@@ -61,6 +65,9 @@ def removal(
     together : bool, default=False
         Rank the rows once, by their influence on the sum over the test rows. Else for
         each test row in turn, which takes n_test times as many trainings.
+    n_judged : int, optional
+        Judge only so many of the test rows, drawn at random, where they are judged in
+        turn; all are explained. None for all.
     sample_weight : array-like, shape (n_train,), optional
         Weights of the train rows.
     with_random : bool, default=True
@@ -93,8 +100,9 @@ def removal(
             rows are judged together; NaN in regression.
         ``score``
             Accuracy or R2 on all test rows.
-        ``seconds``
-            Wall time of fitting and asking the explainer, the same in all its lines.
+        ``seconds``, ``cpu_seconds``
+            Wall time of fitting and asking the explainer, the same in all its lines;
+            and the time of the processor, in all threads of this process.
 
     Raises
     ------
@@ -126,15 +134,13 @@ def removal(
         verbose=verbose,
     )
     counts = [count_share(share, experiment.n_train) for share in shares]
-    seconds: dict[str, float] = {}
-    plans: list[tuple[str, int | slice, int]] = []
+    judged = _draw_judged(experiment, n_judged, together)
+    spent: dict[str, Spent] = {}
+    plans: list[tuple[str, int | None, int]] = []
     trainings = [Training()]
     for name, method in methods.items():
-        ranked, seconds[name] = _rank(experiment, name, method, together)
-        rows: list[int | slice] = (
-            [slice(None)] if together else list(range(len(ranked)))
-        )
-        for order, row in zip(ranked, rows, strict=True):
+        ranked, spent[name] = _rank(experiment, name, method, judged)
+        for order, row in zip(ranked, judged, strict=True):
             for number, n_removed in enumerate(counts):
                 kept = np.ones(experiment.n_train, dtype=np.bool_)
                 kept[order[:n_removed]] = False
@@ -145,12 +151,12 @@ def removal(
     labels = experiment.test_labels
     lines = []
     for (name, row, number), prediction in zip(plans, after, strict=True):
-        chosen = row if isinstance(row, slice) else slice(row, row + 1)
+        chosen = slice(None) if row is None else slice(row, row + 1)
         loss = float(experiment.loss(prediction)[chosen].mean())
         flips = experiment.flips(before, prediction)[chosen]
         lines.append(
             {
-                "test_row": "all" if isinstance(row, slice) else labels[row],
+                "test_row": "all" if row is None else labels[row],
                 "method": name,
                 "share": shares[number],
                 "n_removed": counts[number],
@@ -158,23 +164,33 @@ def removal(
                 "loss_increase": loss - float(loss_before[chosen].mean()),
                 "flipped": float(flips.mean()),
                 "score": experiment.score(prediction),
-                "seconds": seconds[name],
+                **spent[name]._asdict(),
             }
         )
     return pd.DataFrame(lines)
 
 
-def _rank(
-    experiment: Experiment, name: str, method: Any, together: bool
-) -> tuple[list[NDArray[np.intp]], float]:
-    """Order the train rows, the most helpful first, for each set of test rows."""
-    X, y = experiment.X_test, experiment.y_test
+def _draw_judged(
+    experiment: Experiment, n_judged: int | None, together: bool
+) -> list[int | None]:
+    """Choose the test rows to judge in turn; one None for all of them together."""
+    if n_judged is not None and (isinstance(n_judged, bool) or n_judged < 1):
+        raise ValueError(f"Got n_judged={n_judged!r}; expected a positive integer.")
     if together:
-        values, seconds = experiment.influence(
-            name, method, lambda fitted: fitted.total(X, y, target="loss").values
-        )
-        return [sort_down(values)], seconds
-    values, seconds = experiment.influence(
-        name, method, lambda fitted: fitted.explain(X, y, target="loss").values
-    )
-    return [sort_down(column) for column in values.T], seconds
+        return [None]
+    n_test = experiment.n_test
+    if n_judged is None or n_judged >= n_test:
+        return list(range(n_test))
+    drawn = experiment.rng(_JUDGED).choice(n_test, size=n_judged, replace=False)
+    return sorted(drawn.tolist())
+
+
+def _rank(
+    experiment: Experiment, name: str, method: Any, judged: list[int | None]
+) -> tuple[list[NDArray[np.intp]], Spent]:
+    """Order the train rows, the most helpful first, for each set of test rows."""
+    if judged == [None]:
+        values, spent = experiment.total(name, method)
+        return [sort_down(values)], spent
+    values, spent = experiment.explain(name, method)
+    return [sort_down(values[:, row]) for row in judged], spent

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import os
-import platform
 import sys
 import time
 import warnings
@@ -22,31 +20,16 @@ from tqdm.auto import tqdm
 from treeinf.errors import TreeinfError
 from treeinf.evaluation.cells import DONE, FAILED, UNSUPPORTED, CellStore, Outcome
 from treeinf.evaluation.experiment import Experiment, import_pandas
+from treeinf.evaluation.machine import describe_machine, find_versions
 from treeinf.evaluation.measures import MEASURES, options_of
 from treeinf.evaluation.rows import draw_rows
 from treeinf.evaluation.suite import Cell, Suite
 from treeinf.explainers.base import TreeExplainer
 from treeinf.kernels.threads import check_n_jobs, limit_threads
 
-__all__ = [
-    "describe_machine",
-    "read_outcomes",
-    "read_results",
-    "run_suite",
-]
+__all__ = ["read_outcomes", "read_results", "run_suite"]
 
 RUN_FILE = "run.json"
-_LIBRARIES = (
-    "treeinf",
-    "lightgbm",
-    "xgboost",
-    "catboost",
-    "scikit-learn",
-    "numpy",
-    "scipy",
-    "numba",
-    "pandas",
-)
 _MOST_NOTES = 10
 
 
@@ -117,7 +100,7 @@ def run_suite(
         "only": only,
         "n_jobs": check_n_jobs(n_jobs),
         "machine": describe_machine(),
-        "versions": _versions(),
+        "versions": find_versions(),
     }
     record = {
         "suite": suite.name,
@@ -154,13 +137,15 @@ def run_suite(
     return {name: counts[name] for name in (DONE, UNSUPPORTED, FAILED, "stored")}
 
 
-def read_outcomes(out: str | os.PathLike[str]) -> Any:
+def read_outcomes(out: str | os.PathLike[str], measure: str | None = None) -> Any:
     """List what became of the cells of a run.
 
     Parameters
     ----------
     out : path-like
         Its folder.
+    measure : str, optional
+        List the cells of this measure only.
 
     Returns
     -------
@@ -178,6 +163,8 @@ def read_outcomes(out: str | os.PathLike[str]) -> Any:
     store = CellStore(out)
     lines = []
     for cell in _planned(store):
+        if measure not in (None, cell.measure):
+            continue
         outcome = store.outcome(cell)
         line = dataclasses.asdict(cell)
         del line["identity"]
@@ -218,22 +205,6 @@ def read_results(out: str | os.PathLike[str], measure: str) -> Any:
         if outcome is not None and outcome.status == DONE:
             parts.append(store.read(cell))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-
-
-def describe_machine() -> dict[str, Any]:
-    """Say what the figures were taken on."""
-    model = platform.processor()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
-        names = [line for line in text.splitlines() if line.startswith("model name")]
-        model = names[0].partition(":")[2].strip() if names else model
-    return {
-        "processor": model,
-        "cores": os.cpu_count(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-    }
 
 
 def _planned(store: CellStore) -> list[Cell]:
@@ -290,7 +261,7 @@ def _run_cell(suite: Suite, cell: Cell, folder: Path) -> str:
     words = [" ".join(str(warning.message).split()) for warning in caught]
     notes += list(dict.fromkeys(words))[:_MOST_NOTES]
     seconds = time.perf_counter() - start
-    store.write(Outcome(cell, status, reason, seconds, notes, _versions()), frame)
+    store.write(Outcome(cell, status, reason, seconds, notes, find_versions()), frame)
     return status
 
 
@@ -350,16 +321,6 @@ def _leave_out(
                 continue
         kept[name] = method
     return kept
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _now() -> str:

@@ -12,6 +12,7 @@ from sklearn.base import clone
 from treeinf.evaluation.agreement import compare_columns
 from treeinf.evaluation.experiment import (
     Experiment,
+    Spent,
     check_shares,
     fit_method,
     import_pandas,
@@ -67,7 +68,7 @@ def stability(
         ``overlap``
             Of the most helpful rows, how many both seeds have in common, over how many
             either has.
-        ``seconds``
+        ``seconds``, ``cpu_seconds``
             Of the explainer under all seeds, the same in all its lines.
 
     Raises
@@ -103,14 +104,15 @@ def stability(
     n_top = max(1, round(top_share * experiment.n_train))
     parts = []
     for name, method in methods.items():
-        answers, seconds = [], 0.0
+        answers, times = [], []
         for seed, model in zip(seeds, models, strict=True):
             copy = clone(method)
             if "random_state" in copy.get_params():
                 copy.set_params(random_state=seed)
             values, spent = _explain(experiment, name, copy, model)
             answers.append(values)
-            seconds += spent
+            times.append(spent)
+        seconds, cpu_seconds = map(sum, zip(*times, strict=True))
         for (a, first), (b, second) in itertools.combinations(enumerate(answers), 2):
             compared = compare_columns(first, second)
             parts.append(
@@ -123,6 +125,7 @@ def stability(
                         "undefined": compared["undefined"],
                         "overlap": _overlap(first, second, n_top),
                         "seconds": seconds,
+                        "cpu_seconds": cpu_seconds,
                     }
                 )
             )
@@ -131,7 +134,7 @@ def stability(
 
 def _explain(
     experiment: Experiment, name: str, method: Any, model: Any
-) -> tuple[NDArray[np.float64], float]:
+) -> tuple[NDArray[np.float64], Spent]:
     X, y = experiment.X_test, experiment.y_test
     return fit_method(
         name,

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
 from treeinf.ensemble import TreeEnsemble
+from treeinf.explainers.device_sweep import sweep_on_device
 from treeinf.explainers.factors import DenseLeafFactors
 from treeinf.explainers.leaf_matrix import LeafMatrix
 from treeinf.explainers.targets import Targets
 from treeinf.kernels.cpu import contraction
 from treeinf.kernels.cpu import reverse_sweep as kernels
+from treeinf.kernels.device import CPU, Device
 from treeinf.kernels.threads import threads_for
 from treeinf.trace import StagedRows, TrainingTrace
 
@@ -47,11 +49,14 @@ class BackwardPass:
         Let an output's gradient answer to the other outputs' scores (softmax).
     base_change : ndarray of float64, shape (n_train, n_outputs) or (0, n_outputs)
         How the base score answers to each train row; empty where it is held fixed.
+    device : Device, default=CPU
+        Where targets are pushed back; on CUDA always by the sweep.
     """
 
     trace: TrainingTrace
     cross_class: bool
     base_change: NDArray[np.float64]
+    device: Device = CPU
 
     def limit_targets(self, most: int) -> int:
         """Give how many targets can be held at once, at most `most`."""
@@ -65,6 +70,8 @@ class BackwardPass:
         n_targets / 27. With 100 trees of 31 leaves and 10,000 train rows or more, the
         matrix is quicker from about 150 targets on. It must fit in 1 GiB.
         """
+        if not self.device.is_cpu:
+            return False
         trace, ensemble = self.trace, self.trace.ensemble
         n_trees = ensemble.n_trees * ensemble.leaf_width
         work = trace.rows.n_rows * n_trees
@@ -87,14 +94,16 @@ class BackwardPass:
             base_factor[:] = self._matrix.solve(factor, self._respond) + pull.T
             return DenseLeafFactors(factor, base_factor, self.base_change)
         adjoint_bytes = 8 * trace.rows.n_rows * ensemble.n_outputs
-        size = int(np.clip(_ADJOINT_BYTES // adjoint_bytes, 1, _MOST_SWEPT))
+        size = _MOST_SWEPT
+        if self.device.is_cpu:
+            size = int(np.clip(_ADJOINT_BYTES // adjoint_bytes, 1, _MOST_SWEPT))
         for begin in range(0, targets.n_rows, size):
             part = slice(begin, min(begin + size, targets.n_rows))
             seed = np.zeros((*trace.leaf_step.shape, part.stop - begin), dtype=REAL)
             seed_leaves(ensemble, targets.rows.take(part), pull[part], seed)
-            adjoint, _ = self._sweep(seed, with_influence=False)
+            base_pull, _ = self._sweep(seed, with_influence=False)
             factor[:, :, part] = seed
-            base_factor[:, part] = adjoint.sum(axis=0) + pull[part].T
+            base_factor[:, part] = base_pull + pull[part].T
         return DenseLeafFactors(factor, base_factor, self.base_change)
 
     def push_sum(
@@ -119,8 +128,8 @@ class BackwardPass:
         pull = -targets.slope(targets.raw_score())
         seed = np.zeros((*trace.leaf_step.shape, 1), dtype=REAL)
         seed_leaves(ensemble, targets.rows, pull, seed)
-        adjoint, influence = self._sweep(seed, with_influence=with_influence)
-        base_factor = adjoint.sum(axis=0) + pull.sum(axis=0)[:, np.newaxis]
+        base_pull, influence = self._sweep(seed, with_influence=with_influence)
+        base_factor = base_pull + pull.sum(axis=0)[:, np.newaxis]
         total = influence[:, 0]
         if with_influence and len(self.base_change):
             total += self.base_change @ base_factor[:, 0]
@@ -145,17 +154,21 @@ class BackwardPass:
 
         Returns
         -------
-        adjoint : ndarray of float64, shape (n_train, n_outputs, n_targets)
-            What a unit more of each train row's initial score does to each target.
+        base_pull : ndarray of float64, shape (n_outputs, n_targets)
+            What a unit more of all train rows' initial scores does to each target.
         influence : ndarray of float64, shape (n_train, n_targets) or (0, n_targets)
         """
         trace, ensemble, rows = self.trace, self.trace.ensemble, self.trace.rows
         leaves = ensemble.flat_leaves
         n_targets = leaf_factor.shape[2]
-        raw_score = trace.raw_score.copy()
         kind = contraction.CROSSED * self.cross_class
         if trace.leaf_matrix is not None:
             kind |= contraction.FULL
+        if not self.device.is_cpu:
+            return sweep_on_device(
+                trace, self.device, kind, leaf_factor, with_influence=with_influence
+            )
+        raw_score = trace.raw_score.copy()
         adjoint = np.zeros((rows.n_rows, ensemble.n_outputs, n_targets), dtype=REAL)
         inner = adjoint[:0] if trace.n_steps == 1 else np.zeros_like(adjoint)
         influence = np.zeros((rows.n_rows * with_influence, n_targets), dtype=REAL)
@@ -196,7 +209,7 @@ class BackwardPass:
                     influence,
                     part_sum,
                 )
-        return adjoint, influence
+        return adjoint.sum(axis=0), influence
 
     def _respond(self, leaves: slice, pull: NDArray[np.float64]) -> NDArray[np.float64]:
         """Multiply with how leaf values answer to a unit more of gradient sum."""

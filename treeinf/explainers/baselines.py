@@ -5,7 +5,6 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
-import numbers
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -33,7 +32,13 @@ from treeinf.explainers.retraining.refits import (
 from treeinf.explainers.tables import TableEncoder, Task, fingerprint_table
 from treeinf.explainers.targets import Target, Targets
 from treeinf.kernels.threads import check_n_jobs, limit_threads
-from treeinf.validation import check_weights, count_rows, row_labels, take_rows
+from treeinf.validation import (
+    check_count,
+    check_weights,
+    count_rows,
+    row_labels,
+    take_rows,
+)
 
 __all__ = [
     "Loss",
@@ -365,7 +370,7 @@ class OutOfFoldLoss(RowScore):
         super()._check_parameters()
         check_random_state(self.random_state)
         for name, least in (("n_folds", 2), ("n_repeats", 1)):
-            _check_count(name, getattr(self, name), least)
+            check_count(name, getattr(self, name), least)
 
     def _score(
         self, model: Any, X: Any, y: Any, sample_weight: Any
@@ -455,7 +460,7 @@ class OutOfBagProbability(RowScore):
     def _check_parameters(self) -> None:
         super()._check_parameters()
         check_random_state(self.random_state)
-        _check_count("n_estimators", self.n_estimators, 1)
+        check_count("n_estimators", self.n_estimators, 1)
         if self.forest not in _FORESTS:
             raise ValueError(
                 f"Got forest={self.forest!r}; expected one of {tuple(_FORESTS)}."
@@ -493,14 +498,3 @@ class OutOfBagProbability(RowScore):
             return np.abs(forest.oob_prediction_ - target)
         own = forest.oob_decision_function_[np.arange(n_train), target.astype(np.intp)]
         return 1.0 - own
-
-
-def _check_count(name: str, value: Any, least: int) -> None:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, numbers.Integral)
-        or value < least
-    ):
-        raise ValueError(
-            f"Got {name}={value!r}; expected an integer of at least {least}."
-        )

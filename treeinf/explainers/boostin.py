@@ -38,12 +38,12 @@ class BoostIn(AdditiveExplainer):
         Divide each leaf's term by its number of train rows to this power. 1 and 2 are
         the published variants BoostInW1 and BoostInW2, which favour rows in small
         leaves; negative numbers favour rows in large ones.
-    on_mismatch, parity, batch_size, n_jobs, verbose
+    on_mismatch, device, precision, parity, batch_size, n_jobs, verbose
         See `AdditiveExplainer`.
 
     Attributes
     ----------
-    trace_, ensemble_, reproduction_, n_features_in_
+    trace_, ensemble_, reproduction_, n_features_in_, device_
         See `AdditiveExplainer`.
 
     Notes
@@ -68,6 +68,8 @@ class BoostIn(AdditiveExplainer):
         theta: str = "exact",
         count_power: float = 0.0,
         on_mismatch: str = "raise",
+        device: str = "cpu",
+        precision: str = "float64",
         parity: str = "sample",
         batch_size: int = 1024,
         n_jobs: int | None = None,
@@ -75,6 +77,8 @@ class BoostIn(AdditiveExplainer):
     ) -> None:
         super().__init__(
             on_mismatch=on_mismatch,
+            device=device,
+            precision=precision,
             parity=parity,
             batch_size=batch_size,
             n_jobs=n_jobs,
@@ -116,7 +120,9 @@ class BoostIn(AdditiveExplainer):
         return SparseLeafFactors.stage(self.ensemble_, targets.rows)
 
     def _sum_factors(self, targets: Targets) -> DenseLeafFactors:
-        leaf_gradient, _, _ = sum_derivatives(self.ensemble_, targets.rows)
+        leaf_gradient, _, _ = sum_derivatives(
+            self.ensemble_, targets.rows, self._device
+        )
         n_outputs = self.ensemble_.n_outputs
         return DenseLeafFactors(
             leaf_gradient[:, :, np.newaxis],

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +14,12 @@ from treeinf.dtypes import NODE, OFFSET, REAL
 from treeinf.ensemble import TreeEnsemble
 from treeinf.ensemble.routing import add_leaf_values
 from treeinf.kernels.cpu import contraction as kernels
+from treeinf.kernels.device import CPU, Device
 from treeinf.trace import StagedRows
 
 __all__ = ["DenseLeafFactors", "LeafFactors", "RowFactors", "SparseLeafFactors"]
 
-_RUN_BYTES = 4 * 2**20
+_BASE_ROWS = 64
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,6 +49,10 @@ class RowFactors:
         Iterations that are steps of one tree.
     by_target : bool, default=False
         Derivatives of g and h in the row's target stand for them.
+    device : Device, default=CPU
+        Where they are computed; the rows stay there if they fit.
+    precision : {"float64", "float32"}, default="float64"
+        What `runs` writes out.
     """
 
     ensemble: TreeEnsemble
@@ -59,22 +65,36 @@ class RowFactors:
     start_change: NDArray[np.float64] | None = None
     n_steps: int = 1
     by_target: bool = False
+    device: Device = CPU
+    precision: str = "float64"
 
     @property
     def kernel_arguments(self) -> tuple[Any, ...]:
-        """What all contraction kernels begin with."""
+        """What all contraction kernels begin with, on the device."""
+        leaf, offset, target, weight = self.rows.arrays(self.device)
         return (
-            self.rows.leaf,
-            self.ensemble.flat_leaves,
-            self.ensemble.base_score,
-            self.rows.offset,
-            self.rows.target,
-            self.rows.weight,
+            leaf,
+            self.device.hold(self.ensemble, self.ensemble.flat_leaves),
+            self.device.hold(self.ensemble, self.ensemble.base_score),
+            offset,
+            target,
+            weight,
             *self.ensemble.loss_kernel,
-            self.rule,
+            self.device.hold(self, self.rule),
         )
 
-    @property
+    def blocks(self, begin: int, end: int) -> Iterator[tuple[slice, RowFactors]]:
+        """Give runs of the rows that fit on the device; see `StagedRows.runs`."""
+        start = self.start_change
+        for run in self.rows.runs(self.device, 8, wanted=slice(begin, end)):
+            rows = self.rows.block(run)
+            if rows is self.rows:
+                yield run, self
+            else:
+                change = None if start is None else start[run]
+                yield run, dataclasses.replace(self, rows=rows, start_change=change)
+
+    @functools.cached_property
     def rule(self) -> kernels.FactorRule:
         """The factors as the kernels read them."""
         width = self.ensemble.leaf_width
@@ -97,24 +117,25 @@ class RowFactors:
             shrinkage=np.array(self.ensemble.shrinkage, REAL),
         )
 
-    def runs(self, begin: int, end: int) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    def runs(self, begin: int, end: int) -> Iterator[FactorRun]:
         """Write out the factors of rows, in runs that fit in the cache.
 
         Yields
         ------
-        first : int
-            First row of the run.
-        factor : ndarray of float64, shape (n_run, n_trees * leaf_width)
-            Overwritten by the next run.
+        FactorRun
+            Overwritten by the next.
         """
         n_factors = self.ensemble.n_trees * self.ensemble.leaf_width
-        size = int(np.clip(_RUN_BYTES // (n_factors * 8), 64, 8192))
-        buffer = np.empty((min(size, end - begin), n_factors), dtype=REAL)
-        arguments = self.kernel_arguments
-        for first in range(begin, end, size):
-            factor = buffer[: min(size, end - first)]
-            kernels.stage_factors(*arguments, first, factor)
-            yield first, factor
+        size = int(np.clip(self.device.run_bytes // (n_factors * 8), 64, 2**20))
+        size = min(size, end - begin)
+        buffer = self.device.empty((size, n_factors), np.dtype(self.precision))
+        for run, block in self.blocks(begin, end):
+            arguments = block.kernel_arguments
+            for first in range(max(begin, run.start), min(end, run.stop), size):
+                n = min(size, min(end, run.stop) - first)
+                own = first - run.start
+                self.device.contraction.stage_factors(*arguments, own, buffer[:n])
+                yield FactorRun(first, buffer[:n], arguments[0], arguments[1], own)
 
     def contract(self, leaf_factor: NDArray[np.float64]) -> NDArray[np.float64]:
         """Multiply with one factor a leaf, shape (n_leaves, leaf_width), and add up.
@@ -125,14 +146,13 @@ class RowFactors:
         """
         leaf_factor = np.ascontiguousarray(leaf_factor)
         n_rows = self.rows.n_rows
-        if self._is_plain:
-            values = np.empty(n_rows, dtype=REAL)
-            kernels.contract_rows(*self.kernel_arguments, leaf_factor, False, values)
-            return values
+        if self._is_plain or not self.device.is_cpu:
+            return self._contract_rows(leaf_factor, False)
+        exact = dataclasses.replace(self, precision="float64")
         column = np.empty((n_rows, 1), dtype=REAL)
         none = np.empty((0, self.ensemble.n_outputs), dtype=REAL)
         one = DenseLeafFactors(leaf_factor[:, :, np.newaxis], none.T, none)
-        one.contract(self, 0, 0, column)
+        one.contract(exact, 0, 0, column)
         return column[:, 0]
 
     def contract_own(self) -> NDArray[np.float64]:
@@ -146,19 +166,39 @@ class RowFactors:
         ndarray of float64, shape (n_train,)
         """
         n_rows = self.rows.n_rows
-        values = np.empty(n_rows, dtype=REAL)
+        if self.precision != "float64":
+            return dataclasses.replace(self, precision="float64").contract_own()
         if self._is_plain:
-            kernels.contract_rows(*self.kernel_arguments, self.rule.scale, True, values)
-            return values
+            return self._contract_rows(self.rule.scale, True)
         if self.is_carried:
             return self._contract_final()
+        values = np.empty(n_rows, dtype=REAL)
         plain = dataclasses.replace(self.rows, weight=np.empty(0, REAL))
-        gradients = staged_gradients(self.ensemble, plain)
-        for (first, factor), (_, gradient) in zip(
+        gradients = staged_gradients(self.ensemble, plain, self.device)
+        for run, other in zip(
             self.runs(0, n_rows), gradients.runs(0, n_rows), strict=True
         ):
-            own = np.einsum("ij,ij->i", factor, gradient)
-            values[first : first + len(factor)] = own
+            factor = self.device.get(run.factor)
+            own = np.einsum("ij,ij->i", factor, self.device.get(other.factor))
+            values[run.first : run.first + len(own)] = own
+        return values
+
+    def _contract_rows(
+        self, leaf_factor: NDArray[np.float64], is_own: bool
+    ) -> NDArray[np.float64]:
+        """Multiply with one factor a leaf, or the row's own gradients, and add up."""
+        device = self.device
+        values = np.empty(self.rows.n_rows, dtype=REAL)
+        leaf_factor = device.put(leaf_factor)
+        for run, block in self.blocks(0, self.rows.n_rows):
+            arguments = block.kernel_arguments
+
+            def write(room: Any, _: int, given: Any = arguments) -> None:
+                device.contraction.contract_rows(
+                    *given, leaf_factor, is_own, room.reshape(room.size)
+                )
+
+            device.write_columns(values[run, np.newaxis], 0, 1, write)
         return values
 
     def _contract_final(self) -> NDArray[np.float64]:
@@ -171,9 +211,10 @@ class RowFactors:
             output = np.maximum(ensemble.output, 0) * (ensemble.n_outputs > 1)
         else:
             output = np.tile(np.arange(ensemble.leaf_width), ensemble.n_trees)
-        for first, factor in self.runs(0, rows.n_rows):
+        for run in self.runs(0, rows.n_rows):
+            factor = self.device.get(run.factor)
             for k in range(ensemble.n_outputs):
-                part = change[first : first + len(factor), k]
+                part = change[run.first : run.first + len(factor), k]
                 part += factor[:, output == k].sum(axis=1)
         offset = rows.offset if rows.offset.size else None
         score = add_leaf_values(ensemble, rows.leaf, offset=offset)
@@ -190,10 +231,34 @@ class RowFactors:
         return self.ensemble.leaf_rule.kind == "full newton"
 
 
-def staged_gradients(ensemble: TreeEnsemble, rows: StagedRows) -> RowFactors:
+class FactorRun(NamedTuple):
+    """The factors of a run of train rows, on the device of the rows.
+
+    Attributes
+    ----------
+    first : int
+        First row of the run.
+    factor : array of float64, shape (n_run, n_trees * leaf_width)
+        Their factors.
+    leaf, leaves : array, FlatLeaves
+        Leaf ids of the rows, or of a block of them, and the ensemble's leaves.
+    place : int
+        The first row's column in `leaf`.
+    """
+
+    first: int
+    factor: Any
+    leaf: Any
+    leaves: Any
+    place: int
+
+
+def staged_gradients(
+    ensemble: TreeEnsemble, rows: StagedRows, device: Device = CPU
+) -> RowFactors:
     """Give the rows' own gradients before each tree as row factors."""
     ones = np.ones((ensemble.n_leaves, ensemble.leaf_width), dtype=REAL)
-    return RowFactors(ensemble, rows, ones, np.zeros_like(ones))
+    return RowFactors(ensemble, rows, ones, np.zeros_like(ones), device=device)
 
 
 class LeafFactors(Protocol):
@@ -252,14 +317,19 @@ class SparseLeafFactors:
     base_factor: NDArray[np.float64]
     base_change: NDArray[np.float64]
 
+    @functools.cached_property
+    def single(self) -> NDArray[np.float32]:
+        """The factors in single precision."""
+        return self.factor.astype(np.float32)
+
     @classmethod
     def stage(cls, ensemble: TreeEnsemble, targets: StagedRows) -> SparseLeafFactors:
         """Replay the targets: each factor is the gradient before the leaf's tree."""
         shape = (targets.n_rows, ensemble.n_trees, ensemble.leaf_width)
         by_tree = np.empty(shape, dtype=REAL)
-        for first, gradient in staged_gradients(ensemble, targets).runs(0, shape[0]):
-            part = by_tree[first : first + len(gradient)]
-            part[...] = gradient.reshape(part.shape)
+        for run in staged_gradients(ensemble, targets).runs(0, shape[0]):
+            part = by_tree[run.first : run.first + len(run.factor)]
+            part[...] = run.factor.reshape(part.shape)
         none = np.empty((0, ensemble.n_outputs), REAL)
         return cls._group(ensemble, targets, by_tree, none, none.T)
 
@@ -319,20 +389,20 @@ class SparseLeafFactors:
         influence: NDArray[np.float64],
     ) -> None:
         """Multiply with row factors and add over trees; see `LeafFactors`."""
-        for begin, factor in rows.runs(first_row, first_row + len(influence)):
-            line = begin - first_row
-            kernels.contract_sparse(
-                rows.rows.leaf,
-                rows.ensemble.flat_leaves,
-                begin,
-                factor,
-                self.start,
-                self.target,
-                self.factor,
-                self.n_targets,
-                first_target,
-                influence[line : line + len(factor)],
-            )
+        device = rows.device
+        own = [device.hold(self, array) for array in (self.start, self.target)]
+        own.append(device.hold(self, _round(self, rows.precision)))
+        for run in rows.runs(first_row, first_row + len(influence)):
+            line = run.first - first_row
+
+            def write(room: Any, first: int, run: FactorRun = run) -> None:
+                device.contraction.contract_sparse(
+                    *(run.leaf, run.leaves, run.place, run.factor, *own),
+                    *(self.n_targets, first, room),
+                )
+
+            part = influence[line : line + len(run.factor)]
+            device.write_columns(part, first_target, self.n_targets, write)
         _add_base(self, first_row, first_target, influence)
 
 
@@ -355,6 +425,11 @@ class DenseLeafFactors:
     base_factor: NDArray[np.float64]
     base_change: NDArray[np.float64]
 
+    @functools.cached_property
+    def single(self) -> NDArray[np.float32]:
+        """The factors in single precision."""
+        return self.factor.astype(np.float32)
+
     @property
     def n_targets(self) -> int:
         """Number of targets."""
@@ -368,17 +443,18 @@ class DenseLeafFactors:
         influence: NDArray[np.float64],
     ) -> None:
         """Multiply with row factors and add over trees; see `LeafFactors`."""
-        for begin, factor in rows.runs(first_row, first_row + len(influence)):
-            line = begin - first_row
-            kernels.contract_dense(
-                rows.rows.leaf,
-                rows.ensemble.flat_leaves,
-                begin,
-                factor,
-                self.factor,
-                first_target,
-                influence[line : line + len(factor)],
-            )
+        device = rows.device
+        own = device.hold(self, _round(self, rows.precision))
+        for run in rows.runs(first_row, first_row + len(influence)):
+            line = run.first - first_row
+
+            def write(room: Any, first: int, run: FactorRun = run) -> None:
+                device.contraction.contract_dense(
+                    *(run.leaf, run.leaves, run.place, run.factor, own, first, room)
+                )
+
+            part = influence[line : line + len(run.factor)]
+            device.write_columns(part, first_target, self.n_targets, write)
         _add_base(self, first_row, first_target, influence)
 
     def contract_sum(self, rows: RowFactors) -> NDArray[np.float64]:
@@ -394,6 +470,13 @@ class DenseLeafFactors:
         return total
 
 
+def _round(
+    factors: SparseLeafFactors | DenseLeafFactors, precision: str
+) -> NDArray[np.floating[Any]]:
+    """Give leaf factors in a precision."""
+    return factors.factor if precision == "float64" else factors.single
+
+
 def _add_base(
     factors: SparseLeafFactors | DenseLeafFactors,
     first_row: int,
@@ -404,4 +487,7 @@ def _add_base(
     change = factors.base_change[first_row : first_row + len(influence)]
     if len(change):
         columns = slice(first_target, first_target + factors.n_targets)
-        influence[:, columns] += change @ factors.base_factor
+        # runs of rows, so that the product stays in the cache
+        for begin in range(0, len(change), _BASE_ROWS):
+            run = slice(begin, begin + _BASE_ROWS)
+            influence[run, columns] += change[run] @ factors.base_factor

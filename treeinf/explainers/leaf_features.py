@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from treeinf.errors import UnsupportedModelError
 from treeinf.kernels.cpu import contraction as contraction_kernels
 from treeinf.kernels.cpu import leaf_features as kernels
 from treeinf.kernels.cpu import replay as replay_kernels
+from treeinf.kernels.device import CPU, Device
 from treeinf.losses import CrossEntropy, SquaredError
 from treeinf.trace import StagedRows, as_trained
 from treeinf.validation import count_rows
@@ -96,6 +98,10 @@ class LeafFeatures:
         Vector of each leaf. A feature belongs to one tree.
     is_diagonal : bool
         Each leaf has one feature, its own.
+    train_leaf : ndarray of unsigned integer, shape (n_structures, n_train)
+        Leaves of the train rows; they stay on the device if they fit.
+    device : Device, default=CPU
+        Where products are computed.
 
     Notes
     -----
@@ -110,10 +116,16 @@ class LeafFeatures:
     leaf_row: NDArray[np.int32]
     vectors: Any
     is_diagonal: bool
+    train_leaf: Leaves
+    device: Device = CPU
 
     @classmethod
     def build(
-        cls, ensemble: TreeEnsemble, kernel: str, train_leaf: Leaves
+        cls,
+        ensemble: TreeEnsemble,
+        kernel: str,
+        train_leaf: Leaves,
+        device: Device = CPU,
     ) -> LeafFeatures:
         """Make the features of a tree kernel.
 
@@ -130,6 +142,8 @@ class LeafFeatures:
             in the leaf or node.
         train_leaf : ndarray of unsigned integer, shape (n_structures, n_train)
             Leaves of the train rows.
+        device : Device, default=CPU
+            Where products are computed.
 
         Returns
         -------
@@ -178,7 +192,14 @@ class LeafFeatures:
             (entry, (row, column)), shape=(n_leaves, n_features), dtype=REAL
         )
         vectors.sort_indices()
-        return cls(leaves.leaf_offset, leaves.leaf_row, vectors, unit == "leaf")
+        return cls(
+            leaves.leaf_offset,
+            leaves.leaf_row,
+            vectors,
+            unit == "leaf",
+            train_leaf,
+            device,
+        )
 
     @property
     def n_features(self) -> int:
@@ -257,19 +278,100 @@ class LeafFeatures:
         """Say how many targets compared with every leaf fit in 64 MiB, up to `most`."""
         return max(1, min(most, _TABLE_NUMBERS // len(self.leaf_square)))
 
+    def write_rows(
+        self,
+        leaf: Leaves,
+        first_row: int,
+        first_column: int,
+        n_columns: int,
+        values: NDArray[np.float64],
+        kernel: Callable[..., None],
+    ) -> None:
+        """Let a kernel write numbers of rows that depend on their leaves.
+
+        Parameters
+        ----------
+        leaf : ndarray of unsigned integer, shape (n_structures, n_rows)
+            Leaves of all rows.
+        first_row : int
+            Row of the first line of `values`.
+        first_column, n_columns : int
+            Columns to write.
+        values : ndarray of float64, shape (n_lines, >= first_column + n_columns)
+            Output; the columns are overwritten.
+        kernel : callable
+            Called with the leaves, their offsets and lines, the column of the first
+            row's leaves, and the array and the column to write to.
+        """
+        rows = slice(first_row, first_row + len(values))
+        for run, places, first in self._places(leaf, rows, 8 * n_columns):
+            self.device.write_columns(
+                values[run.start - first_row : run.stop - first_row],
+                first_column,
+                n_columns,
+                functools.partial(kernel, *places, first),
+            )
+
+    def _places(
+        self, leaf: Leaves, rows: slice, row_bytes: int
+    ) -> Iterator[tuple[slice, tuple[Any, Any, Any], int]]:
+        """Give rows' leaves on the device, with those of which row they begin.
+
+        Those of the train rows stay there, and are all given, if they fit.
+        """
+        device, size = self.device, leaf.shape[1]
+        trees = device.hold(self, self.leaf_offset), device.hold(self, self.leaf_row)
+        stays = device.is_cpu or device.holds(self, leaf)
+        if not stays:
+            row_bytes += len(leaf) * leaf.itemsize
+            size = device.rows_at_once(size, row_bytes)
+            stays = leaf is self.train_leaf and size == leaf.shape[1]
+        if stays:
+            yield rows, (device.hold(self, leaf), *trees), rows.start
+            return
+        for begin in range(rows.start, rows.stop, size):
+            run = slice(begin, min(begin + size, rows.stop))
+            yield run, (device.put(leaf[:, run]), *trees), 0
+
     def _gather(self, leaf: Leaves, table: NDArray[np.float64]) -> NDArray[np.float64]:
         total = np.empty((leaf.shape[1], table.shape[1]), REAL)
-        kernels.gather_leaves(leaf, self.leaf_offset, self.leaf_row, table, 0, 0, total)
+        self.gather(leaf, table, 0, 0, total)
         return total
+
+    def gather(
+        self,
+        leaf: Leaves,
+        table: NDArray[np.float64],
+        first_row: int,
+        first_column: int,
+        total: NDArray[np.float64],
+    ) -> None:
+        """Add up numbers of the leaves that rows are in; see `gather_leaves`."""
+        moved = self.device.put(table)
+
+        def write(*places: Any) -> None:
+            leaf, offset, row, first, room, column = places
+            self.device.leaf_features.gather_leaves(
+                leaf, offset, row, moved, first, column, room
+            )
+
+        n_columns = table.shape[1]
+        self.write_rows(leaf, first_row, first_column, n_columns, total, write)
 
     def _sum_by_leaf(
         self, leaf: Leaves, value: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        total = np.empty((len(self.leaf_square), value.shape[1]), REAL)
-        kernels.sum_rows_by_leaf(
-            leaf, self.leaf_offset, self.leaf_row, np.ascontiguousarray(value), total
-        )
-        return total
+        device, value = self.device, np.ascontiguousarray(value)
+        shape = (len(self.leaf_square), value.shape[1])
+        sums = []
+        rows = slice(0, leaf.shape[1])
+        for run, places, _ in self._places(leaf, rows, 8 * shape[1]):
+            total = device.empty(shape)
+            device.leaf_features.sum_rows_by_leaf(
+                *places, device.put(value[run]), total
+            )
+            sums.append(device.get(total))
+        return sums[0] if len(sums) == 1 else np.sum(sums, axis=0)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -367,23 +469,25 @@ class Similarity:
         self, first_row: int, first_target: int, similarity: NDArray[np.float64]
     ) -> None:
         """Write the similarity of a run of train rows; see `Columns`."""
-        places = (self.leaf, self.features.leaf_offset, self.features.leaf_row)
-        n_targets = self.target_leaf.shape[1]
+        features, n_targets = self.features, self.target_leaf.shape[1]
         if self.table is None:
-            kernels.add_shared_leaves(
-                *places,
-                self.group_start,
-                self.group_target,
-                self.features.leaf_square,
-                first_row,
-                first_target,
-                n_targets,
-                similarity,
+            device = features.device
+            start = device.hold(self, self.group_start)
+            target = device.hold(self, self.group_target)
+            square = device.hold(features, features.leaf_square)
+
+            def write(*places: Any) -> None:
+                leaf, offset, row, first, room, column = places
+                device.leaf_features.add_shared_leaves(
+                    *(leaf, offset, row, start, target, square),
+                    *(first, column, n_targets, room),
+                )
+
+            features.write_rows(
+                self.leaf, first_row, first_target, n_targets, similarity, write
             )
         else:
-            kernels.gather_leaves(
-                *places, self.table, first_row, first_target, similarity
-            )
+            features.gather(self.leaf, self.table, first_row, first_target, similarity)
         block = similarity[:, first_target : first_target + n_targets]
         if self.measure == "euclidean":
             np.sqrt(block, out=block)
@@ -404,6 +508,7 @@ def read_train_rows(
     *,
     sample_weight: Any = None,
     init_score: Any = None,
+    device: Device = CPU,
 ) -> tuple[TreeEnsemble, StagedRows]:
     """Read train rows, with the weights and the initial score of the training.
 
@@ -415,6 +520,8 @@ def read_train_rows(
         Tree kernel that is to be used.
     X, y, sample_weight, init_score
         See `StagedRows.read`; for `y`, None will do where the kernel reads no values.
+    device : Device, default=CPU
+        Where they are routed.
 
     Returns
     -------
@@ -453,7 +560,12 @@ def read_train_rows(
         label = 1 if ensemble.classes is None else ensemble.classes[0]
         y = np.full(count_rows(X), label)
     rows = StagedRows.read(
-        ensemble, X, y, sample_weight=sample_weight, init_score=init_score
+        ensemble,
+        X,
+        y,
+        sample_weight=sample_weight,
+        init_score=init_score,
+        device=device,
     )
     if loss is not None and has_targets and (loss.is_differentiable or not is_folded):
         ensemble, rows, _ = as_trained(ensemble, rows)

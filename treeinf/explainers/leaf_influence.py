@@ -45,12 +45,12 @@ class LeafInfluence(AdditiveExplainer):
     through_base_score : bool, default=True
         Let the initial score answer to the rows where the library estimates it from
         them. False holds it fixed, as published.
-    on_mismatch, parity, batch_size, n_jobs, verbose
+    on_mismatch, device, precision, parity, batch_size, n_jobs, verbose
         See `AdditiveExplainer`.
 
     Attributes
     ----------
-    trace_, ensemble_, reproduction_, n_features_in_
+    trace_, ensemble_, reproduction_, n_features_in_, device_
         See `AdditiveExplainer`.
 
     Notes
@@ -85,6 +85,8 @@ class LeafInfluence(AdditiveExplainer):
         cross_class: bool = True,
         through_base_score: bool = True,
         on_mismatch: str = "raise",
+        device: str = "cpu",
+        precision: str = "float64",
         parity: str = "sample",
         batch_size: int = 1024,
         n_jobs: int | None = None,
@@ -92,6 +94,8 @@ class LeafInfluence(AdditiveExplainer):
     ) -> None:
         super().__init__(
             on_mismatch=on_mismatch,
+            device=device,
+            precision=precision,
             parity=parity,
             batch_size=batch_size,
             n_jobs=n_jobs,
@@ -116,6 +120,7 @@ class LeafInfluence(AdditiveExplainer):
             self.trace_,
             cross_class=self.cross_class,
             base_change=change if self.through_base_score else change[:0],
+            device=self._device,
         )
         return fingerprint
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import numbers
 from typing import Any, Self
 
 import numpy as np
@@ -14,7 +13,7 @@ from treeinf.explainers.base import Columns, Explainer
 from treeinf.explainers.tables import TableEncoder, Task, fingerprint_table
 from treeinf.explainers.targets import Target
 from treeinf.kernels.cpu import neighbours as kernels
-from treeinf.validation import check_weights, count_rows
+from treeinf.validation import check_count, check_weights, count_rows
 
 __all__ = ["InputSim", "KNNShapley", "PlacedRows", "TableExplainer"]
 
@@ -304,14 +303,7 @@ class KNNShapley(TableExplainer):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        if (
-            isinstance(self.n_neighbors, bool)
-            or not isinstance(self.n_neighbors, numbers.Integral)
-            or self.n_neighbors < 1
-        ):
-            raise ValueError(
-                f"Got n_neighbors={self.n_neighbors!r}; expected a positive integer."
-            )
+        check_count("n_neighbors", self.n_neighbors)
 
     @property
     def _targets_at_once(self) -> int:

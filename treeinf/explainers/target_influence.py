@@ -36,12 +36,12 @@ class TargetInfluence(AdditiveExplainer):
     through_base_score : bool, default=True
         Let the initial score answer to the targets where the library estimates it from
         them. Without it the weights of squared error do not add up to predictions.
-    on_mismatch, parity, batch_size, n_jobs, verbose
+    on_mismatch, device, precision, parity, batch_size, n_jobs, verbose
         See `AdditiveExplainer`.
 
     Attributes
     ----------
-    trace_, ensemble_, reproduction_, n_features_in_
+    trace_, ensemble_, reproduction_, n_features_in_, device_
         See `AdditiveExplainer`; forests have no `trace_`.
     forest_ : ForestRows
         The rows of each tree; forests, bagging and single trees only.
@@ -67,6 +67,8 @@ class TargetInfluence(AdditiveExplainer):
         *,
         through_base_score: bool = True,
         on_mismatch: str = "raise",
+        device: str = "cpu",
+        precision: str = "float64",
         parity: str = "sample",
         batch_size: int = 1024,
         n_jobs: int | None = None,
@@ -74,6 +76,8 @@ class TargetInfluence(AdditiveExplainer):
     ) -> None:
         super().__init__(
             on_mismatch=on_mismatch,
+            device=device,
+            precision=precision,
             parity=parity,
             batch_size=batch_size,
             n_jobs=n_jobs,
@@ -110,6 +114,7 @@ class TargetInfluence(AdditiveExplainer):
             self.trace_,
             cross_class=False,
             base_change=change if self.through_base_score else change[:0],
+            device=self._device,
         )
         return fingerprint
 

@@ -26,7 +26,9 @@ from treeinf.explainers.leaf_features import (
 )
 from treeinf.explainers.surrogate import LinearSurrogate
 from treeinf.explainers.targets import Targets
+from treeinf.kernels.device import resolve_device
 from treeinf.kernels.threads import limit_threads
+from treeinf.validation import check_count
 
 __all__ = ["Trex"]
 
@@ -60,6 +62,9 @@ class Trex(TreeExplainer):
         Gradient norm to reach, relative to that of the penalty; see Notes.
     max_iter : int, default=10000
         Most conjugate-gradient iterations.
+    device : {"cpu", "cuda", "auto"}, default="cpu"
+        Where products with the train rows' features are computed; "auto" takes CUDA
+        where it can be used.
     parity, batch_size, n_jobs, verbose
         See `TreeExplainer`.
 
@@ -88,6 +93,8 @@ class Trex(TreeExplainer):
         The model.
     n_features_in_ : int
         Columns of the rows.
+    device_ : {"cpu", "cuda"}
+        Where the products are computed.
 
     Notes
     -----
@@ -130,6 +137,7 @@ class Trex(TreeExplainer):
         l2: float = 0.003,
         tol: float = 1e-8,
         max_iter: int = 10_000,
+        device: str = "cpu",
         parity: str = "sample",
         batch_size: int = 1024,
         n_jobs: int | None = None,
@@ -143,6 +151,7 @@ class Trex(TreeExplainer):
         self.l2 = l2
         self.tol = tol
         self.max_iter = max_iter
+        self.device = device
 
     def surrogate_score(self, X: Any) -> NDArray[np.float64]:
         """Compute the surrogate's raw scores.
@@ -174,14 +183,9 @@ class Trex(TreeExplainer):
             is_number = isinstance(value, int | float | np.number)
             if isinstance(value, bool) or not is_number or not 0.0 < value < np.inf:
                 raise ValueError(f"Got {name}={value!r}; expected a number above 0.")
-        if (
-            isinstance(self.max_iter, bool)
-            or not isinstance(self.max_iter, int)
-            or self.max_iter < 1
-        ):
-            raise ValueError(
-                f"Got max_iter={self.max_iter!r}; expected a positive integer."
-            )
+        check_count("max_iter", self.max_iter)
+        self._device = resolve_device(self.device)
+        self.device_ = self._device.name
 
     def _learn(
         self,
@@ -201,10 +205,13 @@ class Trex(TreeExplainer):
             y,
             sample_weight=sample_weight,
             init_score=init_score,
+            device=self._device,
         )
         self.ensemble_ = ensemble
         self._rows = rows
-        self._features = LeafFeatures.build(ensemble, self.kernel, rows.leaf)
+        self._features = LeafFeatures.build(
+            ensemble, self.kernel, rows.leaf, self._device
+        )
         self._surrogate = _as_surrogate(ensemble)
         loss = self._surrogate.loss
         assert loss is not None

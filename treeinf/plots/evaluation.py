@@ -14,6 +14,7 @@ from treeinf.plots.axes import COLORS, as_text, as_vector, finish, open_axes
 __all__ = ["plot_measure_curves", "plot_ranks"]
 
 _MARKERS = "os^Dv<>pP*Xh"
+_WIDE = 10.0
 
 
 def plot_ranks(
@@ -84,7 +85,8 @@ def plot_measure_curves(
     Parameters
     ----------
     shares, values : dict of str to array-like, shape (n_shares,)
-        For each method its shares of the rows, and what was measured there.
+        For each method its shares of the rows, and what was measured there. Shares that
+        span a factor of 10 are drawn on a logarithmic axis.
     x_label, y_label : str
         Names of the axes.
     baselines : sequence of str
@@ -96,13 +98,18 @@ def plot_measure_curves(
     -------
     matplotlib Axes
     """
+    import matplotlib
+
     ax = open_axes(ax, (5.6, 3.6))
+    n_coloured = sum(name not in baselines for name in values)
+    palette = matplotlib.colormaps["tab10" if n_coloured <= 10 else "tab20"]
     number = 0
     for name in values:
         style: dict[str, Any] = {"color": COLORS["neutral"], "linestyle": "--"}
         if name not in baselines:
             marker = _MARKERS[number % len(_MARKERS)]
-            style = {"color": f"C{number % 10}", "marker": marker, "markersize": 4}
+            color = palette(number % palette.N)
+            style = {"color": color, "marker": marker, "markersize": 4}
             number += 1
         ax.plot(
             as_vector(shares[name], "shares"),
@@ -113,6 +120,12 @@ def plot_measure_curves(
         )
     ax.set_xlabel(x_label)
     ax.set_ylabel(y_label)
+    lines = [as_vector(line, "shares") for line in shares.values()]
+    places = sorted({float(place) for line in lines for place in line})
+    if places and places[0] > 0.0 and places[-1] >= _WIDE * places[0]:
+        ax.set_xscale("log")
+        ax.set_xticks(places, [f"{place:g}" for place in places])
+        ax.set_xticks([], minor=True)
     if values:
         # below the axes, since curves may be anywhere in them
         ax.legend(

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from treeinf.cleaning.report import CleaningReport, Comparison
 from treeinf.reports.drawings import draw_pictures
-from treeinf.reports.rows import list_rows
+from treeinf.reports.rows import list_rows, name_rows
 
 __all__ = ["ComparisonLine", "ReportTable", "render_cleaning", "write_cleaning_report"]
 
@@ -177,7 +177,7 @@ def render_cleaning(
         title=title,
         version=__version__,
         headline=report.headline,
-        cards=_cards(report, comparisons),
+        cards=_cards(report, name_rows(cleaner), comparisons),
         notes=[*notes, *report.notes],
         comparisons=_group_lines(lines),
         explanations=_explain_lines(report, lines),
@@ -198,16 +198,15 @@ def _number(value: float, signed: bool = False) -> str:
 
 
 def _cards(
-    report: CleaningReport, comparisons: Sequence[ComparisonLine]
+    report: CleaningReport, touched: str, comparisons: Sequence[ComparisonLine]
 ) -> list[dict[str, str]]:
-    done = {"drop": "removed", "relabel": "relabelled", "downweight": "down-weighted"}
     share = f"{report.share:.1%}"
     if report.n_scored != report.n_train:
         share += f" of {report.n_scored:,} scored"
     cards = [
         {"name": "train rows", "value": f"{report.n_train:,}"},
         {
-            "name": f"rows {done.get(report.action, 'cleaned')} ({share})",
+            "name": f"{touched.lower()} ({share})",
             "value": f"{report.n_removed:,}",
         },
     ]
@@ -225,10 +224,13 @@ def _cards(
         cards.append({"name": name, "value": f"{before:.4g} \u2192 {after:.4g}"})
     if report.estimated_bad_share is not None:
         what = "targets" if report.task == "regression" else "labels"
-        name = f"of the {what} look wrong, a rough estimate"
-        if report.bad_share_low is not None and report.bad_share_high is not None:
-            name += f" ({report.bad_share_low:.0%} to {report.bad_share_high:.0%})"
-        cards.append({"name": name, "value": f"{report.estimated_bad_share:.0%}"})
+        name, value = f"of the {what} look wrong", f"{report.estimated_bad_share:.0%}"
+        low, high = report.bad_share_low, report.bad_share_high
+        if low == 0.0 and high is not None:
+            name, value = f"{name} at most, perhaps none", f"{high:.0%}"
+        elif low is not None and high is not None:
+            name += f" ({low:.0%} to {high:.0%})"
+        cards.append({"name": name, "value": value})
     cards.append(
         {
             "name": f"seconds, {report.n_fits:,} models trained",

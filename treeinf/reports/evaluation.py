@@ -5,21 +5,27 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from treeinf.datasets import available, describe
 from treeinf.evaluation.cells import CellStore
 from treeinf.evaluation.measures import MEASURES
-from treeinf.evaluation.ranking import Ranking, rank_table, read_figures
-from treeinf.evaluation.runner import RUN_FILE, read_outcomes, read_results
+from treeinf.evaluation.ranking import (
+    Ranking,
+    list_figures,
+    rank_table,
+    read_complete,
+)
+from treeinf.evaluation.runner import RUN_FILE, read_outcomes
 from treeinf.plots.evaluation import plot_measure_curves, plot_ranks
 from treeinf.reports.pictures import draw_svg
 
 __all__ = ["write_evaluation_report"]
 
 _MOST_REASONS = 20
+_CELL = ["data", "library", "seed"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,8 +39,10 @@ class _Table:
         "method",
         "average rank",
         "95 % interval",
+        "behind the best",
         "median figure",
         "better than Random",
+        "CPU ms",
     )
 
 
@@ -57,20 +65,28 @@ class _Section:
     text: str
     tables: Sequence[_Table]
     pictures: Sequence[_Picture]
+    ranking: Ranking | None
 
 
-def write_evaluation_report(out: str | os.PathLike[str]) -> dict[str, Path]:
-    """Write report.md, its pictures, and report.html into the folder of a run.
+def write_evaluation_report(
+    out: str | os.PathLike[str], to: str | os.PathLike[str] | None = None
+) -> dict[str, Path]:
+    """Write the report of a run: Markdown and its pictures, and HTML or figures.
 
     Parameters
     ----------
     out : path-like
-        The folder; what was there under these names is replaced.
+        Folder of the run.
+    to : path-like, optional
+        Beginning of the names of the files, such as ``results/evaluation``: writes
+        evaluation.md, evaluation_*.svg and evaluation.parquet, the figures of all cells
+        that the tables are made of. None for report.md, its pictures and report.html in
+        the folder of the run. What was there under these names is replaced.
 
     Returns
     -------
     dict of str to pathlib.Path
-        "markdown" and "html", and each picture by its name.
+        "markdown", and "html" or "figures", and each picture by its name.
 
     Raises
     ------
@@ -83,7 +99,6 @@ def write_evaluation_report(out: str | os.PathLike[str]) -> dict[str, Path]:
     """
     try:
         import jinja2
-        import markupsafe
     except ImportError as error:
         raise ImportError(
             "Reports need jinja2 and matplotlib; pip install 'treeinf[plot]'."
@@ -95,34 +110,53 @@ def write_evaluation_report(out: str | os.PathLike[str]) -> dict[str, Path]:
     if not (outcomes["status"] == "done").any():
         raise ValueError(f"No cell of the run in {folder} is done.")
     record = CellStore(folder).read_json(RUN_FILE)
-    sections = [
-        _make_section(folder, name)
-        for name in outcomes["measure"].drop_duplicates()
-        if ((outcomes["measure"] == name) & (outcomes["status"] == "done")).any()
-    ]
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("treeinf.reports"),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    frames = {}
+    for name in outcomes["measure"].drop_duplicates():
+        frame = read_complete(folder, name)
+        if len(frame):
+            frames[name] = frame
+    sections = [_make_section(name, frame) for name, frame in frames.items()]
+    start = folder / "report" if to is None else Path(to)
+    start.parent.mkdir(parents=True, exist_ok=True)
+    prefix = "" if to is None else f"{start.name}_"
     written: dict[str, Path] = {}
     for section in sections:
         for picture in section.pictures:
-            path = folder / f"{picture.name}.svg"
+            path = start.with_name(f"{prefix}{picture.name}.svg")
             _save_picture(picture, path)
             written[picture.name] = path
     contents = {
         "title": f"Evaluation {record['suite']}",
         "version": __version__,
         "facts": _list_facts(record, outcomes),
+        "summary": _summarise(sections),
         "sections": sections,
         "trouble": _list_trouble(outcomes),
     }
-    written["markdown"] = folder / "report.md"
-    written["markdown"].write_text(
-        environment.get_template("evaluation.md").render(**contents), encoding="utf-8"
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("treeinf.reports"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
+    written["markdown"] = start.with_name(f"{start.name}.md")
+    written["markdown"].write_text(
+        environment.get_template("evaluation.md").render(**contents, prefix=prefix),
+        encoding="utf-8",
+    )
+    if to is None:
+        written["html"] = start.with_name(f"{start.name}.html")
+        _write_page(environment, contents, written["html"])
+    else:
+        written["figures"] = start.with_name(f"{start.name}.parquet")
+        _write_figures(frames, written["figures"])
+    return written
+
+
+def _write_page(environment: Any, contents: dict[str, Any], path: Path) -> None:
+    """Write the page, its pictures inside it."""
+    import markupsafe
+
     svgs = {
         picture.name: markupsafe.Markup(
             draw_svg(
@@ -132,41 +166,192 @@ def write_evaluation_report(out: str | os.PathLike[str]) -> dict[str, Path]:
                 size=picture.size,
             )
         )
-        for section in sections
+        for section in contents["sections"]
         for picture in section.pictures
     }
     page = environment.overlay(autoescape=True).get_template("evaluation.html")
-    written["html"] = folder / "report.html"
-    written["html"].write_text(page.render(**contents, svgs=svgs), encoding="utf-8")
-    return written
+    path.write_text(page.render(**contents, svgs=svgs), encoding="utf-8")
 
 
-def _make_section(folder: Path, name: str) -> _Section:
+def _write_figures(frames: dict[str, Any], path: Path) -> None:
+    """Write what the tables are made of: means over the test rows of each cell."""
+    import pandas as pd
+
+    parts = []
+    measured = {"cpu_seconds"}
+    for name, frame in frames.items():
+        measure = MEASURES[name]
+        frame = frame.assign(method=measure.names(frame))
+        given = (*_CELL, "method", measure.curve, *measure.keep)
+        by = [column for column in given if column and column in frame]
+        wanted = dict.fromkeys((measure.figure, *measure.details))
+        frame[measure.figure] = frame[measure.figure].fillna(measure.missing)
+        measured |= set(wanted)
+        means = frame.groupby(by, sort=False)[list(wanted)].mean()
+        if "cpu_seconds" in frame:
+            means["cpu_seconds"] = frame.groupby(by, sort=False)["cpu_seconds"].first()
+        part = means.reset_index()
+        part.insert(0, "measure", name)
+        parts.append(part)
+    figures = pd.concat(parts, ignore_index=True)
+    # half the size, and more digits than the figures are good for
+    small = {name: "float32" for name in figures.columns if name in measured}
+    figures = figures.astype(small)
+    figures.to_parquet(path, index=False, compression="zstd")
+
+
+def _make_section(name: str, frame: Any) -> _Section:
     measure = MEASURES[name]
     better = "higher" if measure.higher_is_better else "lower"
-    frame = read_results(folder, name)
+    upwards = {"higher_is_better": measure.higher_is_better}
     tables, pictures = [], []
-    figures = read_figures(folder, name)
-    overall = rank_table(figures, higher_is_better=measure.higher_is_better)
+    figures = list_figures(frame, name)
+    overall = rank_table(figures, **upwards)
     if overall is not None:
         tables.append(_make_table("All libraries", overall))
         pictures.append(_draw_ranks(name, overall))
+    for title, rows in _split_by_task(figures):
+        ranking = rank_table(figures[rows], **upwards)
+        if ranking is not None:
+            tables.append(_make_table(title, ranking))
+    if measure.curve:
+        tables += _compare_shares(name, frame)
+        pictures.append(_draw_curves(name, frame))
+    if measure.details:
+        tables += _tell_details(name, frame)
     libraries = list(frame["library"].drop_duplicates())
     for library in libraries if len(libraries) > 1 else ():
-        ranking = rank_table(
-            figures[figures["library"] == library],
-            higher_is_better=measure.higher_is_better,
-        )
+        ranking = rank_table(figures[figures["library"] == library], **upwards)
         if ranking is not None:
             tables.append(_make_table(library, ranking))
-    if measure.curve:
-        pictures.append(_draw_curves(name, frame))
     return _Section(
         name,
         f"Figure of a cell: {measure.title}; {better} is better.",
         tables,
         pictures,
+        overall,
     )
+
+
+def _summarise(sections: Sequence[_Section]) -> list[_Table]:
+    """Put the average ranks of all measures that rank the same methods in a table."""
+    found = {
+        section.name: section.ranking.lines.set_index("method")
+        for section in sections
+        if section.ranking is not None and not MEASURES[section.name].split_by
+    }
+    if len(found) < 2:
+        return []
+    first, *others = found.values()
+    methods = [m for m in first.index if all(m in lines.index for lines in others)]
+    methods.sort(key=lambda m: sum(lines.loc[m, "rank"] for lines in found.values()))
+    rows = [
+        [
+            method,
+            *(_show_rank(lines.loc[method]) for lines in found.values()),
+            _show_milliseconds(first.loc[method, "cpu_seconds"]),
+        ]
+        for method in methods
+    ]
+    return [
+        _Table(
+            "In short",
+            "Average ranks, with 95 % intervals; sorted by their sum. CPU ms: of "
+            f"{next(iter(found))}.",
+            rows,
+            ("method", *found, "CPU ms"),
+        )
+    ]
+
+
+def _show_rank(line: Any) -> str:
+    return f"{line['rank']:.1f} ({line['rank_low']:.1f} to {line['rank_high']:.1f})"
+
+
+def _split_by_task(figures: Any) -> list[tuple[str, Any]]:
+    """Tell cells of classes from those of values, where all data sets are known."""
+    names = set(figures["data"])
+    if not names <= set(available()):
+        return []
+    values = {name for name in names if describe(name).task == "regression"}
+    if not values or values == names:
+        return []
+    is_value = figures["data"].isin(values)
+    return [("Data sets of classes", ~is_value), ("Data sets of values", is_value)]
+
+
+def _compare_shares(name: str, frame: Any) -> list[_Table]:
+    """Rank at each share of the rows by itself."""
+    measure = MEASURES[name]
+    shares = sorted(frame[measure.curve].drop_duplicates())
+    found = {}
+    for share in shares:
+        figures = list_figures(frame, name, at=share)
+        ranking = rank_table(figures, higher_is_better=measure.higher_is_better)
+        if ranking is not None:
+            found[share] = ranking.lines.set_index("method")
+    if len(found) < 2:
+        return []
+    methods = [
+        m
+        for m in next(iter(found.values())).index
+        if all(m in f.index for f in found.values())
+    ]
+    rows = [
+        [
+            method,
+            *(_show_rank(lines.loc[method]) for lines in found.values()),
+        ]
+        for method in methods
+    ]
+    return [
+        _Table(
+            "Average rank at each share of the rows",
+            "In brackets: 95 % intervals. Sorted by the first share.",
+            rows,
+            ("method", *(f"{share:g}" for share in found)),
+        )
+    ]
+
+
+def _tell_details(name: str, frame: Any) -> list[_Table]:
+    """Tell other columns, for each value of the column that `Measure.keep` names."""
+    measure = MEASURES[name]
+    frame = frame.assign(method=measure.names(frame))
+    kinds: list[tuple[str, Any]] = [("", frame)]
+    for column in measure.keep:
+        if column in frame:
+            kinds = [(f", {key}", part) for key, part in frame.groupby(column)]
+    tables = []
+    for kind, part in kinds:
+        # the median of a cell's test rows, then of the cells
+        cells = part.groupby([*_CELL, "method"], sort=False)[list(measure.details)]
+        methods = cells.median().groupby("method", sort=False)
+        low, middle, high = (methods.quantile(q) for q in (0.25, 0.5, 0.75))
+        order = middle[measure.figure].sort_values(
+            ascending=not measure.higher_is_better, kind="stable"
+        )
+        rows = [
+            [
+                method,
+                *(
+                    f"{middle.loc[method, column]:.3g} ({low.loc[method, column]:.2g} "
+                    f"to {high.loc[method, column]:.2g})"
+                    for column in measure.details
+                ),
+            ]
+            for method in order.index
+        ]
+        tables.append(
+            _Table(
+                f"In numbers{kind}",
+                "Medians over the cells, each the median of its lines; in brackets the "
+                f"middle half of the cells. {measure.note}".rstrip(),
+                rows,
+                ("method", *measure.details),
+            )
+        )
+    return tables
 
 
 def _make_table(title: str, ranking: Ranking) -> _Table:
@@ -187,23 +372,38 @@ def _make_table(title: str, ranking: Ranking) -> _Table:
             str(line.method),
             f"{line.rank:.2f}",
             f"{line.rank_low:.2f} to {line.rank_high:.2f}",
+            f"{line.behind:.2f} ({line.behind_low:.2f} to {line.behind_high:.2f})",
             f"{line.figure:.4g}",
             "" if math.isnan(line.beats_random) else f"{line.beats_random:.0%}",
+            _show_milliseconds(line.cpu_seconds),
         ]
         for line in ranking.lines.itertuples()
     ]
     return _Table(title, text, rows)
 
 
+def _show_milliseconds(seconds: float) -> str:
+    if math.isnan(seconds):
+        return ""
+    return f"{1e3 * seconds:.1f}" if seconds < 0.01 else f"{1e3 * seconds:,.0f}"
+
+
 def _draw_ranks(name: str, ranking: Ranking) -> _Picture:
     lines = ranking.lines
+    labels = [
+        f"{line.method}, {_show_milliseconds(line.cpu_seconds)} ms"
+        if math.isfinite(line.cpu_seconds)
+        else str(line.method)
+        for line in lines.itertuples()
+    ]
     return _Picture(
         f"{name}_ranks",
         f"{name}: average ranks",
         "Dots: mean over data sets; lines: 95 % bootstrap intervals over data sets and "
-        "their cells; shade: the critical difference from the best.",
+        "their cells; shade: the critical difference from the best; ms: time of the "
+        "processor, median over the cells.",
         lambda ax: plot_ranks(
-            list(lines["method"]),
+            labels,
             lines["rank"],
             lines["rank_low"],
             lines["rank_high"],
@@ -217,11 +417,10 @@ def _draw_ranks(name: str, ranking: Ranking) -> _Picture:
 def _draw_curves(name: str, frame: Any) -> _Picture:
     """Draw each method's mean, brought to the same size in all cells."""
     measure = MEASURES[name]
-    cell = ["data", "library", "seed"]
     frame = frame.assign(name=measure.names(frame))
-    lines = frame.groupby([*cell, "name", measure.curve], sort=False)[measure.figure]
+    lines = frame.groupby([*_CELL, "name", measure.curve], sort=False)[measure.figure]
     means = lines.mean().reset_index()
-    largest = means.groupby(cell)[measure.figure].transform(lambda v: v.abs().max())
+    largest = means.groupby(_CELL)[measure.figure].transform(lambda v: v.abs().max())
     means["relative"] = means[measure.figure] / largest.where(largest > 0, 1.0)
     curves = means.groupby(["name", measure.curve], sort=False)["relative"].mean()
     names = list(means["name"].drop_duplicates())
@@ -283,15 +482,19 @@ def _list_facts(record: dict[str, Any], outcomes: Any) -> list[tuple[str, str]]:
 
 def _list_trouble(outcomes: Any) -> list[tuple[str, str]]:
     """List why cells have no result, and warnings, the commonest first."""
-    lines: Counter[tuple[str, str]] = Counter()
+    lines: dict[str, list[Any]] = {}
     for line in outcomes.itertuples():
-        who = f"{line.library}, {line.method}, {line.measure}"
-        if line.reason:
-            lines[who, f"{line.status}: {line.reason}"] += 1
-        elif line.notes:
-            lines[who, line.notes] += 1
-    common = lines.most_common()
-    shown = [(f"{who} ({n})", text) for (who, text), n in common[:_MOST_REASONS]]
+        text = f"{line.status}: {line.reason}" if line.reason else line.notes
+        if text:
+            lines.setdefault(text, []).append(line)
+    common = sorted(lines.items(), key=lambda item: -len(item[1]))
+    shown = []
+    for text, cells in common[:_MOST_REASONS]:
+        parts = (
+            ", ".join(dict.fromkeys(getattr(cell, part) for cell in cells))
+            for part in ("data", "library", "measure", "method")
+        )
+        shown.append((f"{len(cells)} of {'; '.join(parts)}", text))
     if len(common) > _MOST_REASONS:
         shown.append(("", f"and {len(common) - _MOST_REASONS:,} more in the cells"))
     return shown

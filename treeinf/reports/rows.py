@@ -8,17 +8,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.cleaning.report import CleaningReport
-
-__all__ = ["as_columns", "list_rows", "positions"]
+__all__ = ["as_columns", "list_rows", "name_rows", "positions"]
 
 MOST_ROWS = 3_000
 MOST_COLUMNS = 60
 MOST_CELLS = 60_000
 _MOST_LETTERS = 80
 
-_OWN_COLUMNS = ("row", "label", "suggestion", "score", "rank", "percentile", "reason")
-_FILTERED = ("label", "suggestion")
+_OWN_COLUMNS = (
+    "row",
+    "action",
+    "label",
+    "suggestion",
+    "score",
+    "rank",
+    "percentile",
+    "reason",
+)
+_FILTERED = ("action", "label", "suggestion")
 _DECIMALS = {"score": "{:.4g}", "percentile": "{:.1f}"}
 
 
@@ -37,20 +44,28 @@ def positions(removed: Any) -> NDArray[np.int64]:
     return np.asarray(as_columns(removed).get("position", []), dtype=np.int64)
 
 
+def name_rows(cleaner: Any) -> str:
+    """Say what was done with the rows: of relabelled ones, some may be removed."""
+    actions = as_columns(cleaner.removed_).get("action") or [cleaner.report_.action]
+    done = {"relabel": "relabelled", "drop": "removed", "downweight": "down-weighted"}
+    names = [name for action, name in done.items() if action in actions]
+    return f"{' and '.join(names)} rows".capitalize()
+
+
 def list_rows(
     cleaner: Any,
     values: tuple[Sequence[str], Sequence[Sequence[Any]]] | None,
     thumbnails: Sequence[str] | None,
 ) -> dict[str, Any]:
     """Lay out the table of cleaned rows."""
-    report: CleaningReport = cleaner.report_
     own = as_columns(cleaner.removed_)
     n_rows = len(own.get("position", []))
-    done = {"drop": "Removed", "relabel": "Relabelled", "downweight": "Down-weighted"}
-    title = f"{done.get(report.action, 'Cleaned')} rows"
+    title = name_rows(cleaner)
     if not n_rows:
         return {"title": title, "text": "None.", "columns": [], "body": []}
     names = [name for name in _OWN_COLUMNS if name in own]
+    if len(set(own.get("action", []))) < 2:
+        names = [name for name in names if name != "action"]
     columns = {name: own[name] for name in names}
     has_speakers = False
     for kind in ("opponent", "helper"):

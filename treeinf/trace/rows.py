@@ -18,12 +18,12 @@ from treeinf.ensemble.routing import (
 )
 from treeinf.kernels.cpu import replay as kernels
 from treeinf.kernels.cpu import routing as routing_kernels
+from treeinf.kernels.device import CPU, Device
 from treeinf.validation import check_targets, check_weights
 
 __all__ = ["StagedRows", "sum_derivatives"]
 
 _PART_BYTES = 256 * 2**20
-_MOST_PARTS = 64
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,6 +65,7 @@ class StagedRows:
         *,
         sample_weight: Any = None,
         init_score: Any = None,
+        device: Device = CPU,
     ) -> StagedRows:
         """Check rows, targets and weights against an ensemble and route the rows.
 
@@ -80,6 +81,8 @@ class StagedRows:
             Weights.
         init_score : array-like, shape (n_rows,) or (n_rows, n_outputs), optional
             Each row's own initial score.
+        device : Device, default=CPU
+            Where they are routed.
 
         Raises
         ------
@@ -105,7 +108,7 @@ class StagedRows:
         return cls(
             leaf=find_leaves(ensemble, X)
             if ensemble.is_native
-            else route_rows(ensemble, values),
+            else route_rows(ensemble, values, device),
             target=target,
             weight=np.empty(0, REAL) if weight is None else weight,
             offset=np.empty((0, ensemble.n_outputs), REAL)
@@ -113,6 +116,57 @@ class StagedRows:
             else offset,
             fingerprint=fingerprint,
         )
+
+    def arrays(self, device: Device) -> tuple[Any, Any, Any, Any]:
+        """Give leaf ids, initial scores, targets and weights on a device.
+
+        They are moved there once, and stay as long as the rows.
+        """
+        return (
+            device.hold(self, self.leaf),
+            device.hold(self, self.offset),
+            device.hold(self, self.target),
+            device.hold(self, self.weight),
+        )
+
+    def runs(
+        self,
+        device: Device,
+        row_bytes: int,
+        fixed_bytes: int = 0,
+        wanted: slice | None = None,
+    ) -> list[slice]:
+        """Cut the rows into runs that fit on a device; one if all do.
+
+        Parameters
+        ----------
+        device : Device
+            The device.
+        row_bytes, fixed_bytes : int
+            What the work takes for each row, besides what `arrays` gives, and in all.
+        wanted : slice, optional
+            The runs are to cover these rows alone.
+
+        Returns
+        -------
+        list of slice
+            All rows if they fit, whatever is wanted.
+        """
+        wanted = wanted or slice(0, self.n_rows)
+        if not device.holds(self, self.leaf):
+            row_bytes += self.leaf.itemsize * len(self.leaf)
+            row_bytes += 8 * (2 + self.offset.shape[1])
+        size = device.rows_at_once(self.n_rows, row_bytes, fixed_bytes)
+        if size == self.n_rows:
+            return [slice(0, self.n_rows)]
+        return [
+            slice(begin, min(begin + size, wanted.stop))
+            for begin in range(wanted.start, wanted.stop, size)
+        ]
+
+    def block(self, run: slice) -> StagedRows:
+        """Give a run of the rows; these themselves if it is all of them."""
+        return self if run == slice(0, self.n_rows) else self.take(run)
 
     def take(self, part: slice) -> StagedRows:
         """Give a run of the rows."""
@@ -126,7 +180,7 @@ class StagedRows:
 
 
 def sum_derivatives(
-    ensemble: TreeEnsemble, rows: StagedRows
+    ensemble: TreeEnsemble, rows: StagedRows, device: Device = CPU
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Replay boosting over rows and add up each leaf's staged derivatives.
 
@@ -136,6 +190,8 @@ def sum_derivatives(
         The model, with a differentiable loss.
     rows : StagedRows
         Rows.
+    device : Device, default=CPU
+        Where it is done.
 
     Returns
     -------
@@ -150,19 +206,30 @@ def sum_derivatives(
     sums have the same bits for any number of threads.
     """
     sums = ensemble.leaf_value.size * 2 * np.dtype(REAL).itemsize
-    n_parts = min(_MOST_PARTS, -(-rows.n_rows // kernels.BLOCK), _PART_BYTES // sums)
-    parts = np.zeros((2, max(n_parts, 1), *ensemble.leaf_value.shape), REAL)
+    most_parts = min(device.most_parts, _PART_BYTES // sums)
+    totals = np.zeros((2, *ensemble.leaf_value.shape), REAL)
     raw_score = np.empty((rows.n_rows, ensemble.n_outputs), REAL)
-    kernels.replay(
-        rows.leaf,
-        ensemble.flat_leaves,
-        ensemble.base_score,
-        rows.offset,
-        rows.target,
-        rows.weight,
-        *ensemble.loss_kernel,
-        raw_score,
-        parts[0],
-        parts[1],
-    )
-    return parts[0].sum(axis=0), parts[1].sum(axis=0), raw_score
+    for run in rows.runs(device, 24 * ensemble.n_outputs, _PART_BYTES):
+        block = rows.block(run)
+        n_parts = max(1, min(most_parts, -(-block.n_rows // kernels.BLOCK)))
+        parts = [device.zeros((n_parts, *totals[0].shape)) for _ in totals]
+        leaf, offset, target, weight = block.arrays(device)
+        arguments = (
+            leaf,
+            device.hold(ensemble, ensemble.flat_leaves),
+            device.hold(ensemble, ensemble.base_score),
+            offset,
+            target,
+            weight,
+            *ensemble.loss_kernel,
+        )
+
+        def write(
+            score: Any, _: int, given: Any = arguments, parts: Any = parts
+        ) -> None:
+            device.replay.replay(*given, score, *parts)
+
+        device.write_columns(raw_score[run], 0, ensemble.n_outputs, write)
+        for total, part in zip(totals, parts, strict=True):
+            total += device.get(part).sum(axis=0)
+    return totals[0], totals[1], raw_score

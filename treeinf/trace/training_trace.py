@@ -13,6 +13,7 @@ from treeinf.ensemble import TreeEnsemble
 from treeinf.ensemble.leaf_steps import expand_leaf_steps, take_leaf_steps
 from treeinf.errors import UnsupportedModelError
 from treeinf.kernels.cpu import replay as kernels
+from treeinf.kernels.device import CPU, Device
 from treeinf.trace.base_score import BaseEstimate, find_base_estimate
 from treeinf.trace.leaf_rule import apply_leaf_rule
 from treeinf.trace.reproduction import (
@@ -129,6 +130,7 @@ class TrainingTrace:
         sample_weight: Any = None,
         init_score: Any = None,
         on_mismatch: str = "raise",
+        device: Device = CPU,
     ) -> TrainingTrace:
         """Replay boosting and check that it gives back the model's leaf values.
 
@@ -147,6 +149,8 @@ class TrainingTrace:
             The initial scores it was trained with.
         on_mismatch : {"raise", "warn", "ignore"}, default="raise"
             What to do if the rows, labels or weights are not the training ones.
+        device : Device, default=CPU
+            Where rows are routed and replayed.
 
         Returns
         -------
@@ -166,11 +170,16 @@ class TrainingTrace:
             )
         _refuse_unexplainable(ensemble)
         rows = StagedRows.read(
-            ensemble, X, y, sample_weight=sample_weight, init_score=init_score
+            ensemble,
+            X,
+            y,
+            sample_weight=sample_weight,
+            init_score=init_score,
+            device=device,
         )
         label_weight = _label_weights(ensemble, rows.target)
         ensemble, rows, base_estimate = as_trained(ensemble, rows)
-        leaf_gradient, leaf_hessian, raw_score = sum_derivatives(ensemble, rows)
+        leaf_gradient, leaf_hessian, raw_score = sum_derivatives(ensemble, rows, device)
         leaf_rows = np.zeros(ensemble.n_leaves, COUNT)
         counted = rows.leaf
         if rows.weight.size and not ensemble.training.counts_zero_weights:
@@ -202,7 +211,9 @@ class TrainingTrace:
             ensemble, leaf_step, leaf_response, leaf_matrix = expand_leaf_steps(
                 ensemble, taken
             )
-            leaf_gradient, leaf_hessian, raw_score = sum_derivatives(ensemble, rows)
+            leaf_gradient, leaf_hessian, raw_score = sum_derivatives(
+                ensemble, rows, device
+            )
             leaf_rows = np.zeros(ensemble.n_leaves, COUNT)
             kernels.count_leaf_rows(
                 counted, ensemble.leaf_offset, ensemble.row_of_tree, leaf_rows
@@ -283,11 +294,11 @@ def as_trained(
     facts, loss = ensemble.training, ensemble.loss
     assert loss is not None
     weight = rows.weight if rows.weight.size else np.ones(rows.n_rows)
-    of_class = of_gradient = np.empty(0)
-    if loss.n_classes:
+    of_class, of_gradient = label_weights = _label_weights(ensemble, rows.target)
+    has_label_weights = bool((label_weights != 1.0).any())
+    if has_label_weights:
         label = rows.target.astype(np.intp)
-        of_class, of_gradient = _label_weights(ensemble, rows.target)[:, label]
-        weight = weight * of_class
+        weight = weight * of_class[label]
     if facts.single_precision or facts.single_inputs:
         weight = weight.astype(np.float32).astype(REAL)
     if facts.single_inputs:
@@ -299,9 +310,9 @@ def as_trained(
             leaf_l2 = leaf_l2.astype(np.float32)
         ensemble = dataclasses.replace(ensemble, leaf_l2=leaf_l2)
     plain = weight
-    if loss.n_classes:
-        weight = weight * of_gradient
-    elif facts.positive_weight is not None:
+    if has_label_weights:
+        weight = weight * of_gradient[label]
+    elif not loss.n_classes and facts.positive_weight is not None:
         # a target that is a number weighs more where it is 1, which XGBoost allows
         is_one = rows.target == 1.0
         weight = weight * _positive_weights(facts.positive_weight, is_one)[is_one * 1]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import numbers
 import os
 
 import numpy as np
@@ -17,6 +16,7 @@ from treeinf.explainers.retraining.base import (
 )
 from treeinf.explainers.retraining.checkpoint import hash_arrays
 from treeinf.explainers.retraining.refits import Learner, derive_seed
+from treeinf.validation import check_count
 
 __all__ = ["DataShapley"]
 
@@ -97,15 +97,7 @@ class DataShapley(RetrainingExplainer):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        if (
-            isinstance(self.n_permutations, bool)
-            or not isinstance(self.n_permutations, numbers.Integral)
-            or self.n_permutations < 2
-        ):
-            raise ValueError(
-                f"Got n_permutations={self.n_permutations!r}; expected an integer of "
-                "at least 2."
-            )
+        check_count("n_permutations", self.n_permutations, 2)
         if not _is_number(self.truncation) or not 0.0 <= self.truncation < 1.0:
             raise ValueError(
                 f"Got truncation={self.truncation!r}; expected a number in [0, 1)."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 import os
 from typing import Any
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from treeinf.dtypes import REAL
 from treeinf.explainers.retraining.base import RefitTargets, RetrainingExplainer
 from treeinf.explainers.retraining.refits import derive_seed
+from treeinf.validation import check_count
 
 __all__ = ["SubSample"]
 
@@ -80,14 +80,7 @@ class SubSample(RetrainingExplainer):
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        if (
-            isinstance(self.n_models, bool)
-            or not isinstance(self.n_models, numbers.Integral)
-            or self.n_models < 2
-        ):
-            raise ValueError(
-                f"Got n_models={self.n_models!r}; expected an integer of at least 2."
-            )
+        check_count("n_models", self.n_models, 2)
         if not isinstance(self.share, float) or not 0.0 < self.share < 1.0:
             raise ValueError(f"Got share={self.share!r}; expected a float in (0, 1).")
 

@@ -24,6 +24,7 @@ __all__ = [
     "SQUARED_LOG_ERROR",
     "TWEEDIE",
     "UNIT_HESSIAN",
+    "all_derivatives",
     "differentiate_in_target",
     "differentiate_twice",
     "loss_derivatives",
@@ -277,6 +278,34 @@ def differentiate_twice(loss_code, parameter, n, target, raw_score, slope, bend)
         for k in range(n_outputs):
             for i in range(n):
                 bend[k, i] = 0.0
+
+
+@kernel
+def all_derivatives(
+    loss_code, parameter, n, target, raw_score, gradient, hessian, slope, bend
+):
+    """Differentiate the loss, and gradient and hessian, with few exponentials.
+
+    Parameters
+    ----------
+    loss_code, parameter, n, target, raw_score, gradient, hessian
+        See `loss_derivatives`.
+    slope, bend : ndarray of float64, shape (n_outputs, >= n)
+        See `differentiate_twice`.
+    """
+    loss_derivatives(loss_code, parameter, n, target, raw_score, gradient, hessian)
+    if loss_code == LOGISTIC:
+        for i in range(n):
+            probability = gradient[0, i] + parameter * target[i]
+            slope[0, i] = hessian[0, i]
+            bend[0, i] = hessian[0, i] * (parameter - 2.0 * probability)
+    elif loss_code == SOFTMAX:
+        for k in range(raw_score.shape[0]):
+            for i in range(n):
+                slope[k, i] = gradient[k, i] + (1.0 if target[i] == k else 0.0)
+                bend[k, i] = parameter * (1.0 - 2.0 * slope[k, i])
+    else:
+        differentiate_twice(loss_code, parameter, n, target, raw_score, slope, bend)
 
 
 def moves_with_target(loss_code):

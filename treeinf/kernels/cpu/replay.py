@@ -11,6 +11,7 @@ from treeinf.kernels.cpu.derivatives import loss_derivatives
 __all__ = [
     "BLOCK",
     "add_tree",
+    "count_lanes",
     "count_leaf_rows",
     "replay",
     "start_scores",
@@ -20,6 +21,27 @@ __all__ = [
 
 BLOCK = 1024
 """Rows handled together: scores and derivatives of a block stay in the first cache."""
+
+_LANES = 4
+_MOST_LANE_CELLS = 8192
+
+
+@kernel
+def count_lanes(n_cells):
+    """Give the number of sums that rows take turns to be added to; a power of two.
+
+    Parameters
+    ----------
+    n_cells : int64
+        Numbers in one sum of all leaves.
+
+    Returns
+    -------
+    int64
+        Neighbouring rows are often in one leaf: with one sum, each waits for the sum
+        before it. 1 where several would not stay in the cache.
+    """
+    return _LANES if n_cells <= _MOST_LANE_CELLS else 1
 
 
 @kernel
@@ -65,13 +87,12 @@ def add_tree(tree_leaf, begin, n, first, output, leaf_value, raw_score):
     raw_score : ndarray of float64, shape (n_outputs, BLOCK)
         Changed in place.
     """
-    if leaf_value.shape[1] == 1:
+    # an index that is unsigned needs no check whether it counts from the end
+    value = leaf_value[first:]
+    for column in range(leaf_value.shape[1]):
+        k = output if leaf_value.shape[1] == 1 else column
         for i in range(n):
-            raw_score[output, i] += leaf_value[first + tree_leaf[begin + i], 0]
-    else:
-        for i in range(n):
-            for k in range(leaf_value.shape[1]):
-                raw_score[k, i] += leaf_value[first + tree_leaf[begin + i], k]
+            raw_score[k, i] += value[tree_leaf[begin + i], column]
 
 
 @parallel_kernel
@@ -164,11 +185,14 @@ shape (n_parts, n_leaves, leaf_width)
     n_parts = part_gradient.shape[0]
     leaf_width = leaves.leaf_value.shape[1]
     part_rows = (n_rows + n_parts - 1) // n_parts
+    n_leaves = leaves.leaf_value.shape[0]
+    n_lanes = count_lanes(2 * n_leaves * leaf_width)
     for part in prange(n_parts):
         score = np.empty((n_outputs, BLOCK))
         gradient = np.empty((n_outputs, BLOCK))
         hessian = np.empty((n_outputs, BLOCK))
         y = np.empty(BLOCK)
+        sums = np.zeros((leaf_width, n_lanes, n_leaves, 2))
         for begin in range(
             part * part_rows, min(n_rows, (part + 1) * part_rows), BLOCK
         ):
@@ -191,15 +215,16 @@ shape (n_parts, n_leaves, leaf_width)
                     leaves.iteration_start[iteration + 1],
                 ):
                     first = leaves.leaf_offset[tree]
-                    tree_leaf = leaf[leaves.leaf_row[tree]]
                     for column in range(leaf_width):
                         k = leaves.output[tree] if leaf_width == 1 else column
-                        for i in range(n):
-                            number = first + tree_leaf[begin + i]
-                            part_gradient[part, number, column] += gradient[k, i]
-                            part_hessian[part, number, column] += hessian[k, i]
+                        _add_derivatives(
+                            leaf[leaves.leaf_row[tree], begin : begin + n],
+                            gradient[k],
+                            hessian[k],
+                            sums[column, :, first:],
+                        )
                     add_tree(
-                        tree_leaf,
+                        leaf[leaves.leaf_row[tree]],
                         begin,
                         n,
                         first,
@@ -210,6 +235,31 @@ shape (n_parts, n_leaves, leaf_width)
             for i in range(n):
                 for k in range(n_outputs):
                     raw_score[begin + i, k] = score[k, i]
+        for column in range(leaf_width):
+            for lane in range(n_lanes):
+                for number in range(n_leaves):
+                    part_gradient[part, number, column] += sums[column, lane, number, 0]
+                    part_hessian[part, number, column] += sums[column, lane, number, 1]
+
+
+@kernel
+def _add_derivatives(tree_leaf, gradient, hessian, sums):
+    """Add up a block's derivatives in the leaves of a tree.
+
+    Parameters
+    ----------
+    tree_leaf : ndarray of unsigned integer, shape (n,)
+        Leaf of each row of the block within the tree.
+    gradient, hessian : ndarray of float64, shape (>= n,)
+        Derivatives.
+    sums : ndarray of float64, shape (n_lanes, >= leaves of the tree, 2)
+        Added to in place: rows take turns.
+    """
+    last_lane = np.uint64(sums.shape[0] - 1)
+    for i in range(tree_leaf.size):
+        lane = np.uint64(i) & last_lane
+        sums[lane, tree_leaf[i], 0] += gradient[i]
+        sums[lane, tree_leaf[i], 1] += hessian[i]
 
 
 @parallel_kernel
@@ -229,9 +279,15 @@ def count_leaf_rows(leaf, leaf_offset, leaf_row, count):
     """
     for tree in prange(leaf_row.size):
         first = leaf_offset[tree]
+        n_leaves = leaf_offset[tree + 1] - first
         tree_leaf = leaf[leaf_row[tree]]
-        for row in range(leaf.shape[1]):
-            count[first + tree_leaf[row]] += 1
+        lanes = np.zeros((count_lanes(n_leaves), n_leaves), np.int64)
+        last_lane = np.uint64(lanes.shape[0] - 1)
+        for row in range(tree_leaf.size):
+            lanes[np.uint64(row) & last_lane, tree_leaf[row]] += 1
+        for lane in range(lanes.shape[0]):
+            for number in range(n_leaves):
+                count[first + number] += lanes[lane, number]
 
 
 @parallel_kernel

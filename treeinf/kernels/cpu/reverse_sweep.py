@@ -13,16 +13,12 @@ from numba import prange
 
 from treeinf.kernels.compilation import kernel, parallel_kernel
 from treeinf.kernels.cpu.contraction import CROSSED, FULL
-from treeinf.kernels.cpu.derivatives import (
-    SOFTMAX,
-    UNIT_HESSIAN,
-    differentiate_twice,
-    loss_derivatives,
-)
+from treeinf.kernels.cpu.derivatives import SOFTMAX, UNIT_HESSIAN, all_derivatives
+from treeinf.kernels.cpu.replay import count_lanes
 
 __all__ = ["SWEEP_BLOCK", "sweep_iteration"]
 
-SWEEP_BLOCK = 512
+SWEEP_BLOCK = 256
 """Rows handled together."""
 
 
@@ -62,8 +58,8 @@ def _pull_together(
         Of the softmax.
     mean_u, both : ndarray of float64, shape (n_targets,)
         Overwritten.
-    pull : ndarray of float64, shape (n_outputs, >= n, n_targets)
-        Output, overwritten; without weights.
+    pull : ndarray of float64, shape (>= n, n_outputs, n_targets)
+        Output, overwritten.
     influence : ndarray of float64, shape (n_rows, n_targets) or (0, n_targets)
         Added to in place; left alone if it has no rows.
 
@@ -92,7 +88,7 @@ def _pull_together(
             p, a = probability[k, i], theta[number, k] - mean_theta
             for t in range(n_targets):
                 u = leaf_factor[number, k, t]
-                pull[k, i, t] = p * ((u - mean_u[t]) * (1.0 + a) - both[t])
+                pull[i, k, t] = w * p * ((u - mean_u[t]) * (1.0 + a) - both[t])
                 if influence.shape[0] > 0:
                     influence[begin + i, t] += u * (gradient[k, i] + w * p * a)
 
@@ -157,10 +153,72 @@ def sweep_iteration(
     O(n_rows n_trees_of_iteration n_targets) time. A part is added up by one thread in
     the order of its rows, so that any number of threads gives the same bits.
     """
-    n_rows, n_outputs, n_targets = adjoint.shape
-    n_parts = part_sum.shape[0]
-    leaf_width = theta.shape[1]
+    n_rows, n_parts = adjoint.shape[0], part_sum.shape[0]
     part_rows = (n_rows + n_parts - 1) // n_parts
+    for part in prange(n_parts):
+        _sweep_rows(
+            part * part_rows,
+            min(n_rows, (part + 1) * part_rows),
+            leaf,
+            leaves,
+            target,
+            weight,
+            loss_code,
+            loss_parameter,
+            theta,
+            iteration,
+            n_steps,
+            shrinkage,
+            kind,
+            leaf_factor,
+            raw_score,
+            adjoint,
+            inner,
+            influence,
+            part_sum[part],
+        )
+
+
+@kernel
+def _sweep_rows(
+    start,
+    stop,
+    leaf,
+    leaves,
+    target,
+    weight,
+    loss_code,
+    loss_parameter,
+    theta,
+    iteration,
+    n_steps,
+    shrinkage,
+    kind,
+    leaf_factor,
+    raw_score,
+    adjoint,
+    inner,
+    influence,
+    total,
+):
+    """Take one iteration back for a run of rows.
+
+    Parameters
+    ----------
+    start, stop : int64
+        First row of the run, and the first behind it.
+    leaf, leaves, target, weight, loss_code, loss_parameter, theta, iteration, n_steps,
+    shrinkage, kind, leaf_factor, raw_score, adjoint, inner, influence
+        See `sweep_iteration`.
+    total : ndarray of float64, shape (n_previous, leaf_width, n_targets)
+        Output, overwritten: the run's line of `part_sum`.
+
+    Notes
+    -----
+    Apart from the loop over runs, since that is compiled in several versions.
+    """
+    n_outputs, n_targets = adjoint.shape[1:]
+    leaf_width = theta.shape[1]
     first_tree = leaves.iteration_start[iteration]
     last_tree = leaves.iteration_start[iteration + 1]
     is_full = (kind & FULL) != 0
@@ -170,119 +228,262 @@ def sweep_iteration(
     is_first_step = iteration % n_steps == 0
     # as published, the library's hessian stands for the slope of each output on its own
     own_slope = 1.0 if is_crossed else loss_parameter
-    has_influence = influence.shape[0] > 0
-    for part in prange(n_parts):
-        score = np.empty((n_outputs, SWEEP_BLOCK))
-        gradient = np.empty((n_outputs, SWEEP_BLOCK))
-        hessian = np.empty((n_outputs, SWEEP_BLOCK))
-        slope = np.empty((n_outputs, SWEEP_BLOCK))
-        bend = np.empty((n_outputs, SWEEP_BLOCK))
-        pull = np.empty((n_outputs, SWEEP_BLOCK, n_targets))
-        both = np.empty(n_targets)
-        mean_u = np.empty(n_targets)
-        sums = part_sum[part]
-        sums[:] = 0.0
-        stop = min(n_rows, (part + 1) * part_rows)
-        for begin in range(part * part_rows, stop, SWEEP_BLOCK):
-            n = min(SWEEP_BLOCK, stop - begin)
-            y = target[begin : begin + n]
-            for tree in range(first_tree, last_tree):
-                first = leaves.leaf_offset[tree]
-                tree_leaf = leaf[leaves.leaf_row[tree]]
-                for column in range(leaf_width):
-                    k = leaves.output[tree] if leaf_width == 1 else column
-                    for i in range(n):
-                        raw_score[begin + i, k] -= leaves.leaf_value[
-                            first + tree_leaf[begin + i], column
-                        ]
+    is_direct = not (is_softmax or is_full or has_inner)
+    previous = leaves.iteration_start[max(iteration - 1, 0)]
+    n_previous = total.shape[0]
+    n_lanes = count_lanes(n_previous * leaf_width * n_targets)
+    score = np.empty((n_outputs, SWEEP_BLOCK))
+    gradient = np.empty((n_outputs, SWEEP_BLOCK))
+    hessian = np.empty((n_outputs, SWEEP_BLOCK))
+    slope = np.empty((n_outputs, SWEEP_BLOCK))
+    bend = np.empty((n_outputs, SWEEP_BLOCK))
+    probability = np.empty((n_outputs, SWEEP_BLOCK))
+    buffer = np.empty((SWEEP_BLOCK, n_outputs, n_targets))
+    both = np.empty(n_targets)
+    mean_u = np.empty(n_targets)
+    sums = np.zeros((n_lanes, n_previous, leaf_width, n_targets))
+    for begin in range(start, stop, SWEEP_BLOCK):
+        n = min(SWEEP_BLOCK, stop - begin)
+        y = target[begin : begin + n]
+        own_adjoint = adjoint[begin : begin + n]
+        own_influence = influence[begin : begin + n]
+        for k in range(n_outputs):
+            for i in range(n):
+                score[k, i] = raw_score[begin + i, k]
+        for tree in range(first_tree, last_tree):
+            tree_leaf = leaf[leaves.leaf_row[tree], begin : begin + n]
+            value = leaves.leaf_value[leaves.leaf_offset[tree] :]
+            for column in range(leaf_width):
+                k = leaves.output[tree] if leaf_width == 1 else column
+                for i in range(n):
+                    score[k, i] -= value[tree_leaf[i], column]
+        for k in range(n_outputs):
+            for i in range(n):
+                raw_score[begin + i, k] = score[k, i]
+        all_derivatives(
+            loss_code,
+            loss_parameter,
+            n,
+            y,
+            score,
+            gradient,
+            hessian,
+            slope,
+            bend,
+        )
+        if is_softmax:
             for k in range(n_outputs):
                 for i in range(n):
-                    score[k, i] = raw_score[begin + i, k]
-            loss_derivatives(loss_code, loss_parameter, n, y, score, gradient, hessian)
-            differentiate_twice(loss_code, loss_parameter, n, y, score, slope, bend)
-            if weight.size > 0:
-                for k in range(n_outputs):
-                    for i in range(n):
-                        gradient[k, i] *= weight[begin + i]
-                        hessian[k, i] *= weight[begin + i]
-            # pull[k] = sum over the iteration's trees of output k of
-            # u (dg_k/dF_k + theta dh_k/dF_k), up to weights and the softmax's own terms
-            pull[:, :n] = 0.0
-            if is_full:
-                _pull_together(
-                    leaf[leaves.leaf_row[first_tree]],
-                    leaves.leaf_offset[first_tree],
-                    begin,
-                    n,
-                    weight,
-                    theta,
-                    leaf_factor,
-                    gradient,
-                    slope,
-                    mean_u,
-                    both,
+                    probability[k, i] = slope[k, i]
+                    slope[k, i] = own_slope
+        if weight.size > 0:
+            for k in range(n_outputs):
+                for i in range(n):
+                    gradient[k, i] *= weight[begin + i]
+                    hessian[k, i] *= weight[begin + i]
+                    slope[k, i] *= weight[begin + i]
+                    bend[k, i] *= weight[begin + i]
+        # pull[k] = sum over the iteration's trees of output k of
+        # u (dg_k/dF_k + theta dh_k/dF_k), up to the softmax's own terms
+        pull = own_adjoint if is_direct else buffer
+        if not is_direct:
+            _clear(n, pull)
+        if is_full:
+            _pull_together(
+                leaf[leaves.leaf_row[first_tree]],
+                leaves.leaf_offset[first_tree],
+                begin,
+                n,
+                weight,
+                theta,
+                leaf_factor,
+                gradient,
+                probability,
+                mean_u,
+                both,
+                pull,
+                influence,
+            )
+        for tree in range(first_tree, first_tree if is_full else last_tree):
+            first = leaves.leaf_offset[tree]
+            for column in range(leaf_width):
+                k = leaves.output[tree] if leaf_width == 1 else column
+                _pull_alone(
+                    leaf[leaves.leaf_row[tree], begin : begin + n],
+                    theta[first:],
+                    leaf_factor[first:],
+                    column,
+                    gradient[k],
+                    hessian[k],
+                    slope[k],
+                    bend[k],
+                    k,
                     pull,
-                    influence,
+                    own_influence,
                 )
-            for tree in range(first_tree, first_tree if is_full else last_tree):
-                first = leaves.leaf_offset[tree]
-                tree_leaf = leaf[leaves.leaf_row[tree]]
+        if is_softmax and not is_full:
+            _couple_outputs(probability, is_crossed, n, both, pull)
+        if has_inner:
+            own_inner = inner[begin : begin + n]
+            for i in range(n):
+                for k in range(n_outputs):
+                    for t in range(n_targets):
+                        if is_first_step:
+                            pull[i, k, t] += shrinkage * own_inner[i, k, t]
+                            own_inner[i, k, t] = 0.0
+                        else:
+                            own_inner[i, k, t] += pull[i, k, t] / shrinkage
+        if not is_direct and (is_first_step or not has_inner):
+            for i in range(n):
+                for k in range(n_outputs):
+                    for t in range(n_targets):
+                        own_adjoint[i, k, t] += pull[i, k, t]
+        if n_previous > 0:
+            base = leaves.leaf_offset[previous]
+            for tree in range(previous, first_tree):
+                tree_leaf = leaf[leaves.leaf_row[tree], begin : begin + n]
+                first = leaves.leaf_offset[tree] - base
                 for column in range(leaf_width):
                     k = leaves.output[tree] if leaf_width == 1 else column
-                    for i in range(n):
-                        number = first + tree_leaf[begin + i]
-                        value = theta[number, column]
-                        own = gradient[k, i] + value * hessian[k, i]
-                        if is_softmax:
-                            change = own_slope + value * bend[k, i]
-                        else:
-                            change = slope[k, i] + value * bend[k, i]
-                        for t in range(n_targets):
-                            u = leaf_factor[number, column, t]
-                            pull[k, i, t] += u * change
-                            if has_influence:
-                                influence[begin + i, t] += u * own
-            for i in range(n):
-                row = begin + i
-                w = weight[row] if weight.size > 0 else 1.0
-                if is_softmax and not is_full:
-                    both[:] = 0.0
-                    if is_crossed:
-                        for k in range(n_outputs):
-                            for t in range(n_targets):
-                                both[t] += slope[k, i] * pull[k, i, t]
-                    for k in range(n_outputs):
-                        p = slope[k, i]
-                        for t in range(n_targets):
-                            others = both[t] if is_crossed else p * pull[k, i, t]
-                            pull[k, i, t] = p * (pull[k, i, t] - others)
-                if not has_inner:
-                    for k in range(n_outputs):
-                        for t in range(n_targets):
-                            adjoint[row, k, t] += w * pull[k, i, t]
-                elif is_first_step:
-                    for k in range(n_outputs):
-                        for t in range(n_targets):
-                            adjoint[row, k, t] += (
-                                w * pull[k, i, t] + shrinkage * inner[row, k, t]
-                            )
-                            inner[row, k, t] = 0.0
-                else:
-                    for k in range(n_outputs):
-                        for t in range(n_targets):
-                            inner[row, k, t] += w * pull[k, i, t] / shrinkage
-            if sums.shape[0] > 0:
-                previous = leaves.iteration_start[iteration - 1]
-                base = leaves.leaf_offset[previous]
-                for tree in range(previous, first_tree):
-                    offset = leaves.leaf_offset[tree] - base
-                    tree_leaf = leaf[leaves.leaf_row[tree]]
-                    for column in range(leaf_width):
-                        k = leaves.output[tree] if leaf_width == 1 else column
-                        for i in range(n):
-                            number = offset + tree_leaf[begin + i]
-                            for t in range(n_targets):
-                                sums[number, column, t] += adjoint[begin + i, k, t]
-                            if has_inner:
-                                for t in range(n_targets):
-                                    sums[number, column, t] += inner[begin + i, k, t]
+                    _add_adjoints(tree_leaf, first, column, k, own_adjoint, sums)
+                    if has_inner:
+                        _add_adjoints(tree_leaf, first, column, k, own_inner, sums)
+    _add_lanes(sums, total)
+
+
+@kernel
+def _clear(n, pull):
+    """Set the pulls of a block of n rows to 0."""
+    pull[:n] = 0.0
+
+
+@kernel
+def _add_lanes(sums, total):
+    """Add up the sums that rows took turns with; `total` is overwritten."""
+    cells, lanes = total.reshape(total.size), sums.reshape(sums.shape[0], total.size)
+    for cell in range(cells.size):
+        cells[cell] = 0.0
+        for lane in range(lanes.shape[0]):
+            cells[cell] += lanes[lane, cell]
+
+
+@kernel
+def _pull_alone(
+    tree_leaf,
+    theta,
+    leaf_factor,
+    column,
+    gradient,
+    hessian,
+    slope,
+    bend,
+    k,
+    pull,
+    influence,
+):
+    """Add what a unit more of a block's scores does by way of one tree's output.
+
+    Parameters
+    ----------
+    tree_leaf : ndarray of unsigned integer, shape (n,)
+        Leaf of each row of the block within the tree.
+    theta : ndarray of float64, shape (>= leaves of the tree, leaf_width)
+        Leaf values before shrinkage, from the tree's first leaf on.
+    leaf_factor : ndarray of float64, shape (>= leaves of the tree, leaf_width, \
+n_targets)
+        See `sweep_iteration`, from the tree's first leaf on.
+    column : int64
+        Column of the leaf values.
+    gradient, hessian, slope, bend : ndarray of float64, shape (>= n,)
+        Derivatives of the output's, with weights.
+    k : int64
+        The output.
+    pull : ndarray of float64, shape (>= n, n_outputs, n_targets)
+        Added to in place.
+    influence : ndarray of float64, shape (n, n_targets) or (0, n_targets)
+        Added to in place; left alone if it has no rows.
+
+    Notes
+    -----
+    One target is a loop over rows, several are a loop over targets in each row.
+    """
+    n_targets = pull.shape[2]
+    has_influence = influence.shape[0] > 0
+    if n_targets == 1:
+        for i in range(tree_leaf.size):
+            u = leaf_factor[tree_leaf[i], column, 0]
+            value = theta[tree_leaf[i], column]
+            pull[i, k, 0] += u * (slope[i] + value * bend[i])
+            if has_influence:
+                influence[i, 0] += u * (gradient[i] + value * hessian[i])
+        return
+    for i in range(tree_leaf.size):
+        number = tree_leaf[i]
+        change = slope[i] + theta[number, column] * bend[i]
+        for t in range(n_targets):
+            pull[i, k, t] += leaf_factor[number, column, t] * change
+        if has_influence:
+            own = gradient[i] + theta[number, column] * hessian[i]
+            for t in range(n_targets):
+                influence[i, t] += leaf_factor[number, column, t] * own
+
+
+@kernel
+def _couple_outputs(probability, is_crossed, n, both, pull):
+    """Multiply a block's pulls with the derivatives of a softmax.
+
+    Parameters
+    ----------
+    probability : ndarray of float64, shape (n_outputs, >= n)
+        Of the softmax.
+    is_crossed : bool
+        Outputs answer to one another's scores.
+    n : int64
+        Rows.
+    both : ndarray of float64, shape (n_targets,)
+        Overwritten.
+    pull : ndarray of float64, shape (>= n, n_outputs, n_targets)
+        Changed in place.
+    """
+    n_outputs, n_targets = pull.shape[1:]
+    for i in range(n):
+        both[:] = 0.0
+        if is_crossed:
+            for k in range(n_outputs):
+                for t in range(n_targets):
+                    both[t] += probability[k, i] * pull[i, k, t]
+        for k in range(n_outputs):
+            p = probability[k, i]
+            for t in range(n_targets):
+                others = both[t] if is_crossed else p * pull[i, k, t]
+                pull[i, k, t] = p * (pull[i, k, t] - others)
+
+
+@kernel
+def _add_adjoints(tree_leaf, first, column, k, adjoint, sums):
+    """Add up a block's adjoints in the leaves of a tree.
+
+    Parameters
+    ----------
+    tree_leaf : ndarray of unsigned integer, shape (n,)
+        Leaf of each row of the block within the tree.
+    first : int64
+        The tree's first leaf in `sums`.
+    column, k : int64
+        Column of the leaf values, and the output it belongs to.
+    adjoint : ndarray of float64, shape (n, n_outputs, n_targets)
+        The adjoints.
+    sums : ndarray of float64, shape (n_lanes, n_leaves, leaf_width, n_targets)
+        Added to in place: rows take turns.
+    """
+    n_targets = sums.shape[3]
+    last_lane = np.uint64(sums.shape[0] - 1)
+    if n_targets == 1:
+        cells = sums[:, first:, column, 0]
+        for i in range(tree_leaf.size):
+            cells[np.uint64(i) & last_lane, tree_leaf[i]] += adjoint[i, k, 0]
+        return
+    for i in range(tree_leaf.size):
+        lane, number = np.uint64(i) & last_lane, first + tree_leaf[i]
+        for t in range(n_targets):
+            sums[lane, number, column, t] += adjoint[i, k, t]

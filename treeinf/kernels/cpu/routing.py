@@ -175,18 +175,23 @@ def fingerprint_rows(X, target, fingerprint):
 
     Notes
     -----
-    The multiply-and-shift steps of splitmix64 (G. L. Steele et al., OOPSLA 2014) over
-    the bits of the values; two different rows share a fingerprint once in 2**64 pairs.
+    The sum over the columns of what splitmix64 (G. L. Steele et al., OOPSLA 2014) makes
+    of the value's bits and the number of the column, which LLVM vectorises; two
+    different rows share a fingerprint once in 2**64 pairs.
     """
+    n_features = X.shape[1]
     for row in prange(X.shape[0]):
-        state = np.uint64(0)
-        for feature in range(X.shape[1] + 1):
-            value = X[row, feature] if feature < X.shape[1] else target[row]
-            if np.isnan(value):
-                bits = np.uint64(1)
-            else:
-                bits = bits_of(value + 0.0)
-            state = (state ^ bits) * np.uint64(0xBF58476D1CE4E5B9)
-            state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-            state = state ^ (state >> np.uint64(31))
-        fingerprint[row] = state
+        total = _mix(target[row], n_features)
+        for feature in range(n_features):
+            total += _mix(X[row, feature], feature)
+        fingerprint[row] = total
+
+
+@scalar_rule
+def _mix(value, column):
+    """Hash a value and the number of its column."""
+    bits = np.uint64(1) if np.isnan(value) else bits_of(value + 0.0)
+    state = bits + np.uint64(column + 1) * np.uint64(0x9E3779B97F4A7C15)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))

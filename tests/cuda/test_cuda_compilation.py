@@ -1,0 +1,95 @@
+"""Kernels compile for a GPU where there is none: numba-cuda and its toolkit will do."""
+
+import importlib.util
+import types
+
+import pytest
+from numba import config
+from numba import types as nb
+
+from treeinf.kernels.cpu import derivatives
+from treeinf.kernels.cpu.contraction import CARRIED, CROSSED, FULL, FactorRule
+from treeinf.kernels.flat_trees import FlatLeaves, FlatTrees
+
+pytestmark = pytest.mark.skipif(
+    bool(config.ENABLE_CUDASIM) or importlib.util.find_spec("numba_cuda") is None,
+    reason="needs numba-cuda, and no simulator",
+)
+
+HOPPER = (9, 0)
+F8, I8, I4, YES = nb.float64, nb.int64, nb.int32, nb.boolean
+
+
+def array(dtype, n_dimensions=1):
+    return nb.Array(dtype, n_dimensions, "C")
+
+
+F1, F2, F3 = (array(F8, n) for n in (1, 2, 3))
+LEAF = array(nb.uint8, 2)
+I1, N1, B1, W1 = array(I8), array(I4), array(YES), array(nb.uint32)
+TREES = nb.NamedTuple(
+    [*(I1, I1, N1, F1, N1, N1, B1, B1, B1, B1, I1, W1, W1, N1), F8, F8, YES], FlatTrees
+)
+LEAVES = nb.NamedTuple([I1, F2, N1, I1, YES, N1], FlatLeaves)
+RULE = nb.NamedTuple([I8, I8, F2, F2, F3, F2, F1], FactorRule)
+
+
+@pytest.fixture(scope="module")
+def compile_kernel():
+    cuda = pytest.importorskip("numba.cuda")
+    dispatcher = pytest.importorskip("numba.cuda.dispatcher")
+    patch = pytest.MonkeyPatch()
+    device = types.SimpleNamespace(compute_capability=HOPPER)
+    patch.setattr(dispatcher, "get_current_device", lambda: device)
+
+    def run(kernel, *signature):
+        ptx, _ = cuda.compile(
+            kernel.py_func, signature, cc=HOPPER, device=False, abi="numba"
+        )
+        assert ".visible .entry" in (ptx if isinstance(ptx, str) else ptx.decode())
+
+    yield run
+    patch.undo()
+
+
+def test_routing_and_sums(compile_kernel):
+    from treeinf.kernels.cuda import leaf_features, leaf_sums, routing
+
+    compile_kernel(routing._route_walk, F2, TREES, LEAF)
+    numbers = [I8, I8, I8, F2, F2, I8, I8, I8, I8, F2]
+    compile_kernel(leaf_sums._sum_trees, LEAF, I1, N1, N1, *numbers)
+    compile_kernel(leaf_sums._add_parts, F2, I8, F1, F1)
+    compile_kernel(leaf_features._gather_leaves, LEAF, I1, N1, F2, I8, I8, F2)
+
+
+@pytest.mark.parametrize(
+    ("code", "n_outputs", "width", "kind"),
+    [
+        (derivatives.LOGISTIC, 1, 1, 0),
+        (derivatives.SOFTMAX, 3, 1, CROSSED),
+        (derivatives.SOFTMAX, 3, 3, CROSSED | FULL),
+        (derivatives.SQUARED_LOG_ERROR, 1, 1, 0),
+    ],
+)
+def test_sweep_and_row_factors(compile_kernel, code, n_outputs, width, kind):
+    from treeinf.kernels.cuda import contraction, replay, reverse_sweep
+
+    sweep = reverse_sweep._sweep_rows(code, n_outputs, width, kind, 1, False)
+    state = [F3, F2, F3, F3, F2]
+    given = [LEAF, LEAVES, F1, F1, F8]
+    compile_kernel(sweep, *given, F2, I8, I8, YES, F8, *state)
+    step = replay._take_iteration(code, n_outputs)
+    compile_kernel(step, LEAF, LEAVES, I8, I8, YES, F1, F1, F8, F2, F2, F2)
+    walk = contraction._walk_rows(code, n_outputs, width, kind | CARRIED, "staged")
+    compile_kernel(walk, LEAF, LEAVES, F1, F2, F1, F1, F8, RULE, I8, F2, F2)
+
+
+def test_products_and_ranking(compile_kernel):
+    from treeinf.kernels.cuda import contraction
+
+    for dtype in (F8, nb.float32):
+        factors = array(dtype, 2), array(dtype, 3)
+        compile_kernel(contraction._contract_dense, LEAF, LEAVES, I8, *factors, I8, F2)
+    groups = F2, I1, N1, F2, I8, I8, F2
+    compile_kernel(contraction._contract_sparse, LEAF, LEAVES, I8, *groups)
+    compile_kernel(contraction._merge_top, F2, I8, I8, array(I8, 2), F2)

@@ -1,0 +1,42 @@
+"""The stopwatch, the bandwidth, the memory of a call."""
+
+import numpy as np
+import pytest
+
+from treeinf.speed.memory import grow_of_peak
+from treeinf.speed.timing import Timing, measure_bandwidth, take_turns
+
+
+def test_operations_take_turns_after_one_untimed_run_each():
+    calls = []
+    work = {name: lambda name=name: calls.append(name) for name in "ab"}
+    times = take_turns(work, 2)
+    # so short a turn is repeated 8 times as often
+    assert calls == ["a", "b"] * (1 + 16)
+    assert len(times["a"].seconds) == len(times["b"].seconds) == 16
+
+
+def test_what_is_run_once_is_not_run_before():
+    calls = []
+    work = {name: lambda name=name: calls.append(name) for name in "ab"}
+    times = take_turns(work, 1, once=["b"])
+    assert calls.count("b") == len(times["b"].seconds) == 1
+    assert calls[-1] == "b"
+
+
+def test_summary_of_times():
+    timing = Timing([3.0, 1.0, 2.0])
+    assert timing.median == 2.0
+    assert timing.spread == (1.0, 3.0)
+
+
+def test_bandwidth_is_a_number_of_bytes_a_second():
+    assert measure_bandwidth(1, repeats=1) > 1e6
+
+
+def test_memory_of_a_call_is_what_it_touches():
+    grown = grow_of_peak(lambda: np.ones(2**23))
+    if np.isnan(grown):
+        pytest.skip("no /proc to ask")
+    assert 60 < grown < 80  # MiB
+    assert grow_of_peak(lambda: None) < 8

@@ -1,0 +1,209 @@
+"""The reverse sweep on a device of its own: rows that fit stay there, others visit."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treeinf.dtypes import REAL
+from treeinf.kernels.device import Device
+from treeinf.trace import TrainingTrace
+
+__all__ = ["sweep_on_device"]
+
+_WIDTHS = (1, 4, 16)
+"""Numbers of targets that kernels are compiled for; fewer are filled up with 0."""
+
+
+def sweep_on_device(
+    trace: TrainingTrace,
+    device: Device,
+    kind: int,
+    leaf_factor: NDArray[np.float64],
+    *,
+    with_influence: bool,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Push targets from the last iteration to the first.
+
+    Parameters
+    ----------
+    trace : TrainingTrace
+        The training.
+    device : Device
+        Where; not the CPU.
+    kind : int
+        Bits `CROSSED` and `FULL` of the contraction's `FactorRule`.
+    leaf_factor : ndarray of float64, shape (n_leaves, leaf_width, n_targets)
+        What each leaf value does to the targets' own scores; changed in place to what a
+        unit more of each leaf's gradient sum does to the targets in the end. At most 16
+        targets.
+    with_influence : bool
+        Add up the rows' influence on the way.
+
+    Returns
+    -------
+    base_pull : ndarray of float64, shape (n_outputs, n_targets)
+        What a unit more of all train rows' initial scores does to each target.
+    influence : ndarray of float64, shape (n_train, n_targets) or (0, n_targets)
+
+    Notes
+    -----
+    Nothing but the launches happens on the host, as long as the rows fit. Where they do
+    not, each block of them goes there and back once an iteration, with the leaf ids of
+    two iterations; the leaf sums are those of all blocks.
+    """
+    ensemble, kernels = trace.ensemble, device.reverse_sweep
+    n_targets = leaf_factor.shape[2]
+    width = next(n for n in _WIDTHS if n >= n_targets)
+    shrinkage = ensemble.shrinkage[ensemble.leaf_tree, np.newaxis]
+    response, matrix = -shrinkage * trace.leaf_response, trace.leaf_matrix
+    if matrix is not None:
+        response = np.broadcast_to(-shrinkage, trace.leaf_response.shape)
+    else:
+        matrix = np.empty((0, ensemble.leaf_width, ensemble.leaf_width), REAL)
+    response = device.put(np.repeat(response.ravel(), width))
+    matrix = device.put(matrix)
+    factor = np.zeros((*trace.leaf_step.shape, width), REAL)
+    factor[:, :, :n_targets] = leaf_factor
+    factor = device.put(factor)
+    theta = device.hold(trace, trace.leaf_step)
+    blocks = _make_blocks(trace, device, width, with_influence)
+    leaves = device.hold(ensemble, ensemble.flat_leaves)
+    sums: list[Any] = []
+    for iteration in reversed(range(ensemble.n_iterations)):
+        kernels.respond_leaves(leaves, iteration, sums, response, matrix, factor)
+        sums = [block.sweep(iteration, kind, theta, factor) for block in blocks]
+    leaf_factor[:] = device.get(factor)[:, :, :n_targets]
+    base_pull = np.sum([block.base_pull() for block in blocks], axis=0)
+    influence = np.concatenate([device.get(b.state.influence) for b in blocks])
+    return base_pull[:, :n_targets], influence[:, :n_targets]
+
+
+@dataclasses.dataclass
+class _State:
+    """What the sweep changes of each row; see `sweep_iteration`."""
+
+    raw_score: Any
+    adjoint: Any
+    inner: Any
+    influence: Any
+
+    def map(self, function: Any) -> _State:
+        return _State(*map(function, vars(self).values()))
+
+
+@dataclasses.dataclass
+class _Block:
+    """A run of the train rows.
+
+    Parameters
+    ----------
+    trace : TrainingTrace
+        The training.
+    device : Device
+        Where the sweep is.
+    run : slice
+        Which rows.
+    stays : bool
+        These are all rows, and stay on the device.
+    state : _State
+        On the device if it stays there, else not.
+    """
+
+    trace: TrainingTrace
+    device: Device
+    run: slice
+    stays: bool
+    state: _State
+    parts: dict[tuple[int, ...], Any] = dataclasses.field(default_factory=dict)
+
+    def sweep(self, iteration: int, kind: int, theta: Any, factor: Any) -> Any:
+        """Take an iteration back; gives the sums over the leaves before it."""
+        trace, ensemble, device = self.trace, self.trace.ensemble, self.device
+        leaf, leaves, target, weight = self._rows(iteration)
+        state = self.state if self.stays else self.state.map(device.put)
+        trees = leaves.trees(max(iteration - 1, 0))
+        before = int(np.diff(ensemble.leaf_offset[[trees.start, trees.stop]])[0])
+        sums = (before if iteration else 0, ensemble.leaf_width, factor.shape[2])
+        n_parts = device.reverse_sweep.count_parts(
+            self.run.stop - self.run.start, len(trees), int(np.prod(sums))
+        )
+        shape = (n_parts, *sums)
+        if shape not in self.parts:
+            self.parts[shape] = device.empty(shape)
+        device.reverse_sweep.sweep_iteration(
+            leaf,
+            leaves,
+            target,
+            weight,
+            *ensemble.loss_kernel,
+            theta,
+            iteration,
+            trace.n_steps,
+            float(ensemble.shrinkage[leaves.trees(iteration).start]),
+            kind,
+            factor,
+            state.raw_score,
+            state.adjoint,
+            state.inner,
+            state.influence,
+            self.parts[shape],
+        )
+        if not self.stays:
+            self.state = state.map(device.get)
+        return self.parts[shape]
+
+    def base_pull(self) -> NDArray[np.float64]:
+        """Add up the rows' adjoints."""
+        adjoint = self.device.put(self.state.adjoint)
+        shape = adjoint.shape[1:]
+        flat = adjoint.reshape(len(adjoint), shape[0] * shape[1])
+        total = self.device.reverse_sweep.sum_columns(flat)
+        return np.asarray(total).reshape(shape)
+
+    def _rows(self, iteration: int) -> tuple[Any, Any, Any, Any]:
+        """Give leaf ids, leaves, targets and weights on the device."""
+        rows, ensemble, device = self.trace.rows, self.trace.ensemble, self.device
+        leaves = device.hold(ensemble, ensemble.flat_leaves)
+        if self.stays:
+            leaf, _, target, weight = rows.arrays(device)
+            return leaf, leaves, target, weight
+        first = leaves.trees(max(iteration - 1, 0)).start
+        lines = ensemble.row_of_tree[first : leaves.trees(iteration).stop]
+        known, place = np.unique(lines, return_inverse=True)
+        leaf_row = np.zeros_like(ensemble.row_of_tree)
+        leaf_row[first : first + len(lines)] = place
+        return (
+            device.put(rows.leaf[known, self.run]),
+            leaves.with_rows(leaf_row),
+            device.put(rows.target[self.run]),
+            device.put(rows.weight[self.run]),
+        )
+
+
+def _make_blocks(
+    trace: TrainingTrace, device: Device, n_targets: int, with_influence: bool
+) -> list[_Block]:
+    """Cut the rows into runs that fit on the device, and start each one's state."""
+    n_outputs = trace.ensemble.n_outputs
+    n_states = 1 if trace.n_steps == 1 else 2
+    numbers = n_outputs * (2 + n_targets * n_states) + n_targets * with_influence
+    runs = trace.rows.runs(device, 8 * numbers)
+    blocks = []
+    for run in runs:
+        n = run.stop - run.start
+        make = device.zeros if len(runs) == 1 else np.zeros
+        shape = (n, n_outputs, n_targets)
+        state = _State(
+            device.copy(device.hold(trace, trace.raw_score))
+            if len(runs) == 1
+            else trace.raw_score[run].copy(),
+            make(shape),
+            make(shape if n_states > 1 else (0, *shape[1:])),
+            make((n * with_influence, n_targets)),
+        )
+        blocks.append(_Block(trace, device, run, len(runs) == 1, state))
+    return blocks

@@ -1,0 +1,112 @@
+"""Products with leaf features, on CUDA; see ``kernels/cpu/leaf_features.py``."""
+
+from __future__ import annotations
+
+from numba import cuda
+
+from treeinf.kernels.cuda import leaf_sums
+from treeinf.kernels.cuda.compilation import THREADS, count_blocks
+
+__all__ = ["add_shared_leaves", "gather_leaves", "sum_rows_by_leaf"]
+
+
+def gather_leaves(leaf, leaf_offset, leaf_row, table, first_row, first_column, total):
+    """Add up numbers of the leaves that each row is in.
+
+    Parameters
+    ----------
+    leaf, leaf_offset, leaf_row, table, first_row, first_column, total
+        See the CPU's; arrays on the device.
+    """
+    n = total.shape[0] * table.shape[1]
+    if n:
+        _gather_leaves[count_blocks(n), THREADS](
+            leaf, leaf_offset, leaf_row, table, first_row, first_column, total
+        )
+
+
+@cuda.jit
+def _gather_leaves(leaf, leaf_offset, leaf_row, table, first_row, first_column, total):
+    n_columns = table.shape[1]
+    for place in range(cuda.grid(1), total.shape[0] * n_columns, cuda.gridsize(1)):
+        line, column = place // n_columns, place % n_columns
+        row, own = first_row + line, 0.0
+        for tree in range(leaf_row.size):
+            own += table[leaf_offset[tree] + leaf[leaf_row[tree], row], column]
+        total[line, first_column + column] = own
+
+
+def sum_rows_by_leaf(leaf, leaf_offset, leaf_row, value, total):
+    """Add up numbers of the rows in each leaf.
+
+    Parameters
+    ----------
+    leaf, leaf_offset, leaf_row, value, total
+        See the CPU's; arrays on the device.
+    """
+    leaf_sums.sum_all_trees(leaf, leaf_offset, leaf_row, value, total)
+
+
+def add_shared_leaves(
+    leaf,
+    leaf_offset,
+    leaf_row,
+    group_start,
+    group_target,
+    square,
+    first_row,
+    first_target,
+    n_targets,
+    product,
+):
+    """Add up a number of each leaf that a row and a target are both in.
+
+    Parameters
+    ----------
+    leaf, leaf_offset, leaf_row, group_start, group_target, square, first_row, \
+first_target, n_targets, product
+        See the CPU's; arrays on the device.
+
+    Notes
+    -----
+    A block takes a line, and its threads the targets of each of the line's leaves.
+    """
+    if len(product):
+        _add_shared_leaves[len(product), THREADS](
+            leaf,
+            leaf_offset,
+            leaf_row,
+            group_start,
+            group_target,
+            square,
+            first_row,
+            first_target,
+            n_targets,
+            product,
+        )
+
+
+@cuda.jit
+def _add_shared_leaves(
+    leaf,
+    leaf_offset,
+    leaf_row,
+    group_start,
+    group_target,
+    square,
+    first_row,
+    first_target,
+    n_targets,
+    product,
+):
+    line, lane, n_lanes = cuda.blockIdx.x, cuda.threadIdx.x, cuda.blockDim.x
+    for t in range(lane, n_targets, n_lanes):
+        product[line, first_target + t] = 0.0
+    cuda.syncthreads()
+    for tree in range(leaf_row.size):
+        number = leaf_offset[tree] + leaf[leaf_row[tree], first_row + line]
+        for entry in range(
+            group_start[number] + lane, group_start[number + 1], n_lanes
+        ):
+            product[line, first_target + group_target[entry]] += square[number]
+        cuda.syncthreads()

@@ -1,0 +1,175 @@
+"""What lies on the device: arrays, and the leaves of an ensemble on both sides."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numba import cuda
+from numpy.typing import NDArray
+
+from treeinf.errors import DeviceMemoryError
+from treeinf.kernels.cuda.compilation import SIMULATED, THREADS, count_blocks
+from treeinf.kernels.flat_trees import FlatLeaves
+
+__all__ = [
+    "DeviceLeaves",
+    "copy",
+    "count_bytes",
+    "describe_device",
+    "empty",
+    "fill",
+    "get",
+    "nothing",
+    "put",
+    "zeros",
+]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DeviceLeaves:
+    """An ensemble's leaves on the device, for kernels, and on the host, for launches.
+
+    Parameters
+    ----------
+    device, host : FlatLeaves
+        The same leaves.
+    """
+
+    device: FlatLeaves
+    host: FlatLeaves
+
+    @property
+    def leaf_width(self) -> int:
+        """Number of values a leaf holds."""
+        return self.host.leaf_value.shape[1]
+
+    @property
+    def n_iterations(self) -> int:
+        """Number of boosting iterations."""
+        return len(self.host.iteration_start) - 1
+
+    def trees(self, iteration: int) -> range:
+        """Give the trees of an iteration."""
+        start = self.host.iteration_start
+        return range(int(start[iteration]), int(start[iteration + 1]))
+
+    def with_rows(self, leaf_row: NDArray[np.int32]) -> DeviceLeaves:
+        """Let trees read other lines of the leaf ids."""
+        return DeviceLeaves(
+            self.device._replace(leaf_row=put(leaf_row)),
+            self.host._replace(leaf_row=leaf_row),
+        )
+
+    def most_leaves(self, trees: range) -> int:
+        """Give the leaves of the largest of some trees."""
+        offset = self.host.leaf_offset[trees.start : trees.stop + 1]
+        return int((offset[1:] - offset[:-1]).max())
+
+
+def put(value: Any) -> Any:
+    """Copy an array, or the arrays of a named tuple, to the device.
+
+    What is there already stays, numbers too; `FlatLeaves` become `DeviceLeaves`.
+
+    Raises
+    ------
+    DeviceMemoryError
+        If there is no room.
+    """
+    if isinstance(value, np.ndarray):
+        with _saying_what_is_free(value.nbytes):
+            return cuda.to_device(np.ascontiguousarray(value))
+    if isinstance(value, FlatLeaves):
+        return DeviceLeaves(FlatLeaves(*map(put, value)), value)
+    if isinstance(value, tuple):
+        return type(value)(*map(put, value))
+    return value
+
+
+def get(array: Any) -> Any:
+    """Copy an array back; what never went stays what it is."""
+    return array if isinstance(array, np.ndarray) else array.copy_to_host()
+
+
+def copy(array: Any) -> Any:
+    """Copy an array of the device there."""
+    other = empty(array.shape, array.dtype)
+    other.copy_to_device(array)
+    return other
+
+
+@functools.cache
+def nothing(n_columns: int, dtype: Any = np.float64) -> Any:
+    """Give an array without rows, for what a kernel is not to read."""
+    shape = (0, n_columns) if n_columns else (0,)
+    return cuda.device_array(shape, dtype)
+
+
+def empty(shape: Any, dtype: Any = np.float64) -> Any:
+    """Make room on the device.
+
+    Raises
+    ------
+    DeviceMemoryError
+        If there is none.
+    """
+    with _saying_what_is_free(int(np.prod(shape)) * np.dtype(dtype).itemsize):
+        return cuda.device_array(shape, dtype)
+
+
+def zeros(shape: Any) -> Any:
+    """Make an array of 0.0 on the device."""
+    array = empty(shape)
+    fill(array, 0.0)
+    return array
+
+
+def count_bytes() -> tuple[int, int] | None:
+    """Give the bytes that are free and those there are; None in the simulator."""
+    if SIMULATED:
+        return None
+    free, total = cuda.current_context().get_memory_info()
+    return int(free), int(total)
+
+
+def describe_device() -> str:
+    """Name the device."""
+    if SIMULATED:
+        return "the CUDA simulator"
+    name = cuda.get_current_device().name
+    return name.decode() if isinstance(name, bytes) else str(name)
+
+
+@contextlib.contextmanager
+def _saying_what_is_free(n_bytes: int) -> Iterator[None]:
+    """Turn the driver's word for no memory into one that helps."""
+    try:
+        yield
+    except Exception as error:
+        if "OUT_OF_MEMORY" not in str(error).upper().replace(" ", "_"):
+            raise
+        found = count_bytes() or (0, 0)
+        raise DeviceMemoryError(
+            f"CUDA has no room for {n_bytes / 2**20:,.0f} MiB more: "
+            f"{found[0] / 2**20:,.0f} of {found[1] / 2**20:,.0f} MiB are free. Lower "
+            "batch_size, explain fewer rows at once, free memory on the device, or use "
+            "device='cpu'."
+        ) from error
+
+
+def fill(array: Any, value: float) -> None:
+    """Set every entry of an array."""
+    if array.size:
+        flat = array.reshape(array.size)
+        _fill[count_blocks(array.size), THREADS](flat, value)
+
+
+@cuda.jit
+def _fill(array, value):
+    for i in range(cuda.grid(1), array.size, cuda.gridsize(1)):
+        array[i] = value

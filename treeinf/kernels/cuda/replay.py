@@ -1,0 +1,193 @@
+"""Boosting replayed over rows, on CUDA; see ``kernels/cpu/replay.py``."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+from numba import cuda, float64
+
+from treeinf.kernels.cpu import replay as cpu
+from treeinf.kernels.cpu.derivatives import loss_derivatives
+from treeinf.kernels.cuda import leaf_sums, memory
+from treeinf.kernels.cuda.compilation import THREADS, count_blocks, on_device
+
+__all__ = ["count_leaf_rows", "replay", "sum_leaf_values"]
+
+_start_scores = on_device(cpu.start_scores)
+_add_tree = on_device(cpu.add_tree)
+
+
+def sum_leaf_values(leaf, leaves, base_score, offset, n_trees, raw_score):
+    """Compute raw scores after the first `n_trees` trees.
+
+    Parameters
+    ----------
+    leaf, leaves, base_score, offset, n_trees, raw_score
+        See the CPU's; arrays on the device.
+    """
+    kernel = _sum_leaf_values(raw_score.shape[1])
+    kernel[count_blocks(raw_score.shape[0]), THREADS](
+        leaf, leaves.device, base_score, offset, n_trees, raw_score
+    )
+
+
+@functools.cache
+def _sum_leaf_values(n_outputs):
+    @cuda.jit
+    def sum_rows(leaf, leaves, base_score, offset, n_trees, raw_score):
+        score = cuda.local.array((n_outputs, 1), float64)
+        for row in range(cuda.grid(1), raw_score.shape[0], cuda.gridsize(1)):
+            _start_scores(base_score, offset, row, 1, score)
+            for tree in range(n_trees):
+                _add_tree(
+                    leaf[leaves.leaf_row[tree]],
+                    row,
+                    1,
+                    leaves.leaf_offset[tree],
+                    leaves.output[tree],
+                    leaves.leaf_value,
+                    score,
+                )
+            for k in range(n_outputs):
+                raw_score[row, k] = score[k, 0]
+
+    return sum_rows
+
+
+def replay(
+    leaf,
+    leaves,
+    base_score,
+    offset,
+    target,
+    weight,
+    loss_code,
+    loss_parameter,
+    raw_score,
+    part_gradient,
+    part_hessian,
+):
+    """Replay boosting over rows and add up each leaf's staged derivatives.
+
+    Parameters
+    ----------
+    leaf, leaves, base_score, offset, target, weight, loss_code, loss_parameter
+        See the CPU's; arrays on the device.
+    raw_score, part_gradient, part_hessian
+        Outputs, overwritten; see the CPU's.
+
+    Notes
+    -----
+    An iteration at a time: the rows' derivatives are written down and their scores
+    taken past its trees, then the derivatives are added up leaf by leaf.
+    """
+    n_rows, n_outputs = raw_score.shape
+    flat, width = leaves.device, leaves.leaf_width
+    sum_leaf_values(leaf, leaves, base_score, offset, 0, raw_score)
+    gradient = memory.empty((n_rows, n_outputs))
+    hessian = memory.empty((n_rows, n_outputs))
+    none = memory.nothing(n_outputs)
+    output = memory.nothing(0, np.int32) if width > 1 else flat.output
+    step = _take_iteration(loss_code, n_outputs)
+    for iteration in range(leaves.n_iterations):
+        trees = leaves.trees(iteration)
+        step[count_blocks(n_rows), THREADS](
+            leaf,
+            flat,
+            trees.start,
+            trees.stop,
+            iteration == 0 or not flat.is_averaged,
+            target,
+            weight,
+            loss_parameter,
+            raw_score,
+            gradient,
+            hessian,
+        )
+        first = int(leaves.host.leaf_offset[trees.start]) * width
+        for value, part in (gradient, part_gradient), (hessian, part_hessian):
+            leaf_sums.sum_trees(
+                leaf,
+                flat.leaf_offset,
+                flat.leaf_row,
+                output,
+                trees,
+                leaves.most_leaves(trees),
+                value,
+                none,
+                width,
+                first,
+                part.reshape(len(part), -1),
+            )
+
+
+@functools.cache
+def _take_iteration(loss_code, n_outputs):
+    differentiate = on_device(loss_derivatives, n_outputs)
+
+    @cuda.jit
+    def take_iteration(
+        leaf,
+        leaves,
+        first_tree,
+        last_tree,
+        is_new,
+        target,
+        weight,
+        loss_parameter,
+        raw_score,
+        gradient,
+        hessian,
+    ):
+        score = cuda.local.array((n_outputs, 1), float64)
+        g = cuda.local.array((n_outputs, 1), float64)
+        h = cuda.local.array((n_outputs, 1), float64)
+        for row in range(cuda.grid(1), raw_score.shape[0], cuda.gridsize(1)):
+            for k in range(n_outputs):
+                score[k, 0] = raw_score[row, k]
+            if is_new:
+                y = target[row : row + 1]
+                differentiate(loss_code, loss_parameter, 1, y, score, g, h)
+                w = 1.0
+                if weight.size > 0:
+                    w = weight[row]
+                for k in range(n_outputs):
+                    gradient[row, k] = w * g[k, 0]
+                    hessian[row, k] = w * h[k, 0]
+            for tree in range(first_tree, last_tree):
+                _add_tree(
+                    leaf[leaves.leaf_row[tree]],
+                    row,
+                    1,
+                    leaves.leaf_offset[tree],
+                    leaves.output[tree],
+                    leaves.leaf_value,
+                    score,
+                )
+            for k in range(n_outputs):
+                raw_score[row, k] = score[k, 0]
+
+    return take_iteration
+
+
+def count_leaf_rows(leaf, leaf_offset, leaf_row, count):
+    """Count the rows in each leaf.
+
+    Parameters
+    ----------
+    leaf, leaf_offset, leaf_row
+        See the CPU's; arrays on the device.
+    count : device array of int64, shape (n_leaves,)
+        Output, overwritten.
+    """
+    total = memory.empty((count.size, 1))
+    none = memory.nothing(1)
+    leaf_sums.sum_all_trees(leaf, leaf_offset, leaf_row, none, total)
+    _round[count_blocks(count.size), THREADS](total, count)
+
+
+@cuda.jit
+def _round(total, count):
+    for number in range(cuda.grid(1), count.size, cuda.gridsize(1)):
+        count[number] = int(total[number, 0])

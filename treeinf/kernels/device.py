@@ -1,0 +1,290 @@
+"""Where kernels run: on the CPU, or on CUDA; the only importer of ``kernels/cuda``."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib.util
+import weakref
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treeinf.errors import DeviceMemoryError, DeviceUnavailableError
+from treeinf.kernels.cpu import (
+    contraction,
+    leaf_features,
+    replay,
+    reverse_sweep,
+    routing,
+)
+
+__all__ = ["CPU", "DEVICES", "Device", "check_device", "resolve_device"]
+
+DEVICES = ("cpu", "cuda", "auto")
+"""What `device` may be."""
+
+_USED_SHARE = 0.9
+"""Share of the free memory that rows may take; the rest is for what is small."""
+
+
+_HELD: weakref.WeakKeyDictionary[Any, dict[int, Any]] = weakref.WeakKeyDictionary()
+"""Copies on the device by owner and the identity of the array, which is kept too."""
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Device:
+    """Kernels of one device, and the way of arrays there and back.
+
+    Parameters
+    ----------
+    name : {"cpu", "cuda"}
+        The device.
+    routing, replay, contraction, reverse_sweep, leaf_features : module
+        Its kernels. Those of CUDA have the names and parameters of the CPU's and take
+        arrays on the device.
+    put : callable
+        Copies an array, or the arrays of a named tuple, to the device.
+    get : callable
+        Copies an array back.
+    copy : callable
+        Copies an array on the device.
+    empty : callable
+        Makes room for an array of a shape and a dtype, by default float64.
+    zeros : callable
+        Makes an array of 0.0 of a shape.
+    most_parts : int, default=64
+        Runs of rows that are worth adding up apart.
+    run_bytes : int, default=2**22
+        Row factors that are written out at once: what fits in a cache.
+    memory : callable
+        Gives the bytes that are free and those there are, or None where the operating
+        system is to be asked.
+    """
+
+    name: str
+    routing: ModuleType = routing
+    replay: ModuleType = replay
+    contraction: ModuleType = contraction
+    reverse_sweep: ModuleType = reverse_sweep
+    leaf_features: ModuleType = leaf_features
+    put: Callable[..., Any] = _same
+    get: Callable[..., Any] = _same
+    copy: Callable[..., Any] = np.copy
+    empty: Callable[..., Any] = np.empty
+    zeros: Callable[..., Any] = np.zeros
+    most_parts: int = 64
+    run_bytes: int = 2**22
+    memory: Callable[[], tuple[int, int] | None] = lambda: None
+
+    def __reduce__(self) -> tuple[Callable[[str], Device], tuple[str]]:
+        return resolve_device, (self.name,)
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether arrays are where they are anyway."""
+        return self.name == "cpu"
+
+    def hold(self, owner: Any, value: Any) -> Any:
+        """Copy what belongs to an owner to the device once, for as long as it lives.
+
+        Parameters
+        ----------
+        owner : object
+            Whose it is; one that does not change and compares by identity.
+        value : ndarray or named tuple
+            One of its arrays, the same object whenever it is asked for.
+
+        Returns
+        -------
+        array or named tuple
+            As `put` gives it. On the CPU, `value` itself.
+        """
+        if self.is_cpu:
+            return value
+        held = _HELD.setdefault(owner, {})
+        if id(value) not in held:
+            held[id(value)] = value, self.put(value)
+        return held[id(value)][1]
+
+    def holds(self, owner: Any, value: Any) -> bool:
+        """Tell whether an owner's array is held on the device."""
+        return not self.is_cpu and id(value) in _HELD.get(owner, {})
+
+    def write_columns(
+        self,
+        block: NDArray[np.float64],
+        first: int,
+        n_columns: int,
+        write: Callable[[Any, int], None],
+    ) -> None:
+        """Let a kernel write columns of an array that is not on the device.
+
+        Parameters
+        ----------
+        block : ndarray of float64, shape (n_lines, >= first + n_columns)
+            The columns are overwritten.
+        first, n_columns : int
+            Which columns.
+        write : callable
+            Called with the array to write to and its first column.
+        """
+        if self.is_cpu:
+            write(block, first)
+        else:
+            room = self.empty((len(block), n_columns))
+            write(room, 0)
+            block[:, first : first + n_columns] = self.get(room)
+
+    def rows_at_once(self, n_rows: int, row_bytes: int, fixed_bytes: int = 0) -> int:
+        """Give how many of some rows fit in the free memory.
+
+        Parameters
+        ----------
+        n_rows : int
+            Rows there are.
+        row_bytes : int
+            Memory that a row takes.
+        fixed_bytes : int, default=0
+            Memory taken whatever the number of rows.
+
+        Returns
+        -------
+        int
+            In [1, n_rows].
+
+        Raises
+        ------
+        DeviceMemoryError
+            If not even a thousand rows fit.
+        """
+        found = self.memory()
+        if found is None:
+            return n_rows
+        room = int(_USED_SHARE * found[0]) - fixed_bytes
+        if room < row_bytes * min(n_rows, 1000):
+            raise DeviceMemoryError(
+                f"CUDA has {_in_mebibytes(found[0])} free of "
+                f"{_in_mebibytes(found[1])}; needed are {_in_mebibytes(fixed_bytes)}, "
+                f"and {row_bytes:,} bytes for each row of a block. Free memory on the "
+                "device, lower batch_size, or use device='cpu'."
+            )
+        return min(n_rows, room // max(row_bytes, 1))
+
+
+CPU = Device("cpu")
+
+
+def check_device(device: str) -> None:
+    """Refuse what is no device's name.
+
+    Raises
+    ------
+    ValueError
+        If it is not one of `DEVICES`.
+    """
+    if device not in DEVICES:
+        raise ValueError(f"Got device={device!r}; expected one of {DEVICES}.")
+
+
+def resolve_device(device: str) -> Device:
+    """Find the kernels of a device.
+
+    Parameters
+    ----------
+    device : {"cpu", "cuda", "auto"}
+        "auto" takes CUDA where it can be used, and the CPU elsewhere.
+
+    Returns
+    -------
+    Device
+
+    Raises
+    ------
+    ValueError
+        If it is not one of these.
+    DeviceUnavailableError
+        If "cuda" is asked for and cannot be used; the message says why.
+    """
+    check_device(device)
+    if device == "cpu":
+        return CPU
+    try:
+        return _open_cuda()
+    except DeviceUnavailableError:
+        if device == "cuda":
+            raise
+        return CPU
+
+
+@functools.cache
+def _open_cuda() -> Device:
+    """Import the CUDA kernels and run one."""
+    from numba import config
+
+    if not config.ENABLE_CUDASIM and importlib.util.find_spec("numba_cuda") is None:
+        raise DeviceUnavailableError(
+            "device='cuda' needs numba-cuda, which is not installed: pip install "
+            "'treeinf[cuda]'. device='auto' takes the CPU where there is no CUDA."
+        )
+    from numba import cuda
+
+    try:
+        cuda.current_context()
+    except Exception as error:
+        raise DeviceUnavailableError(
+            f"device='cuda': no CUDA device can be used: {_first_words(error)} Check "
+            "nvidia-smi, or use device='auto' or 'cpu'."
+        ) from error
+    from treeinf.kernels.cuda import (
+        contraction,
+        leaf_features,
+        leaf_sums,
+        memory,
+        replay,
+        reverse_sweep,
+        routing,
+    )
+
+    try:
+        memory.get(memory.zeros((1,)))
+    except Exception as error:
+        raise DeviceUnavailableError(
+            f"device='cuda': {memory.describe_device()} does not run kernels: "
+            f"{_first_words(error)} The driver may be older than the CUDA toolkit that "
+            "is installed: update it, or install numba-cuda[cu12] for a driver of CUDA "
+            "12."
+        ) from error
+    return Device(
+        name="cuda",
+        routing=routing,
+        replay=replay,
+        contraction=contraction,
+        reverse_sweep=reverse_sweep,
+        leaf_features=leaf_features,
+        put=memory.put,
+        get=memory.get,
+        copy=memory.copy,
+        empty=memory.empty,
+        zeros=memory.zeros,
+        most_parts=leaf_sums.MOST_PARTS,
+        run_bytes=2**28,
+        memory=memory.count_bytes,
+    )
+
+
+def _first_words(error: Exception) -> str:
+    """Give what an error says in one line."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text[:300].rstrip(".:") + "."
+
+
+def _in_mebibytes(n_bytes: int) -> str:
+    return f"{n_bytes / 2**20:,.0f} MiB"

@@ -1,0 +1,127 @@
+"""The stopwatch: operations that take turns, so that a drift meets all alike."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Timing", "measure_bandwidth", "take_turns", "time_call"]
+
+_SHORT_TURN = 0.2
+_MOST_MORE = 8
+_BANDWIDTH_BYTES = 2**28
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """Wall seconds of one operation.
+
+    Parameters
+    ----------
+    seconds : sequence of float
+        In the order they were taken.
+    """
+
+    seconds: Sequence[float]
+
+    @property
+    def median(self) -> float:
+        """Median, in seconds."""
+        return float(statistics.median(self.seconds))
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """Least and most."""
+        return min(self.seconds), max(self.seconds)
+
+
+def time_call(call: Callable[[], Any]) -> tuple[float, Any]:
+    """Call, and give the wall seconds and the result."""
+    start = time.perf_counter()
+    result = call()
+    return time.perf_counter() - start, result
+
+
+def take_turns(
+    work: Mapping[str, Callable[[], Any]],
+    repeats: int,
+    *,
+    once: Collection[str] = (),
+) -> dict[str, Timing]:
+    """Time operations against each other.
+
+    Parameters
+    ----------
+    work : dict of str to callable
+        The operations.
+    repeats : int
+        Turns; up to 8 times as many where one takes less than a fifth of a second.
+    once : collection of str
+        Operations too long to repeat: run a single time, at the end, and not before
+        untimed. Only for what compiles nothing.
+
+    Returns
+    -------
+    dict of str to Timing
+
+    Notes
+    -----
+    Each runs once untimed (compilation, page faults), then all take turns.
+    """
+    repeated = {name: call for name, call in work.items() if name not in once}
+    for call in repeated.values():
+        call()
+    seconds: dict[str, list[float]] = {name: [] for name in work}
+    turns = repeats
+    turn = 0
+    while turn < turns:
+        for name, call in repeated.items():
+            spent, _ = time_call(call)
+            seconds[name].append(spent)
+        if turn == 0 and repeated:
+            whole = sum(values[0] for values in seconds.values() if values)
+            more = int(np.clip(_SHORT_TURN / max(whole, 1e-9), 1, _MOST_MORE))
+            turns = repeats * more
+        turn += 1
+    for name in once:
+        spent, _ = time_call(work[name])
+        seconds[name].append(spent)
+    return {name: Timing(tuple(values)) for name, values in seconds.items()}
+
+
+def measure_bandwidth(n_jobs: int, repeats: int = 5) -> float:
+    """Measure how fast memory streams: a copy, each thread its own part.
+
+    Parameters
+    ----------
+    n_jobs : int
+        Threads.
+    repeats : int, default=5
+        Copies timed, after one that is not; the best counts.
+
+    Returns
+    -------
+    float
+        Bytes a second, those read and those written.
+    """
+    source = np.ones(_BANDWIDTH_BYTES // 8)
+    target = np.zeros_like(source)
+    parts = list(
+        zip(np.array_split(source, n_jobs), np.array_split(target, n_jobs), strict=True)
+    )
+
+    def copy(part: tuple[Any, Any]) -> None:
+        np.copyto(part[1], part[0])
+
+    with ThreadPoolExecutor(n_jobs) as pool:
+        list(pool.map(copy, parts))
+        best = min(
+            time_call(lambda: list(pool.map(copy, parts)))[0] for _ in range(repeats)
+        )
+    return 2.0 * source.nbytes / best
