@@ -53,7 +53,8 @@ test-kernels: $(DEV)
 
 test-cuda-simulated: $(DEV)
 	@echo "CUDA kernels in the simulator ..."
-	@NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest -q $(PYTEST_ARGS) tests/cuda
+	@NUMBA_ENABLE_CUDASIM=1 $(BIN)/python -m pytest -q -m cuda $(PYTEST_ARGS) \
+	  tests/cuda tests/explainers/test_contract.py
 
 test-lowest: $(LOWEST)
 	@$(LOWEST_VENV)/bin/python -m pytest $(PYTEST_ARGS)

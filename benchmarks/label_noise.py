@@ -19,8 +19,9 @@ model is trained on the others: accuracy, or R2. Seconds are of one core and hol
 that a score needs, copies of the model too, but for the one model trained on all rows.
 
 Cells are stored one by one under `--cells` (default build/label_noise), and those there
-are not computed again; `real` starts none after `--minutes` (default 35). It needs
-cleanlab, LightGBM, XGBoost and CatBoost. The other script writes the tables.
+are not computed again; none is started after `--minutes` (default 35), and `--jobs` are
+computed at once. It needs cleanlab, LightGBM, XGBoost and CatBoost. The other script
+writes the tables.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
+from joblib import Parallel, delayed
 from sklearn.datasets import load_breast_cancer, load_digits, make_classification
 from sklearn.metrics import (
     accuracy_score,
@@ -73,6 +75,8 @@ from treeinf.explainers import (
 
 CELLS = Path("build/label_noise")
 N_TRAIN, N_TEST = 1000, 2000
+N_SEEDS = 5
+LIBRARIES = ("lightgbm", "xgboost")
 
 DEVELOPMENT = ("breast_cancer", "spambase", "bean", "adult", "credit_card", "digits")
 """Sets that the consensus was developed on, or that share rows with the nine cells."""
@@ -496,67 +500,67 @@ def plan_nine() -> list[dict[str, Any]]:
 
 
 def plan_real() -> list[dict[str, Any]]:
-    """List the cells of the real sets, the most wanted first."""
-    tasks = {name: task for task, names in JUDGES.items() for name in names}
-    tasks |= dict.fromkeys(DEVELOPMENT, "classification")
-    plan = []
-    judges = [name for name in tasks if name not in DEVELOPMENT]
-    for seed, library, first, last, names in (
-        (0, "lightgbm", 0, 2, judges),
-        (0, "xgboost", 0, 1, judges),
-        (0, "lightgbm", 2, 4, judges),
-        (0, "xgboost", 1, 2, judges),
-        (1, "lightgbm", 0, 4, judges),
-        (0, "lightgbm", 4, 6, judges),
-        (0, "lightgbm", 0, 2, DEVELOPMENT),
-        (1, "xgboost", 0, 2, judges),
-        (2, "lightgbm", 0, 4, judges),
-    ):
-        for place in range(first, last):
-            for name in names:
-                kinds = NOISE[tasks[name]]
-                if place < len(kinds):
-                    kind, share = kinds[place]
-                    values = (name, tasks[name], library, kind, share, seed)
-                    plan.append(dict(zip(_ASKED, values, strict=True)))
-    return plan
+    """List the cells of the real sets, the most wanted kinds of noise first."""
+    judges = [(name, task) for task, names in JUDGES.items() for name in names]
+    plan = [
+        (*judge, library, *NOISE[judge[1]][place], seed)
+        for places in ((0, 1), (2, 3), (4, 5))
+        for seed in range(N_SEEDS)
+        for library in LIBRARIES
+        for judge in judges
+        for place in places
+        if place < len(NOISE[judge[1]])
+    ]
+    plan += [
+        (name, "classification", "lightgbm", *noise, 0)
+        for name in DEVELOPMENT
+        for noise in NOISE["classification"][:2]
+    ]
+    return [dict(zip(_ASKED, cell, strict=True)) for cell in plan]
 
 
-def run(part: str, cells: Path, minutes: float) -> None:
+def run(part: str, cells: Path, minutes: float, n_jobs: int) -> None:
     """Compute the cells that are not stored yet, until time is up."""
     folder = cells / part
     folder.mkdir(parents=True, exist_ok=True)
-    begin = time.perf_counter()
+    end = time.time() + 60.0 * minutes
     plan = plan_nine() if part == "nine" else plan_real()
-    for number, asked in enumerate(plan):
-        key = "-".join(str(value) for value in asked.values())
-        path = folder / f"{key}.json"
-        if path.exists():
-            continue
-        if time.perf_counter() - begin > 60.0 * minutes:
-            print(f"time is up before cell {number} of {len(plan)}", flush=True)
-            return
-        start = time.perf_counter()
-        if part == "nine":
-            cell = nine_cell(
-                asked["name"], asked["share"], asked["seed"], asked["part"]
-            )
-            record = run_cell(cell, (asked["part"],))
-        else:
-            cell = real_cell(
-                asked["name"],
-                asked["library"],
-                asked["kind"],
-                asked["share"],
-                asked["seed"],
-            )
-            # what looks at clean rows is only asked at a fifth of wrong labels
-            parts = ("without", "with") if asked["share"] == 0.2 else ("without",)
-            record = run_cell(cell, parts)
-        unfinished = path.with_suffix(".part")
-        unfinished.write_text(json.dumps(asked | record))
-        unfinished.rename(path)
-        print(f"{number} {key} {time.perf_counter() - start:.1f} s", flush=True)
+    work = (
+        delayed(_run_asked)(part, asked, folder, end)
+        for asked in plan
+        if not _path(folder, asked).exists()
+    )
+    left = sum(
+        not done for done in Parallel(n_jobs, "multiprocessing", batch_size=1)(work)
+    )
+    print(f"{left} of {len(plan)} cells of {part} left", flush=True)
+
+
+def _path(folder: Path, asked: dict[str, Any]) -> Path:
+    """Return where a cell is stored."""
+    return folder / f"{'-'.join(str(value) for value in asked.values())}.json"
+
+
+def _run_asked(part: str, asked: dict[str, Any], folder: Path, end: float) -> bool:
+    """Compute one cell and store it, unless time is up."""
+    if time.time() > end:
+        return False
+    warnings.simplefilter("ignore")
+    start = time.perf_counter()
+    if part == "nine":
+        cell = nine_cell(asked["name"], asked["share"], asked["seed"], asked["part"])
+        record = run_cell(cell, (asked["part"],))
+    else:
+        cell = real_cell(*(asked[key] for key in _ASKED if key != "task"))
+        # what looks at clean rows is only asked at a fifth of wrong labels
+        parts = ("without", "with") if asked["share"] == 0.2 else ("without",)
+        record = run_cell(cell, parts)
+    path = _path(folder, asked)
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(json.dumps(asked | record))
+    unfinished.rename(path)
+    print(f"{path.stem} {time.perf_counter() - start:.1f} s", flush=True)
+    return True
 
 
 def main() -> None:
@@ -565,13 +569,13 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", default=["nine", "real"])
     parser.add_argument("--cells", type=Path, default=CELLS)
     parser.add_argument("--minutes", type=float, default=35.0)
+    parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
     unknown = set(options.parts) - {"nine", "real"}
     if unknown:
         parser.error(f"got {sorted(unknown)}; expected nine, real or both")
-    warnings.simplefilter("ignore")
     for part in options.parts:
-        run(part, options.cells, options.minutes)
+        run(part, options.cells, options.minutes, options.jobs)
 
 
 if __name__ == "__main__":

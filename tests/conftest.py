@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -76,14 +77,16 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Skip what is marked `cuda` where there is no device."""
+    """Skip what is marked `cuda` where there is no device and none is simulated."""
     marked = [item for item in items if item.get_closest_marker("cuda")]
     if not marked:
         return
     from numba import config, cuda
 
-    if config.ENABLE_CUDASIM or not cuda.is_available():
-        skip = pytest.mark.skip(reason="no CUDA device")
+    if not (config.ENABLE_CUDASIM or cuda.is_available()):
+        skip = pytest.mark.skip(
+            reason="no CUDA device; NUMBA_ENABLE_CUDASIM=1 simulates"
+        )
         for item in marked:
             item.add_marker(skip)
 
@@ -94,6 +97,18 @@ def _numba_threads():
     import numba
 
     numba.set_num_threads(min(N_THREADS, numba.config.NUMBA_NUM_THREADS))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_turns():
+    """Let the simulator's threads take turns sooner: a barrier takes one for each."""
+    from numba import config
+
+    before = sys.getswitchinterval()
+    if config.ENABLE_CUDASIM:
+        sys.setswitchinterval(1e-4)
+    yield
+    sys.setswitchinterval(before)
 
 
 @pytest.fixture

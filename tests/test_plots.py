@@ -77,7 +77,7 @@ def test_distribution_counts_kept_and_removed_rows(ax):
     scores = np.array([0.0, 0.1, 0.2, 0.9, np.nan])
     plots.plot_score_distribution(scores, [0, 0, 0, 1, 0], bins=10, ax=ax)
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert texts == ["kept (3)", "removed (1)"]
+    assert texts == ["kept (3)", "cleaned (1)"]
 
 
 @pytest.mark.parametrize("scores", [[np.nan, np.nan], [1.0], [2.0, 2.0, 2.0]])
@@ -123,7 +123,7 @@ def test_detection_curve_counts_what_was_found(ax):
     np.testing.assert_array_equal(curves["ours"], [0, 50, 100, 100, 100])
     np.testing.assert_array_equal(curves["theirs"], [0, 0, 50, 50, 100])
     np.testing.assert_array_equal(curves["best possible"], [0, 50, 100, 100, 100])
-    assert "removed: 2 rows" in curves
+    assert "cleaned: 2 rows" in curves
 
 
 @pytest.mark.parametrize(
@@ -193,13 +193,20 @@ def test_heat_map_shows_the_largest_rows_in_order(ax):
     ],
 )
 def test_heat_map_refuses(values, arguments, message, ax):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         plots.plot_heat_map(values, ax=ax, **arguments)
 
 
 def test_heat_map_of_zeros_is_drawn(ax):
     plots.plot_heat_map(np.zeros((3, 2)), ax=ax)
     ax.figure.canvas.draw()
+
+
+def test_long_labels_leave_room_for_the_picture(ax):
+    influence = Influence(np.array([1.0]), train_labels=np.array(["x$" * 40]))
+    plots.plot_influence(influence, ax=ax)
+    [label] = [text.get_text() for text in ax.get_yticklabels()]
+    assert label == r"x\$" * 10 + "x..."
 
 
 @pytest.fixture
@@ -234,7 +241,7 @@ def test_one_feature_is_drawn_as_shares(table, ax):
     assert heights[2:] == [100.0, 0.0]
     assert sum(heights[:2]) == pytest.approx(100.0)
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels == ["kept (160)", "removed (40)"]
+    assert labels == ["kept (160)", "cleaned (40)"]
 
 
 @pytest.mark.parametrize("feature", ["shifted", 1, -1])

@@ -73,6 +73,20 @@ def test_tolerance_is_that_of_the_precision(booster, X):
     check_parity(single, booster, X.astype(np.float32))
 
 
+def test_single_precision_rounds_at_every_tree(X):
+    """Far from 0, XGBoost's own sum over many trees is off by more than 1e-6 of it."""
+    xgboost = pytest.importorskip("xgboost")
+    y = 1e4 + 1e3 * X[:, 0]
+    model = xgboost.XGBRegressor(
+        n_estimators=1000, max_depth=2, learning_rate=0.01, n_jobs=1
+    ).fit(X, y)
+    ensemble = read_model(model)
+    assert 1e-6 < check_parity(ensemble, model, X) < 6e-5
+    wrong = spoiled(ensemble, 0, X, by=1.0)
+    with pytest.raises(ModelParityError, match=r"5\.96e-05 is allowed"):
+        check_parity(wrong, model, X)
+
+
 def test_sample_is_spread_over_the_rows(booster, X, monkeypatch):
     seen = []
     adapter, _ = parity.find_adapter(booster)

@@ -5,8 +5,12 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.metrics import average_precision_score
+from sklearn.utils.fixes import parse_version
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from tests.naive.kernel_ridge import leave_one_out, leave_one_out_best, place_rows
 from treeinf.cleaning import consensus
@@ -66,6 +70,81 @@ def test_rows_beyond_a_block_are_dealt_into_blocks(rng, monkeypatch):
     moved = np.abs(leave_out_by_kernel(rows, changed, 0) - parts).max(axis=1) > 0.0
     assert moved[order[:25]].all()
     assert not moved[order[25:]].any()
+
+
+@pytest.mark.parametrize("kind", ["classes", "numbers", "weights", "missing"])
+def test_forest_view_is_that_of_scikit_learn(kind, rng):
+    """The same trees, drawn and averaged here; bits, not digits."""
+    rows = small_rows(rng, 150, weighted=kind == "weights")
+    target = np.eye(2)[rows.code]
+    if kind == "missing":
+        rows.X[rng.random(rows.X.shape) < 0.2] = np.nan
+    elif kind == "numbers":
+        rows = LabelledRows(rows.X, rows.X[:, 0])
+        target = rows.y[:, np.newaxis]
+    forest = ExtraTreesRegressor(
+        300,
+        min_samples_leaf=3,
+        max_features=1.0 if rows.code is None else "sqrt",
+        bootstrap=True,
+        oob_score=True,
+        random_state=5,
+    )
+    if rows.weight is None or parse_version(sklearn.__version__).release >= (1, 9):
+        # before, weights did not draw
+        forest.fit(rows.X, np.squeeze(target), sample_weight=rows.weight)
+        desired = forest.oob_prediction_.reshape(target.shape)
+        np.testing.assert_array_equal(leave_out_by_forest(rows, target, 5), desired)
+
+
+@pytest.mark.parametrize("weight", [np.ones(40), np.arange(40.0), None])
+def test_draws_as_numpy_does(weight):
+    chance = None if weight is None else weight / weight.sum()
+    limit = None
+    if chance is not None:
+        limit = chance.cumsum()
+        limit /= limit[-1]
+    for seed in range(20):
+        drawn = np.random.RandomState(seed).choice(40, 40, p=chance)
+        actual = consensus._draw_counts(np.random.RandomState(seed), 40, limit)
+        np.testing.assert_array_equal(actual, np.bincount(drawn, minlength=40))
+
+
+@pytest.mark.parametrize("block_rows", [30, 3000])
+def test_views_are_the_same_bits_for_any_number_of_threads(
+    block_rows, rng, monkeypatch
+):
+    """Views side by side where rows are few, trees and blocks where they are many."""
+    monkeypatch.setattr(consensus, "_BLOCK_ROWS", block_rows)
+    rows = small_rows(rng, 100, weighted=True)
+    target = np.eye(2)[rows.code]
+    for view in VIEWS.values():
+        np.testing.assert_array_equal(
+            view(rows, target, 1, 3), view(rows, target, 1, 1)
+        )
+    one, three = (pool_views(rows, 2, n_jobs=n_jobs) for n_jobs in (1, 3))
+    np.testing.assert_array_equal(three.prediction, one.prediction)
+    assert three.weight == one.weight
+
+
+def test_kernel_view_does_not_follow_the_threads_of_blas(rng):
+    rows = small_rows(rng, 400)
+    target = np.eye(2)[rows.code]
+    with threadpool_limits(1):
+        desired = leave_out_by_kernel(rows, target, 0)
+    with threadpool_limits(4):
+        before = [(one["filepath"], one["num_threads"]) for one in threadpool_info()]
+        actual = leave_out_by_kernel(rows, target, 0)
+        after = [(one["filepath"], one["num_threads"]) for one in threadpool_info()]
+    np.testing.assert_array_equal(actual, desired)
+    assert after == before
+
+
+def test_numbers_too_large_for_trees_keep_their_order(rng):
+    rows = small_rows(rng, 60)
+    rows.X[:, 3] = np.where(rows.code == 1, 1e100, -1e100)
+    found = leave_out_by_forest(rows, np.eye(2)[rows.code], 0)
+    assert (found.argmax(axis=1) == rows.code).all()
 
 
 def test_no_tree_that_has_seen_a_row_predicts_it(rng):

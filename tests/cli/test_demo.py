@@ -11,7 +11,8 @@ pytest.importorskip("lightgbm")
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
-from treeinf.cli.demo import draw_thumbnail
+from treeinf.cli.demo_report import draw_thumbnail
+from treeinf.speed import startup
 
 QUICK = ("--data", "breast_cancer", "--n-jobs", "1")
 
@@ -23,6 +24,8 @@ def test_finds_flipped_labels_and_writes_the_report(run, tmp_path):
     found = json.loads(result.stdout)
     assert found["n_flipped"] == 80
     assert found["precision_at_true_count"] > 0.6
+    assert 0 < found["seconds_to_first_result"] < found["seconds"]
+    check_explanation(found["explanation"])
     assert {"with the flipped labels", "with the true labels"} < set(found["scores"])
     before, oracle = (
         found["scores"][f"with the {name} labels"]["AUC"]
@@ -31,10 +34,41 @@ def test_finds_flipped_labels_and_writes_the_report(run, tmp_path):
     assert before < oracle
     report = (folder / "report.html").read_text()
     assert "treeinf demo: breast_cancer" in report
+    assert found["explanation"]["answer"] in report
     assert "was flipped" in report or "Kept all" in report
     assert [path.name for path in folder.iterdir()] == ["report.html"]
     # a second run replaces what the first one wrote
     assert run("demo", *QUICK, "--out", folder, "--quiet").exit_code == 0
+
+
+def check_explanation(found):
+    """See that the rows stand on their sides, the strongest first, and are told of."""
+    assert found["said"] != found["label"]  # a fifth of the labels is wrong
+    assert found["other"] == found["said"]
+    assert found["probability"] < 0.5
+    harmful, helpful = found["harmful"], found["helpful"]
+    assert len(harmful) == len(helpful) == 5
+    assert all(row["influence"] < 0 for row in harmful)
+    assert all(row["influence"] > 0 for row in helpful)
+    for side in (harmful, helpful):
+        sizes = [abs(row["influence"]) for row in side]
+        assert sizes == sorted(sizes, reverse=True)
+    flipped = sum(row["is_flipped"] for row in harmful)
+    assert f"{flipped} of the 5" in found["answer"]
+    assert {row["label"] for row in harmful} == {found["said"]}
+
+
+def test_the_explanation_comes_before_the_cleaning(run, tmp_path):
+    result = run("demo", *QUICK, "--out", tmp_path / "demo")
+    assert result.exit_code == 0, result.output
+    order = [
+        "Which train rows",
+        "speaks for",
+        startup._FIRST_WORDS,
+        "most suspect rows",
+    ]
+    places = [result.stdout.index(words) for words in order]
+    assert places == sorted(places)
 
 
 def test_foreign_files_are_safe(run, tmp_path):

@@ -28,7 +28,7 @@ F1, F2, F3 = (array(F8, n) for n in (1, 2, 3))
 LEAF = array(nb.uint8, 2)
 I1, N1, B1, W1 = array(I8), array(I4), array(YES), array(nb.uint32)
 TREES = nb.NamedTuple(
-    [*(I1, I1, N1, F1, N1, N1, B1, B1, B1, B1, I1, W1, W1, N1), F8, F8, YES], FlatTrees
+    [*(I1, I1, N1, F1, N1, N1, B1, B1, B1, B1, I1, W1), F8, F8, YES], FlatTrees
 )
 LEAVES = nb.NamedTuple([I1, F2, N1, I1, YES, N1], FlatLeaves)
 RULE = nb.NamedTuple([I8, I8, F2, F2, F3, F2, F1], FactorRule)
@@ -89,7 +89,9 @@ def test_products_and_ranking(compile_kernel):
 
     for dtype in (F8, nb.float32):
         factors = array(dtype, 2), array(dtype, 3)
-        compile_kernel(contraction._contract_dense, LEAF, LEAVES, I8, *factors, I8, F2)
+        rest = *factors, I8, I8, F2
+        compile_kernel(contraction._contract_dense, LEAF, LEAVES, I8, *rest)
     groups = F2, I1, N1, F2, I8, I8, F2
     compile_kernel(contraction._contract_sparse, LEAF, LEAVES, I8, *groups)
+    compile_kernel(contraction._add_product, F2, F2, I8, F2)
     compile_kernel(contraction._merge_top, F2, I8, I8, array(I8, 2), F2)

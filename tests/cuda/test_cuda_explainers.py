@@ -14,6 +14,8 @@ from treeinf.errors import DeviceMemoryError, DeviceUnavailableError
 from treeinf.kernels import device as devices
 from treeinf.losses import Logistic, Softmax, SquaredError
 
+pytestmark = pytest.mark.cuda
+
 N_TRAIN, N_TEST = 18, 4
 TOLERANCE = 1e-12
 """Largest difference, in the largest number: both sides add up in float64, in another
@@ -126,6 +128,27 @@ def test_the_top_rows_and_other_labels_agree(name):
     if name != "Trex":
         desired = cpu.relabel(X_test, y_test).values
         assert_agree(name, cuda.relabel(X_test, y_test).values, desired)
+
+
+@pytest.mark.parametrize("name", ["BoostIn", "LeafInfluence"])
+def test_of_the_top_rows_only_the_lists_come_back(name):
+    _, _, _, X_test, y_test = make_model("multiclass")
+    explainer = fit(name, "multiclass", "cuda", batch_size=7)
+    came = []
+    get = explainer._device.get
+
+    def count(value):
+        came.append(value.shape)
+        return get(value)
+
+    object.__setattr__(explainer._device, "get", count)
+    actual = explainer.top_k(X_test, y_test, k=3)
+    object.__setattr__(explainer._device, "get", get)
+    assert came.count((N_TEST, 3)) == 2
+    assert not {(7, N_TEST), (N_TRAIN % 7, N_TEST)} & set(came)
+    desired = fit(name, "multiclass", "cpu").top_k(X_test, y_test, k=3)
+    assert_array_equal(actual.positions, desired.positions)
+    assert_agree(name, actual.values, desired.values)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])

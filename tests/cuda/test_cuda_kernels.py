@@ -18,6 +18,8 @@ from treeinf.kernels.cpu.derivatives import UNIT_HESSIAN
 from treeinf.kernels.device import resolve_device
 from treeinf.kernels.flat_trees import FlatLeaves
 
+pytestmark = pytest.mark.cuda
+
 N_ROWS = 30
 CLOSE = dict(rtol=1e-11, atol=1e-12)
 
@@ -267,19 +269,19 @@ def test_dense_and_sparse_products(device, width):
     n_trees, n_targets = len(case.leaves.output), 5
     factor = case.rng.normal(size=(11, n_trees * width))
     out = np.full((11, 7), 9.0)
-    leaf_factor = case.rng.normal(size=(*case.shape, n_targets))
-    arguments = (case.leaf, case.leaves, 4, factor, leaf_factor, 1, out)
+    tiles = case.rng.normal(size=(2, case.shape[0] * width, 3))
+    arguments = (case.leaf, case.leaves, 4, factor, tiles, n_targets, 1, out)
     [(actual, desired)] = run_both(
-        device, "contraction", "contract_dense", arguments, [6]
+        device, "contraction", "contract_dense", arguments, [7]
     )
     assert_allclose(actual, desired, **CLOSE)
     single = (
         *(case.leaf, case.leaves, 4, factor.astype(np.float32)),
-        *(leaf_factor.astype(np.float32), 1, device.put(out)),
+        *(tiles.astype(np.float32), n_targets, 1, device.put(out)),
     )
     moved = [device.put(a) for a in single]
     device.contraction.contract_dense(*moved)
-    assert_allclose(device.get(moved[6]), desired, rtol=0, atol=2e-5)
+    assert_allclose(device.get(moved[7]), desired, rtol=0, atol=2e-5)
     start = np.empty(case.shape[0] + 1, np.int64)
     target = np.empty(n_trees * n_targets, np.int32)
     cpu_contraction.group_rows_by_leaf(
@@ -343,6 +345,8 @@ def test_best_rows(device, sign):
     rng = np.random.default_rng(1)
     influence = rng.normal(size=(10, 4)).round(1)
     influence[3, 2] = np.nan
+    influence[:, 0] = [0.5, -0.5] * 5  # ties
+    influence[:8, 1] = np.nan  # fewer rows than places
     arguments = (
         *(influence, 5, sign),
         *(np.full((4, 3), -1), np.full((4, 3), np.nan)),
@@ -351,6 +355,16 @@ def test_best_rows(device, sign):
         device, "contraction", "merge_top", arguments, [3, 4]
     ):
         assert_array_equal(actual, desired)
+
+
+def test_products_are_added(device):
+    rng = np.random.default_rng(2)
+    change, factor = rng.normal(size=(9, 3)), rng.normal(size=(3, 4))
+    block = rng.normal(size=(9, 6))
+    moved = device.put(block)
+    device.contraction.add_product(device.put(change), device.put(factor), 1, moved)
+    block[:, 1:5] += change @ factor
+    assert_allclose(device.get(moved), block, **CLOSE)
 
 
 def test_sums_have_the_same_bits_in_every_run(device):

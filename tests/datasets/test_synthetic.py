@@ -86,6 +86,7 @@ def test_the_seed_decides(make):
     ("call", "message"),
     [
         (lambda: make_duplicated_rows(0), "n_rows=0"),
+        (lambda: make_duplicated_rows(n_copies=1.5), r"n_copies=1\.5"),
         (lambda: make_duplicated_rows(task="ranking"), "task='ranking'"),
         (lambda: make_flipped_labels(margin=-1), "margin=-1"),
         (lambda: make_group_means(n_per_group=2), "n_per_group=2"),
@@ -93,5 +94,5 @@ def test_the_seed_decides(make):
     ],
 )
 def test_refuses(call, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         call()

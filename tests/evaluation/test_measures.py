@@ -156,6 +156,8 @@ def test_removal_judges_some_of_the_test_rows():
     assert len(same) == len(whole)
     with pytest.raises(ValueError, match="n_judged=0"):
         removal(model(), ["BoostIn"], X, y, X_test, y_test, n_judged=0)
+    with pytest.raises(TypeError, match="n_judged=True"):
+        removal(model(), ["BoostIn"], X, y, X_test, y_test, n_judged=True)
 
 
 class CountedBoosting(GradientBoostingClassifier):

@@ -13,6 +13,7 @@ from tests import models
 from tests.naive.boosting import NaiveModel, boostin
 from treeinf.ensemble.routing import find_leaves
 from treeinf.errors import SelfExplanationWarning
+from treeinf.explainers import factors
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 
@@ -247,6 +248,32 @@ def test_self_influence_is_the_diagonal(recipe):
     assert_array_equal(explainer.explain(X, y, exclude_self=True).values, dense)
     weighted = explainer.total(X, y, sample_weight=weight, exclude_self=True).values
     assert_allclose(weighted, dense @ weight, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+@pytest.mark.parametrize("recipe", ["binary", "multiclass"])
+def test_products_for_all_pairs_equal_those_for_shared_leaves(
+    recipe, precision, monkeypatch
+):
+    model, X, y, _, X_test, y_test = models.fit(recipe)
+    explainer = ti.BoostIn(precision=precision).fit(model, X, y)
+    found = []
+    for share in (0.0, 2.0):
+        monkeypatch.setattr(factors, "_TILE_SHARE", share)
+        found.append(explainer.explain(X_test, y_test).values)
+    scale = np.abs(found[1]).max()
+    assert_allclose(found[0], found[1], rtol=0, atol=1e-15 * scale)
+
+
+@pytest.mark.parametrize(("n_leaves", "expected"), [(4, True), (40, False)])
+def test_products_for_all_pairs_are_for_crowded_leaves(n_leaves, expected):
+    start = np.arange(n_leaves + 1) * 3  # one tree, three targets in each leaf
+    n = 3 * n_leaves
+    leaves = factors.SparseLeafFactors(
+        *(n, start, np.arange(n, dtype=np.int32), np.ones((n, 1))),
+        *(np.zeros((1, n)), np.zeros((0, 1))),
+    )
+    assert leaves.prefers_tiles is expected
 
 
 def test_a_row_that_shares_no_leaf_has_no_influence():

@@ -1,11 +1,11 @@
-"""What every explainer promises, whatever it computes."""
+"""What every explainer promises, whatever it computes, on every device."""
 
 import functools
 import inspect
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
@@ -34,19 +34,44 @@ ROWS = {
     "DataShapley": lambda **kw: ti.DataShapley(n_permutations=2, **kw),
 }
 EVERY = MODEL | ROWS
-N_TRAIN, N_TEST = 60, 12
+ON_CUDA = [name for name in EVERY if "device" in EVERY[name]().get_params()]
+
+# Train rows, test rows and iterations: the simulator takes a Python thread a row.
+SIZE = {"cpu": (60, 12, 5), "cuda": (20, 5, 2)}
+
+
+def over(names):
+    """Run a test for each explainer, on each device that it knows."""
+    cases = [(name, "cpu", ()) for name in names]
+    cases += [(name, "cuda", pytest.mark.cuda) for name in names if name in ON_CUDA]
+    return pytest.mark.parametrize(
+        ("name", "device"),
+        [
+            pytest.param(name, device, marks=marks, id=f"{name}-{device}")
+            for name, device, marks in cases
+        ],
+    )
 
 
 @functools.cache
-def fit_model(recipe):
+def fit_model(recipe, device="cpu", twins=0):
+    """Fit a small model; gives (model, X, y, X_test, y_test).
+
+    The first `twins` train rows come once more at the end.
+    """
     lightgbm = pytest.importorskip("lightgbm")
+    n_train, n_test, n_iterations = SIZE[device]
     X, y, _ = models.make_rows(recipe)
-    classifier = recipe != "regression"
-    kind = lightgbm.LGBMClassifier if classifier else lightgbm.LGBMRegressor
+    kind = lightgbm.LGBMRegressor if recipe == "regression" else lightgbm.LGBMClassifier
     model = kind(
-        n_estimators=5, num_leaves=4, min_child_samples=5, verbose=-1, n_jobs=1
+        n_estimators=n_iterations,
+        num_leaves=4,
+        min_child_samples=5,
+        verbose=-1,
+        n_jobs=1,
     )
-    train, test = slice(0, N_TRAIN), slice(N_TRAIN, N_TRAIN + N_TEST)
+    train = np.append(np.arange(n_train), np.arange(twins))
+    test = slice(n_train, n_train + n_test)
     return model.fit(X[train], y[train]), X[train], y[train], X[test], y[test]
 
 
@@ -59,53 +84,55 @@ def make(name, **parameters):
 
 
 @functools.cache
-def explain(name, recipe, n_jobs=1, batch_size=1024):
-    model, X, y, X_test, y_test = fit_model(recipe)
-    explainer = make(name, n_jobs=n_jobs, batch_size=batch_size).fit(model, X, y)
+def explain(name, recipe, device="cpu", n_jobs=1, batch_size=1024):
+    model, X, y, X_test, y_test = fit_model(recipe, device)
+    explainer = make(name, device=device, n_jobs=n_jobs, batch_size=batch_size)
+    explainer.fit(model, X, y)
     return explainer, explainer.explain(X_test, y_test).values
 
 
 @pytest.mark.parametrize("recipe", ["regression", "binary", "multiclass"])
-@pytest.mark.parametrize("name", EVERY)
-def test_influence_has_a_number_for_every_two_rows(name, recipe):
-    _, values = explain(name, recipe)
-    assert values.shape == (N_TRAIN, N_TEST)
+@over(EVERY)
+def test_influence_has_a_number_for_every_two_rows(name, device, recipe):
+    explainer, values = explain(name, recipe, device)
+    assert getattr(explainer, "device_", "cpu") == device
+    assert values.shape == SIZE[device][:2]
     assert values.dtype == np.float64
     assert np.isfinite(values).all()
     assert values.std() > 0.0
 
 
-@pytest.mark.parametrize("name", EVERY)
-def test_any_batch_and_number_of_jobs_gives_the_same_bits(name):
-    _, expected = explain(name, "binary")
-    _, values = explain(name, "binary", 2, 5)
+@over(EVERY)
+def test_any_batch_and_number_of_jobs_gives_the_same_bits(name, device):
+    _, expected = explain(name, "binary", device)
+    _, values = explain(name, "binary", device, 2, 3)
     assert (values == expected).all()
 
 
 @pytest.mark.parametrize("recipe", ["regression", "multiclass"])
-@pytest.mark.parametrize("name", EVERY)
-def test_total_adds_up_the_test_rows(name, recipe):
-    explainer, values = explain(name, recipe)
-    _, _, _, X_test, y_test = fit_model(recipe)
+@over(EVERY)
+def test_total_adds_up_the_test_rows(name, device, recipe):
+    explainer, values = explain(name, recipe, device)
+    _, _, _, X_test, y_test = fit_model(recipe, device)
     total = explainer.total(X_test, y_test).values
     scale = np.abs(values).sum(axis=1).max()
     assert_allclose(total, values.sum(axis=1), rtol=0, atol=1e-10 * scale)
 
 
 @pytest.mark.parametrize("order", ["magnitude", "helpful", "harmful"])
-@pytest.mark.parametrize("name", EVERY)
-def test_the_top_rows_are_those_of_the_matrix(name, order):
-    explainer, _ = explain(name, "binary", 1, 7)
-    _, _, _, X_test, y_test = fit_model("binary")
+@over(EVERY)
+def test_the_top_rows_are_those_of_the_matrix(name, device, order):
+    explainer, _ = explain(name, "binary", device, 1, 7)
+    _, _, _, X_test, y_test = fit_model("binary", device)
     values = explainer.explain(X_test, y_test)
     ranked = explainer.top_k(X_test, y_test, k=4, order=order)
     expected = values.top(4, order)
     assert_allclose(ranked.values, expected.values, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", EVERY)
-def test_constructors_only_store(name):
-    explainer = EVERY[name]()
+@over(EVERY)
+def test_constructors_only_store(name, device):
+    explainer = make(name, device=device)
     for key, value in explainer.get_params().items():
         assert getattr(explainer, key) is value
     copy = clone(explainer)
@@ -113,31 +140,36 @@ def test_constructors_only_store(name):
     signature = inspect.signature(type(explainer).__init__)
     kinds = {p.kind for key, p in signature.parameters.items() if key != "self"}
     assert kinds == {inspect.Parameter.KEYWORD_ONLY}
-    _, _, _, X_test, y_test = fit_model("binary")
+    _, _, _, X_test, y_test = fit_model("binary", device)
     with pytest.raises(NotFittedError):
         copy.explain(X_test, y_test)
     with pytest.raises(NotFittedError):
         copy.self_influence()
 
 
-@pytest.mark.parametrize("name", EVERY)
-def test_wrong_parameters_are_named_before_any_work(name):
-    model, X, y, *_ = fit_model("binary")
+@over(EVERY)
+def test_wrong_parameters_are_named_before_any_work(name, device):
+    model, X, y, *_ = fit_model("binary", device)
     with pytest.raises((ValueError, TypeError), match="n_jobs"):
-        make(name, n_jobs=0).fit(model, X, y)
+        make(name, device=device, n_jobs=0).fit(model, X, y)
+    with pytest.raises(ValueError, match="batch_size=0"):
+        make(name, device=device, batch_size=0).fit(model, X, y)
+    with pytest.raises(TypeError, match=r"batch_size=1\.5"):
+        make(name, device=device, batch_size=1.5).fit(model, X, y)
 
 
-@pytest.mark.parametrize("name", EVERY)
-def test_labels_of_rows_are_kept(name):
-    model, X, y, X_test, y_test = fit_model("binary")
-    labels = [f"train {i}" for i in range(N_TRAIN)]
-    names = [f"test {i}" for i in range(N_TEST)]
+@over(EVERY)
+def test_labels_of_rows_are_kept(name, device):
+    model, X, y, X_test, y_test = fit_model("binary", device)
+    labels = [f"train {i}" for i in range(len(X))]
+    names = [f"test {i}" for i in range(len(X_test))]
     train = pd.DataFrame(X, index=labels)
     train.columns = [f"Column_{k}" for k in range(X.shape[1])]
     test = pd.DataFrame(X_test, index=names, columns=train.columns)
-    explainer = make(name).fit(model, train, pd.Series(y, index=labels))
+    explainer = make(name, device=device)
+    explainer.fit(model, train, pd.Series(y, index=labels))
     influence = explainer.explain(test, pd.Series(y_test, index=names))
-    _, expected = explain(name, "binary")
+    _, expected = explain(name, "binary", device)
     if name not in ROWS:  # estimators are fitted on frames then, to the same end
         assert_allclose(influence.values, expected, rtol=1e-12)
     frame = influence.to_frame()
@@ -146,31 +178,30 @@ def test_labels_of_rows_are_kept(name):
 
 
 @pytest.mark.parametrize("recipe", ["regression", "multiclass"])
-@pytest.mark.parametrize("name", MODEL)
-def test_permuted_train_rows_permute_the_result(name, recipe):
-    _, expected = explain(name, recipe)
-    model, X, y, X_test, y_test = fit_model(recipe)
-    order = np.random.default_rng(0).permutation(N_TRAIN)
+@over(MODEL)
+def test_permuted_train_rows_permute_the_result(name, device, recipe):
+    _, expected = explain(name, recipe, device)
+    model, X, y, X_test, y_test = fit_model(recipe, device)
+    order = np.random.default_rng(0).permutation(len(X))
     ensemble = ti.read_model(model)  # the order is not that of the training
-    explainer = make(name, on_mismatch="ignore").fit(ensemble, X[order], y[order])
+    explainer = make(name, device=device, on_mismatch="ignore")
+    explainer.fit(ensemble, X[order], y[order])
     actual = explainer.explain(X_test, y_test).values
     assert_allclose(actual, expected[order], rtol=0, atol=1e-8 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("name", [n for n in MODEL if n != "LeafRefit"])
-def test_twin_rows_have_equal_influence(name):
-    lightgbm = pytest.importorskip("lightgbm")
-    _, X, y, X_test, y_test = fit_model("binary")
-    X, y = np.concatenate([X, X[:10]]), np.concatenate([y, y[:10]])
-    model = lightgbm.LGBMClassifier(n_estimators=5, num_leaves=4, verbose=-1, n_jobs=1)
-    values = make(name).fit(model.fit(X, y), X, y).explain(X_test, y_test).values
+@over([name for name in MODEL if name != "LeafRefit"])
+def test_twin_rows_have_equal_influence(name, device):
+    model, X, y, X_test, y_test = fit_model("binary", device, twins=10)
+    explainer = make(name, device=device).fit(model, X, y)
+    values = explainer.explain(X_test, y_test).values
     assert_allclose(values[:10], values[-10:], rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", ["BoostIn", "LeafInfluence", "LeafRefit", "Trex"])
-def test_rows_among_the_targets_are_left_out_on_request(name):
-    model, X, y, *_ = fit_model("binary")
-    explainer = make(name).fit(model, X, y)
+@over(["BoostIn", "LeafInfluence", "LeafRefit", "Trex"])
+def test_rows_among_the_targets_are_left_out_on_request(name, device):
+    model, X, y, *_ = fit_model("binary", device)
+    explainer = make(name, device=device, batch_size=11).fit(model, X, y)
     with pytest.warns(SelfExplanationWarning):
         square = explainer.explain(X, y).values
     alone = square.copy()
@@ -183,8 +214,13 @@ def test_rows_among_the_targets_are_left_out_on_request(name):
     assert_allclose(
         explainer.self_influence().values, np.diag(square), rtol=0, atol=1e-12
     )
+    np.fill_diagonal(alone, np.nan)
     top = explainer.top_k(X, y, k=3, exclude_self=True)
-    assert (top.positions != np.arange(N_TRAIN)[:, np.newaxis]).all()
+    expected = np.argsort(-np.abs(alone), axis=0, kind="stable")[:3].T
+    assert_array_equal(
+        np.abs(np.take_along_axis(alone.T, expected, 1)), np.abs(top.values)
+    )
+    assert (top.positions != np.arange(len(X))[:, np.newaxis]).all()
 
 
 @pytest.mark.parametrize("target", ["raw_score", "prediction"])

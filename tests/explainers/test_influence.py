@@ -73,9 +73,12 @@ def test_frames_come_in_the_callers_own_library(library):
         assert names[0] == "row"
 
 
-@pytest.mark.parametrize("k", [0, -1, 1.5, True])
-def test_bad_k_and_order_are_refused(k):
-    with pytest.raises(ValueError, match="expected a positive integer"):
+@pytest.mark.parametrize(
+    ("k", "error"),
+    [(0, ValueError), (-1, ValueError), (1.5, TypeError), (True, TypeError)],
+)
+def test_bad_k_and_order_are_refused(k, error):
+    with pytest.raises(error, match="expected a positive integer"):
         labelled().top(k)
     with pytest.raises(ValueError, match="Got order='best'"):
         labelled().top(1, "best")

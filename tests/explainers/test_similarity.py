@@ -1,8 +1,5 @@
 """TreeSim: dense one-hot features in plain loops, published values, properties."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -13,10 +10,11 @@ from tests import models
 from tests.naive.similarity import agreement, dense_features, similarity
 from treeinf.errors import SelfExplanationWarning, UnsupportedModelError
 from treeinf.explainers.leaf_features import TREE_KERNELS, LeafFeatures
+from treeinf.explainers.row_features import RowFeatures
 from treeinf.explainers.similarity import TreeSim
 from treeinf.kernels.cpu import leaf_features as leaf_feature_kernels
+from treeinf.kernels.cpu import merged_trees as merging_kernels
 
-GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 GOLDEN_NAMES = [
     "catboost_binary_breast_cancer",
     "catboost_multiclass_wine",
@@ -36,27 +34,6 @@ GOLDEN_NAMES = [
     "xgboost_multiclass_wine",
     "xgboost_regression_diabetes",
 ]
-
-
-def load_golden(name):
-    """Give the arrays of a golden case and its model; skip where they are absent."""
-    path = GOLDEN / f"{name}.npz"
-    if not path.exists():
-        pytest.skip(f"the reference values are not at {path}")
-    with np.load(path, allow_pickle=False) as arrays:
-        golden = dict(arrays)
-    if not name.startswith("sk_"):
-        pytest.importorskip(name.partition("_")[0])
-        return golden, next(GOLDEN.glob(f"{name}.model.*"))
-    import sklearn
-    import sklearn.ensemble
-
-    meta = json.loads(str(golden["meta"]))
-    if sklearn.__version__ != meta["versions"]["sklearn"]:
-        pytest.skip("another scikit-learn may grow other trees")
-    parameters = {k: v for k, v in meta["params"].items() if v != "deprecated"}
-    model = getattr(sklearn.ensemble, meta["model_class"])(**parameters)
-    return golden, model.fit(golden["X_train"], golden["y_train"])
 
 
 def fit_forest(kind, **parameters):
@@ -151,7 +128,7 @@ def test_the_twin_by_hand():
 
 @pytest.mark.parametrize("name", GOLDEN_NAMES)
 def test_the_default_gives_the_published_values(name):
-    golden, model = load_golden(name)
+    model, golden = models.load_golden(name)
     explainer = TreeSim().fit(model, golden["X_train"], golden["y_train"])
     actual = explainer.explain(golden["X_test"], golden["y_test"]).values
     desired = golden["inf_TreeSim"]
@@ -360,13 +337,22 @@ def test_products_with_the_features_are_those_of_the_dense_matrix(rng):
         assert_allclose(
             features.multiply_transposed(leaf, value), rows.T @ value, **tight
         )
-        assert_allclose(features.add_squares(leaf, value), (rows**2).T @ value, **tight)
+        # nine trees of 6 leaves: apart, in pairs, in threes, in fours
+        for most_leaves, n_groups in ((6, 9), (36, 5), (256, 3), (1296, 3)):
+            products = RowFeatures.build(features, leaf, most_leaves)
+            assert len(products.first_tree) == n_groups + 1
+            for columns in (slice(0, 2), slice(0, 1)):
+                w, v = coefficient[:n, columns], value[:, columns]
+                assert_allclose(products.multiply(w), rows @ w, **tight)
+                assert_allclose(products.multiply_transposed(v), rows.T @ v, **tight)
+                assert_allclose(products.add_squares(v), (rows**2).T @ v, **tight)
         assert_allclose(features.square_norm(leaf), (rows**2).sum(axis=1), **tight)
 
 
 def test_each_kernel_was_compiled_for_few_types():
-    for name in leaf_feature_kernels.__all__:
-        function = getattr(leaf_feature_kernels, name)
-        if hasattr(function, "signatures"):
-            # leaves of one byte or two, in trees that are read-only
-            assert len(function.signatures) <= 4, (name, function.signatures)
+    for module in (leaf_feature_kernels, merging_kernels):
+        for name in module.__all__:
+            function = getattr(module, name)
+            if hasattr(function, "signatures"):
+                # leaves of one byte or two, in trees that are read-only
+                assert len(function.signatures) <= 4, (name, function.signatures)

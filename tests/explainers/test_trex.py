@@ -11,11 +11,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from tests import models
-from tests.explainers.test_similarity import GOLDEN_NAMES, fit_forest, load_golden
+from tests.explainers.test_similarity import GOLDEN_NAMES, fit_forest
 from tests.naive import trex as naive
 from tests.naive.similarity import dense_features
 from treeinf.errors import SelfExplanationWarning, UnsupportedModelError
 from treeinf.explainers.leaf_features import TREE_KERNELS
+from treeinf.explainers.row_features import RowFeatures
 from treeinf.explainers.trex import Trex
 
 KINDS = {"regression": "squared", "binary": "logistic", "multiclass": "softmax"}
@@ -181,7 +182,7 @@ def test_loss_influence_equals_the_slow_twin(recipe, kernel):
 
 @pytest.mark.parametrize("name", GOLDEN_NAMES)
 def test_published_settings_come_near_the_published_values(name):
-    golden, model = load_golden(name)
+    model, golden = models.load_golden(name)
     explainer = Trex().fit(model, golden["X_train"], golden["y_train"])
     assert explainer.gradient_norm_ <= 1e-8
     # Gradient descent stops at 1/200 of its first gradient: the published weights are
@@ -331,6 +332,21 @@ def test_other_regression_losses_have_a_surrogate_of_the_targets(objective):
     desired = 0.5 * (score - terms - y_test) ** 2 - 0.5 * (score - y_test) ** 2
     # LightGBM keeps targets in float32
     assert_allclose(values, desired, rtol=0, atol=1e-6 * np.abs(desired).max())
+
+
+@pytest.mark.parametrize("recipe", ["binary", "multiclass"])
+def test_merged_trees_give_the_same_bits_for_any_number_of_threads(recipe, rng):
+    model, *_ = models.fit(recipe, n_estimators=5)
+    X = rng.normal(size=(3000, 6))
+    y = (X[:, 0] > 0.0) + (recipe == "multiclass") * (X[:, 1] > 1.0)
+    one, other = (
+        Trex(kernel="leaf_path", n_jobs=n_jobs).fit(model, X, y.astype(int))
+        for n_jobs in (1, 2)
+    )
+    merged = RowFeatures.build(one._features, one._rows.leaf).merged_leaf
+    assert 0 < len(merged) < one.ensemble_.n_trees
+    assert_array_equal(one.alpha_, other.alpha_)
+    assert_array_equal(one.coef_, other.coef_)
 
 
 def test_probability_targets_are_fitted_by_cross_entropy():

@@ -196,6 +196,51 @@ def test_group_rows_by_leaf_lists_every_row_once(rng):
             assert_array_equal(row[begin:end], np.flatnonzero(leaf[tree] == number))
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    ("n_trees", "leaf_width", "n_lines", "n_targets"),
+    [(8, 1, 300, 21), (5, 1, 7, 8), (3, 3, 129, 17), (1, 1, 5, 1), (6, 2, 128, 16)],
+)
+def test_dense_products_equal_plain_loops(
+    n_trees, leaf_width, n_lines, n_targets, dtype, rng
+):
+    """Rows and targets that fill the last block and tile, and that do not."""
+    n_leaves, first_row, first_target = 5, 3, 2
+    leaf = rng.integers(0, n_leaves, size=(n_trees, n_lines + 4)).astype(np.uint8)
+    leaf_row = rng.permutation(n_trees).astype(np.int32)
+    offset = np.arange(n_trees + 1) * n_leaves
+    leaf_value = np.zeros((n_trees * n_leaves, leaf_width))
+    for array in (offset, leaf_value):  # as an ensemble has them
+        array.setflags(write=False)
+    leaves = FlatLeaves(
+        *(offset, leaf_value, np.zeros(n_trees, np.int32), np.arange(n_trees + 1)),
+        *(False, leaf_row),
+    )
+    factor = rng.normal(size=(n_lines, n_trees * leaf_width)).astype(dtype)
+    leaf_factor = rng.normal(size=(n_trees * n_leaves, leaf_width, n_targets))
+    desired = np.full((n_lines, n_targets + 3), 7.0)
+    for line in range(n_lines):
+        for t in range(n_targets):
+            total = 0.0
+            for tree in range(n_trees):
+                number = tree * n_leaves + leaf[leaf_row[tree], first_row + line]
+                for column in range(leaf_width):
+                    total += (
+                        factor[line, tree * leaf_width + column]
+                        * leaf_factor[number, column, t]
+                    )
+            desired[line, first_target + t] = total
+    tiles = np.empty((-(-n_targets // 8), n_trees * n_leaves * leaf_width, 8))
+    contraction.tile_factors(leaf_factor, tiles)
+    actual = np.full_like(desired, 7.0)
+    contraction.contract_dense(
+        *(leaf, leaves, first_row, factor, tiles.astype(dtype)),
+        *(n_targets, first_target, actual),
+    )
+    close = 1e-13 if dtype == np.float64 else 1e-5
+    assert_allclose(actual, desired, rtol=0, atol=close)
+
+
 @pytest.mark.parametrize("sign", [1, -1, 0])
 def test_merge_top_keeps_the_best_and_the_earlier_of_equals(sign, rng):
     values = rng.integers(-4, 5, size=(300, 6)).astype(float)

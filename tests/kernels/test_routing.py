@@ -11,7 +11,6 @@ from numpy.testing import assert_array_equal
 from tests.naive.routing import find_leaves
 from treeinf.ensemble import Missing, TreeEnsemble
 from treeinf.kernels.cpu import routing as kernels
-from treeinf.kernels.flat_trees import MOST_BIT_LEAVES
 from treeinf.kernels.threads import limit_threads
 
 
@@ -94,12 +93,9 @@ def test_both_paths_equal_the_slow_twin(seed, most_leaves, zero, single, floor):
     walked = np.empty((ensemble.n_trees, 40), np.uint8)
     kernels.route_walk(X, trees, walked)
     assert_array_equal(walked.T, desired)
-    for dtype in (np.uint32, np.uint64):
-        if ensemble.most_leaves > np.iinfo(dtype).bits:
-            continue
-        leaf = np.empty((ensemble.n_trees, 40), np.uint8)
-        kernels.route_bit_vectors(X, trees, trees.left_leaves.astype(dtype), leaf)
-        assert_array_equal(leaf.T, desired)
+    masked = np.empty((ensemble.n_trees, 40), np.uint8)
+    kernels.route_masks(X, trees, ensemble.ranked_trees, masked)
+    assert_array_equal(masked.T, desired)
     assert_array_equal(ensemble.apply(X), desired)
 
 
@@ -111,9 +107,38 @@ def test_every_size_of_tree_is_routed_in_the_smallest_type(most_leaves, rng):
     X = rng.choice(HARD, size=(300, 3))
     leaf = ensemble.apply(X)
     assert leaf.dtype == (np.uint8 if most_leaves <= 256 else np.uint16)
-    assert (ensemble.flat_trees.leaf_at.size > 0) == (most_leaves <= MOST_BIT_LEAVES)
     with np.errstate(over="ignore"):
         assert_array_equal(leaf, find_leaves(ensemble, X))
+
+
+@pytest.mark.parametrize(("n_thresholds", "dtype"), [(255, np.uint8), (256, np.uint16)])
+def test_ranks_are_of_the_smallest_type(n_thresholds, dtype, rng):
+    ensemble = grow_ensemble(rng, n_trees=40, most_leaves=40, n_features=1)
+    n = ensemble.n_nodes
+    assert n > n_thresholds
+    ensemble = dataclasses.replace(
+        ensemble,
+        threshold=np.arange(n) % n_thresholds - n_thresholds // 2 + 0.5,
+        is_categorical=np.zeros(n, bool),
+        category_offset=np.zeros(n + 1, int),
+        category_bits=np.empty(0, np.uint32),
+    )
+    assert ensemble.ranked_trees.nan_rank.dtype == dtype
+    values = np.concatenate([np.unique(ensemble.threshold), HARD])
+    X = np.concatenate([values, np.nextafter(values, np.inf)])[:, np.newaxis]
+    assert_array_equal(ensemble.apply(X), find_leaves(ensemble, X))
+
+
+def test_large_trees_and_few_rows_are_walked(rng, monkeypatch):
+    ensemble = grow_ensemble(rng, n_trees=2, most_leaves=20)
+    large = grow_ensemble(rng, n_trees=8, most_leaves=1500)
+    assert large.most_leaves > 1024
+    X = rng.choice(HARD, size=(40, 3))
+    desired = find_leaves(ensemble, X[:5])
+    monkeypatch.setattr(kernels, "route_masks", None)
+    with np.errstate(over="ignore"):
+        assert_array_equal(ensemble.apply(X[:5]), desired)
+        assert_array_equal(large.apply(X), find_leaves(large, X))
 
 
 @pytest.mark.parametrize("n_rows", [0, 1, 255, 256, 257, 1000])

@@ -134,7 +134,7 @@ def test_page_says_what_was_done(rng):
     )
     for part in (
         "Cleaning of t.csv",
-        html.escape(cleaner.report_.headline),
+        cleaner.report_.headline.replace("->", "\u2192"),
         "test rows: 99 rows",
         "+0.0500 to +0.2000",
         "oracle",
@@ -331,3 +331,35 @@ def test_sorts_and_searches_in_a_browser(tmp_path):
     assert rising == sorted(rising)
     assert falling == rising[::-1]
     assert searched == "found 1"
+
+
+def test_choices_are_of_classes_and_not_of_measured_numbers():
+    cleaner = make_cleaner(n_rows=120, n_removed=40)
+    for labels, is_offered in (([i % 2 for i in range(40)], True), (range(40), False)):
+        cleaner.removed_["label"] = [float(label) for label in labels]
+        page = render_cleaning(cleaner)
+        assert ("<label>label <select" in page) == is_offered
+
+
+@pytest.mark.parametrize(
+    ("primary", "is_told"), [("AUC", True), ("R2", False)], ids=["other", "same"]
+)
+def test_a_score_is_told_once(primary, is_told):
+    """R2 with its interval, and the scorer "r2", are the same."""
+    cleaner = make_cleaner()
+    report = cleaner.report_
+    cleaner.report_ = dataclasses.replace(
+        report,
+        guard=dataclasses.replace(report.guard, metric="r2"),
+        alternatives=tuple(
+            dataclasses.replace(
+                one,
+                primary=dataclasses.replace(one.primary, metric=primary),
+                guard=dataclasses.replace(one.guard, metric="r2"),
+            )
+            for one in report.alternatives
+        ),
+    )
+    page = render_cleaning(cleaner)
+    assert ("R2 (score reported)" in page) == is_told
+    assert ">r2<" not in page

@@ -36,7 +36,18 @@ def check(measured):
 
 
 @pytest.mark.parametrize(
-    "name", ["routing", "totals", "checks", "explain", "latency", "recursion", "trex"]
+    "name",
+    [
+        "routing",
+        "totals",
+        "checks",
+        "explain",
+        "top_k",
+        "latency",
+        "recursion",
+        "refit",
+        "trex",
+    ],
 )
 def test_figures_are_numbers_above_0(bench, name):
     check(GROUPS[name].measure(bench))
@@ -97,13 +108,45 @@ def test_startup_is_timed_in_fresh_interpreters(bench, monkeypatch):
         calls.append((arguments, environment))
         return "0.5" if "print(" in arguments[1] else ""
 
+    def watch(arguments, environment, words, *, to_end=True):
+        calls.append((arguments, environment))
+        return 1.0, 2.0 if to_end else float("nan")
+
     monkeypatch.setattr(startup, "_run", run)
+    monkeypatch.setattr(startup, "_watch", watch)
     rows = startup.measure_startup(bench).rows
-    assert len(rows) == 4
-    assert any("demo" in row.work for row in rows)
+    assert len(rows) == 6
+    demo = {row.work: row for row in rows if "demo" in row.work}
+    assert {
+        name: (row.figure, row.reach and row.reach.bound)
+        for name, row in (demo.items())
+    } == {
+        "treeinf demo to first result, cold cache": (1.0, 25.0),
+        "treeinf demo to first result, warm cache": (1.0, 5.0),
+        "treeinf demo to the end, cold cache": (2.0, None),
+        "treeinf demo to the end, warm cache": (2.0, None),
+    }
+    assert demo["treeinf demo to first result, warm cache"].seconds["repeats"] >= 5
     caches = {environment["NUMBA_CACHE_DIR"] for _, environment in calls}
     assert len(caches) == 3  # the cold cache of the demo is its own
     assert all("PYTHONDONTWRITEBYTECODE" not in e for _, e in calls)
+
+
+@pytest.mark.parametrize("to_end", [True, False])
+def test_an_interpreter_is_watched_for_a_line(to_end):
+    code = (
+        "import time; print('one', flush=True); print('two', flush=True);"
+        f"time.sleep(0.2 if {to_end} else 60); print('three')"
+    )
+    seen, end = startup._watch(["-c", code], {}, "two", to_end=to_end)
+    assert seen > 0
+    assert end > seen if to_end else math.isnan(end)
+
+
+@pytest.mark.parametrize("code", ["raise ValueError('no')", "print('no')"])
+def test_an_interpreter_without_the_line_is_an_error(code):
+    with pytest.raises(RuntimeError, match=r"no line with 'two' before: .*no"):
+        startup._watch(["-c", code], {}, "two")
 
 
 def test_an_interpreter_that_fails_says_why():

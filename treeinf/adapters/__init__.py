@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import numbers
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from treeinf.adapters.xgboost_ubjson import is_ubjson
 from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import ModelFormatError, UnsupportedModelError
+from treeinf.validation import check_count
 
 __all__ = ["find_adapter", "init_score", "read_model", "unwrap_pipeline"]
 
@@ -109,13 +109,11 @@ def read_model(
         If the estimator has not been fitted.
     FileNotFoundError
         If there is no file at the path.
+    TypeError, ValueError
+        If `iterations` is no positive integer, by kind and by value.
     """
-    if iterations is not None and (
-        isinstance(iterations, bool)
-        or not isinstance(iterations, numbers.Integral)
-        or iterations < 1
-    ):
-        raise ValueError(f"Got iterations={iterations!r}; expected a positive integer.")
+    if iterations is not None:
+        check_count("iterations", iterations)
     if isinstance(model, TreeEnsemble):
         _refuse_choices("a TreeEnsemble", iterations, parameters)
         return model

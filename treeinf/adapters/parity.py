@@ -51,8 +51,9 @@ def check_parity(
     Raises
     ------
     ModelParityError
-        If it is above 1e-10, or 1e-6 for libraries that compare in single precision.
-        The message names the row and both values.
+        If it is above 1e-10; for libraries that add up in single precision, above
+        1e-6 or 2^-24 for each tree of an output, whichever is more: each addition
+        rounds once. The message names the row and both values.
     """
     if rows not in ("sample", "all"):
         raise ValueError(f"Got rows={rows!r}; expected 'sample' or 'all'.")
@@ -74,15 +75,16 @@ def check_parity(
         )
     difference = np.abs(ours - theirs)
     scale = max(float(np.abs(theirs).max()), np.finfo(np.float64).tiny)
-    tolerance = (
-        _SINGLE_PRECISION_TOLERANCE if ensemble.is_single_precision else _TOLERANCE
-    )
+    tolerance = _TOLERANCE
+    if ensemble.is_single_precision:
+        n_added = ensemble.n_trees * ensemble.leaf_width / ensemble.n_outputs
+        tolerance = max(_SINGLE_PRECISION_TOLERANCE, 2.0**-24 * n_added)
     largest = float(difference.max()) / scale
     if not largest <= tolerance:
         row, output = np.unravel_index(np.argmax(difference), difference.shape)
         raise ModelParityError(
             f"Raw scores differ from those of {ensemble.library} by up to "
-            f"{largest:.3g} of the largest ({tolerance:g} is allowed): row "
+            f"{largest:.3g} of the largest ({tolerance:.3g} is allowed): row "
             f"{compared[row]}, output {output} is {ours[row, output]!r} here and "
             f"{theirs[row, output]!r} there. Influence computed from this would "
             "be that of another model; please report it with the model file."

@@ -46,6 +46,8 @@ from numpy.typing import NDArray
 from scipy import special, stats
 from scipy.optimize import minimize
 
+from treeinf.kernels.threads import one_blas_thread
+
 __all__ = ["BadShare", "Seen", "estimate_bad_labels", "estimate_bad_targets"]
 
 _MOST_ROWS = 2_000
@@ -165,6 +167,7 @@ def estimate_bad_targets(
     return _estimate(rows, clean, seed, _Targets.read, confidence)
 
 
+@one_blas_thread()
 def _estimate(
     rows: Seen,
     clean: Seen | None,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from treeinf.kernels.threads import one_blas_thread
+
 __all__ = ["doubt_labels", "find_confusions"]
 
 _N_ROUNDS = 15
@@ -13,6 +15,7 @@ _PRIOR_ROWS = 0.3
 _TINY = 1e-12
 
 
+@one_blas_thread()
 def find_confusions(
     probability: NDArray[np.float64], code: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

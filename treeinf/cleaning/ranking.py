@@ -201,6 +201,7 @@ def _ask_views(
         names=names,
         is_trusted=np.arange(known.n_rows) >= rows.n_rows,
         seed=seed,
+        n_jobs=trainer.n_workers,
     )
     return pool.prediction[: rows.n_rows]
 

@@ -17,6 +17,7 @@ __all__ = [
     "Comparison",
     "list_settings",
     "list_versions",
+    "name_score",
     "to_plain",
     "write_headline",
 ]
@@ -66,7 +67,8 @@ class Comparison:
 
     def __str__(self) -> str:
         return (
-            f"{self.metric} {self.score_before:.4f} -> {self.score_after:.4f}, "
+            f"{name_score(self.metric)} {self.score_before:.4f} -> "
+            f"{self.score_after:.4f}, "
             f"{self.loss} {self.loss_before:.4f} -> {self.loss_after:.4f} "
             f"(gain {self.gain:+.4f}, {self.confidence:.0%} interval "
             f"{self.gain_low:+.4f} to {self.gain_high:+.4f}) on {self.n_rows:,} rows"
@@ -204,11 +206,16 @@ class CleaningReport:
         return math.nan if self.evidence is None else self.evidence.score_after
 
     @property
+    def target_word(self) -> str:
+        """What the rows are told by: "labels", or "targets" where they are numbers."""
+        return "targets" if self.task == "regression" else "labels"
+
+    @property
     def bad_share_text(self) -> str:
         """The estimated share of bad rows, or the most it may be; empty without any."""
         if self.estimated_bad_share is None:
             return ""
-        what = "targets" if self.task == "regression" else "labels"
+        what = self.target_word
         text = f"about {self.estimated_bad_share:.1%} of the {what}"
         if self.bad_share_low is None or self.bad_share_high is None:
             return text
@@ -248,6 +255,11 @@ class CleaningReport:
         lines += [f"{name:<14}{text}" for name, text in facts]
         lines += [f"{'note':<14}{note}" for note in self.notes]
         return "\n".join(lines)
+
+
+def name_score(metric: str) -> str:
+    """Write a score's name as people do."""
+    return "R2" if metric == "r2" else metric
 
 
 def to_plain(value: Any) -> Any:
@@ -290,7 +302,8 @@ def write_headline(
     if seen is not None:
         unseen = f"{seen.n_rows:,} unseen rows"
         losses = f"{seen.loss} {seen.loss_before:.4f} -> {seen.loss_after:.4f}"
-        scores = f"{seen.metric} {seen.score_before:.3f} -> {seen.score_after:.3f}"
+        name = name_score(seen.metric)
+        scores = f"{name} {seen.score_before:.3f} -> {seen.score_after:.3f}"
     if verdict == "vetoed" and primary is not None:
         beyond = " beyond noise" if primary.gain_high < 0.0 else ""
         return (

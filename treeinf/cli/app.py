@@ -473,7 +473,7 @@ def demo(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Flip a fifth of real labels, find them, clean, retrain, and write the report."""
+    """Flip a fifth of real labels, explain an error, find the flips, clean, prove."""
     from treeinf.cli.demo import run_demo
     from treeinf.cli.printing import Printer
 

@@ -18,13 +18,13 @@ from treeinf.cli.exits import DONE, FOUND, CommandError
 from treeinf.cli.jobs import (
     Clock,
     Job,
+    JobOptions,
     parse_amount,
     parse_validation,
     print_changes,
     read_job,
 )
-from treeinf.cli.models import LIBRARIES
-from treeinf.cli.outputs import check_outputs, write_together
+from treeinf.cli.outputs import write_together
 from treeinf.cli.printing import Printer
 from treeinf.cli.proof import ScoreChange
 from treeinf.explainers import BoostIn
@@ -33,69 +33,43 @@ __all__ = ["CleanOptions", "run_clean"]
 
 
 @dataclasses.dataclass(frozen=True)
-class CleanOptions:
+class CleanOptions(JobOptions):
     """What `treeinf clean` was asked for.
 
     Parameters
     ----------
-    train : pathlib.Path
-        Table to clean.
-    target : str
-        Column to predict.
-    model : str
-        Name of a library, or a model file that was trained on the table.
-    test : pathlib.Path or None
-        Rows for the scores before and after; they take no part in the cleaning.
-    weight : str or None
-        Column of row weights.
-    drop_columns : sequence of str
-        Columns that are no features.
-    task, method, amount, action, validation : str
+    method, amount, action : str
         As on the command line.
-    suspect_weight : float
+    suspect_weight : float, default=0.1
         What "downweight" multiplies weights by.
-    relabel_by : str
+    relabel_by : str, default="influence"
         Which suspects "relabel" gives another label.
-    guard : bool
+    guard : bool, default=True
         Whether to keep all rows unless the gain is beyond noise.
-    baselines : bool
+    baselines : bool, default=True
         Whether to try what the cleaning must be better than.
     refit_on_validation : bool or None
         Whether the final model is trained on the validation rows too; None for those
         held out of the table, and not for those of a file.
     fail_on : str or None
         Number or share of rows touched from which on the exit code tells.
-    seed, n_jobs
-        Random state and threads.
-    out, removed, report : pathlib.Path or None
-        Files to write.
-    force : bool
-        Whether these may be replaced.
+    removed, report : pathlib.Path or None
+        Files to write: the rows touched, and the page that tells of the work.
+    others
+        See `JobOptions`.
     """
 
-    train: Path
-    target: str
-    model: str = "lightgbm"
-    test: Path | None = None
-    weight: str | None = None
-    drop_columns: Sequence[str] = ()
-    task: str = "auto"
     method: str = "consensus"
     amount: str = "auto"
     action: str = "drop"
     suspect_weight: float = 0.1
     relabel_by: str = "influence"
-    validation: str = "5"
     guard: bool = True
     baselines: bool = True
     refit_on_validation: bool | None = None
     fail_on: str | None = None
-    seed: int = 0
-    n_jobs: int | None = None
-    out: Path | None = None
     removed: Path | None = None
     report: Path | None = None
-    force: bool = False
 
 
 def run_clean(options: CleanOptions, printer: Printer) -> int:
@@ -119,21 +93,14 @@ def run_clean(options: CleanOptions, printer: Printer) -> int:
         If the options, the tables or the model are at fault; before long work.
     """
     clock = Clock()
-    is_file = options.model not in LIBRARIES
     validation, validation_file = parse_validation(options.validation)
-    outputs = check_outputs(
+    outputs = options.check_outputs(
         {
             "--out": options.out,
             "--removed": options.removed,
             "--report": options.report,
         },
-        [
-            options.train,
-            options.test,
-            validation_file,
-            Path(options.model) if is_file else None,
-        ],
-        force=options.force,
+        validation_file,
     )
     if options.report is not None:
         _need_report_libraries()

@@ -1,13 +1,9 @@
-"""`treeinf demo`: wrong labels put into real data, found, removed, and the proof."""
+"""`treeinf demo`: wrong labels put into real data: what they did, cleaning, proof."""
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import struct
 import time
-import zlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.cleaning import InfluenceCleaner
-from treeinf.cli.cleaned_files import to_lines
+from treeinf.cli.demo_explanation import explain_worst_row
+from treeinf.cli.demo_report import TITLE, write_demo_report
 from treeinf.cli.exits import CommandError
 from treeinf.cli.jobs import print_changes
 from treeinf.cli.models import LIBRARIES, new_estimator
-from treeinf.cli.outputs import check_outputs, write_together
+from treeinf.cli.outputs import check_outputs
 from treeinf.cli.printing import Printer
 from treeinf.cli.proof import (
     compare_on_test_rows,
@@ -48,7 +45,7 @@ def run_demo(
     force: bool,
     printer: Printer,
 ) -> None:
-    """Flip labels of real data, clean it, and tell what that brought.
+    """Flip labels of real data, explain an error, clean, and tell what that brought.
 
     Parameters
     ----------
@@ -91,6 +88,11 @@ def run_demo(
         f"Flipped the labels of {is_flipped.sum():,} train rows ({share:.0%}); the "
         "test rows keep their true ones."
     )
+    model = _train(library, train.X, train.y, seed)
+    explanation = explain_worst_row(model, train, test, is_flipped, n_jobs)
+    explanation.tell(printer)
+    until_first = time.perf_counter() - begin
+    printer.say(f"First result after {until_first:.1f} s. Cleaning the train rows ...")
     cleaner = InfluenceCleaner(
         new_estimator(library, "classification"),
         random_state=seed,
@@ -101,10 +103,11 @@ def run_demo(
     found = _count_found(cleaner, is_flipped)
     true_labels = np.array(dataset.classes)[_true_codes(dataset, seed)]
     plans = _plan_models(cleaner, train, true_labels, seed)
-    predictions, scores = {}, {}
+    predictions: dict[str, Any] = {}
+    scores: dict[str, Any] = {}
     for name, (rows, labels) in plans.items():
-        model = new_estimator(library, "classification", seed=seed, n_jobs=1)
-        model.fit(train.X[rows], labels[rows])
+        if predictions:  # the first is the model explained
+            model = _train(library, train.X[rows], labels[rows], seed)
         predictions[name] = predict_for_scores(model, test)
         scores[name] = score_on_test_rows(test, predictions[name])
     first, second, *_ = predictions.values()
@@ -118,13 +121,14 @@ def run_demo(
         for name, values in scores.items()
     ]
     columns = ["model trained", "rows", *measures]
-    _write_report(
+    write_demo_report(
         report_path,
         cleaner,
         dataset,
         train,
         is_flipped,
         changes,
+        explanation,
         (columns, lines),
         sentence,
     )
@@ -151,14 +155,20 @@ def run_demo(
             "seed": seed,
             "n_train": len(train.y),
             "n_test": len(test.y),
+            "explanation": explanation.to_dict(),
             **found,
             "scores": scores,
             "test": [dataclasses.asdict(change) for change in changes],
             "cleaning": cleaner.report_.to_dict(),
+            "seconds_to_first_result": until_first,
             "seconds": spent,
             "report": str(report_path),
         }
     )
+
+
+def _train(library: str, X: Any, labels: NDArray[Any], seed: int) -> Any:
+    return new_estimator(library, "classification", seed=seed, n_jobs=1).fit(X, labels)
 
 
 def _prepare_folder(out: Path, *, force: bool) -> Path:
@@ -167,14 +177,11 @@ def _prepare_folder(out: Path, *, force: bool) -> Path:
         raise CommandError(f"--out {out} is a file; expected a folder.")
     out.mkdir(parents=True, exist_ok=True)
     path = out / "report.html"
-    is_own = path.is_file() and _TITLE in path.read_text(
+    is_own = path.is_file() and TITLE in path.read_text(
         encoding="utf-8", errors="replace"
     )
     check_outputs({"--out": path}, [], force=force or is_own)
     return path
-
-
-_TITLE = "treeinf demo"
 
 
 def _split_codes(dataset: Dataset, seed: int) -> Any:
@@ -263,80 +270,3 @@ def _tell_found(found: dict[str, Any]) -> str:
         f"ones (precision {found['precision']:.0%}), of {found['n_flipped']:,} that "
         f"were flipped (recall {found['recall']:.0%}). {ranked}"
     )
-
-
-def _write_report(
-    path: Path,
-    cleaner: InfluenceCleaner,
-    dataset: Dataset,
-    train: TrainingData,
-    is_flipped: NDArray[np.bool_],
-    changes: Sequence[Any],
-    table: tuple[list[str], list[list[str]]],
-    sentence: str,
-) -> None:
-    from treeinf.reports import ReportTable, write_cleaning_report
-
-    touched = np.asarray(cleaner.removed_["position"], dtype=np.int64)
-    features = train.X.iloc[touched].to_numpy()
-    values = [
-        ["yes" if is_flipped[row] else "no", *numbers.tolist()]
-        for row, numbers in zip(touched.tolist(), features, strict=True)
-    ]
-    columns = list(train.columns)
-    thumbnails = None
-    if dataset.name.startswith("digits"):
-        thumbnails = [draw_thumbnail(row.reshape(8, 8), 16.0) for row in features]
-        values, columns = [row[:1] for row in values], []
-    with write_together({"report": path}) as places:
-        write_cleaning_report(
-            places["report"],
-            cleaner,
-            overwrite=True,
-            title=f"{_TITLE}: {dataset.name} with a known share of wrong labels",
-            values=(["was flipped", *columns], values),
-            comparisons=to_lines(changes, "test rows, true labels"),
-            tables=[
-                ReportTable(
-                    "Against the alternatives",
-                    *table,
-                    text="Trained on each and scored on the same test rows. The true "
-                    "labels are known here: no cleaning can reach more.",
-                )
-            ],
-            is_noisy=is_flipped,
-            thumbnails=thumbnails,
-            notes=[sentence],
-            X=train.X,
-        )
-
-
-def draw_thumbnail(pixels: NDArray[np.float64], highest: float) -> str:
-    """Write a grey picture as a ``data:image/png`` address.
-
-    Parameters
-    ----------
-    pixels : ndarray of float64, shape (height, width)
-        Brightness in [0, highest].
-    highest : float
-        What is white.
-
-    Returns
-    -------
-    str
-    """
-    grey = np.clip(255.0 * pixels / highest, 0.0, 255.0).astype(np.uint8)
-    height, width = grey.shape
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        size, check = len(content), zlib.crc32(kind + content)
-        return struct.pack(">I", size) + kind + content + struct.pack(">I", check)
-
-    lines = b"".join(b"\0" + line.tobytes() for line in grey)
-    png = (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-        + chunk(b"IDAT", zlib.compress(lines, 9))
-        + chunk(b"IEND", b"")
-    )
-    return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from sklearn.base import clone
 
@@ -23,6 +23,7 @@ from treeinf.cli.models import (
     task_of,
     with_model_columns,
 )
+from treeinf.cli.outputs import check_outputs
 from treeinf.cli.printing import Printer
 from treeinf.cli.proof import ScoreChange, compare_on_test_rows, predict_for_scores
 from treeinf.cli.tables import Table, read_table
@@ -46,36 +47,54 @@ __all__ = [
 ]
 
 
-class JobOptions(Protocol):
-    """What both commands are asked for."""
+@dataclasses.dataclass(frozen=True)
+class JobOptions:
+    """What all commands that train on a table are asked for.
 
-    @property
-    def train(self) -> Path:
-        """Table of train rows."""
+    Parameters
+    ----------
+    train : pathlib.Path
+        Table of train rows.
+    target : str
+        Column to predict.
+    model : str, default="lightgbm"
+        Name of a library, or a model file whose settings are used.
+    test : pathlib.Path or None
+        Rows for the scores before and after; they take no part in the work.
+    weight : str or None
+        Column of row weights.
+    drop_columns : sequence of str
+        Columns that are no features.
+    task, validation : str
+        As on the command line.
+    seed, n_jobs
+        Random state and threads.
+    out : pathlib.Path or None
+        Table to write: the rows in the end.
+    force : bool, default=False
+        Whether files may be replaced.
+    """
 
-    @property
-    def target(self) -> str:
-        """Column to predict."""
+    train: Path
+    target: str
+    model: str = "lightgbm"
+    test: Path | None = None
+    weight: str | None = None
+    drop_columns: Sequence[str] = ()
+    task: str = "auto"
+    validation: str = "5"
+    seed: int = 0
+    n_jobs: int | None = None
+    out: Path | None = None
+    force: bool = False
 
-    @property
-    def model(self) -> str:
-        """Name of a library, or a model file."""
-
-    @property
-    def test(self) -> Path | None:
-        """Rows for the scores before and after."""
-
-    @property
-    def weight(self) -> str | None:
-        """Column of row weights."""
-
-    @property
-    def drop_columns(self) -> Sequence[str]:
-        """Columns that are no features."""
-
-    @property
-    def task(self) -> str:
-        """What the target asks for."""
+    def check_outputs(
+        self, outputs: Mapping[str, Path | None], validation: Path | None
+    ) -> dict[str, Path]:
+        """Check the files to write against those to read; see `check_outputs`."""
+        model = None if self.model in LIBRARIES else Path(self.model)
+        read = [self.train, self.test, validation, model]
+        return check_outputs(outputs, read, force=self.force)
 
 
 class Clock:

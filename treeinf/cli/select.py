@@ -14,13 +14,13 @@ from treeinf.cli.exits import DONE
 from treeinf.cli.jobs import (
     Clock,
     Job,
+    JobOptions,
     parse_amount,
     parse_validation,
     print_changes,
     read_job,
 )
-from treeinf.cli.models import LIBRARIES
-from treeinf.cli.outputs import check_outputs, write_together
+from treeinf.cli.outputs import write_together
 from treeinf.cli.printing import Printer
 from treeinf.cli.proof import ScoreChange
 from treeinf.cli.tables import write_frame
@@ -29,55 +29,29 @@ __all__ = ["SelectOptions", "run_select"]
 
 
 @dataclasses.dataclass(frozen=True)
-class SelectOptions:
+class SelectOptions(JobOptions):
     """What `treeinf select` was asked for.
 
     Parameters
     ----------
-    train : pathlib.Path
-        Table to keep a part of.
-    target : str
-        Column to predict.
-    model : str
-        Name of a library, or a model file whose settings are used.
-    test : pathlib.Path or None
-        Rows for the scores of all rows and of those kept; they take no part in the
-        choice.
-    weight : str or None
-        Column of row weights.
-    drop_columns : sequence of str
-        Columns that are no features.
-    task, keep, strategy, validation : str
+    keep, strategy : str
         As on the command line.
-    tolerance : float
+    tolerance : float, default=0.02
         Part by which the loss may be above that of all rows.
-    refit_on_validation : bool
+    refit_on_validation : bool, default=False
         Whether the final model, and the table written, have the rows held out, too.
-    seed, n_jobs
-        Random state and threads.
-    out, ranking : pathlib.Path or None
-        Files to write: the rows kept; and each row's influence, cluster and fate.
-    force : bool
-        Whether these may be replaced.
+    ranking : pathlib.Path or None
+        Table to write: each row's influence, cluster and fate.
+    validation, others
+        See `JobOptions`.
     """
 
-    train: Path
-    target: str
-    model: str = "lightgbm"
-    test: Path | None = None
-    weight: str | None = None
-    drop_columns: Sequence[str] = ()
-    task: str = "auto"
+    validation: str = "0.3"
     keep: str = "auto"
     strategy: str = "auto"
     tolerance: float = 0.02
-    validation: str = "0.3"
     refit_on_validation: bool = False
-    seed: int = 0
-    n_jobs: int | None = None
-    out: Path | None = None
     ranking: Path | None = None
-    force: bool = False
 
 
 def run_select(options: SelectOptions, printer: Printer) -> int:
@@ -102,16 +76,8 @@ def run_select(options: SelectOptions, printer: Printer) -> int:
     """
     clock = Clock()
     validation, validation_file = parse_validation(options.validation)
-    is_file = options.model not in LIBRARIES
-    outputs = check_outputs(
-        {"--out": options.out, "--ranking": options.ranking},
-        [
-            options.train,
-            options.test,
-            validation_file,
-            Path(options.model) if is_file else None,
-        ],
-        force=options.force,
+    outputs = options.check_outputs(
+        {"--out": options.out, "--ranking": options.ranking}, validation_file
     )
     keep = parse_amount(options.keep, "--keep")
     with clock.part("read"):

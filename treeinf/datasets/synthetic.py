@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from treeinf.datasets.label_noise import flip_labels
+from treeinf.validation import check_count
 
 __all__ = [
     "make_additive_game",
@@ -51,8 +52,12 @@ def make_duplicated_rows(
     ------
     ValueError
         If a number is not positive or the task is none of those.
+    TypeError
+        If a number is no integer.
     """
-    _check_counts(n_rows=n_rows, n_copies=n_copies, n_features=n_features)
+    check_count("n_rows", n_rows)
+    check_count("n_copies", n_copies)
+    check_count("n_features", n_features)
     if task not in ("regression", "binary"):
         raise ValueError(f"Got task={task!r}; expected 'regression' or 'binary'.")
     rng = np.random.default_rng(random_state)
@@ -100,8 +105,11 @@ def make_flipped_labels(
     ------
     ValueError
         If a number is not positive, the margin negative or the share not in [0, 1].
+    TypeError
+        If a number is no integer.
     """
-    _check_counts(n_rows=n_rows, n_features=n_features)
+    check_count("n_rows", n_rows)
+    check_count("n_features", n_features)
     if margin < 0:
         raise ValueError(f"Got margin={margin!r}; expected 0 or more.")
     rng = np.random.default_rng(random_state)
@@ -148,15 +156,16 @@ def make_group_means(
     ------
     ValueError
         If a number is too small.
+    TypeError
+        If a number is no integer.
 
     Notes
     -----
     A leaf of n rows predicts their mean m. Without row i it predicts
     ``(n m - y_i) / (n - 1)``, which is ``(m - y_i) / (n - 1)`` more.
     """
-    _check_counts(n_groups=n_groups, n_per_group=n_per_group)
-    if n_per_group < 3:
-        raise ValueError(f"Got n_per_group={n_per_group}; expected 3 or more.")
+    check_count("n_groups", n_groups)
+    check_count("n_per_group", n_per_group, 3)
     rng = np.random.default_rng(random_state)
     group = np.repeat(np.arange(n_groups), n_per_group)
     level = 10.0 * rng.permutation(n_groups)
@@ -192,8 +201,10 @@ def make_additive_game(
     ------
     ValueError
         If there is no player.
+    TypeError
+        If their number is no integer.
     """
-    _check_counts(n_players=n_players)
+    check_count("n_players", n_players)
     weights = np.random.default_rng(random_state).normal(size=n_players)
 
     def play(coalition: ArrayLike) -> float:
@@ -205,9 +216,3 @@ def make_additive_game(
         return float(weights[chosen].sum())
 
     return play, weights.copy()
-
-
-def _check_counts(**counts: int) -> None:
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(f"Got {name}={count!r}; expected 1 or more.")

@@ -22,6 +22,9 @@ _NATIVE = (
     "with {library} and pass the live model in place of the file."
 )
 
+_FEWEST_MASKED_ROWS = 16
+_MOST_MASKED_LEAVES = 1024
+
 __all__ = [
     "add_leaf_values",
     "check_ensemble_rows",
@@ -125,7 +128,8 @@ def route_rows(
 
     Notes
     -----
-    Trees of up to 64 leaves are routed by bit vectors, larger ones by walking.
+    Masks visit every node of a tree for each 256 rows; where rows are few or trees
+    have very many leaves, each row walks its own way down.
     """
     if ensemble.is_native:
         raise UnsupportedModelError(_NATIVE.format(library=ensemble.library))
@@ -143,8 +147,10 @@ def route_rows(
             found = device.empty((n_rows_of_ids, block.stop - begin), leaf.dtype)
             device.routing.route_walk(device.put(rows[block]), moved, found)
             leaf[:, block] = device.get(found)
-    elif trees.leaf_at.size:
-        routing_kernels.route_bit_vectors(rows, trees, trees.left_leaves, leaf)
+    elif (
+        len(rows) >= _FEWEST_MASKED_ROWS and ensemble.most_leaves <= _MOST_MASKED_LEAVES
+    ):
+        routing_kernels.route_masks(rows, trees, ensemble.ranked_trees, leaf)
     else:
         routing_kernels.route_walk(rows, trees, leaf)
     return leaf

@@ -24,7 +24,8 @@ from treeinf.ensemble.checks import (
 from treeinf.ensemble.facts import LeafRule, Missing, TrainingFacts
 from treeinf.errors import UnsupportedModelError
 from treeinf.kernels.cpu.derivatives import UNIT_HESSIAN
-from treeinf.kernels.flat_trees import FlatLeaves, FlatTrees, plan_bit_vectors
+from treeinf.kernels.flat_trees import FlatLeaves, FlatTrees
+from treeinf.kernels.ranked_trees import RankedTrees, rank_trees
 from treeinf.losses import Loss
 
 if TYPE_CHECKING:
@@ -255,11 +256,6 @@ class TreeEnsemble:
         zero_by_threshold = self.threshold >= 0.0
         nan_as_zero = (self.missing == Missing.NONE) & ~self.is_categorical
         zero_is_missing = self.missing == Missing.ZERO
-        left_leaves, leaf_at = plan_bit_vectors(
-            self.node_offset, self.leaf_offset, self.left, self.right
-        )
-        if self.most_leaves <= 32:
-            left_leaves = left_leaves.astype(np.uint32)
         return FlatTrees(
             node_offset=self.node_offset,
             leaf_offset=self.leaf_offset,
@@ -273,12 +269,15 @@ class TreeEnsemble:
             is_categorical=self.is_categorical,
             category_offset=self.category_offset,
             category_bits=self.category_bits,
-            left_leaves=left_leaves,
-            leaf_at=leaf_at,
             zero_threshold=float(self.zero_threshold),
             category_floor=float(self.category_floor),
             round_to_single=bool(self.is_single_precision),
         )
+
+    @functools.cached_property
+    def ranked_trees(self) -> RankedTrees:
+        """The same trees, as routing by masks reads them."""
+        return rank_trees(self.flat_trees)
 
     @functools.cached_property
     def flat_leaves(self) -> FlatLeaves:

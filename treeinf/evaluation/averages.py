@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from treeinf.dtypes import REAL
+from treeinf.validation import check_count
 
 __all__ = ["Averages", "average_cells", "rank_methods"]
 
@@ -61,6 +62,8 @@ def average_cells(
     ------
     ValueError
         If values are not finite, shapes do not fit or a parameter is out of bounds.
+    TypeError
+        If `n_draws` is no integer.
 
     Notes
     -----
@@ -89,8 +92,7 @@ def average_cells(
         )
     if not 0.0 < level < 1.0:
         raise ValueError(f"Got level={level!r}; expected a number in (0, 1).")
-    if n_draws < 1:
-        raise ValueError(f"Got n_draws={n_draws!r}; expected a positive integer.")
+    check_count("n_draws", n_draws)
     size = np.bincount(group)
     n_groups, most = len(size), int(size.max())
     members = np.argsort(group, kind="stable")

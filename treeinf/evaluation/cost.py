@@ -14,6 +14,7 @@ from sklearn.base import clone
 from treeinf.evaluation.experiment import Experiment, import_pandas
 from treeinf.evaluation.methods import read_methods
 from treeinf.explainers.retraining.refits import copy_estimator
+from treeinf.validation import check_count
 
 __all__ = ["cost"]
 
@@ -68,8 +69,7 @@ def cost(
         See `removal`.
     """
     pd = import_pandas()
-    if n_repeats < 1:
-        raise ValueError(f"Got n_repeats={n_repeats!r}; expected a positive integer.")
+    check_count("n_repeats", n_repeats)
     methods = read_methods(
         explainers, random_state=random_state, n_jobs=n_jobs, with_random=with_random
     )

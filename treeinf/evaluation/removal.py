@@ -17,6 +17,7 @@ from treeinf.evaluation.experiment import (
     sort_down,
 )
 from treeinf.evaluation.methods import read_methods
+from treeinf.validation import check_count
 
 __all__ = ["removal"]
 
@@ -174,8 +175,8 @@ def _draw_judged(
     experiment: Experiment, n_judged: int | None, together: bool
 ) -> list[int | None]:
     """Choose the test rows to judge in turn; one None for all of them together."""
-    if n_judged is not None and (isinstance(n_judged, bool) or n_judged < 1):
-        raise ValueError(f"Got n_judged={n_judged!r}; expected a positive integer.")
+    if n_judged is not None:
+        check_count("n_judged", n_judged)
     if together:
         return [None]
     n_test = experiment.n_test

@@ -15,7 +15,7 @@ from treeinf.explainers.base import Columns, TreeExplainer
 from treeinf.explainers.factors import DenseLeafFactors, LeafFactors, RowFactors
 from treeinf.explainers.influence import Influence
 from treeinf.explainers.targets import Target, Targets
-from treeinf.kernels.device import resolve_device
+from treeinf.kernels.device import Device, resolve_device
 from treeinf.kernels.threads import limit_threads
 from treeinf.trace import TrainingTrace
 from treeinf.validation import check_targets
@@ -232,11 +232,16 @@ def _read_labels(
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Product:
+class _Product(Columns):
     """Row factors and leaf factors, to be multiplied and added over trees."""
 
     rows: RowFactors
     leaves: LeafFactors
+
+    @property
+    def device(self) -> Device:
+        """Where the rows are."""
+        return self.rows.device
 
     def fill(
         self, first_row: int, first_target: int, influence: NDArray[np.float64]
@@ -246,7 +251,7 @@ class _Product:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Column:
+class _Column(Columns):
     """The influence of all train rows on the one target there is."""
 
     values: NDArray[np.float64]

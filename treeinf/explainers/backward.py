@@ -233,8 +233,8 @@ def seed_leaves(
     one for their sum.
     """
     column = np.arange(targets.n_rows) * (seed.shape[2] > 1)
-    for tree in range(ensemble.n_trees):
-        number = ensemble.leaf_offset[tree] + targets.leaf[ensemble.row_of_tree[tree]]
+    for tree, row in enumerate(ensemble.row_of_tree):
+        number = ensemble.leaf_offset[tree] + targets.leaf[row]
         if ensemble.leaf_width == 1:
             output = 0 if ensemble.n_outputs == 1 else ensemble.output[tree]
             np.add.at(seed[:, 0], (number, column), pull[:, output])

@@ -6,8 +6,8 @@ import abc
 import functools
 import os
 import warnings
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Protocol, Self
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,18 +28,24 @@ from treeinf.explainers.influence import (
     frame_library,
 )
 from treeinf.explainers.targets import QUANTITIES, Target, Targets
-from treeinf.kernels.cpu.contraction import merge_top
+from treeinf.kernels.device import CPU, Device
 from treeinf.kernels.threads import check_n_jobs, limit_threads
-from treeinf.validation import check_out, row_labels
+from treeinf.validation import check_count, check_out, row_labels
 
 __all__ = ["Columns", "Explainer", "TreeExplainer"]
 
 _SAME_ROWS = 0.5
 
 
-class Columns(Protocol):
+class Columns(abc.ABC):
     """The influence on some targets, ready to be written out block by block."""
 
+    @property
+    def device(self) -> Device:
+        """Where blocks may stay: `fill` takes the device's arrays too."""
+        return CPU
+
+    @abc.abstractmethod
     def fill(
         self, first_row: int, first_target: int, influence: NDArray[np.float64]
     ) -> None:
@@ -52,7 +58,7 @@ class Columns(Protocol):
         first_target : int
             Column of `influence` for target 0.
         influence : ndarray of float64, shape (n_lines, >= first_target + n_targets)
-            Output; the targets' columns are overwritten.
+            Output; the targets' columns are overwritten. An array on `device` will do.
         """
 
 
@@ -285,28 +291,22 @@ class Explainer(BaseEstimator, abc.ABC):
         Notes
         -----
         Train rows are handled in blocks of `batch_size`: memory is
-        O(batch_size n_test), never n_train x n_test.
+        O(batch_size n_test), never n_train x n_test. With ``device="cuda"`` the blocks
+        of `BoostIn` and `LeafInfluence` stay there and only the lists come back.
         """
         check_is_fitted(self)
         n_train = self._n_train
         k, sign = check_ranking(k, order, n_train - int(exclude_self))
         targets = self._open(X, y, target, None, init_score, exclude_self)
-        n_test = targets.n_rows
-        positions = np.full((n_test, k), -1, dtype=OFFSET)
-        values = np.full((n_test, k), np.nan, dtype=REAL)
         with limit_threads(self.n_jobs):
-            for tests in self._batches(n_test, self._targets_at_once, "top_k"):
-                columns = self._columns(targets.take(tests))
-                for rows in self._batches(n_train, self.batch_size, "top_k"):
-                    shape = (rows.stop - rows.start, tests.stop - tests.start)
-                    block = np.empty(shape, dtype=REAL)
-                    columns.fill(rows.start, 0, block)
-                    if exclude_self:
-                        own = np.arange(
-                            max(rows.start, tests.start), min(rows.stop, tests.stop)
-                        )
-                        block[own - rows.start, own - tests.start] = np.nan
-                    merge_top(block, rows.start, sign, positions[tests], values[tests])
+            positions, values = self._rank_rows(
+                targets.n_rows,
+                lambda tests: self._columns(targets.take(tests)),
+                k,
+                sign,
+                "top_k",
+                exclude_self=exclude_self,
+            )
         return RankedRows.pick(
             positions,
             values,
@@ -316,16 +316,46 @@ class Explainer(BaseEstimator, abc.ABC):
             library=self._library,
         )
 
+    def _rank_rows(
+        self,
+        n_targets: int,
+        columns_of: Callable[[slice], Columns],
+        k: int,
+        sign: int,
+        what: str,
+        *,
+        exclude_self: bool,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Find the best train rows for each target; see `merge_top`.
+
+        `columns_of` prepares a batch of targets. With `exclude_self` they are the train
+        rows in order: one place more holds the row itself, which is taken out.
+        """
+        n_places = k + int(exclude_self)
+        positions = np.full((n_targets, n_places), -1, dtype=OFFSET)
+        values = np.full((n_targets, n_places), np.nan, dtype=REAL)
+        for tests in self._batches(n_targets, self._targets_at_once, what):
+            columns = columns_of(tests)
+            device = columns.device
+            best = device.put(positions[tests]), device.put(values[tests])
+            n_lines = min(self.batch_size, self._n_train)
+            room = device.empty((n_lines, tests.stop - tests.start))
+            for rows in self._batches(self._n_train, self.batch_size, what):
+                block = room[: rows.stop - rows.start]
+                columns.fill(rows.start, 0, block)
+                device.contraction.merge_top(block, rows.start, sign, *best)
+            positions[tests], values[tests] = map(device.get, best)
+        if exclude_self:
+            is_other = positions != np.arange(n_targets)[:, np.newaxis]
+            is_other[is_other.all(axis=1), -1] = False
+            positions, values = (
+                each[is_other].reshape(n_targets, k) for each in (positions, values)
+            )
+        return positions, values
+
     def _check_parameters(self) -> None:
         check_n_jobs(self.n_jobs)
-        if (
-            isinstance(self.batch_size, bool)
-            or not isinstance(self.batch_size, int)
-            or self.batch_size < 1
-        ):
-            raise ValueError(
-                f"Got batch_size={self.batch_size!r}; expected a positive integer."
-            )
+        check_count("batch_size", self.batch_size)
 
     def _remember_rows(self, X: Any, fingerprint: NDArray[np.uint64]) -> None:
         """Keep whose rows these are; `fingerprint` is equal for equal rows."""

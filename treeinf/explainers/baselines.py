@@ -147,7 +147,7 @@ class Random(Explainer):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Draws:
+class _Draws(Columns):
     """Test rows by position, and their random influence.
 
     Parameters

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
+from treeinf.validation import check_count
+
 __all__ = ["Influence", "RankedRows", "make_frame"]
 
 _SIGNS = {"helpful": 1, "harmful": -1, "magnitude": 0}
@@ -73,12 +75,13 @@ def check_ranking(k: int, order: str, most: int) -> tuple[int, int]:
     Raises
     ------
     ValueError
-        If `k` is not a positive integer or there is no such order.
+        If `k` is not positive or there is no such order.
+    TypeError
+        If `k` is no integer.
     """
     if order not in _SIGNS:
         raise ValueError(f"Got order={order!r}; expected one of {tuple(_SIGNS)}.")
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise ValueError(f"Got k={k!r}; expected a positive integer.")
+    check_count("k", k)
     return min(int(k), most), _SIGNS[order]
 
 

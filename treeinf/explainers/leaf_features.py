@@ -14,6 +14,7 @@ from scipy import sparse
 from treeinf.dtypes import COUNT, NODE, OFFSET, REAL
 from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import UnsupportedModelError
+from treeinf.explainers.base import Columns
 from treeinf.kernels.cpu import contraction as contraction_kernels
 from treeinf.kernels.cpu import leaf_features as kernels
 from treeinf.kernels.cpu import replay as replay_kernels
@@ -207,12 +208,14 @@ class LeafFeatures:
         return int(self.vectors.shape[1])
 
     @functools.cached_property
-    def _transposed(self) -> Any:
+    def transposed(self) -> Any:
+        """Leaves in which each feature is not 0, (n_features, n_leaves)."""
         return self.vectors.T.tocsr()
 
     @functools.cached_property
-    def _squares(self) -> Any:
-        return self._transposed.multiply(self._transposed).tocsr()
+    def squares(self) -> Any:
+        """Entries of `transposed`, squared."""
+        return self.transposed.multiply(self.transposed).tocsr()
 
     @functools.cached_property
     def leaf_square(self) -> NDArray[np.float64]:
@@ -252,23 +255,7 @@ class LeafFeatures:
         -------
         ndarray of float64, shape (n_features, n_columns)
         """
-        return np.asarray(self._transposed @ self._sum_by_leaf(leaf, value))
-
-    def add_squares(
-        self, leaf: Leaves, value: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Add up the squared features of rows, each times numbers of the row.
-
-        Parameters
-        ----------
-        leaf, value
-            See `multiply_transposed`.
-
-        Returns
-        -------
-        ndarray of float64, shape (n_features, n_columns)
-        """
-        return np.asarray(self._squares @ self._sum_by_leaf(leaf, value))
+        return np.asarray(self.transposed @ self.sum_by_leaf(leaf, value))
 
     def square_norm(self, leaf: Leaves) -> NDArray[np.float64]:
         """Compute the squared length of the features of rows, shape (n_rows,)."""
@@ -358,9 +345,10 @@ class LeafFeatures:
         n_columns = table.shape[1]
         self.write_rows(leaf, first_row, first_column, n_columns, total, write)
 
-    def _sum_by_leaf(
+    def sum_by_leaf(
         self, leaf: Leaves, value: NDArray[np.float64]
     ) -> NDArray[np.float64]:
+        """Add up numbers of the rows in each leaf; see `sum_rows_by_leaf`."""
         device, value = self.device, np.ascontiguousarray(value)
         shape = (len(self.leaf_square), value.shape[1])
         sums = []
@@ -375,7 +363,7 @@ class LeafFeatures:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Similarity:
+class Similarity(Columns):
     """Train rows compared with some targets by their features, block by block.
 
     Make it with `compare`.

@@ -279,7 +279,7 @@ class LeafRefit(TreeExplainer):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Changes:
+class _Changes(Columns):
     """Changes of targets under refits, written out in parts of bounded size.
 
     Parameters

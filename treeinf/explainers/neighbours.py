@@ -219,7 +219,7 @@ class InputSim(TableExplainer):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Similarity:
+class _Similarity(Columns):
     """Similarity of train rows and targets, with the sign of their agreement.
 
     Parameters
@@ -326,7 +326,7 @@ class KNNShapley(TableExplainer):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Transposed:
+class _Transposed(Columns):
     """Influence that is there already, one line a target.
 
     Parameters

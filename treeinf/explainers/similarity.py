@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from treeinf.dtypes import OFFSET, REAL
+from treeinf.dtypes import REAL
 from treeinf.ensemble import TreeEnsemble
 from treeinf.ensemble.routing import find_leaves
 from treeinf.explainers.base import Columns, TreeExplainer
@@ -26,7 +26,6 @@ from treeinf.explainers.leaf_features import (
     read_train_rows,
 )
 from treeinf.explainers.targets import Targets
-from treeinf.kernels.cpu.contraction import merge_top
 from treeinf.kernels.threads import limit_threads
 from treeinf.validation import check_out, count_rows, row_labels
 
@@ -198,21 +197,14 @@ class TreeSim(TreeExplainer):
                     "exclude_self=True needs the train rows themselves, in order; got "
                     f"{n_rows:,} other rows for {n_train:,} train rows."
                 )
-            positions = np.full((n_rows, k), -1, dtype=OFFSET)
-            values = np.full((n_rows, k), np.nan, dtype=REAL)
-            for batch in self._batches(n_rows, self._targets_at_once, "similar"):
-                similarity = self._compare(leaf[:, batch])
-                for rows in self._batches(n_train, self.batch_size, "similar"):
-                    block = np.empty(
-                        (rows.stop - rows.start, batch.stop - batch.start), REAL
-                    )
-                    similarity.fill(rows.start, 0, block)
-                    if exclude_self:
-                        own = np.arange(
-                            max(rows.start, batch.start), min(rows.stop, batch.stop)
-                        )
-                        block[own - rows.start, own - batch.start] = np.nan
-                    merge_top(block, rows.start, sign, positions[batch], values[batch])
+            positions, values = self._rank_rows(
+                n_rows,
+                lambda batch: self._compare(leaf[:, batch]),
+                k,
+                sign,
+                "similar",
+                exclude_self=exclude_self,
+            )
         return RankedRows.pick(
             positions,
             values,
@@ -345,7 +337,7 @@ class TreeSim(TreeExplainer):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Signed:
+class _Signed(Columns):
     """Similarity, with the sign of whether targets agree."""
 
     similarity: Similarity

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, log_softmax, softmax
+from scipy.special import log_softmax, softmax
 from tqdm.auto import tqdm
 
-from treeinf.explainers.leaf_features import LeafFeatures
+from treeinf.explainers.row_features import RowFeatures
 
 __all__ = ["LinearSurrogate", "Solution"]
 
@@ -35,6 +35,8 @@ class Solution:
         Output of the surrogate for the rows.
     slope : ndarray of float64, shape (n_rows, n_outputs)
         Derivative of the mean loss in them.
+    pulled_back : ndarray of float64, shape (n_features, n_outputs)
+        The features, each row's times its slope, added up.
     gradient_norm : float
         Length of the objective's gradient over that of its penalty part.
     n_iterations : int
@@ -44,8 +46,21 @@ class Solution:
     coefficients: Array
     score: Array
     slope: Array
+    pulled_back: Array
     gradient_norm: float
     n_iterations: int
+
+
+class _Point(NamedTuple):
+    """Coefficients, and what the objective is there."""
+
+    coefficients: Array
+    score: Array
+    prediction: Array
+    slope: Array
+    pulled_back: Array
+    gradient: Array
+    objective: float
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,10 +69,8 @@ class LinearSurrogate:
 
     Parameters
     ----------
-    features : LeafFeatures
-        What x is.
-    leaf : ndarray of unsigned integer, shape (n_structures, n_rows)
-        Leaves of the rows.
+    features : RowFeatures
+        The rows x.
     target : ndarray of float64, shape (n_rows, n_outputs)
         Values, or probabilities: of the second class, or of each class.
     share : ndarray of float64, shape (n_rows,)
@@ -86,8 +99,7 @@ class LinearSurrogate:
     J. Nocedal, S. Wright, Numerical Optimization, 2nd ed. (2006), algorithm 7.1.
     """
 
-    features: LeafFeatures
-    leaf: NDArray[np.unsignedinteger[Any]]
+    features: RowFeatures
     target: Array
     share: Array
     l2: float
@@ -112,114 +124,106 @@ class LinearSurrogate:
         Solution
             The best found; its `gradient_norm` says whether `tol` was reached.
         """
-        n_outputs = self.target.shape[1]
-        coefficients = np.zeros((self.features.n_features, n_outputs))
-        score = np.zeros_like(self.target)
-        best: Solution | None = None
+        coefficients = np.zeros((self.features.n_features, self.target.shape[1]))
+        now = self._measure(coefficients)
+        start = _length(now.gradient)
+        best, best_relative = now, np.inf
         n_iterations, n_stalls = 0, 0
-        start = None
         with tqdm(
             desc="Trex.fit", unit="iteration", leave=False, disable=not verbose
         ) as progress:
             while True:
-                objective, slope = self._loss(score)
-                objective += self.l2 * _inner(coefficients, coefficients)
-                gradient = self._pull_back(slope, coefficients)
-                size = _length(gradient)
-                start = size if start is None else start
-                relative = _ratio(size, 2.0 * self.l2 * _length(coefficients))
-                if best is None or relative < 0.5 * best.gradient_norm:
-                    n_stalls = 0
-                else:
-                    n_stalls += 1
-                if best is None or relative < best.gradient_norm:
-                    best = Solution(coefficients, score, slope, relative, n_iterations)
+                size = _length(now.gradient)
+                relative = _ratio(size, 2.0 * self.l2 * _length(now.coefficients))
+                n_stalls = 0 if relative < 0.5 * best_relative else n_stalls + 1
+                if relative < best_relative:
+                    best, best_relative = now, relative
                 if relative <= _INNER * tol or n_iterations >= max_iter:
                     break
-                if n_stalls > (0 if best.gradient_norm <= tol else _MOST_STALLS):
+                if n_stalls > (0 if best_relative <= tol else _MOST_STALLS):
                     break
                 forcing = 0.0
                 if self.kind != "squared":
                     forcing = min(0.1, float(np.sqrt(size / start))) * size
                 step, n_inner = self._newton_step(
-                    score,
-                    coefficients,
-                    gradient,
-                    forcing,
-                    _INNER * tol,
-                    max_iter - n_iterations,
+                    now, forcing, _INNER * tol, max_iter - n_iterations
                 )
                 n_iterations += n_inner
                 progress.update(n_inner)
-                length = self._step_length(
-                    score, coefficients, step, objective, _inner(gradient, step)
-                )
-                if length == 0.0:
+                moved = self._move(now, step)
+                if moved is None:
                     break
-                coefficients = coefficients + length * step
-                score = self.features.multiply(self.leaf, coefficients)
-        return dataclasses.replace(best, n_iterations=n_iterations)
-
-    def _loss(self, score: Array) -> tuple[float, Array]:
-        """Compute the mean loss, and its derivative in each row's output."""
-        share = self.share[:, np.newaxis]
-        if self.kind == "squared":
-            residual = score - self.target
-            return float((share * residual**2).sum()), 2.0 * share * residual
-        if self.kind == "logistic":
-            loss = np.logaddexp(0.0, score) - self.target * score
-            return float((share * loss).sum()), share * (expit(score) - self.target)
-        loss = -self.target * log_softmax(score, axis=1)
-        return (
-            float((share * loss).sum()),
-            share * (softmax(score, axis=1) - self.target),
+                now = moved
+        return Solution(
+            best.coefficients,
+            best.score,
+            best.slope,
+            best.pulled_back,
+            best_relative,
+            n_iterations,
         )
 
-    def _pull_back(self, slope: Array, coefficients: Array) -> Array:
-        """Turn derivatives in the rows' outputs into the objective's gradient."""
-        gradient = self.features.multiply_transposed(self.leaf, slope)
-        gradient += 2.0 * self.l2 * coefficients
-        return gradient
+    def _measure(self, coefficients: Array) -> _Point:
+        """Compute the objective and its gradient."""
+        score = self.features.multiply(coefficients)
+        loss, prediction = self._loss(score)
+        share = self.share[:, np.newaxis]
+        slope = share * (prediction - self.target)
+        if self.kind == "squared":
+            slope *= 2.0
+        pulled_back = self.features.multiply_transposed(slope)
+        return _Point(
+            coefficients,
+            score,
+            prediction,
+            slope,
+            pulled_back,
+            pulled_back + 2.0 * self.l2 * coefficients,
+            float((share * loss).sum()) + self.l2 * _inner(coefficients, coefficients),
+        )
+
+    def _loss(self, score: Array) -> tuple[Array, Array]:
+        """Compute each row's loss and prediction."""
+        if self.kind == "squared":
+            return (score - self.target) ** 2, score
+        if self.kind == "logistic":
+            small = np.exp(-np.abs(score))
+            loss = np.log1p(small) + np.maximum(score, 0.0) - self.target * score
+            return loss, np.where(score < 0.0, small, 1.0) / (1.0 + small)
+        return -self.target * log_softmax(score, axis=1), softmax(score, axis=1)
 
     def _newton_step(
-        self,
-        score: Array,
-        coefficients: Array,
-        gradient: Array,
-        forcing: float,
-        relative: float,
-        max_iter: int,
+        self, now: _Point, forcing: float, relative: float, max_iter: int
     ) -> tuple[Array, int]:
         """Solve ``hessian @ step = -gradient`` by conjugate gradients.
 
         Until the residual is shorter than `forcing`, or than `relative` times the
         penalty's gradient after the step.
         """
-        share = self.share[:, np.newaxis]
+        share, probability = self.share[:, np.newaxis], now.prediction
         if self.kind == "squared":
-            probability, curvature = score, np.broadcast_to(2.0 * share, score.shape)
+            curvature = np.broadcast_to(2.0 * share, probability.shape)
         else:
-            link = expit if self.kind == "logistic" else _softmax_rows
-            probability = link(score)
             curvature = share * probability * (1.0 - probability)
-        diagonal = self.features.add_squares(self.leaf, curvature) + 2.0 * self.l2
-        step = np.zeros_like(gradient)
-        residual = -gradient
+        penalty = 2.0 * self.l2
+        diagonal = self.features.add_squares(curvature) + penalty
+        step = np.zeros_like(now.gradient)
+        residual = -now.gradient
         scaled = residual / diagonal
         direction = scaled.copy()
         product = _inner(residual, scaled)
         for iteration in range(1, max_iter + 1):
-            change = self.features.multiply(self.leaf, direction)
+            change = self.features.multiply(direction)
             if self.kind == "softmax":
                 mean = (probability * change).sum(axis=1, keepdims=True)
                 change = share * probability * (change - mean)
             else:
                 change = curvature * change
-            image = self._pull_back(change, direction)
+            image = self.features.multiply_transposed(change) + penalty * direction
             length = product / _inner(direction, image)
             step += length * direction
             residual -= length * image
-            size = 2.0 * self.l2 * _length(coefficients + step)
+            size = penalty * _length(now.coefficients + step)
             if _length(residual) <= max(forcing, relative * size):
                 return step, iteration
             scaled = residual / diagonal
@@ -227,32 +231,18 @@ class LinearSurrogate:
             direction = scaled + product / before * direction
         return step, max_iter
 
-    def _step_length(
-        self,
-        score: Array,
-        coefficients: Array,
-        step: Array,
-        objective: float,
-        slope: float,
-    ) -> float:
-        """Halve the step until the objective falls; 0 if it does not."""
-        if self.kind == "squared":
-            return 1.0
-        change = self.features.multiply(self.leaf, step)
+    def _move(self, now: _Point, step: Array) -> _Point | None:
+        """Halve the step until the objective falls; None if it does not."""
+        slope = _inner(now.gradient, step)
+        slack = _ROUNDING * max(1.0, abs(now.objective))
         length = 1.0
         for _ in range(_MOST_HALVINGS):
-            moved = coefficients + length * step
-            value = self._loss(score + length * change)[0]
-            value += self.l2 * _inner(moved, moved)
-            slack = _ROUNDING * max(1.0, abs(objective))
-            if value <= objective + _SUFFICIENT * length * slope + slack:
-                return length
+            moved = self._measure(now.coefficients + length * step)
+            least = now.objective + _SUFFICIENT * length * slope + slack
+            if self.kind == "squared" or moved.objective <= least:
+                return moved
             length /= 2.0
-        return 0.0
-
-
-def _softmax_rows(score: Array) -> Array:
-    return softmax(score, axis=1)
+        return None
 
 
 def _inner(a: Array, b: Array) -> float:

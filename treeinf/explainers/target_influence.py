@@ -189,7 +189,7 @@ def _mean_slope(targets: Targets) -> NDArray[np.float64]:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _ForestColumns:
+class _ForestColumns(Columns):
     """The weights of a forest's train rows in some predictions."""
 
     forest: ForestRows

@@ -24,6 +24,7 @@ from treeinf.explainers.leaf_features import (
     predict_targets,
     read_train_rows,
 )
+from treeinf.explainers.row_features import RowFeatures
 from treeinf.explainers.surrogate import LinearSurrogate
 from treeinf.explainers.targets import Targets
 from treeinf.kernels.device import resolve_device
@@ -234,9 +235,9 @@ class Trex(TreeExplainer):
             if kind == "softmax":
                 target = (target == np.arange(loss.n_outputs)).astype(REAL)
         weight = rows.weight if rows.weight.size else np.ones(rows.n_rows)
+        features = RowFeatures.build(self._features, rows.leaf)
         found = LinearSurrogate(
-            self._features,
-            rows.leaf,
+            features,
             np.ascontiguousarray(target),
             weight / weight.sum(),
             float(self.l2),
@@ -254,9 +255,7 @@ class Trex(TreeExplainer):
         self.alpha_ = found.slope / (-2.0 * self.l2)
         self.gradient_norm_ = found.gradient_norm
         self.n_iterations_ = found.n_iterations
-        rebuilt = self._features.multiply(
-            rows.leaf, self._features.multiply_transposed(rows.leaf, self.alpha_)
-        )
+        rebuilt = features.multiply(found.pulled_back / (-2.0 * self.l2))
         largest = np.abs(found.score).max()
         difference = np.abs(rebuilt - found.score).max()
         self.reconstruction_error_ = float(difference / largest) if largest else 0.0
@@ -330,7 +329,7 @@ class Trex(TreeExplainer):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _WithoutTerm:
+class _WithoutTerm(Columns):
     """What is explained without each train row's representer term, less with it.
 
     Parameters

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import numba
+import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-__all__ = ["CONTRACT", "jit_disabled", "kernel", "parallel_kernel", "scalar_rule"]
+__all__ = [
+    "CONTRACT",
+    "SMALL_CALL",
+    "jit_disabled",
+    "kernel",
+    "linear_kernel",
+    "parallel_kernel",
+    "scalar_rule",
+]
 
 CONTRACT = {"contract"}
 """The only fast-math flag in use: multiply and add may round once instead of twice.
@@ -17,6 +28,12 @@ CONTRACT = {"contract"}
 NaN and inf keep their meaning and sums keep their order. Measured on the replay of
 500,000 rows x 100 trees: contraction alone is worth 6 %, reassociation nothing more.
 """
+
+SMALL_CALL = 2**19
+"""Numbers in the arrays of a call of a `linear_kernel` that one thread does alone: a
+few milliseconds."""
+
+_LANES = 64
 
 jit_disabled: bool = bool(numba.config.DISABLE_JIT)
 """True under ``NUMBA_DISABLE_JIT=1``: kernels run as plain Python."""
@@ -39,6 +56,53 @@ def parallel_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     return numba.njit(
         cache=True, error_model="numpy", fastmath=CONTRACT, parallel=True, nogil=True
     )(function)
+
+
+class _SizedKernel:
+    """A kernel compiled for several threads, and for one: the size of a call decides.
+
+    Parameters
+    ----------
+    function : function
+        The kernel.
+    """
+
+    def __init__(self, function: FunctionType) -> None:
+        functools.update_wrapper(self, function)
+        self.py_func = function
+        self._threaded: Any = parallel_kernel(function)
+        twin = FunctionType(
+            function.__code__,
+            function.__globals__,
+            function.__name__,
+            function.__defaults__,
+            function.__closure__,
+        )
+        # Numba keeps compiled code by this name, whatever the options
+        twin.__qualname__ = f"{function.__qualname__}_alone"
+        self._alone: Any = numba.njit(
+            cache=True, error_model="numpy", fastmath=CONTRACT, nogil=True
+        )(twin)
+
+    def __call__(self, *arguments: Any) -> Any:
+        size = sum(one.size for one in arguments if isinstance(one, np.ndarray))
+        return (self._alone if size <= SMALL_CALL else self._threaded)(*arguments)
+
+    @property
+    def signatures(self) -> list[Any]:
+        """Types it was compiled for, in either version."""
+        return list({*self._alone.signatures, *self._threaded.signatures})
+
+
+def linear_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a parallel kernel whose time grows with the size of its arrays.
+
+    A call with at most `SMALL_CALL` numbers in its arrays, those of named tuples aside,
+    takes a version without threads. That version compiles in less than half the time,
+    which is what somebody with small data waits for. The number of threads has no say,
+    so that it still changes no bit of a result.
+    """
+    return function if jit_disabled else _SizedKernel(function)  # type: ignore[arg-type]
 
 
 def scalar_rule(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -67,13 +131,71 @@ def bits_from_float(typing_context, value):
 
 
 @intrinsic
-def count_trailing_zeros(typing_context, bits):
-    """Count the zeros below the lowest set bit of an unsigned integer that is not 0."""
+def compare_lanes(typing_context, ranks, first, rank):
+    """Tell which of 64 ranks from `first` on are at most `rank`; see `at_most`.
+
+    LLVM makes one instruction of it where there is one, which it does not find in a
+    loop that sets bits.
+    """
 
     def generate(context, builder, signature, arguments):
         from llvmlite import ir
 
-        undefined_at_zero = ir.Constant(ir.IntType(1), 1)
-        return builder.cttz(arguments[0], undefined_at_zero)
+        given = context.make_array(signature.args[0])(context, builder, arguments[0])
+        lanes = ir.VectorType(context.get_value_type(ranks.dtype), _LANES)
+        address = builder.gep(given.data, [arguments[1]])
+        own = builder.load(builder.bitcast(address, lanes.as_pointer()))
+        own.align = ranks.dtype.bitwidth // 8
+        is_at_most = builder.icmp_unsigned(
+            "<=", own, _fill_lanes(builder, lanes, arguments[2])
+        )
+        return builder.bitcast(is_at_most, ir.IntType(_LANES))
 
-    return bits(bits), generate
+    return types.uint64(ranks, types.uint64, ranks.dtype), generate
+
+
+@intrinsic
+def number_lanes(typing_context, masks, first, step, n_masks, numbers, begin):
+    """Write which of some masks has each of 64 bits; see `number_masks`.
+
+    The numbers stay in a register until the last mask has been read.
+    """
+
+    def generate(context, builder, signature, arguments):
+        from llvmlite import ir
+        from numba.core import cgutils
+
+        given = context.make_array(signature.args[0])(context, builder, arguments[0])
+        output = context.make_array(signature.args[4])(context, builder, arguments[4])
+        lanes = ir.VectorType(context.get_value_type(numbers.dtype), _LANES)
+        is_lane = ir.VectorType(ir.IntType(1), _LANES)
+        found = cgutils.alloca_once_value(builder, ir.Constant(lanes, None))
+        with cgutils.for_range(builder, arguments[3]) as loop:
+            place = builder.add(arguments[1], builder.mul(loop.index, arguments[2]))
+            mask = builder.load(builder.gep(given.data, [place]))
+            number = builder.trunc(loop.index, lanes.element)
+            chosen = builder.select(
+                builder.bitcast(mask, is_lane),
+                _fill_lanes(builder, lanes, number),
+                builder.load(found),
+            )
+            builder.store(chosen, found)
+        address = builder.gep(output.data, [arguments[5]])
+        stored = builder.store(
+            builder.load(found), builder.bitcast(address, lanes.as_pointer())
+        )
+        stored.align = numbers.dtype.bitwidth // 8
+        return context.get_dummy_value()
+
+    place = types.intp
+    return types.void(masks, place, place, place, numbers, place), generate
+
+
+def _fill_lanes(builder: Any, lanes: Any, value: Any) -> Any:
+    """Put one value in every lane of a vector."""
+    from llvmlite import ir
+
+    undefined, place = ir.Constant(lanes, ir.Undefined), ir.IntType(32)
+    one = builder.insert_element(undefined, value, place(0))
+    of_first = ir.Constant(ir.VectorType(place, lanes.count), [0] * lanes.count)
+    return builder.shuffle_vector(one, undefined, of_first)

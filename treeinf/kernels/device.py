@@ -125,18 +125,18 @@ class Device:
         n_columns: int,
         write: Callable[[Any, int], None],
     ) -> None:
-        """Let a kernel write columns of an array that is not on the device.
+        """Let a kernel write columns of an array, which may be on the device or not.
 
         Parameters
         ----------
-        block : ndarray of float64, shape (n_lines, >= first + n_columns)
+        block : array of float64, shape (n_lines, >= first + n_columns)
             The columns are overwritten.
         first, n_columns : int
             Which columns.
         write : callable
             Called with the array to write to and its first column.
         """
-        if self.is_cpu:
+        if self.is_cpu or not isinstance(block, np.ndarray):
             write(block, first)
         else:
             room = self.empty((len(block), n_columns))

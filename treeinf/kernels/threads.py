@@ -6,8 +6,9 @@ import contextlib
 from collections.abc import Iterator
 
 import numba
+from threadpoolctl import threadpool_limits
 
-__all__ = ["check_n_jobs", "limit_threads", "threads_for"]
+__all__ = ["check_n_jobs", "limit_threads", "one_blas_thread", "threads_for"]
 
 _WORTH_A_THREAD = 4096
 
@@ -71,3 +72,15 @@ def threads_for(work: int) -> Iterator[None]:
         yield
     finally:
         numba.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Let matrix products and decompositions use one thread inside the ``with`` block.
+
+    With more, BLAS adds in another order and gives other last bits, and threads of its
+    own that wait for a busy core burn the time of another. The limit is one of the
+    whole process: work that is dealt out to Python's threads is to enter it before.
+    """
+    with threadpool_limits(1, user_api="blas"):
+        yield

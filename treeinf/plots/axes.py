@@ -42,9 +42,15 @@ def as_vector(values: ArrayLike, name: str) -> NDArray[np.float64]:
     return vector
 
 
-def as_text(label: Any) -> str:
-    """Write a label of the caller's; a dollar sign would begin a formula."""
-    return str(label).replace("$", r"\$")
+def as_text(label: Any, most: int | None = None) -> str:
+    """Write a label of the caller's; a dollar sign would begin a formula.
+
+    One longer than `most` letters is cut: it would leave no room for the picture.
+    """
+    text = str(label)
+    if most is not None and len(text) > most:
+        text = f"{text[: most - 3].rstrip()}..."
+    return text.replace("$", r"\$")
 
 
 def cycle_colors(n_curves: int) -> Sequence[Any]:

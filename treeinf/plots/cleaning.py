@@ -72,7 +72,7 @@ def plot_score_distribution(
             bins=edges,
             stacked=True,
             color=[COLORS["helpful"], COLORS["harmful"]][: 1 + bool(len(gone))],
-            label=[f"kept ({len(kept):,})", f"removed ({len(gone):,})"][
+            label=[f"kept ({len(kept):,})", f"cleaned ({len(gone):,})"][
                 : 1 + bool(len(gone))
             ],
         )
@@ -244,7 +244,7 @@ def plot_detection_curve(
             color=COLORS["harmful"],
             linewidth=1.2,
             linestyle=":",
-            label=f"removed: {n_checked:,} rows",
+            label=f"cleaned: {n_checked:,} rows",
         )
     ax.set_xlabel("train rows checked, %")
     ax.set_ylabel("wrong rows found, %")

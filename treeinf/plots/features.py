@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from treeinf.plots.axes import COLORS, as_text, finish, open_axes
+from treeinf.validation import check_count
 
 __all__ = ["plot_features"]
 
 _BINS = 30
+_MOST_LETTERS = 24
 _MOST_CATEGORIES = 20
 
 
@@ -49,8 +51,10 @@ def plot_features(
     Raises
     ------
     ValueError
-        If rows of one of the two kinds are missing, there is no such feature, or the
-        overview finds no numeric one.
+        If rows of one of the two kinds are missing, there is no such feature, `k` is
+        not positive, or the overview finds no numeric one.
+    TypeError
+        If `k` is no integer.
     """
     columns = _read_columns(X)
     mark = np.asarray(removed, dtype=bool)
@@ -59,8 +63,7 @@ def plot_features(
         raise ValueError(f"removed has shape {mark.shape}; X has {n_rows} rows.")
     if mark.all() or not mark.any():
         raise ValueError("removed marks all rows or none; there is nothing to compare.")
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise ValueError(f"Got k={k!r}; expected a positive integer.")
+    check_count("k", k)
     if feature is None:
         return _draw_overview(columns, mark, int(k), ax)
     names = list(columns)
@@ -124,11 +127,11 @@ def _draw_overview(
         ax.plot([middle], [line], "o", color=COLORS["harmful"], markersize=6)
     ax.set_yticks(
         np.arange(len(found)),
-        [f"{as_text(name)} ({apart:.2f})" for apart, name, _ in found],
+        [f"{as_text(name, _MOST_LETTERS)} ({apart:.2f})" for apart, name, _ in found],
     )
     ax.invert_yaxis()
     ax.set_xlim(-2, 102)
-    ax.set_xlabel("removed rows: quantile among the kept, %")
+    ax.set_xlabel("cleaned rows: quantile among the kept, %")
     return finish(ax)
 
 
@@ -144,7 +147,7 @@ def _draw_one(name: Any, column: NDArray[Any], mark: NDArray[np.bool_], ax: Any)
     values = _as_numbers(column)
     sides = (
         ("kept", ~mark, COLORS["helpful"], -0.2),
-        ("removed", mark, COLORS["harmful"], 0.2),
+        ("cleaned", mark, COLORS["harmful"], 0.2),
     )
     if values is not None:
         is_known = np.isfinite(values)
@@ -173,7 +176,9 @@ def _draw_one(name: Any, column: NDArray[Any], mark: NDArray[np.bool_], ax: Any)
                 label=f"{kind} ({int(side.sum()):,})",
             )
         ax.set_xticks(
-            np.arange(len(labels)), [as_text(label) for label in labels], rotation=30
+            np.arange(len(labels)),
+            [as_text(label, _MOST_LETTERS) for label in labels],
+            rotation=30,
         )
     ax.set_xlabel(as_text(name))
     ax.set_ylabel("% of the rows of each kind")

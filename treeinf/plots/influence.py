@@ -8,8 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.plots.axes import COLORS, as_text, as_vector, finish, open_axes
+from treeinf.validation import check_count
 
 __all__ = ["plot_heat_map", "plot_influence"]
+
+_MOST_LETTERS = 24
 
 
 def plot_influence(
@@ -36,8 +39,10 @@ def plot_influence(
     ------
     ValueError
         If there is no such target or `k` is not positive.
+    TypeError
+        If `k` is no integer.
     """
-    _check_count("k", k)
+    check_count("k", k)
     values = np.asarray(influence, dtype=np.float64)
     title = "all test rows"
     if values.ndim == 2:
@@ -69,7 +74,7 @@ def plot_influence(
     colors = [COLORS["helpful" if values[row] > 0 else "harmful"] for row in shown]
     place = np.arange(len(shown))
     ax.barh(place, values[shown], color=colors, height=0.75)
-    ax.set_yticks(place, [as_text(labels[row]) for row in shown])
+    ax.set_yticks(place, [as_text(labels[row], _MOST_LETTERS) for row in shown])
     ax.invert_yaxis()
     ax.axvline(0.0, color=COLORS["neutral"], linewidth=0.8)
     ax.set_ylabel("train row")
@@ -102,9 +107,11 @@ def plot_heat_map(
     ------
     ValueError
         If the influence is not on several targets, or a number is not positive.
+    TypeError
+        If a number is no integer.
     """
     for name, number in (("n_train", n_train), ("n_test", n_test)):
-        _check_count(name, number)
+        check_count(name, number)
     values = np.asarray(influence, dtype=np.float64)
     if values.ndim != 2 or not values.size:
         raise ValueError(
@@ -123,19 +130,14 @@ def plot_heat_map(
         (ax.xaxis, getattr(influence, "test_labels", None), columns, "test row"),
     ):
         names = places if labels is None else np.asarray(labels)[places]
-        axis.set_ticks(np.arange(len(places)), [as_text(label) for label in names])
+        axis.set_ticks(
+            np.arange(len(places)), [as_text(label, _MOST_LETTERS) for label in names]
+        )
         axis.set_label_text(name)
     ax.tick_params(axis="x", rotation=90)
     ax.tick_params(labelsize=7)
     ax.figure.colorbar(picture, ax=ax, label="influence (harms < 0 < helps)")
     return ax
-
-
-def _check_count(name: str, number: Any) -> None:
-    if isinstance(number, bool) or not isinstance(number, int | np.integer):
-        raise ValueError(f"Got {name}={number!r}; expected a positive integer.")
-    if number < 1:
-        raise ValueError(f"Got {name}={number!r}; expected a positive integer.")
 
 
 def _most_sizeable(

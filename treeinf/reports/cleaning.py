@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from treeinf.cleaning.report import CleaningReport, Comparison
+from treeinf.cleaning.report import CleaningReport, Comparison, name_score
 from treeinf.reports.drawings import draw_pictures
 from treeinf.reports.rows import list_rows, name_rows
 
@@ -218,12 +218,12 @@ def _cards(
             first.after,
         )
     else:
-        name = f"{report.metric} on unseen rows"
+        name = f"{name_score(report.metric)} on unseen rows"
         before, after = report.score_before, report.score_after
     if report.acted and math.isfinite(before) and math.isfinite(after):
         cards.append({"name": name, "value": f"{before:.4g} \u2192 {after:.4g}"})
     if report.estimated_bad_share is not None:
-        what = "targets" if report.task == "regression" else "labels"
+        what = report.target_word
         name, value = f"of the {what} look wrong", f"{report.estimated_bad_share:.0%}"
         low, high = report.bad_share_low, report.bad_share_high
         if low == 0.0 and high is not None:
@@ -257,7 +257,7 @@ def _own_comparisons(report: CleaningReport) -> list[ComparisonLine]:
                 ComparisonLine(
                     where,
                     found.n_rows,
-                    found.metric,
+                    name_score(found.metric),
                     found.score_before,
                     found.score_after,
                     found.score_after - found.score_before,
@@ -268,7 +268,8 @@ def _own_comparisons(report: CleaningReport) -> list[ComparisonLine]:
 
 
 def _score_line(where: str, found: Comparison, *, is_loss: bool) -> ComparisonLine:
-    name, before, after = found.metric, found.score_before, found.score_after
+    name = name_score(found.metric)
+    before, after = found.score_before, found.score_after
     if is_loss:
         name = f"{found.loss} (smaller is better)"
         before, after = found.loss_before, found.loss_after
@@ -290,6 +291,13 @@ def _list_alternatives(report: CleaningReport) -> list[ReportTable]:
     if not report.alternatives:
         return []
     first = report.alternatives[0]
+    columns = [
+        "model trained on",
+        first.primary.metric,
+        "gain",
+        first.guard.loss,
+        "gain",
+    ]
     rows = [
         [
             one.name,
@@ -297,16 +305,20 @@ def _list_alternatives(report: CleaningReport) -> list[ReportTable]:
             _with_interval(one.primary),
             _number(one.guard.loss_after),
             _with_interval(one.guard),
-            _number(one.guard.score_after),
         ]
         for one in report.alternatives
     ]
     rows[0][2] = rows[0][4] = "-"
+    if first.guard.metric.lower() != first.primary.metric.lower():
+        columns.append(f"{name_score(first.guard.metric)} (score reported)")
+        for row, one in zip(rows, report.alternatives, strict=True):
+            row.append(_number(one.guard.score_after))
     text = (
         "Each trained with the same settings and judged by the same "
         f"{first.guard.n_rows:,} rows, which had no say in it. Gains are over all "
         f"rows uncleaned, with {first.guard.confidence:.0%} intervals; above 0 is for "
-        "the better."
+        "the better. Half of the rows set how the other half is judged, so that the "
+        f"{first.guard.loss} differs a little from the guard's."
     )
     if any(one.key == "appended" for one in report.alternatives):
         text += (
@@ -316,14 +328,7 @@ def _list_alternatives(report: CleaningReport) -> list[ReportTable]:
     return [
         ReportTable(
             "Beside what else could be done",
-            [
-                "model trained on",
-                first.primary.metric,
-                "gain",
-                first.guard.loss,
-                "gain",
-                f"{first.guard.metric} (score reported)",
-            ],
+            columns,
             rows,
             text,
         )
@@ -381,8 +386,8 @@ def _explain_lines(
     if report.choice is not None:
         texts.append(
             "The rows that chose the amount flatter it; the guard's rows do not, but "
-            "their labels may be as wrong as those of the train rows, which makes "
-            "every model look worse on them than it is."
+            f"their {report.target_word} may be as wrong as those of the train "
+            "rows, which makes every model look worse on them than it is."
         )
     return texts
 

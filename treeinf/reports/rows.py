@@ -26,6 +26,7 @@ _OWN_COLUMNS = (
     "reason",
 )
 _FILTERED = ("action", "label", "suggestion")
+_MOST_NUMBERS = 20
 _DECIMALS = {"score": "{:.4g}", "percentile": "{:.1f}"}
 
 
@@ -86,7 +87,11 @@ def list_rows(
     width = len(columns) + len(feature_names)
     n_shown = min(n_rows, MOST_ROWS, max(100, MOST_CELLS // width))
     heads = [
-        {"name": name, "numeric": _is_numeric(column), "filter": name in _FILTERED}
+        {
+            "name": name,
+            "numeric": _is_numeric(column),
+            "filter": name in _FILTERED and _is_few(column),
+        }
         for name, column in columns.items()
     ]
     shown = [[row[place] for row in features] for place in range(len(feature_names))]
@@ -151,6 +156,11 @@ def _is_numeric(column: Sequence[Any]) -> bool:
             return False
         found = True
     return found
+
+
+def _is_few(column: Sequence[Any]) -> bool:
+    """Whether a column is worth choosing from: classes are, measured numbers not."""
+    return not _is_numeric(column) or len(set(column)) <= _MOST_NUMBERS
 
 
 def _cell(name: str, value: Any) -> dict[str, Any]:

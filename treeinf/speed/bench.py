@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from treeinf.dtypes import leaf_id_dtype
 from treeinf.ensemble import TreeEnsemble
 from treeinf.speed.rows import Curve, Row
+from treeinf.validation import check_count
 
 __all__ = [
     "FULL_ROWS",
@@ -123,9 +124,7 @@ class Bench:
 
     def __post_init__(self) -> None:
         for name in ("n_rows", "repeats", "n_jobs"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"Got {name}={value!r}; expected a positive integer.")
+            check_count(name, getattr(self, name))
 
     @property
     def is_full(self) -> bool:

@@ -30,9 +30,11 @@ from treeinf.speed.latency import measure_latency
 from treeinf.speed.object_importance import measure_object_importance
 from treeinf.speed.reading import measure_reading
 from treeinf.speed.recursion import measure_recursion
+from treeinf.speed.refit import measure_refit
 from treeinf.speed.routing import measure_routing
 from treeinf.speed.startup import measure_startup
 from treeinf.speed.timing import measure_bandwidth
+from treeinf.speed.top_k import measure_top_k
 from treeinf.speed.totals import measure_totals
 from treeinf.speed.trex import measure_trex
 
@@ -51,11 +53,12 @@ GROUPS: dict[str, Group] = {
             "total and self_influence",
             measure_totals,
             _LIGHTGBM,
-            50,
+            90,
         ),
         Group("checks", "Checks", measure_checks, _LIGHTGBM, 10),
         Group("memory", "Memory", measure_memory, _LIGHTGBM, 40),
         Group("explain", "explain, dense matrix", measure_dense, _LIGHTGBM, 30),
+        Group("top_k", "top_k", measure_top_k, _LIGHTGBM, 20),
         Group("latency", "One row at a time", measure_latency, _LIGHTGBM, 10),
         Group("deep", "Deep and wide models", measure_deep, _LIGHTGBM, 120),
         Group(
@@ -63,8 +66,9 @@ GROUPS: dict[str, Group] = {
             "Full LeafInfluence against the published recursion",
             measure_recursion,
             _LIGHTGBM,
-            20,
+            60,
         ),
+        Group("refit", "LeafRefit", measure_refit, _LIGHTGBM, 20),
         Group(
             "catboost",
             "Against CatBoost's own object importance",

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import compileall
+import math
 import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from treeinf.speed.bench import Bench, Measured, is_installed
 from treeinf.speed.rows import Row
-from treeinf.speed.timing import Timing, take_turns, time_call
+from treeinf.speed.timing import Timing, take_turns
 
 __all__ = ["measure_startup"]
 
@@ -29,7 +31,10 @@ ti.BoostIn(n_jobs={n_jobs}).fit(model, X[:1800], y[:1800]).total(X[1800:], y[180
 print(time.perf_counter() - start)
 """
 _DEMO = "import sys; from treeinf.cli.main import run; sys.argv[0] = 'treeinf'; run()"
+_FIRST_WORDS = "First result"
+"""What the demo's line after its first result begins with."""
 _DEMOS = 2
+_FIRST_RESULTS = 5
 _CLI = ("pandas", "rich", "typer", "jinja2", "matplotlib", "lightgbm")
 
 
@@ -73,10 +78,7 @@ def _time_import(bench: Bench, folder: str) -> list[Row]:
 
 def _time_first(bench: Bench, folder: str) -> list[Row]:
     environment = _make_environment(folder, "cold")
-    first, demo = (
-        "first call, warm cache: import, BoostIn fit and total",
-        "treeinf demo",
-    )
+    first = "first call, warm cache: import, BoostIn fit and total"
     rows = []
     if is_installed("lightgbm"):
         code = _FIRST_CALL.format(n_jobs=bench.n_jobs)
@@ -93,25 +95,43 @@ def _time_first(bench: Bench, folder: str) -> list[Row]:
         )
     else:
         rows.append(Row(first, "s", note="lightgbm: not installed"))
+    return [*rows, *_time_demo(bench, folder)]
+
+
+def _time_demo(bench: Bench, folder: str) -> list[Row]:
+    """Time the demo to its first result, one test row explained, and to its end."""
+    limits = {
+        ("first result", "cold"): 25.0,
+        ("first result", "warm"): 5.0,
+        ("the end", "cold"): None,
+        ("the end", "warm"): None,
+    }
+    names = {key: f"treeinf demo to {key[0]}, {key[1]} cache" for key in limits}
     missing = [name for name in _CLI if not is_installed(name)]
     if missing:
         note = f"{', '.join(missing)}: not installed"
-        return [
-            *rows,
-            *(Row(f"{demo}, {k} cache", "s", note=note) for k in ("cold", "warm")),
-        ]
-    command = ["-c", _DEMO, "demo", "--quiet", "--force", "--n-jobs", str(bench.n_jobs)]
+        return [Row(name, "s", note=note) for name in names.values()]
+    command = ["-c", _DEMO, "demo", "--force", "--n-jobs", str(bench.n_jobs)]
     command += ["--out", str(Path(folder) / "demo")]
     # a cache of its own: the first call has compiled a part of the kernels
     environment = _make_environment(folder, "demo")
-    cold, *warm = (
-        time_call(lambda: _run(command, environment))[0]
-        for _ in range(1 + min(bench.repeats, _DEMOS))
-    )
+    cold = _watch(command, environment, _FIRST_WORDS)
+    n_demos = min(bench.repeats, _DEMOS)
+    warm = [_watch(command, environment, _FIRST_WORDS) for _ in range(n_demos)]
+    more = [
+        _watch(command, environment, _FIRST_WORDS, to_end=False)
+        for _ in range(max(bench.repeats, _FIRST_RESULTS) - n_demos)
+    ]
+    times = {
+        ("first result", "cold"): [cold[0]],
+        ("first result", "warm"): [first for first, _ in [*warm, *more]],
+        ("the end", "cold"): [cold[1]],
+        ("the end", "warm"): [end for _, end in warm],
+    }
+    notes = {"cold": "run once", "warm": ""}
     return [
-        *rows,
-        Row.clock(f"{demo}, cold cache", Timing([cold]), 25.0, note="run once"),
-        Row.clock(f"{demo}, warm cache", Timing(warm), 5.0),
+        Row.clock(name, Timing(times[key]), limits[key], note=notes[key[1]])
+        for key, name in names.items()
     ]
 
 
@@ -139,3 +159,41 @@ def _run(arguments: list[str], environment: Mapping[str, str]) -> str:
             f"{' '.join(arguments[:1])} ... ended with code {done.returncode}: {last}"
         )
     return done.stdout
+
+
+def _watch(
+    arguments: list[str],
+    environment: Mapping[str, str],
+    words: str,
+    *,
+    to_end: bool = True,
+) -> tuple[float, float]:
+    """Run an interpreter; give the seconds to a line with these words, and to its end.
+
+    Where the end is not waited for, the interpreter is stopped at that line.
+    """
+    begin = time.perf_counter()
+    seen, last = math.nan, "nothing was printed"
+    with subprocess.Popen(
+        [sys.executable, *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            last = line.strip() or last
+            if words in line and math.isnan(seen):
+                seen = time.perf_counter() - begin
+                if not to_end:
+                    process.kill()
+                    return seen, math.nan
+    end = time.perf_counter() - begin
+    if process.returncode or math.isnan(seen):
+        raise RuntimeError(
+            f"{' '.join(arguments[2:3])} ... ended with code {process.returncode} and "
+            f"no line with {words!r} before: {last}"
+        )
+    return seen, end

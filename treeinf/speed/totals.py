@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from treeinf.adapters import read_model
 from treeinf.explainers import BoostIn, LeafInfluence
 from treeinf.speed.bench import (
     N_LEAVES,
@@ -21,6 +22,12 @@ __all__ = ["measure_totals"]
 
 _REACH = {"BoostIn": 0.25, "LeafInfluence": 0.4, "LeafInfluence, single point": 0.4}
 _PEER = "LightGBM's raw scores of the train rows"
+_MANY_ROWS = 1_000_000
+_TOTALS = (("BoostIn", "total"), ("LeafInfluence", "total"))
+_OWN = (
+    ("BoostIn", "self_influence"),
+    ("LeafInfluence, single point", "self_influence"),
+)
 
 
 def measure_totals(bench: Bench) -> Measured:
@@ -29,9 +36,22 @@ def measure_totals(bench: Bench) -> Measured:
     "From the model on" is all that a caller waits for: the model is read and checked,
     rows are routed, the training is replayed and checked, and the question answered.
     LeafInfluence's own term of the full sweep takes one target a row; the quick variant
-    of each row's own influence is the single point.
+    of each row's own influence is the single point. Twice the rows are asked for their
+    totals alone.
     """
-    case, n_jobs = bench.main, bench.n_jobs
+    many = bench.fit(bench.size(_MANY_ROWS, 1_000), bench.size(10_000, 200))
+    rows = [
+        *_time(bench.main, [*_TOTALS, *_OWN], bench, is_taken_apart=True),
+        *_time(many, _TOTALS, bench, is_taken_apart=False),
+    ]
+    return Measured(rows)
+
+
+def _time(
+    case: Case, plan: Sequence[tuple[str, str]], bench: Bench, *, is_taken_apart: bool
+) -> list[Row]:
+    """Time questions from the model on; taken apart, also once fitted, and the fit."""
+    n_jobs = bench.n_jobs
     booster = case.model.booster_
 
     def make(name: str) -> Any:
@@ -44,22 +64,18 @@ def measure_totals(bench: Bench) -> Measured:
     def fit(name: str) -> Any:
         return make(name).fit(case.model, case.X, case.y)
 
-    plan = [
-        ("BoostIn", "total"),
-        ("LeafInfluence", "total"),
-        ("BoostIn", "self_influence"),
-        ("LeafInfluence, single point", "self_influence"),
-    ]
-    fitted = {name: fit(name) for name, _ in plan}
     work: dict[str, Callable[[], Any]] = {
         _PEER: lambda: booster.predict(case.X, raw_score=True, num_threads=n_jobs),
-        "fit": lambda: fit("BoostIn"),
     }
     for name, question in plan:
-        work[f"{name} {question}"] = _ask(fitted.get, name, question, case)
         work[f"{name} fit and {question}"] = _ask(fit, name, question, case)
+    if is_taken_apart:
+        fitted = {name: fit(name) for name, _ in plan}
+        for name, question in plan:
+            work[f"{name} {question}"] = _ask(fitted.__getitem__, name, question, case)
+        work["fit"] = lambda: fit("BoostIn")
     times = take_turns(work, bench.repeats)
-    ensemble = fitted["BoostIn"].ensemble_
+    ensemble = read_model(case.model)
     n_train, n_test = len(case.X), len(case.X_test)
     # targets and influence, beside the leaf ids
     inner = count_leaf_ids(ensemble, n_train) + 16 * n_train
@@ -83,27 +99,29 @@ def measure_totals(bench: Bench) -> Measured:
                 size=size,
             )
         )
+        if is_taken_apart:
+            rows.append(
+                Row.share(
+                    f"{words}, once fitted",
+                    times[f"{name} {question}"],
+                    _PEER,
+                    times[_PEER],
+                    must_move=must_move,
+                    size=size,
+                )
+            )
+    if is_taken_apart:
         rows.append(
             Row.share(
-                f"{words}, once fitted",
-                times[f"{name} {question}"],
+                "fit: read, route, replay and check",
+                times["fit"],
                 _PEER,
                 times[_PEER],
-                must_move=must_move,
+                must_move=float(routed + inner),
                 size=size,
             )
         )
-    rows.append(
-        Row.share(
-            "fit: read, route, replay and check",
-            times["fit"],
-            _PEER,
-            times[_PEER],
-            must_move=float(routed + inner),
-            size=size,
-        )
-    )
-    return Measured(rows)
+    return rows
 
 
 def _ask(

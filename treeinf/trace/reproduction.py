@@ -22,6 +22,7 @@ from treeinf.trace.rows import StagedRows
 
 __all__ = ["ReproductionReport", "bound_rounding", "compare_with_model", "speak_up"]
 
+_MEAN_ROWS = 2**16
 _TINY = float(np.finfo(REAL).tiny)
 
 
@@ -100,19 +101,21 @@ def bound_rounding(
     than this. A gradient is taken to be rounded as one of the first iteration is, and
     as it answers to a rounded score; where scores too are added up in single precision,
     each tree adds a rounding, and what is too small is lost. The bound is infinite
-    where the hessians themselves are no larger than a rounding.
+    where the hessians themselves are no larger than a rounding. Means are those of
+    about 2**16 rows, evenly spread.
     """
     facts = ensemble.training
     is_single = facts.single_precision or facts.single_gradients
     assert ensemble.loss is not None
-    first = np.tile(ensemble.base_score, (rows.n_rows, 1))
+    target = rows.target[:: -(-rows.n_rows // _MEAN_ROWS)]
+    first = np.tile(ensemble.base_score, (len(target), 1))
     if rows.offset.size:
-        first += rows.offset
-    gradient, hessian = ensemble.loss.derivatives(rows.target, first)
+        first += rows.offset[:: -(-rows.n_rows // _MEAN_ROWS)]
+    gradient, hessian = ensemble.loss.derivatives(target, first)
     n_roundings = np.ones(ensemble.n_leaves)
     if is_single and ensemble.is_single_precision:
         n_roundings += 0.5 * ensemble.iteration[ensemble.leaf_tree]
-    score_unit = n_roundings * np.abs(raw_score).max()
+    score_unit = n_roundings * max(raw_score.max(), -raw_score.min())
     unit = np.abs(gradient).mean() + hessian.mean() * score_unit
     if rows.weight.size:
         unit *= rows.weight.mean()
@@ -199,11 +202,12 @@ def compare_with_model(
         if verdict is not None:
             return ReproductionReport(*verdict, **figures)
     if ensemble.leaf_weight is not None:
-        weight = rows.weight if rows.weight.size else np.ones(rows.n_rows)
-        given = np.zeros(ensemble.n_leaves, REAL)
-        kernels.sum_leaf_weights(
-            rows.leaf, ensemble.leaf_offset, ensemble.row_of_tree, weight, given
-        )
+        weight, given = np.ones(rows.n_rows), leaf_rows.astype(REAL)
+        if rows.weight.size:
+            weight, given = rows.weight, np.zeros(ensemble.n_leaves, REAL)
+            kernels.sum_leaf_weights(
+                rows.leaf, ensemble.leaf_offset, ensemble.row_of_tree, weight, given
+            )
         size = np.maximum(given, ensemble.leaf_weight)
         wrong = (np.abs(given - ensemble.leaf_weight) > 1e-5 * size) & compared
         totals = np.add.reduceat(ensemble.leaf_weight, ensemble.leaf_offset[:-1])

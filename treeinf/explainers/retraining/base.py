@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
-from treeinf.explainers.base import Explainer
+from treeinf.explainers.base import Columns, Explainer
 from treeinf.explainers.retraining.checkpoint import (
     Checkpoint,
     RecordFile,
@@ -138,7 +138,7 @@ class RefitTargets:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Matrix:
+class Matrix(Columns):
     """Influence that is there already; see `Columns`.
 
     Parameters

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
+from treeinf.explainers.base import Columns
 from treeinf.explainers.retraining.base import RefitTargets, RetrainingExplainer
 from treeinf.explainers.retraining.refits import derive_seed
 from treeinf.validation import check_count
@@ -138,7 +139,7 @@ class SubSample(RetrainingExplainer):
         return self._own_among(targets)
 
 
-class _Contrast:
+class _Contrast(Columns):
     """Means of values over the copies without a row less those with it.
 
     Parameters

@@ -92,6 +92,7 @@ def gather_leaves(leaf, leaf_offset, leaf_row, table, first_row, first_column, t
     order of the trees.
     """
     n_lines, n_columns = total.shape[0], table.shape[1]
+    flat = table.reshape(table.size)
     block_rows = max(1, min(1024, _BLOCK_NUMBERS // max(n_columns, 1)))
     for block in prange((n_lines + block_rows - 1) // block_rows):
         line = block * block_rows
@@ -99,7 +100,7 @@ def gather_leaves(leaf, leaf_offset, leaf_row, table, first_row, first_column, t
         begin = first_row + line
         if n_columns == 1:
             sums = np.zeros(n)
-            _gather_column(leaf, leaf_offset, leaf_row, table[:, 0], begin, sums)
+            _gather_column(leaf, leaf_offset, leaf_row, flat, begin, sums)
             for i in range(n):
                 total[line + i, first_column] = sums[i]
             continue
@@ -136,6 +137,7 @@ def sum_rows_by_leaf(leaf, leaf_offset, leaf_row, value, total):
     """
     n_rows, n_columns = value.shape
     n_trees = leaf_row.size
+    flat, flat_value = total.reshape(total.size), value.reshape(value.size)
     n_together = _TOGETHER if n_columns == 1 else 1
     for group in prange((n_trees + n_together - 1) // n_together):
         begin = group * n_together
@@ -146,12 +148,12 @@ def sum_rows_by_leaf(leaf, leaf_offset, leaf_row, value, total):
         if end - begin == _TOGETHER:
             first, second = leaf[leaf_row[begin]], leaf[leaf_row[begin + 1]]
             third, fourth = leaf[leaf_row[begin + 2]], leaf[leaf_row[begin + 3]]
-            a = total[leaf_offset[begin] : leaf_offset[begin + 1], 0]
-            b = total[leaf_offset[begin + 1] : leaf_offset[begin + 2], 0]
-            c = total[leaf_offset[begin + 2] : leaf_offset[begin + 3], 0]
-            d = total[leaf_offset[begin + 3] : leaf_offset[begin + 4], 0]
+            a = flat[leaf_offset[begin] : leaf_offset[begin + 1]]
+            b = flat[leaf_offset[begin + 1] : leaf_offset[begin + 2]]
+            c = flat[leaf_offset[begin + 2] : leaf_offset[begin + 3]]
+            d = flat[leaf_offset[begin + 3] : leaf_offset[begin + 4]]
             for row in range(n_rows):
-                number = value[row, 0]
+                number = flat_value[row]
                 a[first[row]] += number
                 b[second[row]] += number
                 c[third[row]] += number

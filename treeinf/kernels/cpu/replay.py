@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from treeinf.kernels.compilation import kernel, parallel_kernel
+from treeinf.kernels.compilation import kernel, linear_kernel
 from treeinf.kernels.cpu.derivatives import loss_derivatives
 
 __all__ = [
@@ -95,7 +95,7 @@ def add_tree(tree_leaf, begin, n, first, output, leaf_value, raw_score):
             raw_score[k, i] += value[tree_leaf[begin + i], column]
 
 
-@parallel_kernel
+@linear_kernel
 def sum_leaf_values(leaf, leaves, base_score, offset, n_trees, raw_score):
     """Compute raw scores after the first `n_trees` trees.
 
@@ -135,7 +135,7 @@ def sum_leaf_values(leaf, leaves, base_score, offset, n_trees, raw_score):
                 raw_score[begin + i, k] = score[k, i]
 
 
-@parallel_kernel
+@linear_kernel
 def replay(
     leaf,
     leaves,
@@ -262,7 +262,7 @@ def _add_derivatives(tree_leaf, gradient, hessian, sums):
         sums[lane, tree_leaf[i], 1] += hessian[i]
 
 
-@parallel_kernel
+@linear_kernel
 def count_leaf_rows(leaf, leaf_offset, leaf_row, count):
     """Count the rows in each leaf.
 
@@ -290,7 +290,7 @@ def count_leaf_rows(leaf, leaf_offset, leaf_row, count):
                 count[first + number] += lanes[lane, number]
 
 
-@parallel_kernel
+@linear_kernel
 def sum_leaf_weights(leaf, leaf_offset, leaf_row, weight, total):
     """Add up the weights of the rows in each leaf.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from treeinf.kernels.compilation import kernel, parallel_kernel
+from treeinf.kernels.compilation import kernel, linear_kernel
 from treeinf.kernels.cpu.contraction import CROSSED, FULL
 from treeinf.kernels.cpu.derivatives import SOFTMAX, UNIT_HESSIAN, all_derivatives
 from treeinf.kernels.cpu.replay import count_lanes
@@ -93,7 +93,7 @@ def _pull_together(
                     influence[begin + i, t] += u * (gradient[k, i] + w * p * a)
 
 
-@parallel_kernel
+@linear_kernel
 def sweep_iteration(
     leaf,
     leaves,

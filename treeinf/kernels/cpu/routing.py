@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from treeinf.kernels.compilation import parallel_kernel, scalar_rule
-from treeinf.kernels.rules import bits_of, in_category_set, lowest_bit
+from treeinf.kernels.compilation import kernel, linear_kernel, scalar_rule
+from treeinf.kernels.ranked_trees import CATEGORICAL, MASK_ROWS, MASK_WORDS
+from treeinf.kernels.rules import at_most, bits_of, in_category_set, number_masks
 
-__all__ = ["fingerprint_rows", "route_bit_vectors", "route_walk"]
+__all__ = ["fingerprint_rows", "route_masks", "route_walk"]
 
 _BLOCK = 256
+_TILE = 16
 
 
 @scalar_rule
@@ -23,7 +25,7 @@ def _read(value, zero_threshold, round_to_single):
     return value
 
 
-@parallel_kernel
+@linear_kernel
 def route_walk(X, trees, leaf):
     """Walk each row from the root of each tree to its leaf.
 
@@ -79,88 +81,220 @@ def route_walk(X, trees, leaf):
                 leaf[tree, row] = ~child
 
 
-@parallel_kernel
-def route_bit_vectors(X, trees, left_leaves, leaf):
-    """Strike out, node by node, the leaves that a block of rows cannot reach.
+@linear_kernel
+def route_masks(X, trees, ranked, leaf):
+    """Send blocks of rows down every branch of every tree, as masks of bits.
 
     Parameters
     ----------
     X : ndarray of float64, shape (n_rows, n_features)
         Rows.
     trees : FlatTrees
-        The ensemble; no tree has more leaves than `left_leaves` has bits.
-    left_leaves : ndarray of uint32 or uint64, shape (n_nodes,)
-        Leaves below each node's left child, from left to right. The narrower type
-        handles twice the rows in one instruction.
+        The ensemble.
+    ranked : RankedTrees
+        The same, ranked.
     leaf : ndarray of unsigned integer, shape (n_trees, n_rows)
         Output, overwritten: leaf of each row within each tree.
 
     Notes
     -----
-    O(n_rows n_nodes) time without a branch that depends on a row, so that LLVM
-    vectorises over rows. Each thread owns blocks of rows. See `plan_bit_vectors`.
+    O(n_rows n_nodes) time, but a few instructions for 64 rows and a node and no branch
+    that depends on a row: a node splits the mask of the rows that reach it by comparing
+    64 ranks. O(n_rows n_features log n_thresholds) for the ranks. Each thread owns
+    blocks of rows.
+
+    Ranks and the vectors of bits are QuickScorer's, turned by a right angle: a bit a
+    row for each leaf, in place of a bit a leaf for each row.
+
+    References
+    ----------
+    Lucchese et al., "QuickScorer: a Fast Algorithm to Rank Documents with Additive
+    Ensembles of Regression Trees", SIGIR 2015.
     """
-    n_rows, n_features = X.shape
-    n_trees = trees.node_offset.size - 1
-    everything = ~left_leaves.dtype.type(0)
-    for block in prange((n_rows + _BLOCK - 1) // _BLOCK):
-        begin = block * _BLOCK
-        end = min(n_rows, begin + _BLOCK)
-        n = end - begin
-        values = np.zeros((n_features, _BLOCK))
-        has_nan = np.zeros(n_features, np.bool_)
-        for row in range(begin, end):
-            for feature in range(n_features):
-                value = _read(
-                    X[row, feature], trees.zero_threshold, trees.round_to_single
+    n_rows = X.shape[0]
+    for block in prange((n_rows + MASK_ROWS - 1) // MASK_ROWS):
+        begin = block * MASK_ROWS
+        n = min(MASK_ROWS, n_rows - begin)
+        rows = X[begin : begin + n]
+        ranks = np.zeros(ranked.nan_rank.size * MASK_ROWS, ranked.nan_rank.dtype)
+        _rank_values(rows, trees, ranked, ranks)
+        masks = np.empty(ranked.n_places * MASK_WORDS, np.uint64)
+        found = np.empty(MASK_ROWS, leaf.dtype)
+        for tree in range(trees.node_offset.size - 1):
+            first = trees.node_offset[tree]
+            n_nodes = trees.node_offset[tree + 1] - first
+            _split_masks(rows, trees, ranked, first, n_nodes, ranks, masks)
+            for word in range(MASK_WORDS):
+                number_masks(
+                    masks,
+                    n_nodes * MASK_WORDS + word,
+                    MASK_WORDS,
+                    n_nodes + 1,
+                    found,
+                    64 * word,
                 )
-                values[feature, row - begin] = value
-                if np.isnan(value):
-                    has_nan[feature] = True
-        reachable = np.empty(_BLOCK, left_leaves.dtype)
-        for tree in range(n_trees):
-            reachable[:] = everything
-            for node in range(trees.node_offset[tree], trees.node_offset[tree + 1]):
-                feature = trees.feature[node]
-                threshold = trees.threshold[node]
-                if_right = ~left_leaves[node]
-                if trees.is_plain[node] and not has_nan[feature]:
-                    for i in range(_BLOCK):
-                        reachable[i] &= (
-                            if_right if values[feature, i] > threshold else everything
-                        )
-                elif trees.is_categorical[node]:
-                    start = trees.category_offset[node]
-                    stop = trees.category_offset[node + 1]
-                    for i in range(n):
-                        value = values[feature, i]
-                        if np.isnan(value):
-                            goes_left = trees.nan_left[node]
-                        else:
-                            goes_left = in_category_set(
-                                value,
-                                trees.category_floor,
-                                trees.category_bits,
-                                start,
-                                stop,
-                            )
-                        if not goes_left:
-                            reachable[i] &= if_right
-                else:
-                    if_nan = everything if trees.nan_left[node] else if_right
-                    if_zero = everything if trees.zero_left[node] else if_right
-                    for i in range(_BLOCK):
-                        value = values[feature, i]
-                        kept = if_right if value > threshold else everything
-                        kept = if_zero if value == 0.0 else kept
-                        kept = if_nan if value != value else kept
-                        reachable[i] &= kept
-            first = trees.leaf_offset[tree]
+            own = leaf[tree, begin : begin + n]
             for i in range(n):
-                leaf[tree, begin + i] = trees.leaf_at[first + lowest_bit(reachable[i])]
+                own[i] = found[i]
 
 
-@parallel_kernel
+@kernel
+def _rank_values(rows, trees, ranked, ranks):
+    """Rank the values of a block of rows, column by column.
+
+    Parameters
+    ----------
+    rows : ndarray of float64, shape (n, n_features)
+        The block, at most `MASK_ROWS` rows.
+    trees, ranked
+        See `route_masks`.
+    ranks : ndarray of unsigned integer, shape (n_columns * MASK_ROWS,)
+        Output; a column's first n numbers are overwritten.
+    """
+    n = rows.shape[0]
+    values = np.empty((_TILE, MASK_ROWS))
+    rank = np.empty(MASK_ROWS, np.int64)
+    for start in range(0, ranked.feature.size, _TILE):
+        width = min(_TILE, ranked.feature.size - start)
+        for i in range(n):
+            for j in range(width):
+                values[j, i] = _read(
+                    rows[i, np.uint64(ranked.feature[start + j])],
+                    trees.zero_threshold,
+                    trees.round_to_single,
+                )
+        for j in range(width):
+            used = start + j
+            first, last = (
+                ranked.threshold_offset[used],
+                ranked.threshold_offset[used + 1],
+            )
+            _search(values[j, :n], ranked.threshold[first:last], rank)
+            for column in range(
+                ranked.column_offset[used], ranked.column_offset[used + 1]
+            ):
+                zero_rank = np.int64(ranked.zero_rank[column])
+                nan_rank = np.int64(ranked.nan_rank[column])
+                own = ranks[column * MASK_ROWS : column * MASK_ROWS + n]
+                for i in range(n):
+                    value = values[j, i]
+                    known = zero_rank if value == 0.0 else rank[i]
+                    own[i] = nan_rank if value != value else known
+
+
+@kernel
+def _search(values, thresholds, rank):
+    """Count the thresholds below each value, all values in step.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (n,)
+        Values.
+    thresholds : ndarray of float64, shape (n_thresholds,)
+        Rising; at least one.
+    rank : ndarray of int64, shape (>= n,)
+        Output; 0 for NaN.
+    """
+    for i in range(values.size):
+        rank[i] = 0
+    n_left = thresholds.size
+    while n_left > 1:
+        half = n_left >> 1
+        for i in range(values.size):
+            below = rank[i] + half
+            is_below = thresholds[np.uint64(below - 1)] < values[i]
+            rank[i] = below if is_below else rank[i]
+        n_left -= half
+    for i in range(values.size):
+        rank[i] += np.int64(thresholds[np.uint64(rank[i])] < values[i])
+
+
+@kernel
+def _split_masks(rows, trees, ranked, first, n_nodes, ranks, masks):
+    """Find which rows of a block reach each node and leaf of a tree.
+
+    Parameters
+    ----------
+    rows : ndarray of float64, shape (n, n_features)
+        The block.
+    trees, ranked
+        See `route_masks`.
+    first, n_nodes : int64
+        The tree's nodes.
+    ranks : ndarray of unsigned integer, shape (n_columns * MASK_ROWS,)
+        Ranks of the block.
+    masks : ndarray of uint64, shape (>= n_places * MASK_WORDS,)
+        Output: `MASK_WORDS` words a node, then as many a leaf.
+    """
+    words = np.uint64(MASK_WORDS)
+    for word in range(MASK_WORDS):
+        masks[word] = ~np.uint64(0)
+    for own in range(n_nodes):
+        # an index that is unsigned needs no check whether it counts from the end
+        node = np.uint64(first + own)
+        place = np.uint64(own) * words
+        begin, rank = ranked.node[node, 0], ranked.node[node, 1]
+        left = np.uint64(ranked.node[node, 2]) * words
+        right = np.uint64(ranked.node[node, 3]) * words
+        for word in range(MASK_WORDS):
+            w = np.uint64(word)
+            there = masks[place + w]
+            if begin == CATEGORICAL:
+                goes_left = _ask_set(rows[64 * word :], there, trees, np.int64(rank))
+            else:
+                goes_left = at_most(
+                    ranks,
+                    np.uint64(begin) + np.uint64(64) * w,
+                    ranked.nan_rank.dtype.type(rank),
+                )
+            masks[left + w] = there & goes_left
+            masks[right + w] = there & ~goes_left
+
+
+@kernel
+def _ask_set(rows, there, trees, node):
+    """Tell which of up to 64 rows go left at a categorical node.
+
+    Parameters
+    ----------
+    rows : ndarray of float64, shape (n, n_features)
+        The first 64 are asked about; there may be fewer, or none.
+    there : uint64
+        Mask of those that reach the node.
+    trees : FlatTrees
+        The ensemble.
+    node : int64
+        The node.
+
+    Returns
+    -------
+    uint64
+    """
+    goes_left = np.uint64(0)
+    for i in range(min(rows.shape[0], 64)):
+        bit = np.uint64(1) << np.uint64(i)
+        if there & bit:
+            value = _read(
+                rows[i, trees.feature[node]],
+                trees.zero_threshold,
+                trees.round_to_single,
+            )
+            if np.isnan(value):
+                is_left = trees.nan_left[node]
+            else:
+                is_left = in_category_set(
+                    value,
+                    trees.category_floor,
+                    trees.category_bits,
+                    trees.category_offset[node],
+                    trees.category_offset[node + 1],
+                )
+            if is_left:
+                goes_left |= bit
+    return goes_left
+
+
+@linear_kernel
 def fingerprint_rows(X, target, fingerprint):
     """Hash each row and its target, so that equal rows can be found.
 

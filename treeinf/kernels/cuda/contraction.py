@@ -13,6 +13,7 @@ from treeinf.kernels.cpu.replay import add_tree, start_scores
 from treeinf.kernels.cuda.compilation import THREADS, count_blocks, on_device
 
 __all__ = [
+    "add_product",
     "contract_dense",
     "contract_rows",
     "contract_sparse",
@@ -208,31 +209,34 @@ def _walk_rows(loss_code, n_outputs, leaf_width, kind, use):
 
 
 def contract_dense(
-    leaf, leaves, first_row, factor, leaf_factor, first_target, influence
+    leaf, leaves, first_row, factor, tiles, n_targets, first_target, influence
 ):
     """Multiply row factors by a factor for every leaf and target.
 
     Parameters
     ----------
-    leaf, leaves, first_row, factor, leaf_factor, first_target, influence
-        See the CPU's; arrays on the device. With `factor` and `leaf_factor` of float32,
+    leaf, leaves, first_row, factor, tiles, n_targets, first_target, influence
+        See the CPU's; arrays on the device. With `factor` and `tiles` of float32,
         products are rounded to it, and added up in float64.
     """
-    n_lines, n_targets = influence.shape[0], leaf_factor.shape[2]
+    n_lines = influence.shape[0]
     if n_lines * n_targets:
         _contract_dense[count_blocks(n_lines * n_targets), THREADS](
-            leaf, leaves.device, first_row, factor, leaf_factor, first_target, influence
+            *(leaf, leaves.device, first_row, factor, tiles),
+            *(n_targets, first_target, influence),
         )
 
 
 @cuda.jit
 def _contract_dense(
-    leaf, leaves, first_row, factor, leaf_factor, first_target, influence
+    leaf, leaves, first_row, factor, tiles, n_targets, first_target, influence
 ):
-    leaf_width, n_targets = leaf_factor.shape[1:]
+    leaf_width = leaves.leaf_value.shape[1]
+    tile_width = tiles.shape[2]
     n_numbers = influence.shape[0] * n_targets
     for place in range(cuda.grid(1), n_numbers, cuda.gridsize(1)):
         line, t = place // n_targets, place % n_targets
+        tile, t_own = t // tile_width, t % tile_width
         total = 0.0
         for tree in range(leaves.leaf_row.size):
             number = (
@@ -241,7 +245,7 @@ def _contract_dense(
             for column in range(leaf_width):
                 total += (
                     factor[line, tree * leaf_width + column]
-                    * leaf_factor[number, column, t]
+                    * tiles[tile, number * leaf_width + column, t_own]
                 )
         influence[line, first_target + t] = total
 
@@ -317,6 +321,36 @@ def _contract_sparse(
                     * group_factor[entry, column]
                 )
         cuda.syncthreads()
+
+
+def add_product(change, factor, first_target, influence):
+    """Add a product of two matrices to columns of a block.
+
+    Parameters
+    ----------
+    change : device array of float64, shape (n_lines, n_outputs)
+        Numbers of the lines.
+    factor : device array of float64, shape (n_outputs, n_targets)
+        Numbers of the targets.
+    first_target : int64
+        Column of `influence` for target 0.
+    influence : device array of float64, shape (n_lines, >= first_target + n_targets)
+        Changed in place, in the targets' columns.
+    """
+    _add_product[count_blocks(change.shape[0] * factor.shape[1]), THREADS](
+        change, factor, first_target, influence
+    )
+
+
+@cuda.jit
+def _add_product(change, factor, first_target, influence):
+    n_outputs, n_targets = factor.shape
+    for place in range(cuda.grid(1), change.shape[0] * n_targets, cuda.gridsize(1)):
+        line, t = place // n_targets, place % n_targets
+        total = 0.0
+        for k in range(n_outputs):
+            total += change[line, k] * factor[k, t]
+        influence[line, first_target + t] += total
 
 
 def merge_top(influence, first_row, sign, best_row, best_value):

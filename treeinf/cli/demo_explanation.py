@@ -1,0 +1,178 @@
+"""The demo's first answer: which train rows made the model err on one test row."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treeinf.cli.printing import Printer
+from treeinf.cli.training_data import TrainingData
+from treeinf.explainers import BoostIn
+
+__all__ = ["Explanation", "Pusher", "explain_worst_row"]
+
+N_PUSHERS = 5
+"""Train rows listed for and against."""
+
+COLUMNS = ("speaks for", "train row", "label", "influence", "flipped")
+
+
+@dataclasses.dataclass(frozen=True)
+class Pusher:
+    """A train row with influence on the test row.
+
+    Parameters
+    ----------
+    row : int
+        Its number.
+    label : object
+        Its label, as the model learnt it.
+    influence : float
+        How much the test row's log loss would rise without it; negative for a row that
+        harms.
+    is_flipped : bool
+        Whether the label was flipped.
+    """
+
+    row: int
+    label: Any
+    influence: float
+    is_flipped: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """What the model said of one test row, and the train rows behind it.
+
+    Parameters
+    ----------
+    test_row : int
+        The row's number.
+    label, said : object
+        Its true label, and the model's: the same where the model errs nowhere.
+    other : object
+        The label that the harmful rows speak for.
+    probability : float
+        What the model gives the true label, in [0, 1].
+    harmful, helpful : list of Pusher
+        Rows that pushed hardest away from the true label and towards it, in order.
+    """
+
+    test_row: int
+    label: Any
+    said: Any
+    other: Any
+    probability: float
+    harmful: list[Pusher]
+    helpful: list[Pusher]
+
+    @property
+    def question(self) -> str:
+        """What is asked."""
+        if self.said == self.label:
+            return (
+                f"Test row {self.test_row} is {self.label}; the model is least sure of "
+                f"that ({self.probability:.0%}). Which train rows made it doubt?"
+            )
+        return (
+            f"Test row {self.test_row} is {self.label}; the model says {self.said} "
+            f"({1.0 - self.probability:.0%} sure). Which train rows made it say this?"
+        )
+
+    @property
+    def answer(self) -> str:
+        """What is found."""
+        wrong, right = (
+            sum(one.is_flipped for one in side) for side in (self.harmful, self.helpful)
+        )
+        return (
+            f"{wrong} of the {len(self.harmful)} train rows that pushed hardest "
+            f"towards {self.other} have a flipped label; so do {right} of the "
+            f"{len(self.helpful)} that pushed hardest towards {self.label}."
+        )
+
+    @property
+    def cells(self) -> list[list[str]]:
+        """The table, a line for each row; see `COLUMNS`."""
+        sides = ((self.other, self.harmful), (self.label, self.helpful))
+        return [
+            [
+                str(towards),
+                str(one.row),
+                str(one.label),
+                f"{one.influence:+.4f}",
+                "yes" if one.is_flipped else "no",
+            ]
+            for towards, side in sides
+            for one in side
+        ]
+
+    def tell(self, printer: Printer) -> None:
+        """Print question, table and answer."""
+        printer.say()
+        printer.say(self.question)
+        printer.table(COLUMNS, self.cells)
+        printer.say(self.answer)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give all as plain data."""
+        return {**dataclasses.asdict(self), "answer": self.answer}
+
+
+def explain_worst_row(
+    model: Any,
+    train: TrainingData,
+    test: TrainingData,
+    is_flipped: NDArray[np.bool_],
+    n_jobs: int | None,
+) -> Explanation:
+    """Explain the test row whose true label the model gives the least probability.
+
+    Parameters
+    ----------
+    model : estimator
+        A classifier fitted to the train rows.
+    train, test : TrainingData
+        The rows.
+    is_flipped : ndarray of bool, shape (n_train,)
+        Train rows whose label was flipped.
+    n_jobs : int or None
+        Threads.
+
+    Returns
+    -------
+    Explanation
+    """
+    classes = np.asarray(model.classes_)
+    probability = np.asarray(model.predict_proba(test.X))
+    truth = np.searchsorted(classes, test.y)
+    given = probability[np.arange(len(truth)), truth]
+    row = int(np.argmin(given))
+    others = probability[row].copy()
+    others[truth[row]] = -1.0
+    explainer = BoostIn(on_mismatch="warn", n_jobs=n_jobs)
+    explainer.fit(model, train.X, train.y)
+    influence = explainer.explain(test.X.iloc[row : row + 1], test.y[row : row + 1])
+
+    def list_side(side: str) -> list[Pusher]:
+        found = influence.top(N_PUSHERS, side)
+        return [
+            Pusher(i, train.y[i], value, bool(is_flipped[i]))
+            for i, value in zip(
+                found.positions[0].tolist(), found.values[0].tolist(), strict=True
+            )
+            if i >= 0
+        ]
+
+    return Explanation(
+        test_row=row,
+        label=test.y[row],
+        said=classes[np.argmax(probability[row])],
+        other=classes[np.argmax(others)],
+        probability=float(given[row]),
+        harmful=list_side("harmful"),
+        helpful=list_side("helpful"),
+    )

@@ -1,0 +1,132 @@
+"""The demo's report.html, with the handwritten digits as pictures."""
+
+from __future__ import annotations
+
+import base64
+import struct
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treeinf.cleaning import InfluenceCleaner
+from treeinf.cli.cleaned_files import to_lines
+from treeinf.cli.demo_explanation import COLUMNS, Explanation
+from treeinf.cli.outputs import write_together
+from treeinf.cli.training_data import TrainingData
+from treeinf.datasets import Dataset
+
+__all__ = ["TITLE", "draw_thumbnail", "write_demo_report"]
+
+TITLE = "treeinf demo"
+"""What tells a report of the demo from other pages."""
+
+
+def write_demo_report(
+    path: Path,
+    cleaner: InfluenceCleaner,
+    dataset: Dataset,
+    train: TrainingData,
+    is_flipped: NDArray[np.bool_],
+    changes: Sequence[Any],
+    explanation: Explanation,
+    table: tuple[list[str], list[list[str]]],
+    sentence: str,
+) -> None:
+    """Write the report.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Where to; what is there is replaced.
+    cleaner : InfluenceCleaner
+        Fitted.
+    dataset : Dataset
+        Where the rows come from.
+    train : TrainingData
+        The rows cleaned.
+    is_flipped : ndarray of bool, shape (n_train,)
+        Rows whose label was flipped.
+    changes : sequence of ScoreChange
+        Scores on the test rows before and after.
+    explanation : Explanation
+        The error explained.
+    table : tuple of columns and lines
+        Scores of all models.
+    sentence : str
+        What was found.
+    """
+    from treeinf.reports import ReportTable, write_cleaning_report
+
+    touched = np.asarray(cleaner.removed_["position"], dtype=np.int64)
+    features = train.X.iloc[touched].to_numpy()
+    values = [
+        ["yes" if is_flipped[row] else "no", *numbers.tolist()]
+        for row, numbers in zip(touched.tolist(), features, strict=True)
+    ]
+    columns = list(train.columns)
+    thumbnails = None
+    if dataset.name.startswith("digits"):
+        thumbnails = [draw_thumbnail(row.reshape(8, 8), 16.0) for row in features]
+        values, columns = [row[:1] for row in values], []
+    with write_together({"report": path}) as places:
+        write_cleaning_report(
+            places["report"],
+            cleaner,
+            overwrite=True,
+            title=f"{TITLE}: {dataset.name} with a known share of wrong labels",
+            values=(["was flipped", *columns], values),
+            comparisons=to_lines(changes, "test rows, true labels"),
+            tables=[
+                ReportTable(
+                    "One error, and the train rows behind it",
+                    COLUMNS,
+                    explanation.cells,
+                    text=f"{explanation.question} {explanation.answer}",
+                ),
+                ReportTable(
+                    "Against the alternatives",
+                    *table,
+                    text="Trained on each and scored on the same test rows. The true "
+                    "labels are known here: no cleaning can reach more.",
+                ),
+            ],
+            is_noisy=is_flipped,
+            thumbnails=thumbnails,
+            notes=[sentence],
+            X=train.X,
+        )
+
+
+def draw_thumbnail(pixels: NDArray[np.float64], highest: float) -> str:
+    """Write a grey picture as a ``data:image/png`` address.
+
+    Parameters
+    ----------
+    pixels : ndarray of float64, shape (height, width)
+        Brightness in [0, highest].
+    highest : float
+        What is white.
+
+    Returns
+    -------
+    str
+    """
+    grey = np.clip(255.0 * pixels / highest, 0.0, 255.0).astype(np.uint8)
+    height, width = grey.shape
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        size, check = len(content), zlib.crc32(kind + content)
+        return struct.pack(">I", size) + kind + content + struct.pack(">I", check)
+
+    lines = b"".join(b"\0" + line.tobytes() for line in grey)
+    png = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(lines, 9))
+        + chunk(b"IEND", b"")
+    )
+    return "data:image/png;base64," + base64.b64encode(png).decode()

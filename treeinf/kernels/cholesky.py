@@ -1,0 +1,71 @@
+"""The inverse of a Cholesky factor, without Python's lock.
+
+SciPy's wrappers of LAPACK hold the lock while they work, so that threads would take
+turns, and NumPy has no inverse of a triangle. Functions called through ctypes let go of
+the lock; these are SciPy's own, from its public table for Cython.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from typing import Any
+
+import numpy as np
+from numba.extending import get_cython_function_address
+from numpy.typing import NDArray
+
+__all__ = ["invert_factor"]
+
+
+@functools.cache
+def _lapack(name: str, n_options: int) -> Any:
+    """Give a routine that takes letters, a size, a matrix, its stride and a status."""
+    number = ctypes.POINTER(ctypes.c_int)
+    prototype = ctypes.CFUNCTYPE(
+        None, *[ctypes.c_char_p] * n_options, number, ctypes.c_void_p, number, number
+    )
+    return prototype(get_cython_function_address("scipy.linalg.cython_lapack", name))
+
+
+def invert_factor(matrix: NDArray[np.float64]) -> None:
+    """Replace a matrix A by the inverse of U, where A is U'U and U upper triangular.
+
+    The inverse of A is then the product of the result and its transpose.
+
+    Parameters
+    ----------
+    matrix : ndarray of float64, shape (n_rows, n_rows), C order
+        Symmetric and positive definite; overwritten. Only its upper triangle is read
+        and written.
+
+    Raises
+    ------
+    ValueError
+        If the matrix is not a square one of float64 in C order.
+    LinAlgError
+        If it is not positive definite.
+
+    Notes
+    -----
+    Two thirds of the time of an inverse by Cholesky's method. The same bits in every
+    call as long as BLAS keeps its number of threads.
+    """
+    n_rows = len(matrix)
+    if matrix.shape != (n_rows, n_rows) or matrix.dtype != np.float64:
+        raise ValueError(
+            f"Got a matrix of shape {matrix.shape} and {matrix.dtype}; expected a "
+            "square one of float64."
+        )
+    if not matrix.flags.carray:
+        raise ValueError("Got a matrix that is not a writeable one in C order.")
+    size, status = ctypes.c_int(n_rows), ctypes.c_int()
+    place = matrix.ctypes.data
+    # what is the upper triangle here is the lower one to Fortran
+    _lapack("dpotrf", 1)(b"L", size, place, size, status)
+    if status.value == 0:
+        _lapack("dtrtri", 2)(b"L", b"N", size, place, size, status)
+    if status.value != 0:
+        raise np.linalg.LinAlgError(
+            f"The matrix of {n_rows} rows is not positive definite."
+        )
