@@ -23,7 +23,8 @@ def bench(
         typer.Option(
             "--only",
             help="What to measure, a,b,c: routing, totals, checks, memory, explain, "
-            "latency, deep, recursion, catboost, trex, growth, reading, startup.",
+            "top_k, latency, deep, recursion, refit, catboost, trex, growth, reading, "
+            "startup.",
         ),
     ] = None,
     rows: Annotated[

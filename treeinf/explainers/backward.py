@@ -31,6 +31,7 @@ _MOST_SWEPT = 16
 _ADJOINT_BYTES = 256 * 2**20
 _FACTOR_BYTES = 256 * 2**20
 _MATRIX_BYTES = 2**30
+_SEEDED_AT_ONCE = 2**18
 _BUILD_COST = 1.1
 _SOLVE_COST = 1.0 / 27.0
 """Of a pair of trees of a row, and of a pair of leaves of a target, in the time that
@@ -232,12 +233,21 @@ def seed_leaves(
     `seed`, shape (n_leaves, leaf_width, n_targets or 1), has one column a target, or
     one for their sum.
     """
-    column = np.arange(targets.n_rows) * (seed.shape[2] > 1)
-    for tree, row in enumerate(ensemble.row_of_tree):
-        number = ensemble.leaf_offset[tree] + targets.leaf[row]
-        if ensemble.leaf_width == 1:
-            output = 0 if ensemble.n_outputs == 1 else ensemble.output[tree]
-            np.add.at(seed[:, 0], (number, column), pull[:, output])
-        else:
-            for output in range(ensemble.leaf_width):
-                np.add.at(seed[:, output], (number, column), pull[:, output])
+    n_rows, n_trees = targets.n_rows, ensemble.n_trees
+    step = max(1, _SEEDED_AT_ONCE // max(n_rows, 1))
+    for begin in range(0, n_trees, step):
+        end = min(n_trees, begin + step)
+        first, last = ensemble.leaf_offset[[begin, end]]
+        number = targets.leaf[ensemble.row_of_tree[begin:end]] + (
+            ensemble.leaf_offset[begin:end, np.newaxis] - first
+        )
+        for k in range(ensemble.leaf_width):
+            output = np.full(end - begin, k)
+            if ensemble.leaf_width == 1 and ensemble.n_outputs > 1:
+                output = ensemble.output[begin:end]
+            value = pull.T[output]
+            part = seed[first:last, k]
+            if seed.shape[2] > 1:  # a target is in one leaf a tree
+                part[number, np.arange(n_rows)] += value
+            else:
+                part[:, 0] += np.bincount(number.ravel(), value.ravel(), last - first)
