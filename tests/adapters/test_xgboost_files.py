@@ -244,10 +244,25 @@ def test_hostile_entry(model, place, value):
 
 def test_weights_of_dropped_trees(contents):
     model = json.loads(contents["dart", "json"])
-    for value in (None, [1.0], [1.0, float("nan")]):
-        model["learner"]["gradient_booster"]["weight_drop"] = value
-        with pytest.raises(ModelFormatError, match="weight_drop"):
-            read_model_entries(model)
+    booster = model["learner"]["gradient_booster"]
+    if "gbtree" in booster:
+        expected = read_model_entries(model)
+        moved = json.loads(
+            contents["dart", "json"]
+        )  # as XGBoost 3.3 and later write it
+        moved["learner"]["gradient_booster"] = {
+            "name": "gbtree",
+            "model": booster["gbtree"]["model"]
+            | {"weight_drop": booster["weight_drop"]},
+        }
+        found = read_model_entries(moved)
+        np.testing.assert_array_equal(found.leaf_value, expected.leaf_value)
+    places = [booster] if "gbtree" in booster else [booster["model"]]
+    for place in places:
+        for value in ([1.0], [1.0, float("nan")]):
+            place["weight_drop"] = value
+            with pytest.raises(ModelFormatError, match="weight_drop"):
+                read_model_entries(model)
 
 
 def test_vector_leaves_that_are_not_there(contents):

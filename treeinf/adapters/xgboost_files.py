@@ -207,12 +207,16 @@ def parse_model(model: Mapping[str, Any]) -> XGBoostFile:
     n_outputs = max(n_classes, n_targets)
     iteration, output = _read_tree_places(content, len(trees), n_outputs, n_parallel)
     tree_weight = np.ones(len(trees), REAL)
-    if booster == "dart":
+    # from 3.3 on weights are with the trees, and dropping makes no other booster
+    place = gradient_booster if booster == "dart" else content
+    if booster == "dart" or place.get("weight_drop"):
         tree_weight = read_numbers(
-            gradient_booster.get("weight_drop"), "weight_drop", np.float32
+            place.get("weight_drop"), "weight_drop", np.float32
         ).astype(REAL)
         if len(tree_weight) != len(trees) or not np.isfinite(tree_weight).all():
             fail(f"weight_drop does not have a number for each of {len(trees)} trees")
+        if (tree_weight != 1.0).any():
+            booster = "dart"
     attributes = learner.get("attributes")
     attributes = attributes if isinstance(attributes, Mapping) else {}
     best = attributes.get("best_iteration")
