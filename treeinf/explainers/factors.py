@@ -6,7 +6,7 @@ import abc
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -312,16 +312,32 @@ class _TiledFactors(abc.ABC):
         influence: NDArray[np.float64],
     ) -> None:
         """Multiply row factors by the tiles; see `LeafFactors.contract`."""
-        device = rows.device
         is_double = rows.precision == "float64"
-        tiles = device.hold(self, self.tiles if is_double else self.single_tiles)
+        held = rows.device.hold(self, self.tiles if is_double else self.single_tiles)
+        kernel = rows.device.contraction.contract_dense
+        self._contract_runs(
+            kernel, (held,), rows, first_row, first_target, n_targets, influence
+        )
+
+    def _contract_runs(
+        self,
+        kernel: Callable[..., None],
+        held: tuple[Any, ...],
+        rows: RowFactors,
+        first_row: int,
+        first_target: int,
+        n_targets: int,
+        influence: NDArray[np.float64],
+    ) -> None:
+        """Let a kernel multiply run by run; `held` is the leaf factors it reads."""
+        device = rows.device
         for run in rows.runs(first_row, first_row + len(influence)):
             line = run.first - first_row
 
             def write(room: Any, first: int, run: FactorRun = run) -> None:
-                device.contraction.contract_dense(
+                kernel(
                     *(run.leaf, run.leaves, run.place, run.factor),
-                    *(tiles, n_targets, first, room),
+                    *(*held, n_targets, first, room),
                 )
 
             part = influence[line : line + len(run.factor)]
@@ -460,20 +476,14 @@ class SparseLeafFactors(_TiledFactors):
                 rows, first_row, first_target, self.n_targets, influence
             )
             return
-        own = [device.hold(self, array) for array in (self.start, self.target)]
-        own.append(device.hold(self, _round(self, rows.precision)))
-        for run in rows.runs(first_row, first_row + len(influence)):
-            line = run.first - first_row
-
-            def write(room: Any, first: int, run: FactorRun = run) -> None:
-                device.contraction.contract_sparse(
-                    *(run.leaf, run.leaves, run.place, run.factor, *own),
-                    *(self.n_targets, first, room),
-                )
-
-            part = influence[line : line + len(run.factor)]
-            device.write_columns(part, first_target, self.n_targets, write)
-        _add_base(self, device, first_row, first_target, influence)
+        factor = self.factor if rows.precision == "float64" else self.single
+        held = tuple(
+            device.hold(self, array) for array in (self.start, self.target, factor)
+        )
+        kernel = device.contraction.contract_sparse
+        self._contract_runs(
+            kernel, held, rows, first_row, first_target, self.n_targets, influence
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -528,11 +538,6 @@ class DenseLeafFactors(_TiledFactors):
         if len(self.base_change):
             total += self.base_change @ self.base_factor[:, 0]
         return total
-
-
-def _round(factors: SparseLeafFactors, precision: str) -> NDArray[np.floating[Any]]:
-    """Give leaf factors in a precision."""
-    return factors.factor if precision == "float64" else factors.single
 
 
 def _empty_tiles(n_lines: int, n_targets: int) -> NDArray[np.float64]:

@@ -26,9 +26,6 @@ Array = NDArray[np.float64]
 _ROUNDING = 1e-5
 """Share by which a sum of hessians in single precision may miss a bound."""
 
-_SINGLE = 1e-5
-"""Relative difference that base scores written in single precision may have."""
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Removals:
