@@ -331,7 +331,7 @@ SOUND = [
     (find_back_arrows, "treeinf.losses", "from treeinf.kernels import rules"),
     (
         find_back_arrows,
-        "treeinf.losses",
+        "treeinf.validation",
         "import numpy as np\nfrom .dtypes import REAL",
     ),
     (find_back_arrows, "treeinf.kernels.cpu.replay", "from ..rules import go_left"),

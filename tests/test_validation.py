@@ -1,5 +1,7 @@
 """Rows, targets and weights of every kind users hold."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -33,6 +35,30 @@ def test_frames_of_every_kind_are_read_alike():
         assert_array_equal(values, desired)
         assert values.flags.c_contiguous
         assert values.dtype == np.float64
+
+
+def test_frames_of_every_kind_become_those_of_pandas():
+    for frame in frames():
+        found = validation.to_pandas(frame)
+        assert (found is frame) == isinstance(frame, pd.DataFrame)
+        assert_array_equal(found["x"], [1.5, np.nan, -0.0])
+        assert isinstance(found["c"].dtype, pd.CategoricalDtype)
+        assert found["c"].astype(object).fillna("none").tolist() == ["b", "zzz", "none"]
+    pl = pytest.importorskip("polars")
+    columns = {"t": [True, False], "maybe": [None, True], "text": ["u", "v"]}
+    found = validation.to_pandas(pl.DataFrame(columns))
+    assert found["t"].dtype == bool
+    assert_array_equal(found["maybe"], [np.nan, 1.0])
+    assert found["text"].tolist() == ["u", "v"]
+    for rows in (np.ones((2, 3)), [[1.0], [2.0]], sparse.csr_array((2, 3))):
+        assert validation.to_pandas(rows) is rows
+
+
+def test_a_frame_without_pandas_is_a_clear_error(monkeypatch):
+    pl = pytest.importorskip("polars")
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=r"Got a polars.*pip install pandas"):
+        validation.to_pandas(pl.DataFrame({"x": [1.0]}))
 
 
 def test_other_columns_are_read():

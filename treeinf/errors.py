@@ -5,6 +5,7 @@ __all__ = [
     "DeviceUnavailableError",
     "ModelFormatError",
     "ModelParityError",
+    "ModelVersionWarning",
     "SelfExplanationWarning",
     "SubsampledTrainingWarning",
     "TrainingDataMismatchError",
@@ -56,6 +57,10 @@ class TrainingDataWarning(TreeinfWarning):
 
 class SubsampledTrainingWarning(TrainingDataWarning):
     """The model saw a sample of the rows in each iteration."""
+
+
+class ModelVersionWarning(TreeinfWarning):
+    """The model is newer than all versions of its library that were tested."""
 
 
 class SelfExplanationWarning(TreeinfWarning):

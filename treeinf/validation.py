@@ -30,6 +30,7 @@ __all__ = [
     "mark_missing",
     "row_labels",
     "take_rows",
+    "to_pandas",
 ]
 
 
@@ -93,6 +94,49 @@ def take_rows(X: Any, rows: NDArray[np.integer[Any]] | NDArray[np.bool_]) -> Any
     if sparse.issparse(X):
         return sparse.csr_array(X)[rows]
     return np.asarray(X)[rows]
+
+
+def to_pandas(X: Any) -> Any:
+    """Make a frame of polars or pyarrow one of pandas; anything else is given back.
+
+    Parameters
+    ----------
+    X : array-like, sparse matrix or frame, shape (n_rows, n_features)
+        Rows. Missing numbers become NaN, truth values among which some are missing
+        the numbers 0 and 1; categorical columns stay so.
+
+    Returns
+    -------
+    pandas.DataFrame, or the type of `X`
+
+    Raises
+    ------
+    ImportError
+        If there is a frame to turn, and pandas is not installed.
+    """
+    frame = None if hasattr(X, "iloc") else _as_frame(X)
+    if frame is None:
+        return X
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise ImportError(
+            f"Got a {type(X).__module__}.{type(X).__name__}, which LightGBM and "
+            "CatBoost are given as a frame of pandas: pip install pandas, or pass an "
+            "array of numbers."
+        ) from error
+
+    columns: dict[str, Any] = {}
+    for column in frame.iter_columns():
+        if column.dtype == nw.Boolean and column.null_count():
+            column = column.cast(nw.Float64)
+        if column.dtype.is_numeric():
+            columns[column.name] = column.to_numpy()
+        elif column.dtype in (nw.Categorical, nw.Enum):
+            columns[column.name] = pd.Categorical(column.to_list())
+        else:
+            columns[column.name] = column.to_list()
+    return pd.DataFrame(columns)
 
 
 def row_labels(X: Any) -> NDArray[Any] | None:

@@ -41,9 +41,20 @@ def categorical_frame(rng, n_rows=200):
     return frame
 
 
+@dataclasses.dataclass
+class Saved:
+    """A model, its files and the ways into one; Hypothesis prints little of it."""
+
+    model: object = dataclasses.field(repr=False)
+    frame: object = dataclasses.field(repr=False)
+    binary: bytes = dataclasses.field(repr=False)
+    dumped: dict = dataclasses.field(repr=False)
+    ways: tuple = dataclasses.field(default=(), repr=False)
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """Binary and JSON files of a model of each kind, by name."""
+    """A model of each kind, by name."""
     rng = np.random.default_rng(11)
     folder = tmp_path_factory.mktemp("catboost")
     found = {}
@@ -64,11 +75,8 @@ def saved(tmp_path_factory):
             binary, text = folder / "model.cbm", folder / "model.json"
             model.save_model(binary)
             model.save_model(text, format="json")
-            found[policy, loss] = (
-                binary.read_bytes(),
-                json.loads(text.read_text()),
-                frame,
-                model,
+            found[policy, loss] = Saved(
+                model, frame, binary.read_bytes(), json.loads(text.read_text())
             )
     return found
 
@@ -206,13 +214,18 @@ def test_embeddings_are_refused(rng):
 
 
 def attempt(read, *given):
-    """Read what is broken: a model, or one of two errors, within a second."""
-    begin = time.perf_counter()
+    """Read what is broken: a model, or one of two errors, in bounded time.
+
+    Time of this thread's own work: where the machine stands still for a while, an
+    example that failed once and never again would be no finding, but inconsistent data
+    to Hypothesis.
+    """
+    begin = time.thread_time()
     try:
         found = read(*given)
     except (ModelFormatError, UnsupportedModelError) as error:
         found = error
-    assert time.perf_counter() - begin < 1.0
+    assert time.thread_time() - begin < 5.0
     if isinstance(found, TreeEnsemble) and not found.is_native:
         n_features = found.n_features
         if n_features < 1000 and found.categories is None:
@@ -239,10 +252,21 @@ def test_what_only_begins_like_a_file(tmp_path, content):
 
 
 def test_every_cut_of_a_binary_file(saved):
-    content = saved["SymmetricTree", "RMSE"][0]
+    content = saved["SymmetricTree", "RMSE"].binary
     for length in [*range(4, 200), *range(200, len(content) - 1, 97)]:
         with pytest.raises(ModelFormatError):
             adapter.read_binary(content[:length])
+
+
+def test_a_border_that_is_no_number(saved):
+    """Of any bits: NumPy warns where it casts some NaN, which no sum gives."""
+    found = saved["SymmetricTree", "RMSE"]
+    borders = found.dumped["features_info"]["float_features"][0]["borders"]
+    old = struct.pack("<f", borders[0])
+    assert found.binary.count(old) >= 1
+    for bits in (0x7F800001, 0x7FC00000, 0xFFFFFFFF):
+        with pytest.raises(ModelFormatError, match="a border is not a number"):
+            adapter.read_binary(found.binary.replace(old, struct.pack("<I", bits)))
 
 
 def mutate(content, edits):
@@ -274,7 +298,7 @@ EDITS = st.lists(
 @hypothesis.given(data=st.data())
 def test_binary_files_with_bytes_changed(saved, data):
     key = data.draw(st.sampled_from(sorted(saved)))
-    content = saved[key][0]
+    content = saved[key].binary
     # most of a file is text that nothing depends on; the trees are read first
     edits = data.draw(EDITS)
     if data.draw(st.booleans()):
@@ -317,10 +341,10 @@ STRANGE = st.one_of(
 
 @pytest.fixture(scope="module")
 def parts(saved):
-    """The JSON files without remarks, and the ways into them."""
-    found = []
-    for _, dumped, _, _ in saved.values():
-        kept = copy.deepcopy(dumped)
+    """The JSON files without remarks, by name."""
+    found = {}
+    for key, model in saved.items():
+        kept = copy.deepcopy(model.dumped)
         info = kept["model_info"]
         params = info["params"]
         kept["model_info"] = {
@@ -332,24 +356,27 @@ def parts(saved):
             },
             "class_params": info.get("class_params", {}),
         }
-        found.append((kept, list(places_of(kept))[1:]))
+        found[key] = dataclasses.replace(
+            model, dumped=kept, ways=tuple(places_of(kept))[1:]
+        )
     return found
 
 
 @hypothesis.settings(max_examples=N_MUTATIONS)
 @hypothesis.given(data=st.data())
 def test_json_files_with_values_changed(parts, data):
-    kept, ways = data.draw(st.sampled_from(parts))
-    dumped = copy.deepcopy(kept)
+    part = parts[data.draw(st.sampled_from(sorted(parts)))]
+    dumped = copy.deepcopy(part.dumped)
     for _ in range(data.draw(st.integers(1, 3))):
-        *path, last = data.draw(st.sampled_from(ways))
+        *path, last = data.draw(st.sampled_from(part.ways))
         place = dumped
         try:
             for key in path:
                 place = place[key]
             action = data.draw(st.sampled_from(["set", "drop", "repeat"]))
             if action == "set":
-                place[last] = data.draw(STRANGE)
+                # a copy: later edits would change what the strategy gives next
+                place[last] = copy.deepcopy(data.draw(STRANGE))
             elif action == "drop":
                 del place[last]
             elif isinstance(place, list):
@@ -360,7 +387,7 @@ def test_json_files_with_values_changed(parts, data):
 
 
 def test_cut_json(tmp_path, saved):
-    text = json.dumps(saved["Lossguide", "RMSE"][1])
+    text = json.dumps(saved["Lossguide", "RMSE"].dumped)
     path = tmp_path / "model.json"
     for length in range(1, len(text), len(text) // 60):
         path.write_text(text[:length])
@@ -441,7 +468,7 @@ def test_parts_pointed_to_again_and_again():
 
 def test_a_large_model_is_read_in_time(saved):
     """1,000 trees of 256 leaves; the model is one tree of depth 8, repeated."""
-    dumped = saved["SymmetricTree", "RMSE"][1]
+    dumped = saved["SymmetricTree", "RMSE"].dumped
     split = dumped["oblivious_trees"][0]["splits"][0]
     tree = {
         "splits": [split] * 8,
@@ -449,19 +476,20 @@ def test_a_large_model_is_read_in_time(saved):
         "leaf_weights": [1.0] * 256,
     }
     large = {**dumped, "oblivious_trees": [tree] * 1000}
-    begin = time.perf_counter()
+    begin = time.thread_time()
     ensemble = read_model(large)
-    assert time.perf_counter() - begin < 2.0
+    assert time.thread_time() - begin < 2.0
     assert ensemble.n_leaves == 256_000
 
 
 def test_ensembles_are_stored(tmp_path, saved):
-    content, _, frame, model = saved["Depthwise", "MultiClass"]
-    ensemble = adapter.read_binary(content)
+    found = saved["Depthwise", "MultiClass"]
+    ensemble = adapter.read_binary(found.binary)
     path = tmp_path / "ensemble.npz"
     ensemble.save(path)
     stored = TreeEnsemble.load(path)
     for field in dataclasses.fields(stored):
         name = field.name
         np.testing.assert_equal(getattr(stored, name), getattr(ensemble, name))
-    assert_array_equal(stored.apply(frame), model.calc_leaf_indexes(frame))
+    desired = found.model.calc_leaf_indexes(found.frame)
+    assert_array_equal(stored.apply(found.frame), desired)

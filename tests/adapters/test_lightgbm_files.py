@@ -188,12 +188,12 @@ def test_many_labels_for_many_columns_take_no_time(text):
         }.items():
             if line.startswith(key + "="):
                 lines[n] = f"{key}={value}"
-    start = time.perf_counter()
+    start = time.thread_time()
     ensemble = read_text(
         "\n".join(lines).replace("categorical:null", "categorical:" + labels)
     )
     assert ensemble.n_features == 5000
-    assert time.perf_counter() - start < 5.0
+    assert time.thread_time() - start < 5.0
 
 
 def test_categorical_columns_that_are_not_there(text):
@@ -448,8 +448,8 @@ def test_reading_is_fast():
     long = "\n".join(header) + "\n\n\n".join(trees) + "\n\n\n" + text[stop:]
     times = []
     for _ in range(3):
-        begin = time.perf_counter()
+        begin = time.thread_time()
         ensemble = read_text(long)
-        times.append(time.perf_counter() - begin)
+        times.append(time.thread_time() - begin)
     assert (ensemble.n_trees, ensemble.most_leaves) == (1000, 255)
     assert min(times) < 4.0

@@ -213,7 +213,7 @@ def test_a_large_model_is_read_quickly():
     model.fit(rows, rng.normal(size=1500))
     model.estimators_ = np.tile(model.estimators_, (50, 1))
     model.n_estimators_ = 1000
-    began = time.perf_counter()
+    began = time.thread_time()
     ensemble = read_model(model)
     assert ensemble.n_leaves == 255_000
-    assert time.perf_counter() - began < 10.0  # measured: 0.3 s
+    assert time.thread_time() - began < 10.0  # measured: 0.3 s

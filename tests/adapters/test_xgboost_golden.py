@@ -1,4 +1,4 @@
-"""Files of older versions, and the published values of BoostIn."""
+"""Files of other versions, and the published values of BoostIn."""
 
 import json
 from pathlib import Path
@@ -20,12 +20,20 @@ CASES = (
     *("squarederror", "logistic", "softprob", "poisson", "dart", "vectors"),
     *("targets", "pruned"),
 )
+LIGHT = {"light_root": 1e4, "light_vectors": 5.0}
+"""Cases with leaves below this `min_child_weight`, which a file does not hold."""
+VERSIONS = {
+    **dict.fromkeys(("2.1.4", "3.0.5"), CASES),
+    **dict.fromkeys(("3.2.0", "3.3.0", "3.4.1"), (*CASES, *LIGHT)),
+}
 
 
 @pytest.mark.parametrize("form", ["json", "ubj"])
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("version", ["2.1.4", "3.0.5"])
-def test_files_of_older_versions(tmp_path, version, case, form):
+@pytest.mark.parametrize(
+    ("version", "case"),
+    [(version, case) for version, cases in VERSIONS.items() for case in cases],
+)
+def test_files_of_other_versions(tmp_path, version, case, form):
     with np.load(HERE / f"xgboost_{version}.npz") as stored:
         X, y = stored["X"], stored[f"{case}.y"]
         leaf, score = stored[f"{case}.leaf"], stored[f"{case}.score"]
@@ -45,9 +53,27 @@ def test_files_of_older_versions(tmp_path, version, case, form):
         nodes = sum(int(tree["tree_param"]["num_nodes"]) for tree in file.trees)
         assert nodes > ensemble.n_nodes + ensemble.n_leaves
     if ensemble.loss is not None and case != "dart":
-        told = read_model(path, parameters={"max_depth": 3})
+        parameters = {"min_child_weight": LIGHT.get(case, 1.0)}
+        told = read_model(path, parameters=parameters)
         report = TrainingTrace.build(told, X, y).report
         assert (report.verdict, report.largest_difference < 1e-4) == ("exact", True)
+
+
+@pytest.mark.parametrize("case", LIGHT)
+@pytest.mark.parametrize("version", ["3.2.0", "3.3.0"])
+def test_files_that_a_later_version_wrote_again(version, case):
+    """It leaves leaf values as they are, and names itself: the caller has to say so."""
+    with np.load(HERE / f"xgboost_{version}.npz") as stored:
+        X, y = stored["X"], stored[f"{case}.y"]
+        model = json.loads(stored[f"{case}.json"].tobytes())
+    model["version"] = [3, 4, 1]
+    known = {"min_child_weight": LIGHT[case]}
+    with pytest.raises(
+        ti.errors.TrainingDataMismatchError, match=r"before 3\.4 trained"
+    ):
+        TrainingTrace.build(read_model(model, parameters=known), X, y)
+    told = read_model(model, parameters={**known, "version": version})
+    assert TrainingTrace.build(told, X, y).report.verdict == "exact"
 
 
 def test_before_iterations_were_written():

@@ -17,6 +17,7 @@ from tests.adapters.xgboost_models import (
     own_leaves,
     own_raw_score,
     train,
+    version_of,
 )
 from treeinf.adapters import read_model
 from treeinf.adapters import xgboost as adapter
@@ -26,7 +27,7 @@ from treeinf.trace import TrainingTrace
 
 xgboost = pytest.importorskip("xgboost")
 
-KNOWS_LABELS = not xgboost.__version__.startswith(("2.", "3.0."))
+KNOWS_LABELS = version_of(xgboost) >= (3, 1)
 
 
 @pytest.mark.parametrize("tree_method", ["hist", "exact", "approx"])

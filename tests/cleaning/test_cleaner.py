@@ -276,8 +276,6 @@ def test_rows_without_weight_are_no_suspects(cancer):
 
 def test_containers_of_any_kind_give_the_same_rows(cancer):
     polars = pytest.importorskip("polars")
-    # 4.6 sets feature names of frames other than pandas where it may not
-    pytest.importorskip("lightgbm", minversion="4.7")
     array = quick(guard=False).fit(cancer.X.to_numpy(), cancer.y.to_numpy())
     frame = quick(guard=False).fit(cancer.X, cancer.y)
     other = quick(guard=False)

@@ -158,7 +158,6 @@ def test_the_score_table_is_of_the_callers_library(cancer):
     polars = pytest.importorskip("polars")
     X = polars.DataFrame(cancer.X.to_numpy()[:, :5], orient="row")
     cleaner = quick(guard=False, method="loss", validation=0.3)
-    pytest.importorskip("lightgbm", minversion="4.7")
     frame = cleaner.fit(X, polars.Series("y", cancer.y.to_numpy())).score_frame()
     assert isinstance(frame, polars.DataFrame)
     assert frame["suggestion"].null_count() == np.isnan(cleaner.scores_).sum()

@@ -278,6 +278,45 @@ def test_frames_pipelines_and_threads(score):
         clone(score).self_influence()
 
 
+@pytest.mark.parametrize("library", ["lightgbm", "catboost"])
+def test_copies_are_trained_on_frames_that_their_library_cannot_read(library):
+    module = pytest.importorskip(library)
+    pandas = pytest.importorskip("pandas")
+    polars = pytest.importorskip("polars")
+    pytest.importorskip("pyarrow")
+    rng = np.random.default_rng(5)
+    kind = rng.choice(["p", "q", "r"], 90)
+    frame = pandas.DataFrame(
+        {"a": rng.normal(size=90), "kind": pandas.Categorical(kind)}
+    )
+    y = (frame["a"].to_numpy() > 0) ^ (kind == "q")
+    if library == "lightgbm":
+        model = module.LGBMClassifier(n_estimators=3, verbose=-1, n_jobs=1)
+    else:
+        model = module.CatBoostClassifier(
+            iterations=3,
+            verbose=False,
+            allow_writing_files=False,
+            cat_features=["kind"],
+        )
+    score = OutOfFoldLoss(n_folds=3, n_jobs=1)
+    desired = score.fit(model, frame, y).scores_
+    other = polars.DataFrame(
+        {
+            "a": frame["a"].to_numpy(),
+            "kind": polars.Series(kind, dtype=polars.Categorical),
+        }
+    )
+    for rows in (other, other.to_arrow()):
+        assert_array_equal(clone(score).fit(model, rows, y).scores_, desired)
+        influence = (
+            ti.LOO(n_jobs=1)
+            .fit(model, rows[:12], y[:12])
+            .explain(rows[12:15], y[12:15])
+        )
+        assert np.isfinite(influence.values).all()
+
+
 def test_missing_values_and_categories_go_to_the_forest():
     pandas = pytest.importorskip("pandas")
     rng = np.random.default_rng(1)

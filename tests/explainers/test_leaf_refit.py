@@ -14,6 +14,7 @@ import treeinf as ti
 from tests import models
 from tests.naive.boosting import NaiveModel
 from tests.naive.leaf_refit import forest_scores, refit, score
+from treeinf.adapters import read_model
 from treeinf.errors import (
     SelfExplanationWarning,
     SubsampledTrainingWarning,
@@ -183,15 +184,28 @@ def test_xgboost_refreshes_to_the_same_values(parameters, removed):
     assert_allclose(actual, desired, rtol=0, atol=3e-3 * np.abs(before - desired).max())
 
 
-def test_xgboost_leaf_that_becomes_too_light_is_zero():
+def test_xgboost_leaf_that_becomes_too_light():
+    """It is 0 under XGBoost before 3.4, and fitted as any other from then on."""
     xgboost = pytest.importorskip("xgboost")
     X = np.repeat([0.0, 1.0], [5, 4])[:, np.newaxis]
     y = np.array([1.0, 2, 3, 4, 5, 9, 9, 9, 8])
     settings = {"max_depth": 1, "min_child_weight": 4.0, "base_score": 0.0, "eta": 1.0}
     booster = xgboost.train(settings, xgboost.DMatrix(X, y), 1)
+    for version, light in (("3.3.0", 0.0), ("3.4.0", 27.0 / 4.0)):
+        ensemble = read_model(booster, parameters={"version": version})
+        refitted = LeafRefit().fit(ensemble, X, y).refit_without([8])
+        assert_allclose(refitted.raw_score([[1.0]])[0, 0], light, rtol=1e-6)
+        assert_allclose(refitted.raw_score([[0.0]])[0, 0], 15.0 / 6.0)
+    # by default as the version at hand does it, which refreshes its own leaves
+    own = xgboost.train(
+        settings | {"process_type": "update", "updater": "refresh"},
+        xgboost.DMatrix(X[:8], y[:8]),
+        1,
+        xgb_model=xgboost.Booster(model_file=booster.save_raw("json")),
+    )
     refitted = LeafRefit().fit(booster, X, y).refit_without([8])
-    assert refitted.raw_score([[1.0]])[0, 0] == 0.0
-    assert_allclose(refitted.raw_score([[0.0]])[0, 0], 15.0 / 6.0)
+    desired = own.inplace_predict(X, predict_type="margin")
+    assert_allclose(refitted.raw_score(X)[:, 0], desired, rtol=1e-6)
 
 
 @pytest.mark.parametrize("family", ["gradient", "hist"])

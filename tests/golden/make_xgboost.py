@@ -2,8 +2,9 @@
 
     python tests/golden/make_xgboost.py
 
-was run with xgboost-cpu 2.1.4 and 3.0.5, NumPy 2.4, whose files the suite reads with
-any later XGBoost, or with none.
+was run with xgboost-cpu 2.1.4 and 3.0.5 (without the cases of light leaves) and with
+xgboost 3.2.0, 3.3.0 and 3.4.1, NumPy 2.4 and 2.5. The suite reads their files with any
+XGBoost, or with none.
 """
 
 import json
@@ -21,6 +22,17 @@ CASES = {
     "vectors": ({"multi_strategy": "multi_output_tree", "tree_method": "hist"}, -2),
     "targets": ({"num_parallel_tree": 2}, -2),
     "pruned": ({"tree_method": "exact", "gamma": 1.0}, 0),
+    # leaves below min_child_weight
+    "light_root": ({"gamma": 1e9, "min_child_weight": 1e4, "base_score": 0.5}, 0),
+    "light_vectors": (
+        {
+            "objective": "multi:softprob",
+            "num_class": 3,
+            "multi_strategy": "multi_output_tree",
+            "min_child_weight": 5.0,
+        },
+        3,
+    ),
 }
 
 
@@ -39,7 +51,10 @@ def make():
         elif n_classes < 0:
             y = np.column_stack([score, known[:, 2]])
         kinds = {"feature_types": ["q", "c", "q", "q"], "enable_categorical": True}
-        rows = xgboost.DMatrix(X, y, **({} if name == "pruned" else kinds))
+        is_plain = name in ("pruned", "light_vectors")
+        # this version grows vector leaves from numbers alone
+        is_plain |= name == "vectors" and xgboost.__version__.startswith("3.2.")
+        rows = xgboost.DMatrix(X, y, **({} if is_plain else kinds))
         booster = xgboost.train({"nthread": 1, "max_depth": 3, **params}, rows, 3)
         for form in ("json", "ubj"):
             content = bytes(booster.save_raw(form))

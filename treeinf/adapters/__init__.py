@@ -93,7 +93,8 @@ def read_model(
     parameters : dict or None
         Training parameters, under the library's names, in place of what the model says.
         A dumped JSON holds none, and what rests on a replay of the training needs them;
-        what they do not name has the library's default.
+        what they do not name has the library's default. ``version`` is the version of
+        XGBoost that trained the model, if a later one wrote it.
 
     Returns
     -------
@@ -111,6 +112,11 @@ def read_model(
         If there is no file at the path.
     TypeError, ValueError
         If `iterations` is no positive integer, by kind and by value.
+
+    Warns
+    -----
+    ModelVersionWarning
+        If an XGBoost wrote the model that is newer than all that were tested.
     """
     if iterations is not None:
         check_count("iterations", iterations)

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -33,6 +32,7 @@ from treeinf.ensemble import (
 )
 from treeinf.errors import UnsupportedModelError
 from treeinf.losses import Loss
+from treeinf.validation import to_pandas
 
 __all__ = ["is_catboost_json", "raw_score", "read", "read_binary", "read_json"]
 
@@ -159,20 +159,8 @@ def _library_rows(X: Any) -> Any:
         return X
     if sparse.issparse(X):
         return sparse.csr_matrix(sparse.csr_array(X))
-    frame = nw.from_native(X, eager_only=True, pass_through=True)
-    if not isinstance(frame, nw.DataFrame):
-        return np.asarray(X) if isinstance(X, (list, tuple)) else X
-    import pandas as pd
-
     # CatBoost does not know the categorical types of polars and pyarrow.
-    return pd.DataFrame(
-        {
-            column.name: column.to_numpy()
-            if column.dtype.is_numeric()
-            else column.to_list()
-            for column in frame.iter_columns()
-        }
-    )
+    return to_pandas(np.asarray(X) if isinstance(X, (list, tuple)) else X)
 
 
 # Files.

@@ -241,21 +241,21 @@ def _concatenate(
     """Lay out splits of (kind, column, borders, default_left, count)."""
     kind, column, borders, default_left, counts = zip(*parts, strict=True)
     count = np.array(counts, OFFSET)
+    # before they are cast: of some NaN, which no library writes, NumPy would warn
+    if any(np.isnan(part).any() for part in borders if part is not None):
+        fail("a border is not a number")
     border = [
         np.zeros(n) if part is None else part
         for part, n in zip(borders, counts, strict=True)
     ]
     first = np.repeat(np.cumsum(count) - count, count)
-    splits = CatBoostSplits(
+    return CatBoostSplits(
         kind=np.repeat(np.array(kind, np.uint8), count),
         column=np.repeat(np.array(column, NODE), count),
         border=np.concatenate(border).astype(np.float64),
         default_left=np.repeat(np.array(default_left, np.bool_), count),
         category=np.arange(count.sum()) - first,
     )
-    if np.isnan(splits.border).any():
-        fail("a border is not a number")
-    return splits
 
 
 def _read_trees(trees: _Table, n_outputs: int) -> CatBoostTrees:

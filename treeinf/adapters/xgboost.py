@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ from treeinf.adapters.xgboost_files import (
     read_number,
 )
 from treeinf.adapters.xgboost_parameters import XGBoostParameters, find_rates
-from treeinf.adapters.xgboost_trees import read_trees
+from treeinf.adapters.xgboost_trees import XGBoostTrees, read_trees
 from treeinf.adapters.xgboost_ubjson import parse_ubjson
 from treeinf.dtypes import FLAG, NODE, REAL
 from treeinf.ensemble import (
@@ -30,7 +31,7 @@ from treeinf.ensemble import (
     TreeEnsemble,
 )
 from treeinf.ensemble.routing import check_ensemble_rows
-from treeinf.errors import UnsupportedModelError
+from treeinf.errors import ModelVersionWarning, UnsupportedModelError
 
 __all__ = ["leaf_nodes", "raw_score", "read", "read_model_entries", "read_ubjson"]
 
@@ -39,6 +40,18 @@ _LOG_OBJECTIVES = ("count:poisson", "reg:gamma", "reg:tweedie")
 _SMALLEST = np.float32(1e-6)
 """XGBoost from 3.2 on takes base scores to be this far from 0 and 1 (logistic)."""
 _QUANTILE_OBJECTIVES = ("reg:absoluteerror", "reg:quantileerror")
+_NEWEST = (3, 4)
+"""The newest version whose models are held against this reader."""
+_FITS_LIGHT_LEAVES = (3, 4)
+"""From here on `min_child_weight` bounds splits alone, and leaves below it are fitted.
+
+Before, they were 0, in vector leaves output by output.
+"""
+_SMOOTHS_QUANTILES = (3, 4)
+"""From here on the quantile objectives take Newton steps on a smooth loss.
+
+Its width follows from all rows. Before, leaf values were order statistics of residuals.
+"""
 _WEIGHTED_POSITIVES = (
     *("reg:squarederror", "reg:squaredlogerror", "reg:logistic", "binary:logistic"),
     *("binary:logitraw", "reg:gamma"),
@@ -67,7 +80,8 @@ def read(
     parameters : dict or None
         Training parameters that are known better than the model knows them: a booster
         that was loaded from a file has forgotten them. ``learning_rate`` may be a
-        list, one for each iteration.
+        list, one for each iteration; ``version``, such as "3.2.0", is that of the
+        XGBoost that trained the model, if it is not the one at hand.
 
     Returns
     -------
@@ -79,12 +93,24 @@ def read(
         If the estimator has not been fitted.
     UnsupportedModelError
         If the model cannot be represented exactly, such as a linear one.
+
+    Warns
+    -----
+    ModelVersionWarning
+        If the XGBoost at hand is newer than all that this reader was tested with.
+
+    Notes
+    -----
+    Some leaf values follow other rules from 3.4 on (see `LeafRule.min_leaf_hessian`).
+    A model says the version that wrote it last, and a live one the version at hand,
+    even if an older one trained it.
     """
     import xgboost
 
     booster = _booster(model)
     file = parse_model(parse_ubjson(bytes(booster.save_raw("ubj"))))
     _refuse_unreadable(file)
+    _warn_if_newer(file)
     known = XGBoostParameters(json.loads(booster.save_config()), parameters)
     classes, missing_value, objective = None, None, known.objective
     if booster is not model:
@@ -257,7 +283,8 @@ def read_model_entries(
         stopped early wrote the file, else all.
     parameters : dict or None
         Training parameters, which a file does not hold and a replay of the training
-        needs; what they do not name has XGBoost's default.
+        needs; what they do not name has XGBoost's default. ``version`` is that of the
+        XGBoost that trained the model, if another wrote the file.
 
     Returns
     -------
@@ -269,9 +296,15 @@ def read_model_entries(
         If they are not a whole model.
     UnsupportedModelError
         If the model cannot be represented exactly, such as a linear one.
+
+    Warns
+    -----
+    ModelVersionWarning
+        If the file is newer than all versions that this reader was tested with.
     """
     file = parse_model(model)
     _refuse_unreadable(file)
+    _warn_if_newer(file)
     known = XGBoostParameters(None, parameters)
     if iterations is None and file.is_estimator:
         iterations = _best_iterations(file)
@@ -291,6 +324,22 @@ def _refuse_unreadable(file: XGBoostFile) -> None:
             "its targets are bounds or censored times, which are not read. Regression, "
             "classification and ranking objectives are."
         )
+
+
+def _warn_if_newer(file: XGBoostFile) -> None:
+    """Say that nobody has looked whether this version means the same by its files."""
+    if file.version_numbers[:2] <= _NEWEST:
+        return
+    newest = ".".join(map(str, _NEWEST))
+    warnings.warn(
+        f"This model was written by XGBoost {file.version}; the newest version that "
+        f"this treeinf was tested with is {newest}. It is read as one of {newest}. "
+        "Whether that is right, treeinf.adapters.parity.check_parity tells from raw "
+        "scores, and the replay of the training from leaf values. Update treeinf, or "
+        f"train with xgboost<{_NEWEST[0]}.{_NEWEST[1] + 1}.",
+        ModelVersionWarning,
+        stacklevel=4,
+    )
 
 
 # From what a file says to an ensemble.
@@ -315,10 +364,12 @@ def _assemble(
     trees = read_trees(file.trees, file.n_outputs, file.n_features)
     rates = known.rates(int(file.iteration[-1]) + 1)[file.iteration] / file.n_parallel
     found = None
-    if known.is_known and objective not in _QUANTILE_OBJECTIVES:
+    trained_by = known.version(file.version_numbers)
+    is_quantile = objective in _QUANTILE_OBJECTIVES and trained_by < _SMOOTHS_QUANTILES
+    if known.is_known and not is_quantile:
         found = rates if known.is_monotone else find_rates(trees, known, rates)
     has_vectors = trees.leaf_value.shape[1] > 1
-    rule = _leaf_rule(objective, known, found is not None)
+    rule = _leaf_rule(objective, known, found is not None, trained_by)
     shrinkage = (rates if found is None else found) * file.tree_weight
     l2 = None
     if rule.kind == "newton":
@@ -355,6 +406,7 @@ def _assemble(
             estimates_base_score=file.estimates_base_score and loss is not None,
             subsample=known.subsample,
             approximations=tuple(_approximations(file, known)),
+            other_rule=_other_rule(file, known, trees),
         ),
         leaf_hessian=trees.leaf_hessian,
         leaf_l2=l2,
@@ -424,7 +476,7 @@ def _base_score(file: XGBoostFile) -> NDArray[np.float64]:
     """Bring the written base score through the objective's link, as XGBoost does."""
     written = file.base_score.astype(np.float32)
     if file.objective in _LOGIT_OBJECTIVES:
-        if _version(file) >= (3, 2):
+        if file.version_numbers >= (3, 2):
             written = np.clip(written, _SMALLEST, np.float32(1.0) - _SMALLEST)
         with np.errstate(divide="ignore", invalid="ignore"):
             written = -np.log(np.float32(1.0) / written - np.float32(1.0))
@@ -440,23 +492,42 @@ def _base_score(file: XGBoostFile) -> NDArray[np.float64]:
     return np.broadcast_to(written.astype(REAL), (file.n_outputs,)).copy()
 
 
-def _version(file: XGBoostFile) -> tuple[int, ...]:
-    return tuple(map(int, file.version.split(".")))
-
-
 def _leaf_rule(
-    objective: str, known: XGBoostParameters, is_witnessed: bool
+    objective: str,
+    known: XGBoostParameters,
+    is_witnessed: bool,
+    trained_by: tuple[int, ...],
 ) -> LeafRule:
     if objective in _QUANTILE_OBJECTIVES:
-        return LeafRule("quantile")
+        is_smooth = trained_by >= _SMOOTHS_QUANTILES
+        return LeafRule("unknown" if is_smooth else "quantile")
     if not is_witnessed:
         return LeafRule("unknown")
+    lightest = 0.0
+    if trained_by < _FITS_LIGHT_LEAVES:
+        lightest = max(known.number("min_child_weight"), 0.0)
     return LeafRule(
         "newton",
         l1_leaf=known.number("alpha"),
         max_leaf_value=max(known.number("max_delta_step"), 0.0),
-        min_leaf_hessian=max(known.number("min_child_weight"), 0.0),
+        min_leaf_hessian=lightest,
         fits_single_leaf=True,
+    )
+
+
+def _other_rule(
+    file: XGBoostFile, known: XGBoostParameters, trees: XGBoostTrees
+) -> str | None:
+    """Say by which other rule leaf values may follow, where some would differ by it."""
+    trained_by = known.version(file.version_numbers)
+    if trained_by < _FITS_LIGHT_LEAVES or known.number("min_child_weight") <= 0.0:
+        return None
+    has_splits = np.diff(trees.leaf_offset) > 1
+    if trees.leaf_value.shape[1] == 1 and has_splits.all():
+        return None  # only a root can be as light, where a split was allowed
+    return (
+        "an XGBoost before 3.4 trained the model, which a later one wrote: then pass "
+        "read_model(..., parameters={'version': '3.2'})"
     )
 
 
@@ -474,8 +545,9 @@ def _approximations(file: XGBoostFile, known: XGBoostParameters) -> list[str]:
     notes = []
     if file.booster == "dart":
         notes.append(
-            "booster=dart: each tree was fitted to the scores of a random part of the "
-            "trees before it and rescaled later; the replay takes all of them."
+            "booster=dart or rate_drop: each tree was fitted to the scores of a random "
+            "part of the trees before it and rescaled later; the replay takes all of "
+            "them."
         )
     if known.is_monotone:
         notes.append(

@@ -91,6 +91,11 @@ class XGBoostFile:
     is_estimator: bool
     trees: list[Mapping[str, Any]]
 
+    @property
+    def version_numbers(self) -> tuple[int, ...]:
+        """The version, to compare with others."""
+        return tuple(map(int, self.version.split(".")))
+
 
 def fail(problem: str, cause: Exception | None = None) -> NoReturn:
     """Raise the one error that all faults of a file end in."""
@@ -207,12 +212,11 @@ def parse_model(model: Mapping[str, Any]) -> XGBoostFile:
     n_outputs = max(n_classes, n_targets)
     iteration, output = _read_tree_places(content, len(trees), n_outputs, n_parallel)
     tree_weight = np.ones(len(trees), REAL)
-    # from 3.3 on weights are with the trees, and dropping makes no other booster
-    place = gradient_booster if booster == "dart" else content
-    if booster == "dart" or place.get("weight_drop"):
-        tree_weight = read_numbers(
-            place.get("weight_drop"), "weight_drop", np.float32
-        ).astype(REAL)
+    # from 3.3 on dropping makes no booster of its own; from 3.4 weights are with trees
+    place = gradient_booster if "weight_drop" in gradient_booster else content
+    dropped = place.get("weight_drop")
+    if booster == "dart" or not _is_empty(dropped):
+        tree_weight = read_numbers(dropped, "weight_drop", np.float32).astype(REAL)
         if len(tree_weight) != len(trees) or not np.isfinite(tree_weight).all():
             fail(f"weight_drop does not have a number for each of {len(trees)} trees")
         if (tree_weight != 1.0).any():

@@ -74,6 +74,30 @@ class XGBoostParameters:
             raise ValueError(f"Got {name}={shorten(value)}; expected a finite number.")
         return number
 
+    def version(self, written: tuple[int, ...]) -> tuple[int, ...]:
+        """Give the version that trained the model.
+
+        Parameters
+        ----------
+        written : tuple of int
+            The version that wrote it, which is taken where the caller names none.
+
+        Returns
+        -------
+        tuple of int
+        """
+        given = self._values.get("version")
+        if given is None:
+            return written
+        parts = given.split(".") if isinstance(given, str) else given
+        try:
+            return tuple(int(part) for part in parts)
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"Got version={shorten(given)}; expected that of the XGBoost that "
+                "trained the model, such as '3.2.0'."
+            ) from None
+
     def rates(self, n_iterations: int) -> NDArray[np.float64]:
         """Give the learning rate of each iteration."""
         given = self.get("eta")

@@ -24,6 +24,7 @@ from treeinf.cleaning.repair import Repair, repair_rows
 from treeinf.cleaning.report import Alternative
 from treeinf.cleaning.rounds import Judges
 from treeinf.cleaning.training import CopyTrainer, LabelledRows
+from treeinf.explainers.retraining.refits import readable_rows
 
 __all__ = [
     "NAMES",
@@ -54,7 +55,7 @@ def remove_at_random(
 def measure(scorer: Callable[..., float], model: Any, rows: LabelledRows) -> float:
     """Score a model on rows; NaN where the score is not defined on them."""
     try:
-        return float(scorer(model, rows.X, rows.y))
+        return float(scorer(model, readable_rows(model, rows.X), rows.y))
     except ValueError:
         return np.nan
 

@@ -34,6 +34,7 @@ from treeinf.cleaning.inputs import (
 from treeinf.cleaning.rounds import check_validation
 from treeinf.cleaning.training import CopyTrainer, LabelledRows, Progress
 from treeinf.errors import TreeinfWarning
+from treeinf.explainers.retraining.refits import readable_rows
 from treeinf.validation import count_rows
 
 __all__ = ["RowMetaEstimator"]
@@ -225,13 +226,14 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
         """Score the final model, by its own score."""
         check_is_fitted(self)
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        X = readable_rows(self.estimator_, X)
         return float(self.estimator_.score(X, y, **weights))
 
     def _ask(self, name: str, X: Any) -> Any:
         check_is_fitted(self)
         if getattr(X, "ndim", 2) == 2:
             validate_data(self, X, skip_check_array=True, reset=False)
-        return getattr(self.estimator_, name)(X)
+        return getattr(self.estimator_, name)(readable_rows(self.estimator_, X))
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "estimator_")

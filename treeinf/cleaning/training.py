@@ -18,6 +18,7 @@ from sklearn.base import clone
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from tqdm.auto import tqdm
 
+from treeinf.explainers.retraining.refits import readable_rows
 from treeinf.kernels.threads import check_n_jobs
 from treeinf.validation import take_rows
 
@@ -230,7 +231,7 @@ class CopyTrainer:
             assert keyword is not None
             arguments[keyword] = rows.weight
             _route_weights(estimator)
-        return estimator.fit(rows.X, rows.y, **arguments)
+        return estimator.fit(readable_rows(estimator, rows.X), rows.y, **arguments)
 
     def predict(self, model: Any, rows: LabelledRows) -> NDArray[np.float64]:
         """Predict values, or the probabilities of all classes.
@@ -240,15 +241,16 @@ class CopyTrainer:
         ndarray of float64, shape (n_rows,) or (n_rows, n_classes)
             NaN in the columns of classes that the copy has never met.
         """
+        X = readable_rows(model, rows.X)
         if self.classes is None:
-            return np.asarray(model.predict(rows.X), dtype=np.float64).reshape(-1)
+            return np.asarray(model.predict(X), dtype=np.float64).reshape(-1)
         result = np.full((rows.n_rows, len(self.classes)), np.nan)
         columns = np.searchsorted(self.classes, model.classes_)
         if hasattr(model, "predict_proba"):
-            result[:, columns] = model.predict_proba(rows.X)
+            result[:, columns] = model.predict_proba(X)
         else:
             result[:, columns] = 0.0
-            codes = np.searchsorted(self.classes, model.predict(rows.X))
+            codes = np.searchsorted(self.classes, model.predict(X))
             result[np.arange(rows.n_rows), codes] = 1.0
         return result
 

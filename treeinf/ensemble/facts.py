@@ -52,8 +52,8 @@ class LeafRule:
         A tree of one leaf holds a fitted value as any other does; else it holds the
         initial score alone.
     min_leaf_hessian : float, default=0.0
-        A leaf whose hessians sum to less has the value 0 (XGBoost
-        ``min_child_weight``).
+        A leaf whose hessians sum to less has the value 0 (``min_child_weight`` of
+        XGBoost before 3.4).
 
     Notes
     -----
@@ -105,6 +105,9 @@ class TrainingFacts:
         sample of the rows.
     approximations : tuple of str
         Each setting that a replay can follow only approximately, and how.
+    other_rule : str or None
+        In words, another way by which leaf values that are not reproduced may have come
+        about, where the model leaves open which of two rules its library followed.
     """
 
     class_weight: str | tuple[tuple[Any, float], ...] | None = None
@@ -117,3 +120,4 @@ class TrainingFacts:
     counts_zero_weights: bool = True
     subsample: str | None = None
     approximations: tuple[str, ...] = ()
+    other_rule: str | None = None

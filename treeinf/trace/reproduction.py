@@ -117,6 +117,8 @@ def bound_rounding(
         n_roundings += 0.5 * ensemble.iteration[ensemble.leaf_tree]
     score_unit = n_roundings * max(raw_score.max(), -raw_score.min())
     unit = np.abs(gradient).mean() + hessian.mean() * score_unit
+    # a probability near 1 is rounded as 1 is, however little it differs from the label
+    unit += 0.25 * np.abs(ensemble.loss.link(first)).mean()
     if rows.weight.size:
         unit *= rows.weight.mean()
     # in double precision the exponentials are rounded as much as the gradients
@@ -316,6 +318,8 @@ def _judge_values(
     if facts.approximations:
         return "approximate", f"{' '.join(facts.approximations)} {figures}."
     other = "another init_score, or leaf values changed after training"
+    if facts.other_rule is not None:
+        other = f"{other}, or {facts.other_rule}"
     if ensemble.leaf_hessian is None:
         return "other labels", (
             f"{figures}. The labels or weights are not those of training, or {other}."

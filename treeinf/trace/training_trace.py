@@ -249,9 +249,12 @@ def _refuse_unexplainable(ensemble: TreeEnsemble) -> None:
     elif ensemble.loss is None:
         what = f"the objective {ensemble.loss_name!r}"
         reason = "its gradients are not known to treeinf"
-    elif not ensemble.loss.is_differentiable or ensemble.leaf_rule.kind == "quantile":
+    elif ensemble.leaf_rule.kind == "quantile":
         what = f"the objective {ensemble.loss_name!r}"
         reason = "its leaf values are order statistics of residuals"
+    elif not ensemble.loss.is_differentiable:
+        what = f"the objective {ensemble.loss_name!r}"
+        reason = "its leaf values are steps on another, smooth loss, not known here"
     elif (
         ensemble.leaf_rule.kind not in ("newton", "full newton", "gradient")
         or ensemble.leaf_l2 is None

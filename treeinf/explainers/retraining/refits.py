@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from treeinf.dtypes import REAL
 from treeinf.explainers.tables import Task
 from treeinf.kernels.threads import check_n_jobs
-from treeinf.validation import check_weights, count_rows, take_rows
+from treeinf.validation import check_weights, count_rows, take_rows, to_pandas
 
 __all__ = [
     "Learner",
@@ -28,6 +28,7 @@ __all__ = [
     "check_random_state",
     "copy_estimator",
     "derive_seed",
+    "readable_rows",
     "run_tasks",
 ]
 
@@ -96,7 +97,7 @@ class Learner:
     estimator : estimator
         What to copy; never fitted itself.
     X : array-like, sparse matrix or frame, shape (n_train, n_features)
-        Train rows.
+        Train rows, see `readable_rows`.
     target : ndarray of float64, shape (n_train,)
         Class numbers or values.
     task : Task
@@ -147,7 +148,7 @@ class Learner:
                 "needs."
             )
         target = task.encode(y, n_train)
-        return cls(estimator, X, target, task, weight, by)
+        return cls(estimator, readable_rows(estimator, X), target, task, weight, by)
 
     @property
     def n_train(self) -> int:
@@ -193,6 +194,7 @@ class Learner:
             rate.
         """
         n_rows = count_rows(X)
+        X = readable_rows(self.estimator, X)
         seen = is_in if self.weight is None else is_in & (self.weight > 0.0)
         target = self.target[seen]
         if not target.size:
@@ -295,6 +297,30 @@ def copy_estimator(estimator: Any, seed: int, *, replace_seeds: bool = False) ->
             quiet["random_seed"] = seed
         last_step.set_params(**quiet)
     return estimator.set_params(**wanted)
+
+
+def readable_rows(estimator: Any, X: Any) -> Any:
+    """Give rows in a form that the estimator's library can read.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Who is to be trained on them, or to predict them. What the first step of a
+        pipeline reads is known to the caller alone.
+    X : array-like, sparse matrix or frame, shape (n_rows, n_features)
+        Rows.
+
+    Returns
+    -------
+    pandas.DataFrame, or the type of `X`
+
+    Notes
+    -----
+    LightGBM 4.6 trains on no frames but those of pandas. LightGBM 4.7 and CatBoost 1.2
+    read numbers from frames of polars, and end the whole process where one has a
+    categorical column; CatBoost does not take those of pyarrow.
+    """
+    return to_pandas(X) if _package(estimator) in ("catboost", "lightgbm") else X
 
 
 def _check_estimator(estimator: Any) -> Any:

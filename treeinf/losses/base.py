@@ -1,0 +1,275 @@
+"""What every loss answers: values, derivatives, predictions and initial scores.
+
+Each class names its derivatives' kernel by a code and at most one parameter; the
+derivatives themselves are written once, in ``kernels/cpu/derivatives.py``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treeinf.kernels.cpu import derivatives
+
+__all__ = ["TINY", "Array", "Loss", "say_outside"]
+
+Array = NDArray[np.float64]
+
+TINY = 1e-15
+"""The smallest share of a class, and mean of a count, whose logarithm is taken."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """A loss of one target and its raw scores.
+
+    Attributes
+    ----------
+    kernel_code : int or None
+        Which derivatives, a constant of ``kernels/cpu/derivatives.py``; None where the
+        loss is not differentiable often enough for gradient-based influence.
+    n_outputs : int
+        Raw-score columns.
+    n_classes : int
+        Classes of the target; 0 for regression.
+    """
+
+    kernel_code: ClassVar[int | None] = None
+
+    @property
+    def parameter(self) -> float:
+        """The parameter of the derivatives' kernel."""
+        return 0.0
+
+    @property
+    def n_outputs(self) -> int:
+        """Raw-score columns."""
+        return 1
+
+    @property
+    def n_classes(self) -> int:
+        """Classes of the target; 0 for regression."""
+        return 0
+
+    @property
+    def is_differentiable(self) -> bool:
+        """Whether gradients and hessians make the leaf values."""
+        return self.kernel_code is not None
+
+    @property
+    def name(self) -> str:
+        """Name of the class, as `loss_from_dict` reads it."""
+        return type(self).__name__
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the name and the parameters, ready for JSON."""
+        return {"name": self.name, **dataclasses.asdict(self)}
+
+    def loss(self, target: Array, raw_score: Array) -> Array:
+        """Compute the loss of each row.
+
+        Parameters
+        ----------
+        target : ndarray of float64, shape (n_rows,)
+            Targets as `transform_target` gives them; class numbers for classifiers.
+        raw_score : ndarray of float64, shape (n_rows, n_outputs)
+            Raw scores.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_rows,)
+        """
+        raise NotImplementedError
+
+    def derivatives(self, target: Array, raw_score: Array) -> tuple[Array, Array]:
+        """Compute gradient and hessian of each row.
+
+        Parameters
+        ----------
+        target : ndarray of float64, shape (n_rows,)
+            Targets as `transform_target` gives them.
+        raw_score : ndarray of float64, shape (n_rows, n_outputs)
+            Raw scores.
+
+        Returns
+        -------
+        gradient, hessian : ndarray of float64, shape (n_rows, n_outputs)
+            The hessian is the diagonal one that the library divides by.
+
+        Raises
+        ------
+        ValueError
+            If the loss is not differentiable.
+        """
+        if self.kernel_code is None:
+            raise ValueError(f"{self.name} has no gradient that makes its leaf values.")
+        columns = np.ascontiguousarray(raw_score.T)
+        gradient = np.empty_like(columns)
+        hessian = np.empty_like(columns)
+        derivatives.loss_derivatives(
+            self.kernel_code,
+            self.parameter,
+            len(target),
+            np.ascontiguousarray(target),
+            columns,
+            gradient,
+            hessian,
+        )
+        return gradient.T.copy(), hessian.T.copy()
+
+    def target_derivatives(
+        self, target: Array, raw_score: Array
+    ) -> tuple[Array, Array]:
+        """Differentiate gradient and hessian of each row in its target.
+
+        Parameters
+        ----------
+        target : ndarray of float64, shape (n_rows,)
+            Targets as `transform_target` gives them; classes as the numbers 0 and 1.
+        raw_score : ndarray of float64, shape (n_rows, 1)
+            Raw scores.
+
+        Returns
+        -------
+        gradient, hessian : ndarray of float64, shape (n_rows, 1)
+
+        Raises
+        ------
+        ValueError
+            If the loss has several outputs, or none that moves with its target.
+        """
+        if self.kernel_code is None or not derivatives.moves_with_target(
+            self.kernel_code
+        ):
+            raise ValueError(f"{self.name} is no smooth function of its target.")
+        columns = np.ascontiguousarray(raw_score.T)
+        gradient = np.empty_like(columns)
+        hessian = np.empty_like(columns)
+        derivatives.differentiate_in_target(
+            self.kernel_code,
+            self.parameter,
+            len(target),
+            np.ascontiguousarray(target),
+            columns,
+            gradient,
+            hessian,
+        )
+        return gradient.T.copy(), hessian.T.copy()
+
+    def link(self, raw_score: Array) -> Array:
+        """Turn raw scores into what the model predicts.
+
+        Parameters
+        ----------
+        raw_score : ndarray of float64, shape (n_rows, n_outputs)
+
+        Returns
+        -------
+        ndarray of float64, shape (n_rows,) or (n_rows, n_classes)
+            Values for regression, class probabilities for classifiers.
+        """
+        return raw_score[:, 0].copy()
+
+    def link_slope(self, target: Array, raw_score: Array) -> Array:
+        """Differentiate a row's prediction in its raw scores.
+
+        Parameters
+        ----------
+        target : ndarray of float64, shape (n_rows,)
+            Targets; of classifiers, the class whose probability is the prediction.
+        raw_score : ndarray of float64, shape (n_rows, n_outputs)
+            Raw scores.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_rows, n_outputs)
+        """
+        return np.ones_like(raw_score)
+
+    def initial_score(self, target: Array, weight: Array) -> Array:
+        """Compute the constant raw score that a library estimates before boosting.
+
+        Parameters
+        ----------
+        target : ndarray of float64, shape (n_rows,)
+            Targets as `transform_target` gives them.
+        weight : ndarray of float64, shape (n_rows,)
+            Row weights.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_outputs,)
+        """
+        return np.array([np.average(target, weights=weight)])
+
+    def initial_score_change(
+        self, target: Array, weight: Array, *, new_target: Array | None = None
+    ) -> Array:
+        """Differentiate `initial_score` in the logarithm of each row's weight.
+
+        Parameters
+        ----------
+        target, weight : ndarray of float64, shape (n_rows,)
+            See `initial_score`.
+        new_target : ndarray of float64, shape (n_rows,), optional
+            Give what each row would add if its target were this.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_rows, n_outputs)
+
+        Notes
+        -----
+        Every initial score is a function of the weighted mean of the targets, or of
+        whether they are the output's class.
+        """
+        mean = np.average(self._statistic(target), axis=0, weights=weight)
+        statistic = self._statistic(target if new_target is None else new_target)
+        share = (weight / weight.sum())[:, np.newaxis]
+        return self._initial_score_slope(mean) * (statistic - mean) * share
+
+    def initial_score_target_change(self, target: Array, weight: Array) -> Array:
+        """Differentiate `initial_score` in each row's target; for losses of one output.
+
+        Parameters
+        ----------
+        target, weight : ndarray of float64, shape (n_rows,)
+            See `initial_score`.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_rows, 1)
+        """
+        mean = np.average(self._statistic(target), axis=0, weights=weight)
+        return self._initial_score_slope(mean) * (weight / weight.sum())[:, np.newaxis]
+
+    def _statistic(self, target: Array) -> Array:
+        """Give the numbers whose mean the initial score is a function of."""
+        statistic = target[:, np.newaxis]
+        if self.n_outputs > 1:
+            return (statistic == np.arange(self.n_outputs)).astype(np.float64)
+        return statistic
+
+    def _initial_score_slope(self, mean: Array) -> Array:
+        """Differentiate the initial score in the mean that it is a function of."""
+        return np.ones_like(mean)
+
+    def transform_target(self, target: Array) -> Array:
+        """Bring the caller's targets to those the loss compares raw scores with."""
+        return target
+
+    def target_problem(self, target: Array) -> str | None:
+        """Say what is wrong with the targets, or None."""
+        return None
+
+
+def say_outside(target: Array, lowest: float, highest: float, words: str) -> str | None:
+    """Say which target lies outside its range, or None."""
+    wrong = (target < lowest) | (target > highest)
+    if not wrong.any():
+        return None
+    row = int(np.argmax(wrong))
+    return f"expected {words}; got {float(target[row])!r} in row {row}"
