@@ -47,7 +47,7 @@ test-kernels: $(DEV)
 	  $(CHECKED_TESTS)
 	@echo "Kernels as plain Python ..."
 	@NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q -m "not slow" $(KERNEL_TESTS) \
-	  -k "losses or routing or published or diagonal or twin or merge or group"
+	  -k "losses or routing or published or diagonal or twin or merge or group or products"
 	@NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q tests/explainers \
 	  -k "forward_recursion and regression or leaf_matrix_equals and binary or steps"
 

@@ -85,13 +85,13 @@ def test_sweep_and_row_factors(compile_kernel, code, n_outputs, width, kind):
 
 
 def test_products_and_ranking(compile_kernel):
-    from treeinf.kernels.cuda import contraction
+    from treeinf.kernels.cuda import products
 
     for dtype in (F8, nb.float32):
         factors = array(dtype, 2), array(dtype, 3)
         rest = *factors, I8, I8, F2
-        compile_kernel(contraction._contract_dense, LEAF, LEAVES, I8, *rest)
+        compile_kernel(products._contract_dense, LEAF, LEAVES, I8, *rest)
     groups = F2, I1, N1, F2, I8, I8, F2
-    compile_kernel(contraction._contract_sparse, LEAF, LEAVES, I8, *groups)
-    compile_kernel(contraction._add_product, F2, F2, I8, F2)
-    compile_kernel(contraction._merge_top, F2, I8, I8, array(I8, 2), F2)
+    compile_kernel(products._contract_sparse, LEAF, LEAVES, I8, *groups)
+    compile_kernel(products._add_product, F2, F2, I8, F2)
+    compile_kernel(products._merge_top, F2, I8, I8, array(I8, 2), F2)

@@ -10,6 +10,7 @@ from tests.kernels.test_routing import HARD, grow_ensemble
 from treeinf.kernels.cpu import contraction as cpu_contraction
 from treeinf.kernels.cpu import derivatives
 from treeinf.kernels.cpu import leaf_features as cpu_features
+from treeinf.kernels.cpu import products as cpu_products
 from treeinf.kernels.cpu import replay as cpu_replay
 from treeinf.kernels.cpu import reverse_sweep as cpu_sweep
 from treeinf.kernels.cpu import routing as cpu_routing
@@ -35,6 +36,7 @@ MODULES = {
     "replay": cpu_replay,
     "reverse_sweep": cpu_sweep,
     "contraction": cpu_contraction,
+    "products": cpu_products,
     "leaf_features": cpu_features,
 }
 
@@ -266,25 +268,23 @@ def test_contract_rows(device, is_own):
 @pytest.mark.parametrize("width", [1, 3])
 def test_dense_and_sparse_products(device, width):
     case = Case(8, n_outputs=3, width=width)
-    n_trees, n_targets = len(case.leaves.output), 5
+    n_trees, n_targets = len(case.leaves.output), 11
     factor = case.rng.normal(size=(11, n_trees * width))
-    out = np.full((11, 7), 9.0)
-    tiles = case.rng.normal(size=(2, case.shape[0] * width, 3))
+    out = np.full((11, 13), 9.0)
+    tiles = case.rng.normal(size=(2, case.shape[0] * width, 8))
     arguments = (case.leaf, case.leaves, 4, factor, tiles, n_targets, 1, out)
-    [(actual, desired)] = run_both(
-        device, "contraction", "contract_dense", arguments, [7]
-    )
+    [(actual, desired)] = run_both(device, "products", "contract_dense", arguments, [7])
     assert_allclose(actual, desired, **CLOSE)
     single = (
         *(case.leaf, case.leaves, 4, factor.astype(np.float32)),
         *(tiles.astype(np.float32), n_targets, 1, device.put(out)),
     )
     moved = [device.put(a) for a in single]
-    device.contraction.contract_dense(*moved)
+    device.products.contract_dense(*moved)
     assert_allclose(device.get(moved[7]), desired, rtol=0, atol=2e-5)
     start = np.empty(case.shape[0] + 1, np.int64)
     target = np.empty(n_trees * n_targets, np.int32)
-    cpu_contraction.group_rows_by_leaf(
+    cpu_products.group_rows_by_leaf(
         np.ascontiguousarray(case.leaf[:, :n_targets]),
         *(case.leaves.leaf_offset, case.leaves.leaf_row, start, target),
     )
@@ -294,7 +294,7 @@ def test_dense_and_sparse_products(device, width):
         *(n_targets, 1, out),
     )
     [(actual, desired)] = run_both(
-        device, "contraction", "contract_sparse", arguments, [9]
+        device, "products", "contract_sparse", arguments, [9]
     )
     assert_allclose(actual, desired, **CLOSE)
     square = case.rng.normal(size=case.shape[0])
@@ -351,9 +351,7 @@ def test_best_rows(device, sign):
         *(influence, 5, sign),
         *(np.full((4, 3), -1), np.full((4, 3), np.nan)),
     )
-    for actual, desired in run_both(
-        device, "contraction", "merge_top", arguments, [3, 4]
-    ):
+    for actual, desired in run_both(device, "products", "merge_top", arguments, [3, 4]):
         assert_array_equal(actual, desired)
 
 
@@ -362,7 +360,7 @@ def test_products_are_added(device):
     change, factor = rng.normal(size=(9, 3)), rng.normal(size=(3, 4))
     block = rng.normal(size=(9, 6))
     moved = device.put(block)
-    device.contraction.add_product(device.put(change), device.put(factor), 1, moved)
+    device.products.add_product(device.put(change), device.put(factor), 1, moved)
     block[:, 1:5] += change @ factor
     assert_allclose(device.get(moved), block, **CLOSE)
 

@@ -270,7 +270,7 @@ def test_products_for_all_pairs_are_for_crowded_leaves(n_leaves, expected):
     start = np.arange(n_leaves + 1) * 3  # one tree, three targets in each leaf
     n = 3 * n_leaves
     leaves = factors.SparseLeafFactors(
-        *(n, start, np.arange(n, dtype=np.int32), np.ones((n, 1))),
+        *(start, np.arange(n, dtype=np.int32), np.ones((n, 1))),
         *(np.zeros((1, n)), np.zeros((0, 1))),
     )
     assert leaves.prefers_tiles is expected

@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import treeinf as ti
 from tests import models
 from tests.naive.boosting import NaiveModel
-from treeinf.kernels.cpu import contraction, replay
+from treeinf.kernels.cpu import contraction, leaf_matrix, products, replay
 from treeinf.kernels.cpu.derivatives import SQUARED_ERROR
 from treeinf.kernels.flat_trees import FlatLeaves
 from treeinf.kernels.threads import check_n_jobs, limit_threads
@@ -189,7 +189,7 @@ def test_group_rows_by_leaf_lists_every_row_once(rng):
     start = np.empty(16, np.int64)
     row = np.empty(600, np.int32)
     own = np.arange(3, dtype=np.int32)
-    contraction.group_rows_by_leaf(leaf, offset, own, start, row)
+    products.group_rows_by_leaf(leaf, offset, own, start, row)
     for tree in range(3):
         for number in range(5):
             begin, end = start[5 * tree + number : 5 * tree + number + 2]
@@ -198,11 +198,19 @@ def test_group_rows_by_leaf_lists_every_row_once(rng):
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize(
-    ("n_trees", "leaf_width", "n_lines", "n_targets"),
-    [(8, 1, 300, 21), (5, 1, 7, 8), (3, 3, 129, 17), (1, 1, 5, 1), (6, 2, 128, 16)],
+    ("n_trees", "leaf_width", "n_lines", "n_targets", "tile_width"),
+    [
+        (9, 1, 530, 37, 32),
+        (17, 1, 20, 64, 32),
+        (5, 1, 7, 8, 8),
+        (3, 3, 129, 17, 8),
+        (1, 1, 5, 1, 8),
+        (2, 2, 3, 1030, 32),
+        (2, 10, 30, 32, 32),
+    ],
 )
 def test_dense_products_equal_plain_loops(
-    n_trees, leaf_width, n_lines, n_targets, dtype, rng
+    n_trees, leaf_width, n_lines, n_targets, tile_width, dtype, rng
 ):
     """Rows and targets that fill the last block and tile, and that do not."""
     n_leaves, first_row, first_target = 5, 3, 2
@@ -218,6 +226,7 @@ def test_dense_products_equal_plain_loops(
     )
     factor = rng.normal(size=(n_lines, n_trees * leaf_width)).astype(dtype)
     leaf_factor = rng.normal(size=(n_trees * n_leaves, leaf_width, n_targets))
+    leaf_factor = leaf_factor.astype(dtype).astype(np.float64)
     desired = np.full((n_lines, n_targets + 3), 7.0)
     for line in range(n_lines):
         for t in range(n_targets):
@@ -225,20 +234,57 @@ def test_dense_products_equal_plain_loops(
             for tree in range(n_trees):
                 number = tree * n_leaves + leaf[leaf_row[tree], first_row + line]
                 for column in range(leaf_width):
-                    total += (
-                        factor[line, tree * leaf_width + column]
-                        * leaf_factor[number, column, t]
-                    )
+                    own = factor[line, tree * leaf_width + column]
+                    total += float(own) * leaf_factor[number, column, t]
             desired[line, first_target + t] = total
-    tiles = np.empty((-(-n_targets // 8), n_trees * n_leaves * leaf_width, 8))
-    contraction.tile_factors(leaf_factor, tiles)
+    shape = -(-n_targets // tile_width), n_trees * n_leaves * leaf_width, tile_width
+    tiles = np.empty(shape)
+    products.tile_factors(leaf_factor, tiles)
     actual = np.full_like(desired, 7.0)
-    contraction.contract_dense(
+    products.contract_dense(
         *(leaf, leaves, first_row, factor, tiles.astype(dtype)),
         *(n_targets, first_target, actual),
     )
-    close = 1e-13 if dtype == np.float64 else 1e-5
-    assert_allclose(actual, desired, rtol=0, atol=close)
+    # products of numbers of single precision are not rounded to it
+    assert_allclose(actual, desired, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("n_lines", "n_targets"), [(1, 1), (4, 8), (66, 9), (131, 70), (3, 600)]
+)
+def test_leaf_matrix_products_equal_plain_loops(n_lines, n_targets, rng):
+    """Lines and targets that fill the last block, and that do not; columns of 0."""
+    n_own, first_line, first_column = 11, 2, 3
+    product = rng.normal(size=(n_lines + 5, n_own + 4))
+    product[:, first_column + 4] = 0.0
+    product[first_line : first_line + 6, first_column + 7] = 0.0
+    product[first_line + 1, first_column + 1] = 0.0
+    factor = rng.normal(size=(n_own, n_targets))
+    total = rng.normal(size=(n_lines, n_targets))
+    desired = total.copy()
+    for line in range(n_lines):
+        for t in range(n_targets):
+            for own in range(n_own):
+                value = product[first_line + line, first_column + own]
+                desired[line, t] += value * factor[own, t]
+    alone = total[:, :1].copy()
+    leaf_matrix.add_products(product, first_line, first_column, factor, total)
+    assert_allclose(total, desired, rtol=0, atol=1e-13)
+    own = np.ascontiguousarray(factor[:, :1])
+    leaf_matrix.add_products(product, first_line, first_column, own, alone)
+    assert_array_equal(total[:, :1], alone)  # whichever targets are with it
+
+
+def test_products_of_the_base_score_are_added(rng):
+    change, factor = rng.normal(size=(9, 3)), rng.normal(size=(3, 4))
+    block = rng.normal(size=(9, 6))
+    desired = block.copy()
+    for line in range(9):
+        for t in range(4):
+            for k in range(3):
+                desired[line, 1 + t] += change[line, k] * factor[k, t]
+    products.add_product(change, factor, 1, block)
+    assert_allclose(block, desired, rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize("sign", [1, -1, 0])
@@ -249,7 +295,7 @@ def test_merge_top_keeps_the_best_and_the_earlier_of_equals(sign, rng):
     best_value = np.full((6, 10), np.nan)
     for begin in range(0, 300, 64):
         block = np.ascontiguousarray(values[begin : begin + 64])
-        contraction.merge_top(block, begin, sign, best_row, best_value)
+        products.merge_top(block, begin, sign, best_row, best_value)
     key = -np.abs(values) if sign == 0 else -sign * values
     desired = np.argsort(np.where(np.isnan(key), np.inf, key), axis=0, kind="stable")
     assert_array_equal(best_row, desired[:10].T)
@@ -258,7 +304,7 @@ def test_merge_top_keeps_the_best_and_the_earlier_of_equals(sign, rng):
 
 def test_each_kernel_was_compiled_for_few_types():
     """A read-only, strided or float32 twin of an argument compiles one more version."""
-    for module, most in ((replay, 4), (contraction, 4)):
+    for module, most in ((replay, 4), (contraction, 4), (products, 4)):
         for name in module.__all__:
             function = getattr(module, name)
             if hasattr(function, "signatures"):

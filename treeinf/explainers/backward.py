@@ -33,7 +33,7 @@ _FACTOR_BYTES = 256 * 2**20
 _MATRIX_BYTES = 2**30
 _SEEDED_AT_ONCE = 2**18
 _BUILD_COST = 1.1
-_SOLVE_COST = 1.0 / 27.0
+_SOLVE_COST = 1.0 / 80.0
 """Of a pair of trees of a row, and of a pair of leaves of a target, in the time that
 the sweep takes for a tree of a row and a target; measured."""
 
@@ -68,8 +68,8 @@ class BackwardPass:
 
         The sweep takes n_train n_trees n_targets of them; the matrix 1.1 n_train
         n_trees^2, times n_outputs where outputs answer to one another, and n_leaves^2
-        n_targets / 27. With 100 trees of 31 leaves and 10,000 train rows or more, the
-        matrix is quicker from about 150 targets on. It must fit in 1 GiB.
+        n_targets / 80. With 100 trees of 31 leaves and 10,000 train rows or more, the
+        matrix is quicker from about 125 targets on. It must fit in 1 GiB.
         """
         if not self.device.is_cpu:
             return False

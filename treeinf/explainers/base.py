@@ -343,7 +343,7 @@ class Explainer(BaseEstimator, abc.ABC):
             for rows in self._batches(self._n_train, self.batch_size, what):
                 block = room[: rows.stop - rows.start]
                 columns.fill(rows.start, 0, block)
-                device.contraction.merge_top(block, rows.start, sign, *best)
+                device.products.merge_top(block, rows.start, sign, *best)
             positions[tests], values[tests] = map(device.get, best)
         if exclude_self:
             is_other = positions != np.arange(n_targets)[:, np.newaxis]

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from treeinf.dtypes import NODE, OFFSET, REAL
 from treeinf.ensemble import TreeEnsemble
 from treeinf.ensemble.routing import add_leaf_values
-from treeinf.kernels.cpu import contraction as kernels
+from treeinf.kernels.cpu import contraction, products
 from treeinf.kernels.device import CPU, Device
+from treeinf.kernels.lanes import CACHE_LINE, LINE_WIDTHS
 from treeinf.trace import StagedRows
 
 __all__ = ["DenseLeafFactors", "LeafFactors", "RowFactors", "SparseLeafFactors"]
 
-_BASE_ROWS = 64
 _TILE_BYTES = 2**28
-_TILE_SHARE = 0.1
+_TILE_SHARE = 0.05
 """Of the pairs of a row and a target that share a leaf, from which on products for all
 pairs are quicker; measured."""
 
@@ -101,15 +101,15 @@ class RowFactors:
                 yield run, dataclasses.replace(self, rows=rows, start_change=change)
 
     @functools.cached_property
-    def rule(self) -> kernels.FactorRule:
+    def rule(self) -> contraction.FactorRule:
         """The factors as the kernels read them."""
         width = self.ensemble.leaf_width
         start = self.start_change
-        return kernels.FactorRule(
-            kind=kernels.CARRIED * self.is_carried
-            | kernels.CROSSED * self.is_crossed
-            | kernels.FULL * self._is_full
-            | kernels.BY_TARGET * self.by_target,
+        return contraction.FactorRule(
+            kind=contraction.CARRIED * self.is_carried
+            | contraction.CROSSED * self.is_crossed
+            | contraction.FULL * self._is_full
+            | contraction.BY_TARGET * self.by_target,
             n_steps=self.n_steps,
             # writable, so that no kernel is compiled once more for read-only arrays
             scale=np.require(self.scale, REAL, ["C", "W"]),
@@ -258,12 +258,28 @@ def staged_gradients(
     return RowFactors(ensemble, rows, ones, np.zeros_like(ones), device=device)
 
 
-class LeafFactors(Protocol):
+class LeafFactors(abc.ABC):
     """What a change of each leaf does to each of several targets."""
+
+    base_factor: NDArray[np.float64]
+    base_change: NDArray[np.float64]
 
     @property
     def n_targets(self) -> int:
         """Number of targets."""
+        return self.base_factor.shape[1]
+
+    @property
+    @abc.abstractmethod
+    def tiles(self) -> NDArray[np.float64]:
+        """The factors for every leaf and target as `contract_dense` reads them."""
+
+    @functools.cached_property
+    def single_tiles(self) -> NDArray[np.float32]:
+        """The tiles in single precision."""
+        tiles = _align(self.tiles.shape, np.float32)
+        tiles[...] = self.tiles
+        return tiles
 
     def contract(
         self,
@@ -285,74 +301,46 @@ class LeafFactors(Protocol):
         influence : ndarray of float64, shape (n_lines, >= first_target + n_targets)
             Output; the targets' columns are overwritten.
         """
-
-
-class _TiledFactors(abc.ABC):
-    """Base of leaf factors that can be laid out for every leaf and target."""
-
-    base_factor: NDArray[np.float64]
-    base_change: NDArray[np.float64]
-
-    @property
-    @abc.abstractmethod
-    def tiles(self) -> NDArray[np.float64]:
-        """The factors as `contract_dense` reads them."""
-
-    @functools.cached_property
-    def single_tiles(self) -> NDArray[np.float32]:
-        """The tiles in single precision."""
-        return self.tiles.astype(np.float32)
-
-    def _contract_tiles(
-        self,
-        rows: RowFactors,
-        first_row: int,
-        first_target: int,
-        n_targets: int,
-        influence: NDArray[np.float64],
-    ) -> None:
-        """Multiply row factors by the tiles; see `LeafFactors.contract`."""
-        is_double = rows.precision == "float64"
-        held = rows.device.hold(self, self.tiles if is_double else self.single_tiles)
-        kernel = rows.device.contraction.contract_dense
-        self._contract_runs(
-            kernel, (held,), rows, first_row, first_target, n_targets, influence
-        )
+        tiles = self.tiles if rows.precision == "float64" else self.single_tiles
+        kernel = rows.device.products.contract_dense
+        self._contract_runs(kernel, (tiles,), rows, first_row, first_target, influence)
 
     def _contract_runs(
         self,
         kernel: Callable[..., None],
-        held: tuple[Any, ...],
+        factors: tuple[Any, ...],
         rows: RowFactors,
         first_row: int,
         first_target: int,
-        n_targets: int,
         influence: NDArray[np.float64],
     ) -> None:
-        """Let a kernel multiply run by run; `held` is the leaf factors it reads."""
+        """Let a kernel multiply run by run; `factors` is what it reads of leaves."""
         device = rows.device
+        held = tuple(device.hold(self, array) for array in factors)
         for run in rows.runs(first_row, first_row + len(influence)):
             line = run.first - first_row
 
             def write(room: Any, first: int, run: FactorRun = run) -> None:
                 kernel(
                     *(run.leaf, run.leaves, run.place, run.factor),
-                    *(*held, n_targets, first, room),
+                    *(*held, self.n_targets, first, room),
                 )
 
             part = influence[line : line + len(run.factor)]
-            device.write_columns(part, first_target, n_targets, write)
-        _add_base(self, device, first_row, first_target, influence)
+            device.write_columns(part, first_target, self.n_targets, write)
+        change = self.base_change[first_row : first_row + len(influence)]
+        if len(change):
+            home = CPU if isinstance(influence, np.ndarray) else device
+            factor = home.hold(self, self.base_factor)
+            home.products.add_product(home.put(change), factor, first_target, influence)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class SparseLeafFactors(_TiledFactors):
+class SparseLeafFactors(LeafFactors):
     """Leaf factors of targets that matter in their own leaves alone.
 
     Parameters
     ----------
-    n_targets : int
-        Number of targets.
     start : ndarray of int64, shape (n_leaves + 1,)
         Where each leaf's targets begin.
     target : ndarray of int32, shape (n_trees * n_targets,)
@@ -365,7 +353,6 @@ class SparseLeafFactors(_TiledFactors):
         See `DenseLeafFactors`.
     """
 
-    n_targets: int
     start: NDArray[np.int64]
     target: NDArray[np.int32]
     factor: NDArray[np.float64]
@@ -412,7 +399,8 @@ class SparseLeafFactors(_TiledFactors):
             part = by_tree[run.first : run.first + len(run.factor)]
             part[...] = run.factor.reshape(part.shape)
         none = np.empty((0, ensemble.n_outputs), REAL)
-        return cls._group(ensemble, targets, by_tree, none, none.T)
+        base_factor = np.zeros((ensemble.n_outputs, targets.n_rows), REAL)
+        return cls._group(ensemble, targets, by_tree, none, base_factor)
 
     @classmethod
     def spread(
@@ -441,7 +429,9 @@ class SparseLeafFactors(_TiledFactors):
         else:
             output = np.maximum(ensemble.output, 0) * (ensemble.n_outputs > 1)
             by_tree = slope[:, output, np.newaxis]
-        return cls._group(ensemble, targets, by_tree, base_change, -slope.T)
+        return cls._group(
+            ensemble, targets, by_tree, base_change, np.ascontiguousarray(-slope.T)
+        )
 
     @classmethod
     def _group(
@@ -455,12 +445,12 @@ class SparseLeafFactors(_TiledFactors):
         n_trees, n = ensemble.n_trees, targets.n_rows
         start = np.empty(ensemble.n_leaves + 1, dtype=OFFSET)
         target = np.empty(n_trees * n, dtype=NODE)
-        kernels.group_rows_by_leaf(
+        products.group_rows_by_leaf(
             targets.leaf, ensemble.leaf_offset, ensemble.row_of_tree, start, target
         )
         tree = np.repeat(np.arange(n_trees), n)
         factor = np.ascontiguousarray(by_tree[target, tree])
-        return cls(n, start, target, factor, base_factor, base_change)
+        return cls(start, target, factor, base_factor, base_change)
 
     def contract(
         self,
@@ -470,24 +460,19 @@ class SparseLeafFactors(_TiledFactors):
         influence: NDArray[np.float64],
     ) -> None:
         """Multiply with row factors and add over trees; see `LeafFactors`."""
-        device = rows.device
-        if device.is_cpu and self.prefers_tiles:
-            self._contract_tiles(
-                rows, first_row, first_target, self.n_targets, influence
-            )
+        if rows.device.is_cpu and self.prefers_tiles:
+            super().contract(rows, first_row, first_target, influence)
             return
         factor = self.factor if rows.precision == "float64" else self.single
-        held = tuple(
-            device.hold(self, array) for array in (self.start, self.target, factor)
-        )
-        kernel = device.contraction.contract_sparse
         self._contract_runs(
-            kernel, held, rows, first_row, first_target, self.n_targets, influence
+            rows.device.products.contract_sparse,
+            (self.start, self.target, factor),
+            *(rows, first_row, first_target, influence),
         )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class DenseLeafFactors(_TiledFactors):
+class DenseLeafFactors(LeafFactors):
     """A leaf factor for every leaf and target, and what the base score adds.
 
     Parameters
@@ -509,23 +494,8 @@ class DenseLeafFactors(_TiledFactors):
     def tiles(self) -> NDArray[np.float64]:
         """The factors as `contract_dense` reads them."""
         tiles = _empty_tiles(self.factor[:, :, 0].size, self.n_targets)
-        kernels.tile_factors(self.factor, tiles)
+        products.tile_factors(self.factor, tiles)
         return tiles
-
-    @property
-    def n_targets(self) -> int:
-        """Number of targets."""
-        return self.factor.shape[2]
-
-    def contract(
-        self,
-        rows: RowFactors,
-        first_row: int,
-        first_target: int,
-        influence: NDArray[np.float64],
-    ) -> None:
-        """Multiply with row factors and add over trees; see `LeafFactors`."""
-        self._contract_tiles(rows, first_row, first_target, self.n_targets, influence)
 
     def contract_sum(self, rows: RowFactors) -> NDArray[np.float64]:
         """Multiply with row factors and add over trees, for the one target there is.
@@ -541,32 +511,14 @@ class DenseLeafFactors(_TiledFactors):
 
 
 def _empty_tiles(n_lines: int, n_targets: int) -> NDArray[np.float64]:
-    """Make room for tiles of equal width that begin where a line of the cache does."""
-    n_tiles = max(1, math.ceil(n_targets / kernels.TILE_WIDTH))
-    width = kernels.CACHE_LINE * math.ceil(n_targets / n_tiles / kernels.CACHE_LINE)
-    size = n_tiles * n_lines * width
-    room = np.empty(size + kernels.CACHE_LINE, dtype=REAL)
-    skip = -(room.ctypes.data // room.itemsize) % kernels.CACHE_LINE
-    return room[skip : skip + size].reshape(n_tiles, n_lines, width)
+    """Make room for the tiles of some targets."""
+    width = next((w for w in LINE_WIDTHS if w >= n_targets), LINE_WIDTHS[-1])
+    return _align((max(1, math.ceil(n_targets / width)), n_lines, width), REAL)
 
 
-def _add_base(
-    factors: _TiledFactors,
-    device: Device,
-    first_row: int,
-    first_target: int,
-    influence: NDArray[np.float64],
-) -> None:
-    """Add what train rows do by way of the base score."""
-    change = factors.base_change[first_row : first_row + len(influence)]
-    if len(change) and not isinstance(influence, np.ndarray):
-        factor = device.hold(factors, factors.base_factor)
-        device.contraction.add_product(
-            device.put(change), factor, first_target, influence
-        )
-    elif len(change):
-        columns = slice(first_target, first_target + factors.base_factor.shape[1])
-        # runs of rows, so that the product stays in the cache
-        for begin in range(0, len(change), _BASE_ROWS):
-            run = slice(begin, begin + _BASE_ROWS)
-            influence[run, columns] += change[run] @ factors.base_factor
+def _align(shape: tuple[int, ...], dtype: type[Any]) -> NDArray[Any]:
+    """Make room for an array that begins where a line of the cache does."""
+    size, item = math.prod(shape), np.dtype(dtype).itemsize
+    room = np.empty(size + CACHE_LINE // item, dtype=dtype)
+    skip = -(room.ctypes.data // item) % (CACHE_LINE // item)
+    return room[skip : skip + size].reshape(shape)

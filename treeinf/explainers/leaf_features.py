@@ -15,8 +15,8 @@ from treeinf.dtypes import COUNT, NODE, OFFSET, REAL
 from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import UnsupportedModelError
 from treeinf.explainers.base import Columns
-from treeinf.kernels.cpu import contraction as contraction_kernels
 from treeinf.kernels.cpu import leaf_features as kernels
+from treeinf.kernels.cpu import products
 from treeinf.kernels.cpu import replay as replay_kernels
 from treeinf.kernels.device import CPU, Device
 from treeinf.losses import CrossEntropy, SquaredError
@@ -422,7 +422,7 @@ class Similarity(Columns):
         if features.is_diagonal and measure != "euclidean":
             group_start = np.empty(n_leaves + 1, OFFSET)
             group_target = np.empty(len(features.leaf_row) * n_targets, NODE)
-            contraction_kernels.group_rows_by_leaf(
+            products.group_rows_by_leaf(
                 target_leaf,
                 features.leaf_offset,
                 features.leaf_row,

@@ -33,8 +33,6 @@ SMALL_CALL = 2**19
 """Numbers in the arrays of a call of a `linear_kernel` that one thread does alone: a
 few milliseconds."""
 
-_LANES = 64
-
 jit_disabled: bool = bool(numba.config.DISABLE_JIT)
 """True under ``NUMBA_DISABLE_JIT=1``: kernels run as plain Python."""
 
@@ -128,74 +126,3 @@ def bits_from_float(typing_context, value):
         return builder.bitcast(arguments[0], context.get_value_type(types.int64))
 
     return types.int64(types.float64), generate
-
-
-@intrinsic
-def compare_lanes(typing_context, ranks, first, rank):
-    """Tell which of 64 ranks from `first` on are at most `rank`; see `at_most`.
-
-    LLVM makes one instruction of it where there is one, which it does not find in a
-    loop that sets bits.
-    """
-
-    def generate(context, builder, signature, arguments):
-        from llvmlite import ir
-
-        given = context.make_array(signature.args[0])(context, builder, arguments[0])
-        lanes = ir.VectorType(context.get_value_type(ranks.dtype), _LANES)
-        address = builder.gep(given.data, [arguments[1]])
-        own = builder.load(builder.bitcast(address, lanes.as_pointer()))
-        own.align = ranks.dtype.bitwidth // 8
-        is_at_most = builder.icmp_unsigned(
-            "<=", own, _fill_lanes(builder, lanes, arguments[2])
-        )
-        return builder.bitcast(is_at_most, ir.IntType(_LANES))
-
-    return types.uint64(ranks, types.uint64, ranks.dtype), generate
-
-
-@intrinsic
-def number_lanes(typing_context, masks, first, step, n_masks, numbers, begin):
-    """Write which of some masks has each of 64 bits; see `number_masks`.
-
-    The numbers stay in a register until the last mask has been read.
-    """
-
-    def generate(context, builder, signature, arguments):
-        from llvmlite import ir
-        from numba.core import cgutils
-
-        given = context.make_array(signature.args[0])(context, builder, arguments[0])
-        output = context.make_array(signature.args[4])(context, builder, arguments[4])
-        lanes = ir.VectorType(context.get_value_type(numbers.dtype), _LANES)
-        is_lane = ir.VectorType(ir.IntType(1), _LANES)
-        found = cgutils.alloca_once_value(builder, ir.Constant(lanes, None))
-        with cgutils.for_range(builder, arguments[3]) as loop:
-            place = builder.add(arguments[1], builder.mul(loop.index, arguments[2]))
-            mask = builder.load(builder.gep(given.data, [place]))
-            number = builder.trunc(loop.index, lanes.element)
-            chosen = builder.select(
-                builder.bitcast(mask, is_lane),
-                _fill_lanes(builder, lanes, number),
-                builder.load(found),
-            )
-            builder.store(chosen, found)
-        address = builder.gep(output.data, [arguments[5]])
-        stored = builder.store(
-            builder.load(found), builder.bitcast(address, lanes.as_pointer())
-        )
-        stored.align = numbers.dtype.bitwidth // 8
-        return context.get_dummy_value()
-
-    place = types.intp
-    return types.void(masks, place, place, place, numbers, place), generate
-
-
-def _fill_lanes(builder: Any, lanes: Any, value: Any) -> Any:
-    """Put one value in every lane of a vector."""
-    from llvmlite import ir
-
-    undefined, place = ir.Constant(lanes, ir.Undefined), ir.IntType(32)
-    one = builder.insert_element(undefined, value, place(0))
-    of_first = ir.Constant(ir.VectorType(place, lanes.count), [0] * lanes.count)
-    return builder.shuffle_vector(one, undefined, of_first)

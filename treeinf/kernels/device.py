@@ -17,6 +17,7 @@ from treeinf.errors import DeviceMemoryError, DeviceUnavailableError
 from treeinf.kernels.cpu import (
     contraction,
     leaf_features,
+    products,
     replay,
     reverse_sweep,
     routing,
@@ -47,7 +48,7 @@ class Device:
     ----------
     name : {"cpu", "cuda"}
         The device.
-    routing, replay, contraction, reverse_sweep, leaf_features : module
+    routing, replay, contraction, products, reverse_sweep, leaf_features : module
         Its kernels. Those of CUDA have the names and parameters of the CPU's and take
         arrays on the device.
     put : callable
@@ -62,7 +63,7 @@ class Device:
         Makes an array of 0.0 of a shape.
     most_parts : int, default=64
         Runs of rows that are worth adding up apart.
-    run_bytes : int, default=2**22
+    run_bytes : int, default=2**24
         Row factors that are written out at once: what fits in a cache.
     memory : callable
         Gives the bytes that are free and those there are, or None where the operating
@@ -73,6 +74,7 @@ class Device:
     routing: ModuleType = routing
     replay: ModuleType = replay
     contraction: ModuleType = contraction
+    products: ModuleType = products
     reverse_sweep: ModuleType = reverse_sweep
     leaf_features: ModuleType = leaf_features
     put: Callable[..., Any] = _same
@@ -81,7 +83,7 @@ class Device:
     empty: Callable[..., Any] = np.empty
     zeros: Callable[..., Any] = np.zeros
     most_parts: int = 64
-    run_bytes: int = 2**22
+    run_bytes: int = 2**24
     memory: Callable[[], tuple[int, int] | None] = lambda: None
 
     def __reduce__(self) -> tuple[Callable[[str], Device], tuple[str]]:
@@ -248,6 +250,7 @@ def _open_cuda() -> Device:
         leaf_features,
         leaf_sums,
         memory,
+        products,
         replay,
         reverse_sweep,
         routing,
@@ -267,6 +270,7 @@ def _open_cuda() -> Device:
         routing=routing,
         replay=replay,
         contraction=contraction,
+        products=products,
         reverse_sweep=reverse_sweep,
         leaf_features=leaf_features,
         put=memory.put,

@@ -11,20 +11,16 @@ import numpy as np
 
 from treeinf.kernels.compilation import (
     bits_from_float,
-    compare_lanes,
     float_from_bits,
     jit_disabled,
     kernel,
-    number_lanes,
     scalar_rule,
 )
 
 __all__ = [
-    "at_most",
     "bits_of",
     "exponential",
     "in_category_set",
-    "number_masks",
 ]
 
 _LOG2_E = 1.4426950408889634
@@ -108,60 +104,11 @@ def _bits_of(value):
     return np.uint64(bits_from_float(value))
 
 
-def _at_most(ranks, first, rank):
-    """Tell which of 64 ranks are at most `rank`, as bits.
-
-    Parameters
-    ----------
-    ranks : ndarray of unsigned integer, shape (n,)
-        Ranks.
-    first : uint64
-        The 64 begin here.
-    rank : unsigned integer
-        Of the type of `ranks`.
-
-    Returns
-    -------
-    uint64
-        Bit i for the i-th.
-    """
-    return compare_lanes(ranks, first, rank)
-
-
-def _number_masks(masks, first, step, n_masks, numbers, begin):
-    """Write which of some masks has each of 64 bits, which is on in just one.
-
-    Parameters
-    ----------
-    masks : ndarray of uint64, shape (n,)
-        The masks are at `first`, `first` + `step` and so on.
-    first, step, n_masks : int64
-        Where they are, and how many.
-    numbers : ndarray of unsigned integer, shape (n,)
-        Output, overwritten from `begin` on, 64 numbers in [0, n_masks).
-    begin : int64
-        Where to write.
-    """
-    number_lanes(masks, first, step, n_masks, numbers, begin)
-
-
-if jit_disabled:  # the intrinsics above exist in compiled code only
+if jit_disabled:  # reading bits as numbers exists in compiled code only
 
     def exponential(x):
         """Compute e**x (plain Python twin of the compiled rule)."""
         return math.exp(max(min(x, _LARGEST), -_LARGEST))
-
-    def at_most(ranks, first, rank):
-        """Tell which of 64 ranks are at most `rank` (plain Python twin)."""
-        is_at_most = ranks[int(first) : int(first) + 64] <= rank
-        return np.packbits(is_at_most, bitorder="little").view(np.uint64)[0]
-
-    def number_masks(masks, first, step, n_masks, numbers, begin):
-        """Write which of some masks has each of 64 bits (plain Python twin)."""
-        for number in range(n_masks):
-            mask = masks[first + number * step : first + number * step + 1]
-            is_on = np.unpackbits(mask.view(np.uint8), bitorder="little") == 1
-            numbers[begin : begin + 64][is_on] = number
 
     def bits_of(value):
         """Give the 64 bits of a float64 (plain Python twin)."""
@@ -170,5 +117,3 @@ if jit_disabled:  # the intrinsics above exist in compiled code only
 else:
     bits_of = scalar_rule(_bits_of)
     exponential = kernel(_exponential)
-    at_most = scalar_rule(_at_most)
-    number_masks = scalar_rule(_number_masks)

@@ -18,12 +18,7 @@ from collections import namedtuple
 import numpy as np
 from numba import prange
 
-from treeinf.kernels.compilation import (
-    kernel,
-    linear_kernel,
-    parallel_kernel,
-    scalar_rule,
-)
+from treeinf.kernels.compilation import kernel, linear_kernel
 from treeinf.kernels.cpu.derivatives import (
     SOFTMAX,
     UNIT_HESSIAN,
@@ -35,34 +30,17 @@ from treeinf.kernels.cpu.replay import BLOCK, add_tree, start_scores
 
 __all__ = [
     "BY_TARGET",
-    "CACHE_LINE",
     "CARRIED",
     "CROSSED",
     "FULL",
-    "TILE_WIDTH",
     "FactorRule",
-    "contract_dense",
     "contract_rows",
-    "contract_sparse",
-    "group_rows_by_leaf",
-    "merge_top",
     "stage_factors",
-    "tile_factors",
 ]
 
 
 STAGE_BLOCK = 256
 """Rows whose factors are written together."""
-
-LINE_BLOCK = 128
-"""Lines of a dense product that one thread takes at a time."""
-
-TILE_WIDTH = 200
-"""Most targets of a tile of leaf factors: those of 100 trees of 31 leaves take 5 MB,
-those of four trees, which are added at a time, 0.2 MB."""
-
-CACHE_LINE = 8
-"""Numbers of double precision in a line of the cache."""
 
 CARRIED = 1
 """Bit of `FactorRule.kind`: a row's change of its own score is carried forward."""
@@ -733,237 +711,3 @@ def _contract_bent(
                     sums[i] += change[1, k, i] * gradient[k, i]
         for i in range(n):
             influence[begin + i] = sums[i]
-
-
-@linear_kernel
-def group_rows_by_leaf(leaf, leaf_offset, leaf_row, start, row):
-    """List the rows of each leaf, leaf by leaf.
-
-    Parameters
-    ----------
-    leaf : ndarray of unsigned integer, shape (n_structures, n_rows)
-        Leaf of each row within each tree.
-    leaf_offset : ndarray of int64, shape (n_trees + 1,)
-        Number of each tree's first leaf.
-    leaf_row : ndarray of int32, shape (n_trees,)
-        Line of `leaf` that each tree reads.
-    start : ndarray of int64, shape (n_leaves + 1,)
-        Output, overwritten: the rows of leaf l are ``row[start[l] : start[l + 1]]``.
-    row : ndarray of int32, shape (n_trees * n_rows,)
-        Output, overwritten: rows in rising order within each leaf.
-    """
-    n_trees, n_rows = leaf_row.size, leaf.shape[1]
-    for tree in prange(n_trees):
-        first = leaf_offset[tree]
-        tree_leaf = leaf[leaf_row[tree]]
-        n_leaves = leaf_offset[tree + 1] - first
-        position = np.zeros(n_leaves + 1, np.int64)
-        for i in range(n_rows):
-            position[tree_leaf[i] + 1] += 1
-        position[0] = tree * n_rows
-        for number in range(n_leaves):
-            position[number + 1] += position[number]
-            start[first + number] = position[number]
-        for i in range(n_rows):
-            row[position[tree_leaf[i]]] = i
-            position[tree_leaf[i]] += 1
-    start[start.size - 1] = n_trees * n_rows
-
-
-@linear_kernel
-def contract_sparse(
-    leaf,
-    leaves,
-    first_row,
-    factor,
-    group_start,
-    group_target,
-    group_factor,
-    n_targets,
-    first_target,
-    influence,
-):
-    """Multiply row factors by the factors of the targets that share a leaf.
-
-    Parameters
-    ----------
-    leaf, leaves
-        Rows and ensemble, see `replay`.
-    first_row : int64
-        Row of the first line of `factor` and `influence`.
-    factor : ndarray of float64, shape (n_lines, n_trees * leaf_width)
-        From `stage_factors`.
-    group_start, group_target : ndarray of int64 and int32
-        Targets of each leaf, see `group_rows_by_leaf`.
-    group_factor : ndarray of float64, shape (n_trees * n_targets, leaf_width)
-        Factor of each entry of `group_target`.
-    n_targets : int64
-        Targets in the group.
-    first_target : int64
-        Column of `influence` for target 0.
-    influence : ndarray of float64, shape (n_lines, >= first_target + n_targets)
-        Output; the group's columns are overwritten.
-
-    Notes
-    -----
-    Time O(n_lines n_trees (1 + targets that share a leaf)). Each thread owns lines of
-    the output and adds in the order of the trees.
-    """
-    n_trees = leaves.leaf_row.size
-    leaf_width = leaves.leaf_value.shape[1]
-    for line in prange(influence.shape[0]):
-        sums = influence[line, first_target : first_target + n_targets]
-        sums[:] = 0.0
-        for tree in range(n_trees):
-            number = (
-                leaves.leaf_offset[tree] + leaf[leaves.leaf_row[tree], first_row + line]
-            )
-            for column in range(leaf_width):
-                value = factor[line, tree * leaf_width + column]
-                for entry in range(group_start[number], group_start[number + 1]):
-                    sums[group_target[entry]] += value * group_factor[entry, column]
-
-
-@parallel_kernel
-def tile_factors(leaf_factor, tiles):
-    """Lay leaf factors out as `contract_dense` reads them.
-
-    Parameters
-    ----------
-    leaf_factor : ndarray of float64, shape (n_leaves, leaf_width, n_targets)
-        What a change of each leaf does to each target.
-    tiles : ndarray of float64, shape (n_tiles, n_leaves * leaf_width, tile_width)
-        Output, overwritten: a tile for each run of `tile_width` targets; 0 behind the
-        last target.
-    """
-    leaf_width, n_targets = leaf_factor.shape[1:]
-    n_tiles, n_lines, tile_width = tiles.shape
-    for task in prange(n_tiles * n_lines):
-        tile, line = task // n_lines, task % n_lines
-        own = leaf_factor[line // leaf_width, line % leaf_width]
-        begin = tile * tile_width
-        n = min(tile_width, n_targets - begin)
-        tiles[tile, line, :n] = own[begin : begin + n]
-        tiles[tile, line, n:] = 0.0
-
-
-@parallel_kernel
-def contract_dense(
-    leaf, leaves, first_row, factor, tiles, n_targets, first_target, influence
-):
-    """Multiply row factors by a factor for every leaf and target.
-
-    Parameters
-    ----------
-    leaf, leaves, first_row, factor
-        See `contract_sparse`.
-    tiles : ndarray of float64, shape (n_tiles, n_leaves * leaf_width, tile_width)
-        What a change of each leaf does to each target, see `tile_factors`.
-    n_targets : int64
-        Number of targets.
-    first_target : int64
-        Column of `influence` for target 0.
-    influence : ndarray of float64, shape (n_lines, >= first_target + n_targets)
-        Output; the targets' columns are overwritten.
-
-    Notes
-    -----
-    Time O(n_lines n_trees n_targets). Each thread owns parts of the output: as many
-    lines and targets as stay in the cache with their sums. Four trees are added at a
-    time, so that a sum is read and written for four products and not for each. Sums
-    and tiles begin where a line of the cache does: a vector across two of them is
-    loaded twice.
-    """
-    leaf_width = leaves.leaf_value.shape[1]
-    tile_width = tiles.shape[2]
-    n_lines, n_terms = factor.shape
-    place, leaf_row = np.empty(n_terms, np.int64), np.empty(n_terms, np.int64)
-    for term in range(n_terms):
-        tree, column = term // leaf_width, term % leaf_width
-        place[term] = leaves.leaf_offset[tree] * leaf_width + column
-        leaf_row[term] = leaves.leaf_row[tree]
-    n_blocks = (n_lines + LINE_BLOCK - 1) // LINE_BLOCK
-    for task in prange(tiles.shape[0] * n_blocks):
-        tile = tiles[task // n_blocks]
-        first_line = task % n_blocks * LINE_BLOCK
-        n_own = min(LINE_BLOCK, n_lines - first_line)
-        room = np.zeros(LINE_BLOCK * tile_width + CACHE_LINE)
-        skip = -(room.ctypes.data // 8) % CACHE_LINE
-        sums = room[skip : skip + n_own * tile_width].reshape((n_own, tile_width))
-        for k in range(0, n_terms, 4):
-            # the last four may be fewer, and then repeat the last one, times 0
-            n, last = n_terms - k, n_terms - 1
-            zero = np.float32(0.0)  # that a product with it keeps its type
-            k1, k2, k3 = min(k + 1, last), min(k + 2, last), min(k + 3, last)
-            for line in range(n_own):
-                i = first_row + first_line + line
-                own = factor[first_line + line]
-                v0 = own[k]
-                v1 = own[k1] if n > 1 else own[k] * zero
-                v2 = own[k2] if n > 2 else own[k] * zero
-                v3 = own[k3] if n > 3 else own[k] * zero
-                t0 = tile[place[k] + leaf[leaf_row[k], i] * leaf_width]
-                t1 = tile[place[k1] + leaf[leaf_row[k1], i] * leaf_width]
-                t2 = tile[place[k2] + leaf[leaf_row[k2], i] * leaf_width]
-                t3 = tile[place[k3] + leaf[leaf_row[k3], i] * leaf_width]
-                to = sums[line]
-                for t in range(tile_width):
-                    value = to[t] + v0 * t0[t]
-                    value += v1 * t1[t]
-                    value += v2 * t2[t]
-                    to[t] = value + v3 * t3[t]
-        begin = task // n_blocks * tile_width
-        n = min(tile_width, n_targets - begin)
-        begin += first_target
-        for line in range(n_own):
-            influence[first_line + line, begin : begin + n] = sums[line, :n]
-
-
-@scalar_rule
-def _rank_key(value, sign):
-    """Give the number that rows are ranked by, the largest first."""
-    return abs(value) if sign == 0 else sign * value
-
-
-@linear_kernel
-def merge_top(influence, first_row, sign, best_row, best_value):
-    """Merge a block of rows into each target's list of best rows.
-
-    Parameters
-    ----------
-    influence : ndarray of float64, shape (n_lines, n_targets)
-        Influence of rows ``first_row + line``. NaN is left out of the lists.
-    first_row : int64
-        Row of the first line.
-    sign : int64
-        1 ranks the largest first, -1 the smallest, 0 the largest size.
-    best_row : ndarray of int64, shape (n_targets, k)
-        Changed in place: rows from best to worst.
-    best_value : ndarray of float64, shape (n_targets, k)
-        Changed in place: their influence; NaN where there is none yet.
-
-    Notes
-    -----
-    A sorted list by insertion: rows come in rising order and only a strictly better one
-    moves another down, so that ties keep the lower row. Each thread owns targets.
-    """
-    for target in prange(influence.shape[1]):
-        _merge_target(influence, first_row, sign, target, best_row, best_value)
-
-
-@scalar_rule
-def _merge_target(influence, first_row, sign, target, best_row, best_value):
-    """Merge a block of rows into one target's list of best rows; see `merge_top`."""
-    k = best_row.shape[1]
-    for line in range(influence.shape[0]):
-        value = influence[line, target]
-        key = _rank_key(value, sign)
-        if np.isnan(value) or _rank_key(best_value[target, k - 1], sign) >= key:
-            continue
-        place = k - 1
-        while place > 0 and not _rank_key(best_value[target, place - 1], sign) >= key:
-            best_value[target, place] = best_value[target, place - 1]
-            best_row[target, place] = best_row[target, place - 1]
-            place -= 1
-        best_value[target, place] = value
-        best_row[target, place] = first_row + line

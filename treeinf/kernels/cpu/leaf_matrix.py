@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from treeinf.kernels.compilation import parallel_kernel
+from treeinf.kernels.compilation import kernel, parallel_kernel
 from treeinf.kernels.cpu.contraction import CROSSED, FULL
 from treeinf.kernels.cpu.derivatives import (
     SOFTMAX,
@@ -17,8 +17,20 @@ from treeinf.kernels.cpu.derivatives import (
     differentiate_twice,
 )
 from treeinf.kernels.cpu.replay import BLOCK, add_tree
+from treeinf.kernels.lanes import (
+    CACHE_LINE,
+    LINE_WIDTHS,
+    TOGETHER,
+    add_shared_lines,
+)
 
 __all__ = ["add_products", "find_coefficients", "join_leaves"]
+
+PRODUCT_BLOCK = 64
+"""Lines of a product that one thread takes at a time."""
+
+TARGET_RUN = 512
+"""Targets that one thread takes at a time."""
 
 
 @parallel_kernel
@@ -115,7 +127,9 @@ def find_coefficients(
 
 
 @parallel_kernel
-def join_leaves(leaf, leaves, iteration, kind, begin, coefficient, product):
+def join_leaves(
+    leaf, leaves, iteration, kind, begin, coefficient, product, first_column
+):
     """Add up coefficients over the rows in each earlier leaf and each of an iteration.
 
     Parameters
@@ -130,9 +144,11 @@ def join_leaves(leaf, leaves, iteration, kind, begin, coefficient, product):
         First row of the run.
     coefficient : ndarray of float64, shape (n_columns, n_outputs, n_run)
         From `find_coefficients`.
-    product : ndarray of float64, shape (n_outputs + n_earlier, n_own)
+    product : ndarray of float64, shape (>= n_outputs + n_earlier, >= n_own)
         Added to: one line for each output's base score, then one for each value of the
         leaves of earlier iterations; one column for each value of this iteration's.
+    first_column : int64
+        The first of these columns.
 
     Notes
     -----
@@ -154,6 +170,7 @@ def join_leaves(leaf, leaves, iteration, kind, begin, coefficient, product):
                 k = leaves.output[tree] if leaf_width == 1 else column
                 place = (tree - first_tree) * leaf_width + column
                 shift = (leaves.leaf_offset[tree] - base) * leaf_width + column
+                shift += first_column
                 for line in range(lines):
                     c = leaves.output[max(earlier, 0)] if lines == 1 else line
                     if earlier < 0:
@@ -176,15 +193,15 @@ def join_leaves(leaf, leaves, iteration, kind, begin, coefficient, product):
 
 
 @parallel_kernel
-def add_products(product, first_line, factor, total):
+def add_products(product, first_line, first_column, factor, total):
     """Multiply a matrix with the factors of several targets and add.
 
     Parameters
     ----------
-    product : ndarray of float64, shape (n_lines, n_own)
+    product : ndarray of float64, shape (n_lines, >= first_column + n_own)
         The matrix.
-    first_line : int64
-        Line of `product` for line 0 of `total`.
+    first_line, first_column : int64
+        Place in `product` for line 0 of `total` and of `factor`.
     factor : ndarray of float64, shape (n_own, n_targets)
         Factors.
     total : ndarray of float64, shape (<= n_lines - first_line, n_targets)
@@ -193,12 +210,100 @@ def add_products(product, first_line, factor, total):
     Notes
     -----
     Sums run in the order of the columns for every target, whichever others are with it.
+    Columns that are 0 in lines that are added together are left out: those of outputs
+    that do not answer to one another.
     """
     n_own, n_targets = factor.shape
-    for line in prange(total.shape[0]):
-        sums = total[line]
-        for own in range(n_own):
-            value = product[first_line + line, own]
-            if value != 0.0:
-                for t in range(n_targets):
-                    sums[t] += value * factor[own, t]
+    n_lines = total.shape[0]
+    width = LINE_WIDTHS[1]
+    n_blocks = (n_lines + PRODUCT_BLOCK - 1) // PRODUCT_BLOCK
+    n_runs = (n_targets + TARGET_RUN - 1) // TARGET_RUN
+    for task in prange(n_blocks * n_runs):
+        begin = task // n_runs * PRODUCT_BLOCK
+        end = min(begin + PRODUCT_BLOCK, n_lines)
+        n_groups = (end - begin + TOGETHER - 1) // TOGETHER
+        n_terms = np.empty(n_groups, np.int64)
+        where = np.empty(n_groups * n_own, np.uint32)
+        scale = np.empty(n_groups * n_own * TOGETHER)
+        for group in range(n_groups):
+            line = begin + group * TOGETHER
+            n_given = min(TOGETHER, end - line)
+            n_terms[group] = _pick_columns(
+                *(product, first_line + line, n_given, first_column, n_own),
+                *(width, group * n_own, where, scale),
+            )
+        lines = _align(n_own * width)
+        sums = _align(TOGETHER * width)
+        first_target = task % n_runs * TARGET_RUN
+        last_target = min(first_target + TARGET_RUN, n_targets)
+        for target in range(first_target, last_target, width):
+            n = min(width, last_target - target)
+            lines[:] = 0.0
+            for own in range(n_own):
+                to, given_line = lines[own * width :], factor[own, target : target + n]
+                for t in range(n):
+                    to[t] = given_line[t]
+            for group in range(n_groups):
+                line = begin + group * TOGETHER
+                after = min(line + TOGETHER, end)
+                for k in range(line, after):
+                    to, held = sums[(k - line) * width :], total[k, target : target + n]
+                    for t in range(n):
+                        to[t] = held[t]
+                first = group * n_own
+                add_shared_lines(
+                    *(lines, where, first, scale, first * TOGETHER),
+                    *(n_terms[group], sums),
+                )
+                for k in range(line, after):
+                    to, held = total[k, target : target + n], sums[(k - line) * width :]
+                    for t in range(n):
+                        to[t] = held[t]
+
+
+@kernel
+def _pick_columns(
+    product, line, n_lines, first_column, n_columns, width, first, where, scale
+):
+    """List the columns that are not 0 in all of a few lines.
+
+    Parameters
+    ----------
+    product : ndarray of float64, shape (>= line + n_lines, >= first_column + n_columns)
+        The matrix.
+    line, n_lines : int64
+        The lines, at most `TOGETHER`.
+    first_column, n_columns : int64
+        The columns.
+    width : int64
+        Numbers of a line of factors.
+    first : int64
+        Where to write, in terms.
+    where, scale : ndarray of uint32 and float64
+        Overwritten from there on, see `add_shared_lines`; 0 for lines that lack.
+
+    Returns
+    -------
+    int64
+        Number of columns found.
+    """
+    n = 0
+    for column in range(n_columns):
+        is_zero = True
+        at = (first + n) * TOGETHER
+        for k in range(TOGETHER):
+            value = product[line + k, first_column + column] if k < n_lines else 0.0
+            is_zero = is_zero and value == 0.0
+            scale[at + k] = value
+        if not is_zero:
+            where[first + n] = column * width
+            n += 1
+    return n
+
+
+@kernel
+def _align(size):
+    """Make room for numbers that begin where a line of the cache does."""
+    room = np.empty(size + CACHE_LINE // 8)
+    skip = -(room.ctypes.data // 8) % (CACHE_LINE // 8)
+    return room[skip : skip + size]

@@ -1,0 +1,418 @@
+"""Vectors written out, where LLVM does not find them in a loop; with plain twins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+
+from treeinf.kernels.compilation import CONTRACT, jit_disabled, kernel, scalar_rule
+
+__all__ = [
+    "CACHE_LINE",
+    "LINE_WIDTHS",
+    "TOGETHER",
+    "add_lines",
+    "add_shared_lines",
+    "at_most",
+    "fetch_ahead",
+    "number_masks",
+]
+
+CACHE_LINE = 64
+"""Bytes of a line of the cache."""
+
+LINE_WIDTHS = (8, 32)
+"""Numbers of a line that `add_lines` can add up."""
+
+TOGETHER = 4
+"""Lines of sums that `add_shared_lines` adds up at a time."""
+
+_LANES = 64
+
+
+@intrinsic
+def compare_lanes(typing_context, ranks, first, rank):
+    """Tell which of 64 ranks from `first` on are at most `rank`; see `at_most`.
+
+    LLVM makes one instruction of it where there is one, which it does not find in a
+    loop that sets bits.
+    """
+
+    def generate(context, builder, signature, arguments):
+        from llvmlite import ir
+
+        given = context.make_array(signature.args[0])(context, builder, arguments[0])
+        lanes = ir.VectorType(context.get_value_type(ranks.dtype), _LANES)
+        address = builder.gep(given.data, [arguments[1]])
+        own = builder.load(builder.bitcast(address, lanes.as_pointer()))
+        own.align = ranks.dtype.bitwidth // 8
+        is_at_most = builder.icmp_unsigned(
+            "<=", own, _fill_lanes(builder, lanes, arguments[2])
+        )
+        return builder.bitcast(is_at_most, ir.IntType(_LANES))
+
+    return types.uint64(ranks, types.uint64, ranks.dtype), generate
+
+
+@intrinsic
+def number_lanes(typing_context, masks, first, step, n_masks, numbers, begin):
+    """Write which of some masks has each of 64 bits; see `number_masks`.
+
+    The numbers stay in a register until the last mask has been read.
+    """
+
+    def generate(context, builder, signature, arguments):
+        from llvmlite import ir
+        from numba.core import cgutils
+
+        given = context.make_array(signature.args[0])(context, builder, arguments[0])
+        output = context.make_array(signature.args[4])(context, builder, arguments[4])
+        lanes = ir.VectorType(context.get_value_type(numbers.dtype), _LANES)
+        is_lane = ir.VectorType(ir.IntType(1), _LANES)
+        found = cgutils.alloca_once_value(builder, ir.Constant(lanes, None))
+        with cgutils.for_range(builder, arguments[3]) as loop:
+            place = builder.add(arguments[1], builder.mul(loop.index, arguments[2]))
+            mask = builder.load(builder.gep(given.data, [place]))
+            number = builder.trunc(loop.index, lanes.element)
+            chosen = builder.select(
+                builder.bitcast(mask, is_lane),
+                _fill_lanes(builder, lanes, number),
+                builder.load(found),
+            )
+            builder.store(chosen, found)
+        address = builder.gep(output.data, [arguments[5]])
+        stored = builder.store(
+            builder.load(found), builder.bitcast(address, lanes.as_pointer())
+        )
+        stored.align = numbers.dtype.bitwidth // 8
+        return context.get_dummy_value()
+
+    place = types.intp
+    return types.void(masks, place, place, place, numbers, place), generate
+
+
+@intrinsic(prefer_literal=True)
+def add_scaled_lanes(
+    typing_context,
+    lanes,
+    together,
+    lines,
+    where,
+    first,
+    step,
+    term_step,
+    scale,
+    first_scale,
+    scale_step,
+    n_terms,
+    sums,
+    first_sum,
+    n_sums,
+):
+    """Add scaled lines of `lanes` numbers to sums, `together` at a time (constants).
+
+    See `add_lines` and `add_shared_lines`. Sums stay in registers from the first term
+    to the last.
+    """
+    if not isinstance(lanes, types.IntegerLiteral):
+        return None
+
+    def generate(context, builder, signature, arguments):
+        from llvmlite import ir
+        from numba.core import cgutils
+
+        def find(number):
+            array = context.make_array(signature.args[number])
+            return array(context, builder, arguments[number]).data
+
+        def move(place, *steps):
+            for number, size in steps:
+                place = builder.add(place, builder.mul(number, size))
+            return place
+
+        n_lanes, n_together = (signature.args[k].literal_value for k in (0, 1))
+        whole = ir.IntType(64)
+        double = ir.VectorType(ir.DoubleType(), n_lanes)
+        given = ir.VectorType(context.get_value_type(lines.dtype), n_lanes)
+        all_lines, all_places, all_scales, all_sums = (find(k) for k in (2, 3, 7, 11))
+        found = [cgutils.alloca_once(builder, double) for _ in range(n_together)]
+        contract = tuple(CONTRACT)
+        with cgutils.for_range(builder, arguments[13]) as outer:
+            place = move(arguments[12], (outer.index, whole(n_lanes * n_together)))
+            to = builder.gep(all_sums, [place])
+            to = builder.bitcast(to, double.as_pointer())
+            for k, one in enumerate(found):
+                held = builder.load(builder.gep(to, [whole(k)]))
+                held.align = 8
+                builder.store(held, one)
+            own_first = move(arguments[4], (outer.index, arguments[5]))
+            own_scale = move(arguments[8], (outer.index, arguments[9]))
+            with cgutils.for_range(builder, arguments[10]) as loop:
+                at = move(own_first, (loop.index, arguments[6]))
+                begin = builder.load(builder.gep(all_places, [at]))
+                own = builder.gep(all_lines, [builder.zext(begin, whole)])
+                line = builder.load(builder.bitcast(own, given.as_pointer()))
+                line.align = lines.dtype.bitwidth // 8
+                if lines.dtype != types.float64:
+                    line = builder.fpext(line, double)
+                at = move(own_scale, (loop.index, whole(n_together)))
+                for k, one in enumerate(found):
+                    address = builder.gep(all_scales, [builder.add(at, whole(k))])
+                    factor = builder.load(address)
+                    if scale.dtype != types.float64:
+                        factor = builder.fpext(factor, ir.DoubleType())
+                    term = _fill_lanes(builder, double, factor)
+                    term = builder.fmul(term, line, contract)
+                    total = builder.fadd(builder.load(one), term, contract)
+                    builder.store(total, one)
+            for k, one in enumerate(found):
+                stored = builder.store(builder.load(one), builder.gep(to, [whole(k)]))
+                stored.align = 8
+        return context.get_dummy_value()
+
+    place = types.intp
+    return (
+        types.void(
+            *(lanes, together, lines, where, place, place, place, scale, place),
+            *(place, place, sums, place, place),
+        ),
+        generate,
+    )
+
+
+@intrinsic
+def prefetch_number(typing_context, numbers, place):
+    """Ask for the line of the cache that a number is in; see `fetch_ahead`."""
+
+    def generate(context, builder, signature, arguments):
+        from llvmlite import ir
+        from numba.core import cgutils
+
+        given = context.make_array(signature.args[0])(context, builder, arguments[0])
+        kind, pointer = ir.IntType(32), ir.IntType(8).as_pointer()
+        function = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [pointer, kind, kind, kind]),
+            "llvm.prefetch.p0i8",
+        )
+        address = builder.bitcast(builder.gep(given.data, [arguments[1]]), pointer)
+        # to read, kept in all caches, data
+        builder.call(function, [address, kind(0), kind(3), kind(1)])
+        return context.get_dummy_value()
+
+    return types.void(numbers, types.intp), generate
+
+
+def _fill_lanes(builder: Any, lanes: Any, value: Any) -> Any:
+    """Put one value in every lane of a vector."""
+    from llvmlite import ir
+
+    undefined, place = ir.Constant(lanes, ir.Undefined), ir.IntType(32)
+    one = builder.insert_element(undefined, value, place(0))
+    of_first = ir.Constant(ir.VectorType(place, lanes.count), [0] * lanes.count)
+    return builder.shuffle_vector(one, undefined, of_first)
+
+
+def _at_most(ranks, first, rank):
+    """Tell which of 64 ranks are at most `rank`, as bits.
+
+    Parameters
+    ----------
+    ranks : ndarray of unsigned integer, shape (n,)
+        Ranks.
+    first : uint64
+        The 64 begin here.
+    rank : unsigned integer
+        Of the type of `ranks`.
+
+    Returns
+    -------
+    uint64
+        Bit i for the i-th.
+    """
+    return compare_lanes(ranks, first, rank)
+
+
+def _number_masks(masks, first, step, n_masks, numbers, begin):
+    """Write which of some masks has each of 64 bits, which is on in just one.
+
+    Parameters
+    ----------
+    masks : ndarray of uint64, shape (n,)
+        The masks are at `first`, `first` + `step` and so on.
+    first, step, n_masks : int64
+        Where they are, and how many.
+    numbers : ndarray of unsigned integer, shape (n,)
+        Output, overwritten from `begin` on, 64 numbers in [0, n_masks).
+    begin : int64
+        Where to write.
+    """
+    number_lanes(masks, first, step, n_masks, numbers, begin)
+
+
+def _add_lines(
+    width,
+    lines,
+    where,
+    first,
+    step,
+    term_step,
+    scale,
+    first_scale,
+    scale_step,
+    n_terms,
+    sums,
+    first_sum,
+    n_sums,
+):
+    """Add scaled lines of numbers to lines of sums.
+
+    Parameters
+    ----------
+    width : int64
+        Numbers of a line, one of `LINE_WIDTHS`.
+    lines : ndarray of float64 or float32, shape (n,)
+        The lines; single precision is read as double.
+    where : ndarray of uint32, shape (n,)
+        Where in `lines` the terms of a sum begin.
+    first, step, term_step : int64
+        Place in `where` of the first sum's first term, and how far it is to the next
+        sum's and to its next term.
+    scale : ndarray of float64 or float32, shape (n,)
+        What to multiply each term with.
+    first_scale, scale_step : int64
+        The same in `scale`, where a sum's terms are neighbours.
+    n_terms : int64
+        Terms of a sum, added in their order.
+    sums : ndarray of float64, shape (n,)
+        Changed in place: `n_sums` lines from `first_sum` on.
+    first_sum, n_sums : int64
+        Which sums.
+    """
+    if width == 8:
+        add_scaled_lanes(
+            8,
+            1,
+            lines,
+            where,
+            first,
+            step,
+            term_step,
+            scale,
+            first_scale,
+            scale_step,
+            n_terms,
+            sums,
+            first_sum,
+            n_sums,
+        )
+    else:
+        add_scaled_lanes(
+            32,
+            1,
+            lines,
+            where,
+            first,
+            step,
+            term_step,
+            scale,
+            first_scale,
+            scale_step,
+            n_terms,
+            sums,
+            first_sum,
+            n_sums,
+        )
+
+
+def _add_shared_lines(lines, where, first, scale, first_scale, n_terms, sums):
+    """Add wide lines of numbers to `TOGETHER` lines of sums, scaled for each of them.
+
+    Parameters
+    ----------
+    lines, where, first, n_terms
+        See `add_lines`, for the larger of `LINE_WIDTHS`; the sums share their terms.
+    scale : ndarray of float64, shape (n,)
+        What to multiply with: for each term `TOGETHER` numbers, from `first_scale` on.
+    first_scale : int64
+        Where they begin.
+    sums : ndarray of float64, shape (>= TOGETHER * LINE_WIDTHS[1],)
+        The first are changed in place.
+    """
+    add_scaled_lanes(
+        32, 4, lines, where, first, 0, 1, scale, first_scale, 0, n_terms, sums, 0, 1
+    )
+
+
+def _fetch_ahead(numbers, begin, end):
+    """Ask for some numbers, so that they are in the cache when they are needed.
+
+    Parameters
+    ----------
+    numbers : ndarray, shape (n,)
+        The numbers.
+    begin, end : int64
+        Those to be asked for.
+    """
+    for place in range(begin, end, CACHE_LINE // numbers.itemsize):
+        prefetch_number(numbers, place)
+
+
+if jit_disabled:  # the intrinsics above exist in compiled code only
+
+    def add_lines(
+        width,
+        lines,
+        where,
+        first,
+        step,
+        term_step,
+        scale,
+        first_scale,
+        scale_step,
+        n_terms,
+        sums,
+        first_sum,
+        n_sums,
+    ):
+        """Add scaled lines of numbers to lines of sums (plain Python twin)."""
+        for number in range(n_sums):
+            own = sums[first_sum + number * width :][:width]
+            for term in range(n_terms):
+                begin = int(where[first + number * step + term * term_step])
+                line = lines[begin : begin + width].astype(np.float64)
+                own += float(scale[first_scale + number * scale_step + term]) * line
+
+    def add_shared_lines(lines, where, first, scale, first_scale, n_terms, sums):
+        """Add wide lines of numbers to lines of sums (plain Python twin)."""
+        for number in range(TOGETHER):
+            own = scale[first_scale + number :: TOGETHER]
+            add_lines(
+                *(LINE_WIDTHS[1], lines, where, first, 0, 1, own, 0, 0, n_terms),
+                *(sums, number * LINE_WIDTHS[1], 1),
+            )
+
+    def at_most(ranks, first, rank):
+        """Tell which of 64 ranks are at most `rank` (plain Python twin)."""
+        is_at_most = ranks[int(first) : int(first) + 64] <= rank
+        return np.packbits(is_at_most, bitorder="little").view(np.uint64)[0]
+
+    def fetch_ahead(numbers, begin, end):
+        """Do nothing (plain Python twin)."""
+
+    def number_masks(masks, first, step, n_masks, numbers, begin):
+        """Write which of some masks has each of 64 bits (plain Python twin)."""
+        for number in range(n_masks):
+            mask = masks[first + number * step : first + number * step + 1]
+            is_on = np.unpackbits(mask.view(np.uint8), bitorder="little") == 1
+            numbers[begin : begin + 64][is_on] = number
+
+else:
+    add_lines = kernel(_add_lines)
+    add_shared_lines = kernel(_add_shared_lines)
+    at_most = scalar_rule(_at_most)
+    fetch_ahead = kernel(_fetch_ahead)
+    number_masks = scalar_rule(_number_masks)
