@@ -318,10 +318,18 @@ def test_the_leaf_matrix_equals_the_sweep(case, cross_class, monkeypatch):
 
 
 def test_the_quicker_form_is_chosen_by_operations():
-    model, X, y, *_ = models.fit("regression")
-    backward = ti.LeafInfluence().fit(model, X, y)._backward
-    assert not backward.prefers_matrix(1)
-    assert backward.prefers_matrix(10_000)
+    model, X, y, _, X_test, y_test = models.fit("regression")
+    explainer = ti.LeafInfluence().fit(model, X, y)
+    backward = explainer._backward
+    few = next(n for n in range(1, 10_000) if backward.prefers_matrix(n)) - 1
+    assert few > 1
+    first = explainer.explain(X_test[:2], y_test[:2]).values
+    assert not backward.prefers_matrix(few)  # nothing has been built
+    many = np.resize(np.arange(len(X_test)), 10 * few)
+    explainer.explain(X_test[many], y_test[many])
+    assert backward.prefers_matrix(few)  # it is there
+    again = explainer.explain(X_test[:2], y_test[:2]).values
+    assert_allclose(again, first, rtol=0, atol=1e-13 * np.abs(first).max())
 
 
 def test_several_steps_and_a_full_matrix_at_once():

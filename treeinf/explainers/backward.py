@@ -21,6 +21,7 @@ from treeinf.explainers.targets import Targets
 from treeinf.kernels.cpu import contraction
 from treeinf.kernels.cpu import reverse_sweep as kernels
 from treeinf.kernels.device import CPU, Device
+from treeinf.kernels.lanes import LINE_WIDTHS
 from treeinf.kernels.threads import threads_for
 from treeinf.trace import StagedRows, TrainingTrace
 
@@ -69,7 +70,8 @@ class BackwardPass:
         The sweep takes n_train n_trees n_targets of them; the matrix 1.1 n_train
         n_trees^2, times n_outputs where outputs answer to one another, and n_leaves^2
         n_targets / 80. With 100 trees of 31 leaves and 10,000 train rows or more, the
-        matrix is quicker from about 125 targets on. It must fit in 1 GiB.
+        matrix is quicker from about 125 targets on. It must fit in 1 GiB. Once there,
+        it is kept, and few targets are enough for it.
         """
         if not self.device.is_cpu:
             return False
@@ -77,8 +79,10 @@ class BackwardPass:
         n_trees = ensemble.n_trees * ensemble.leaf_width
         work = trace.rows.n_rows * n_trees
         coupled = ensemble.n_outputs if self.cross_class else 1
-        build = _BUILD_COST * work * n_trees * coupled
-        solve = _SOLVE_COST * trace.leaf_step.size**2 * n_targets
+        is_built = "_matrix" in vars(self)
+        build = 0.0 if is_built else _BUILD_COST * work * n_trees * coupled
+        at_least = max(n_targets, LINE_WIDTHS[-1])
+        solve = _SOLVE_COST * trace.leaf_step.size**2 * at_least
         return (
             build + solve < work * n_targets
             and LeafMatrix.count_bytes(trace) <= _MATRIX_BYTES
