@@ -1,6 +1,11 @@
 """Which version of a kernel a call takes."""
 
 import inspect
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,3 +71,34 @@ def test_a_kernel_looks_like_its_function():
     assert kernel.__name__ == "replay"
     assert "Replay boosting" in kernel.__doc__
     assert list(inspect.signature(kernel).parameters)[:2] == ["leaf", "leaves"]
+
+
+def test_code_on_disk_is_of_one_state_of_all_kernels(tmp_path):
+    """What a kernel calls in another file is in its code, which Numba overlooks."""
+    package = Path(compilation.__file__).parents[1]
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(package, tmp_path / "treeinf", ignore=ignored)
+    program = (
+        "from treeinf.kernels.cpu.products import _rank_key as rule; rule(1.0, 1); "
+        "print(sum(rule.stats.cache_hits.values()), rule.__code__.co_filename)"
+    )
+
+    def count_hits():
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        environment.pop("NUMBA_CACHE_DIR", None)
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=tmp_path,
+            env=environment,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        hits, path = done.stdout.split()
+        assert Path(path).is_relative_to(tmp_path)
+        return int(hits)
+
+    assert [count_hits(), count_hits()] == [0, 1]
+    with (tmp_path / "treeinf" / "kernels" / "lanes.py").open("a") as file:
+        file.write("# another state\n")
+    assert [count_hits(), count_hits()] == [0, 1]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
 import numba
 import numpy as np
 from numba import types
+from numba.core.caching import NullCache
 from numba.extending import intrinsic
 
 __all__ = [
@@ -37,12 +40,43 @@ jit_disabled: bool = bool(numba.config.DISABLE_JIT)
 """True under ``NUMBA_DISABLE_JIT=1``: kernels run as plain Python."""
 
 
+def _hash_sources() -> str:
+    """Give a number for the state of all kernels' source."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+_SOURCES = _hash_sources()
+
+
+def _compile(function: Callable[..., Any], **options: Any) -> Any:
+    """Compile with IEEE 754's division, and keep the code on disk.
+
+    Numba takes kept code for fresh if the kernel's own file is as it was. The code of
+    what it calls in other files is in it too: after an update of treeinf it could be
+    that of two versions, which may write past the end of an array. So kept code is
+    fresh only if no kernel's file has changed.
+    """
+    compiled = numba.njit(error_model="numpy", **options)(function)
+    if jit_disabled:
+        return compiled
+    compiled.enable_caching()
+    try:
+        kept = compiled._cache._cache_file
+        kept._source_stamp = kept._source_stamp, _SOURCES
+    except AttributeError:  # nothing to keep it in, or a Numba that keeps it elsewhere
+        compiled._cache = NullCache()
+    return compiled
+
+
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a sequential kernel that keeps NaN, inf and the order of sums.
 
     Division by zero follows IEEE 754 instead of raising.
     """
-    return numba.njit(cache=True, error_model="numpy", fastmath=CONTRACT)(function)
+    return _compile(function, fastmath=CONTRACT)
 
 
 def parallel_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -51,9 +85,8 @@ def parallel_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     Every result has the same bits for any number of threads, since no iteration reads
     or adds to what another writes.
     """
-    return numba.njit(
-        cache=True, error_model="numpy", fastmath=CONTRACT, parallel=True, nogil=True
-    )(function)
+    options = {"fastmath": CONTRACT, "parallel": True, "nogil": True}
+    return _compile(function, **options)
 
 
 class _SizedKernel:
@@ -78,9 +111,7 @@ class _SizedKernel:
         )
         # Numba keeps compiled code by this name, whatever the options
         twin.__qualname__ = f"{function.__qualname__}_alone"
-        self._alone: Any = numba.njit(
-            cache=True, error_model="numpy", fastmath=CONTRACT, nogil=True
-        )(twin)
+        self._alone: Any = _compile(twin, fastmath=CONTRACT, nogil=True)
 
     def __call__(self, *arguments: Any) -> Any:
         size = sum(one.size for one in arguments if isinstance(one, np.ndarray))
@@ -105,7 +136,7 @@ def linear_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def scalar_rule(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a scalar rule that kernels call; no fast-math, exact comparisons."""
-    return numba.njit(cache=True, error_model="numpy")(function)
+    return _compile(function)
 
 
 @intrinsic

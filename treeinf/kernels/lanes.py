@@ -18,6 +18,7 @@ __all__ = [
     "add_shared_lines",
     "at_most",
     "fetch_ahead",
+    "make_room",
     "number_masks",
 ]
 
@@ -359,6 +360,25 @@ def _fetch_ahead(numbers, begin, end):
     """
     for place in range(begin, end, CACHE_LINE // numbers.itemsize):
         prefetch_number(numbers, place)
+
+
+@kernel
+def make_room(size):
+    """Make an array of numbers that begins where a line of the cache does.
+
+    Parameters
+    ----------
+    size : int64
+        Numbers.
+
+    Returns
+    -------
+    ndarray of float64, shape (size,)
+        Not yet written. A vector across two lines would be loaded twice.
+    """
+    room = np.empty(size + CACHE_LINE // 8)
+    skip = -(room.ctypes.data // 8) % (CACHE_LINE // 8)
+    return room[skip : skip + size]
 
 
 if jit_disabled:  # the intrinsics above exist in compiled code only

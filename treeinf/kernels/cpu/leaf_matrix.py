@@ -18,10 +18,10 @@ from treeinf.kernels.cpu.derivatives import (
 )
 from treeinf.kernels.cpu.replay import BLOCK, add_tree
 from treeinf.kernels.lanes import (
-    CACHE_LINE,
     LINE_WIDTHS,
     TOGETHER,
     add_shared_lines,
+    make_room,
 )
 
 __all__ = ["add_products", "find_coefficients", "join_leaves"]
@@ -232,8 +232,8 @@ def add_products(product, first_line, first_column, factor, total):
                 *(product, first_line + line, n_given, first_column, n_own),
                 *(width, group * n_own, where, scale),
             )
-        lines = _align(n_own * width)
-        sums = _align(TOGETHER * width)
+        lines = make_room(n_own * width)
+        sums = make_room(TOGETHER * width)
         first_target = task % n_runs * TARGET_RUN
         last_target = min(first_target + TARGET_RUN, n_targets)
         for target in range(first_target, last_target, width):
@@ -299,11 +299,3 @@ def _pick_columns(
             where[first + n] = column * width
             n += 1
     return n
-
-
-@kernel
-def _align(size):
-    """Make room for numbers that begin where a line of the cache does."""
-    room = np.empty(size + CACHE_LINE // 8)
-    skip = -(room.ctypes.data // 8) % (CACHE_LINE // 8)
-    return room[skip : skip + size]

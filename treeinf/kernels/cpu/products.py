@@ -14,7 +14,7 @@ from treeinf.kernels.compilation import (
     parallel_kernel,
     scalar_rule,
 )
-from treeinf.kernels.lanes import CACHE_LINE, add_lines, fetch_ahead
+from treeinf.kernels.lanes import add_lines, fetch_ahead, make_room
 
 __all__ = [
     "add_product",
@@ -183,12 +183,10 @@ def contract_dense(
     pass; meanwhile those of the next trees are fetched. Products and sums are in double
     precision.
     """
-    leaf_width = leaves.leaf_value.shape[1]
-    n_trees, tile_width = leaves.leaf_row.size, tiles.shape[2]
+    tile_width = tiles.shape[2]
     n_lines, n_terms = factor.shape
-    n_blocks = max(1, (n_lines + LINE_BLOCK - 1) // LINE_BLOCK)
-    block_size = (n_lines + n_blocks - 1) // n_blocks
-    n_together = max(1, TERMS_TOGETHER // leaf_width)
+    n_blocks = (n_lines + LINE_BLOCK - 1) // LINE_BLOCK
+    block_size = (n_lines + n_blocks - 1) // max(n_blocks, 1)
     n_runs = (tiles.shape[0] + TILE_RUN - 1) // TILE_RUN
     for task in prange(n_runs * n_blocks):
         first_line = task % n_blocks * block_size
@@ -196,29 +194,10 @@ def contract_dense(
         own = factor[first_line : first_line + n_own].reshape(n_own * n_terms)
         where = np.empty(n_terms * n_own, np.uint32)
         _place_lines(leaf, leaves, first_row + first_line, n_own, tile_width, where)
-        room = np.empty((n_own + 1) * tile_width)
-        skip = -(room.ctypes.data // 8) % (CACHE_LINE // 8)
-        sums = room[skip : skip + n_own * tile_width]
+        sums = make_room(n_own * tile_width)
         first_tile = task // n_blocks * TILE_RUN
         for number in range(first_tile, min(first_tile + TILE_RUN, tiles.shape[0])):
-            tile = tiles[number].reshape(tiles.shape[1] * tile_width)
-            sums[:] = 0.0
-            for first in range(0, n_trees, n_together):
-                after = min(first + n_together, n_trees)
-                last = min(after + n_together, n_trees)
-                begin = leaves.leaf_offset[after] * leaf_width * tile_width
-                end = leaves.leaf_offset[last] * leaf_width * tile_width
-                ahead = min((end - begin) // n_own + 1, FETCHED_AHEAD) * FETCH_LINES
-                n = (after - first) * leaf_width
-                for line in range(0, n_own, FETCH_LINES):
-                    fetch_ahead(tile, begin, min(begin + ahead, end))
-                    begin += ahead
-                    add_lines(
-                        *(tile_width, tile),
-                        *(where, first * leaf_width * n_own + line, 1, n_own),
-                        *(own, line * n_terms + first * leaf_width, n_terms, n),
-                        *(sums, line * tile_width, min(FETCH_LINES, n_own - line)),
-                    )
+            _add_trees(leaves, where, own, tiles[number], n_own, sums)
             begin = number * tile_width
             n = min(tile_width, n_targets - begin)
             begin += first_target
@@ -227,6 +206,48 @@ def contract_dense(
                 given = sums[line * tile_width :]
                 for t in range(n):
                     to[t] = given[t]
+
+
+@kernel
+def _add_trees(leaves, where, factor, tile, n_lines, sums):
+    """Add the products of lines with a tile over all trees.
+
+    Parameters
+    ----------
+    leaves : FlatLeaves
+        The ensemble's leaves.
+    where : ndarray of uint32, shape (n_trees * leaf_width * n_lines,)
+        See `_place_lines`.
+    factor : ndarray of float64 or float32, shape (n_lines * n_trees * leaf_width,)
+        Row factors, line by line.
+    tile : ndarray of float64 or float32, shape (n_leaves * leaf_width, tile_width)
+        Leaf factors.
+    n_lines : int64
+        Number of lines.
+    sums : ndarray of float64, shape (n_lines * tile_width,)
+        Output, overwritten.
+    """
+    leaf_width = leaves.leaf_value.shape[1]
+    n_trees, tile_width = leaves.leaf_row.size, tile.shape[1]
+    n_together = max(1, TERMS_TOGETHER // leaf_width)
+    numbers = tile.reshape(tile.size)
+    sums[:] = 0.0
+    for first in range(0, n_trees, n_together):
+        after = min(first + n_together, n_trees)
+        last = min(after + n_together, n_trees)
+        begin = leaves.leaf_offset[after] * leaf_width * tile_width
+        end = leaves.leaf_offset[last] * leaf_width * tile_width
+        ahead = min((end - begin) // n_lines + 1, FETCHED_AHEAD) * FETCH_LINES
+        place, n = first * leaf_width, (after - first) * leaf_width
+        for line in range(0, n_lines, FETCH_LINES):
+            fetch_ahead(numbers, begin, min(begin + ahead, end))
+            begin += ahead
+            add_lines(
+                *(tile_width, numbers),
+                *(where, place * n_lines + line, 1, n_lines),
+                *(factor, line * n_trees * leaf_width + place, n_trees * leaf_width),
+                *(n, sums, line * tile_width, min(FETCH_LINES, n_lines - line)),
+            )
 
 
 @kernel
@@ -242,7 +263,7 @@ def _place_lines(leaf, leaves, first_row, n_rows, tile_width, where):
     tile_width : int64
         Numbers of a line.
     where : ndarray of uint32, shape (n_trees * leaf_width * n_rows,)
-        Output, overwritten.
+        Output, overwritten, tree by tree.
     """
     leaf_width = leaves.leaf_value.shape[1]
     for tree in range(leaves.leaf_row.size):
