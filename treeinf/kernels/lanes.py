@@ -13,6 +13,7 @@ from treeinf.kernels.compilation import CONTRACT, jit_disabled, kernel, scalar_r
 __all__ = [
     "CACHE_LINE",
     "LINE_WIDTHS",
+    "TERMS_AT_ONCE",
     "TOGETHER",
     "add_lines",
     "add_shared_lines",
@@ -27,6 +28,9 @@ CACHE_LINE = 64
 
 LINE_WIDTHS = (8, 32)
 """Numbers of a line that `add_lines` can add up."""
+
+TERMS_AT_ONCE = 8
+"""Terms of a sum for which `add_lines` needs no loop."""
 
 TOGETHER = 4
 """Lines of sums that `add_shared_lines` adds up at a time."""
@@ -141,6 +145,26 @@ def add_scaled_lanes(
         all_lines, all_places, all_scales, all_sums = (find(k) for k in (2, 3, 7, 11))
         found = [cgutils.alloca_once(builder, double) for _ in range(n_together)]
         contract = tuple(CONTRACT)
+
+        def add_term(number, own_first, own_scale):
+            at = move(own_first, (number, arguments[6]))
+            begin = builder.load(builder.gep(all_places, [at]))
+            own = builder.gep(all_lines, [builder.zext(begin, whole)])
+            line = builder.load(builder.bitcast(own, given.as_pointer()))
+            line.align = lines.dtype.bitwidth // 8
+            if lines.dtype != types.float64:
+                line = builder.fpext(line, double)
+            at = move(own_scale, (number, whole(n_together)))
+            for k, one in enumerate(found):
+                factor = builder.load(
+                    builder.gep(all_scales, [builder.add(at, whole(k))])
+                )
+                if scale.dtype != types.float64:
+                    factor = builder.fpext(factor, ir.DoubleType())
+                term = _fill_lanes(builder, double, factor)
+                term = builder.fmul(term, line, contract)
+                builder.store(builder.fadd(builder.load(one), term, contract), one)
+
         with cgutils.for_range(builder, arguments[13]) as outer:
             place = move(arguments[12], (outer.index, whole(n_lanes * n_together)))
             to = builder.gep(all_sums, [place])
@@ -151,24 +175,13 @@ def add_scaled_lanes(
                 builder.store(held, one)
             own_first = move(arguments[4], (outer.index, arguments[5]))
             own_scale = move(arguments[8], (outer.index, arguments[9]))
-            with cgutils.for_range(builder, arguments[10]) as loop:
-                at = move(own_first, (loop.index, arguments[6]))
-                begin = builder.load(builder.gep(all_places, [at]))
-                own = builder.gep(all_lines, [builder.zext(begin, whole)])
-                line = builder.load(builder.bitcast(own, given.as_pointer()))
-                line.align = lines.dtype.bitwidth // 8
-                if lines.dtype != types.float64:
-                    line = builder.fpext(line, double)
-                at = move(own_scale, (loop.index, whole(n_together)))
-                for k, one in enumerate(found):
-                    address = builder.gep(all_scales, [builder.add(at, whole(k))])
-                    factor = builder.load(address)
-                    if scale.dtype != types.float64:
-                        factor = builder.fpext(factor, ir.DoubleType())
-                    term = _fill_lanes(builder, double, factor)
-                    term = builder.fmul(term, line, contract)
-                    total = builder.fadd(builder.load(one), term, contract)
-                    builder.store(total, one)
+            is_usual = builder.icmp_signed("==", arguments[10], whole(TERMS_AT_ONCE))
+            with builder.if_else(is_usual) as (usual, other):
+                with usual:
+                    for number in range(TERMS_AT_ONCE):
+                        add_term(whole(number), own_first, own_scale)
+                with other, cgutils.for_range(builder, arguments[10]) as loop:
+                    add_term(loop.index, own_first, own_scale)
             for k, one in enumerate(found):
                 stored = builder.store(builder.load(one), builder.gep(to, [whole(k)]))
                 stored.align = 8
@@ -287,7 +300,7 @@ def _add_lines(
     first_scale, scale_step : int64
         The same in `scale`, where a sum's terms are neighbours.
     n_terms : int64
-        Terms of a sum, added in their order.
+        Terms of a sum, added in their order; best `TERMS_AT_ONCE`.
     sums : ndarray of float64, shape (n,)
         Changed in place: `n_sums` lines from `first_sum` on.
     first_sum, n_sums : int64

@@ -14,7 +14,7 @@ from treeinf.kernels.compilation import (
     parallel_kernel,
     scalar_rule,
 )
-from treeinf.kernels.lanes import add_lines, fetch_ahead, make_room
+from treeinf.kernels.lanes import TERMS_AT_ONCE, add_lines, fetch_ahead, make_room
 
 __all__ = [
     "add_product",
@@ -30,10 +30,6 @@ LINE_BLOCK = 512
 
 TILE_RUN = 8
 """Tiles that one thread takes at a time: 6 MB with 100 trees of 31 leaves."""
-
-TERMS_TOGETHER = 8
-"""Products that are added to a sum while it is in a register: those of 8 trees of 31
-leaves and 32 targets read 63 kB, which mostly stay in the first cache."""
 
 FETCH_LINES = 16
 """Lines of a dense product between two askings for numbers of the next trees."""
@@ -229,7 +225,8 @@ def _add_trees(leaves, where, factor, tile, n_lines, sums):
     """
     leaf_width = leaves.leaf_value.shape[1]
     n_trees, tile_width = leaves.leaf_row.size, tile.shape[1]
-    n_together = max(1, TERMS_TOGETHER // leaf_width)
+    # those of 8 trees of 31 leaves are 63 kB, which mostly stay in the first cache
+    n_together = max(1, TERMS_AT_ONCE // leaf_width)
     numbers = tile.reshape(tile.size)
     sums[:] = 0.0
     for first in range(0, n_trees, n_together):
