@@ -321,14 +321,19 @@ def test_the_quicker_form_is_chosen_by_operations():
     model, X, y, _, X_test, y_test = models.fit("regression")
     explainer = ti.LeafInfluence().fit(model, X, y)
     backward = explainer._backward
-    few = next(n for n in range(1, 10_000) if backward.prefers_matrix(n)) - 1
-    assert few > 1
-    first = explainer.explain(X_test[:2], y_test[:2]).values
-    assert not backward.prefers_matrix(few)  # nothing has been built
-    many = np.resize(np.arange(len(X_test)), 10 * few)
-    explainer.explain(X_test[many], y_test[many])
-    assert backward.prefers_matrix(few)  # it is there
-    again = explainer.explain(X_test[:2], y_test[:2]).values
+    enough = next(n for n in range(1, 10_000) if backward.prefers_matrix(n))
+    assert enough > 4
+    few = X_test[:2], y_test[:2]
+    first = explainer.explain(*few).values
+    assert backward.n_swept == 2
+    # what calls have swept counts, and then the matrix is there for few
+    for n_swept in range(4, 2 * enough, 2):
+        assert not backward.prefers_matrix(enough - backward.n_swept - 1)
+        again = explainer.explain(*few).values
+        if backward.n_swept < n_swept:
+            break
+    assert enough - 3 <= backward.n_swept <= enough
+    assert backward.prefers_matrix(2)
     assert_allclose(again, first, rtol=0, atol=1e-13 * np.abs(first).max())
 
 

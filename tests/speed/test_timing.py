@@ -24,6 +24,17 @@ def test_what_is_run_once_is_not_run_before():
     assert calls[-1] == "b"
 
 
+def test_what_prepares_is_called_before_each_turn():
+    made, seen = [], []
+
+    def prepare():
+        made.append(len(made))
+        return made[-1]
+
+    take_turns({"a": seen.append}, 1, prepare={"a": prepare})
+    assert seen == made == list(range(1 + 8))
+
+
 def test_summary_of_times():
     timing = Timing([3.0, 1.0, 2.0])
     assert timing.median == 2.0

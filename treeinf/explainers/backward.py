@@ -39,7 +39,7 @@ _SOLVE_COST = 1.0 / 80.0
 the sweep takes for a tree of a row and a target; measured."""
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(eq=False)
 class BackwardPass:
     """The adjoint side of a training: from final scores to leaf factors.
 
@@ -53,12 +53,18 @@ class BackwardPass:
         How the base score answers to each train row; empty where it is held fixed.
     device : Device, default=CPU
         Where targets are pushed back; on CUDA always by the sweep.
+
+    Attributes
+    ----------
+    n_swept : int
+        Targets that have been pushed back by the sweep.
     """
 
     trace: TrainingTrace
     cross_class: bool
     base_change: NDArray[np.float64]
     device: Device = CPU
+    n_swept: int = dataclasses.field(default=0, init=False)
 
     def limit_targets(self, most: int) -> int:
         """Give how many targets can be held at once, at most `most`."""
@@ -71,7 +77,9 @@ class BackwardPass:
         n_trees^2, times n_outputs where outputs answer to one another, and n_leaves^2
         n_targets / 80. With 100 trees of 31 leaves and 10,000 train rows or more, the
         matrix is quicker from about 125 targets on. It must fit in 1 GiB. Once there,
-        it is kept, and few targets are enough for it.
+        it is kept, and few targets are enough for it: so targets that were swept before
+        count towards building it, which costs at most twice what the better of the two
+        would have, whatever is still to come.
         """
         if not self.device.is_cpu:
             return False
@@ -79,12 +87,14 @@ class BackwardPass:
         n_trees = ensemble.n_trees * ensemble.leaf_width
         work = trace.rows.n_rows * n_trees
         coupled = ensemble.n_outputs if self.cross_class else 1
-        is_built = "_matrix" in vars(self)
-        build = 0.0 if is_built else _BUILD_COST * work * n_trees * coupled
         at_least = max(n_targets, LINE_WIDTHS[-1])
-        solve = _SOLVE_COST * trace.leaf_step.size**2 * at_least
+        cost = _SOLVE_COST * trace.leaf_step.size**2 * at_least
+        n_swept = 0
+        if "_matrix" not in vars(self):
+            cost += _BUILD_COST * work * n_trees * coupled
+            n_swept = self.n_swept
         return (
-            build + solve < work * n_targets
+            cost < work * (n_targets + n_swept)
             and LeafMatrix.count_bytes(trace) <= _MATRIX_BYTES
         )
 
@@ -109,6 +119,7 @@ class BackwardPass:
             base_pull, _ = self._sweep(seed, with_influence=False)
             factor[:, :, part] = seed
             base_factor[:, part] = base_pull + pull[part].T
+        self.n_swept += targets.n_rows
         return DenseLeafFactors(factor, base_factor, self.base_change)
 
     def push_sum(

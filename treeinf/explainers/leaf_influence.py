@@ -63,8 +63,9 @@ class LeafInfluence(AdditiveExplainer):
     at a time, or by way of a matrix from leaf to leaf, which takes one pass over the
     rows for each tree, whichever takes fewer operations: the matrix if n_train n_trees
     n_targets exceeds 1.1 n_train n_trees^2 (times n_outputs, if these answer to one
-    another) plus n_leaves^2 n_targets / 80, and it fits in 1 GiB. It is kept for later
-    calls, which then take it for fewer targets. Both give the same up to rounding.
+    another) plus n_leaves^2 n_targets / 80, and it fits in 1 GiB. The matrix is kept
+    for later calls, which then take it for few targets too; so targets of earlier calls
+    count. Both ways give the same up to rounding.
 
     Trees of several steps and values from the full matrix of second derivatives
     (CatBoost) are followed step by step. Penalties are held fixed, also where CatBoost

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+from sklearn.base import clone
 
 from treeinf.explainers import LeafInfluence
 from treeinf.speed.bench import N_LEAVES, N_TREES, Bench, Measured
@@ -77,11 +78,17 @@ def measure_recursion(bench: Bench) -> Measured:
             )
         times = take_turns(
             {
-                "explain": functools.partial(explainer.explain, *tests),
+                "explain": lambda fitted, tests=tests: fitted.explain(*tests),
                 "total": functools.partial(explainer.total, *tests),
                 **peers,
             },
             min(bench.repeats, 3),
+            # later calls have the matrix between leaves, which takes long to build here
+            prepare={
+                "explain": functools.partial(
+                    clone(explainer).fit, case.model, case.X, case.y
+                )
+            },
         )
         for peer, n_removed in _N_REMOVED.items():
             factor = n_rows / n_removed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import statistics
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -49,10 +50,11 @@ def time_call(call: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def take_turns(
-    work: Mapping[str, Callable[[], Any]],
+    work: Mapping[str, Callable[..., Any]],
     repeats: int,
     *,
     once: Collection[str] = (),
+    prepare: Mapping[str, Callable[[], Any]] | None = None,
 ) -> dict[str, Timing]:
     """Time operations against each other.
 
@@ -65,6 +67,9 @@ def take_turns(
     once : collection of str
         Operations too long to repeat: run a single time, at the end, and not before
         untimed. Only for what compiles nothing.
+    prepare : dict of str to callable, optional
+        For some of the operations, what is called before each of its turns, untimed;
+        the operation is given what it returns.
 
     Returns
     -------
@@ -74,24 +79,27 @@ def take_turns(
     -----
     Each runs once untimed (compilation, page faults), then all take turns.
     """
-    repeated = {name: call for name, call in work.items() if name not in once}
-    for call in repeated.values():
-        call()
+    repeated = [name for name in work if name not in once]
+
+    def spend(name: str) -> float:
+        given = [] if prepare is None or name not in prepare else [prepare[name]()]
+        return time_call(functools.partial(work[name], *given))[0]
+
+    for name in repeated:
+        spend(name)
     seconds: dict[str, list[float]] = {name: [] for name in work}
     turns = repeats
     turn = 0
     while turn < turns:
-        for name, call in repeated.items():
-            spent, _ = time_call(call)
-            seconds[name].append(spent)
+        for name in repeated:
+            seconds[name].append(spend(name))
         if turn == 0 and repeated:
             whole = sum(values[0] for values in seconds.values() if values)
             more = int(np.clip(_SHORT_TURN / max(whole, 1e-9), 1, _MOST_MORE))
             turns = repeats * more
         turn += 1
     for name in once:
-        spent, _ = time_call(work[name])
-        seconds[name].append(spent)
+        seconds[name].append(spend(name))
     return {name: Timing(tuple(values)) for name, values in seconds.items()}
 
 
