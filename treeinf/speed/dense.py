@@ -18,7 +18,11 @@ from treeinf.speed.timing import take_turns
 
 __all__ = ["measure_dense"]
 
-_PEERS = ("SciPy's sparse product", "SciPy's sparse product with dense leaf factors")
+_ALONE = "SciPy's sparse product as it is, on one thread"
+_PEERS = (
+    "SciPy's sparse product in threads",
+    "SciPy's sparse product with dense leaf factors, in threads",
+)
 
 
 def measure_dense(bench: Bench) -> Measured:
@@ -26,9 +30,10 @@ def measure_dense(bench: Bench) -> Measured:
 
     SciPy is given the factors, treeinf computes them; both make a new array. BoostIn's
     leaf factors are sparse (a test row matters in its own leaves alone) and SciPy may
-    take them as they are or dense: the quicker counts. Those of full LeafInfluence are
-    dense. The first call of full LeafInfluence builds the matrix between leaves; later
-    ones have it.
+    take them as they are or dense: the quicker counts. SciPy's product has no threads:
+    it is run on parts of the rows in as many threads as treeinf has, and as it is.
+    Those of full LeafInfluence are dense. Its first call builds the matrix between
+    leaves; later ones have it.
     """
     n_test = bench.size(1_000, 50)
     case = bench.fit(bench.size(20_000, 400), n_test)
@@ -51,6 +56,7 @@ def measure_dense(bench: Bench) -> Measured:
             "LeafInfluence": lambda: full.explain(*tests),
             _PEERS[0]: lambda: multiply(parts, leaves, pool),
             _PEERS[1]: lambda: multiply(parts, spread, pool),
+            _ALONE: lambda: rows @ spread,
         }
         prepare = {"first": lambda: clone(full).fit(case.model, case.X, case.y)}
         times = take_turns(work, bench.repeats, prepare=prepare)
@@ -59,15 +65,18 @@ def measure_dense(bench: Bench) -> Measured:
     note = f"largest difference {error:.0e} of the largest influence"
     return Measured(
         [
-            Row.quicker(
-                "BoostIn explain",
-                times["BoostIn"],
-                quicker,
-                times[quicker],
-                4.0,
-                must_move=float(must_move),
-                size=size,
-                note=note,
+            *(
+                Row.quicker(
+                    "BoostIn explain",
+                    times["BoostIn"],
+                    peer,
+                    times[peer],
+                    4.0,
+                    must_move=float(must_move),
+                    size=size,
+                    note=note,
+                )
+                for peer in (quicker, _ALONE)
             ),
             *(
                 Row.quicker(
