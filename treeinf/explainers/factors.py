@@ -17,7 +17,7 @@ from treeinf.ensemble import TreeEnsemble
 from treeinf.ensemble.routing import add_leaf_values
 from treeinf.kernels.cpu import contraction, products
 from treeinf.kernels.device import CPU, Device
-from treeinf.kernels.lanes import CACHE_LINE, LINE_WIDTHS
+from treeinf.kernels.lanes import LINE_WIDTHS, align
 from treeinf.trace import StagedRows
 
 __all__ = ["DenseLeafFactors", "LeafFactors", "RowFactors", "SparseLeafFactors"]
@@ -277,7 +277,7 @@ class LeafFactors(abc.ABC):
     @functools.cached_property
     def single_tiles(self) -> NDArray[np.float32]:
         """The tiles in single precision."""
-        tiles = _align(self.tiles.shape, np.float32)
+        tiles = _empty_tiles(self.tiles.shape[1], self.n_targets, np.float32)
         tiles[...] = self.tiles
         return tiles
 
@@ -510,15 +510,9 @@ class DenseLeafFactors(LeafFactors):
         return total
 
 
-def _empty_tiles(n_lines: int, n_targets: int) -> NDArray[np.float64]:
+def _empty_tiles(n_lines: int, n_targets: int, dtype: type[Any] = REAL) -> NDArray[Any]:
     """Make room for the tiles of some targets."""
     width = next((w for w in LINE_WIDTHS if w >= n_targets), LINE_WIDTHS[-1])
-    return _align((max(1, math.ceil(n_targets / width)), n_lines, width), REAL)
-
-
-def _align(shape: tuple[int, ...], dtype: type[Any]) -> NDArray[Any]:
-    """Make room for an array that begins where a line of the cache does."""
-    size, item = math.prod(shape), np.dtype(dtype).itemsize
-    room = np.empty(size + CACHE_LINE // item, dtype=dtype)
-    skip = -(room.ctypes.data // item) % (CACHE_LINE // item)
-    return room[skip : skip + size].reshape(shape)
+    shape = (max(1, math.ceil(n_targets / width)), n_lines, width)
+    room: NDArray[Any] = align(math.prod(shape) * np.dtype(dtype).itemsize // 8)
+    return room.view(dtype).reshape(shape)

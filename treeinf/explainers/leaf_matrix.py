@@ -36,11 +36,14 @@ class LeafMatrix:
     ----------
     trace : TrainingTrace
         The training.
+    runs : list of _Run
+        Iterations whose products are together.
     products : list of ndarray of float64, shape (n_outputs + n_earlier, n_own)
-        For each run of iterations; see `treeinf.kernels.cpu.leaf_matrix.join_leaves`.
+        For each run; see `treeinf.kernels.cpu.leaf_matrix.join_leaves`.
     """
 
     trace: TrainingTrace
+    runs: list[_Run]
     products: list[NDArray[np.float64]]
 
     @staticmethod
@@ -107,7 +110,7 @@ class LeafMatrix:
                 )
         if trace.n_steps > 1:
             _scale_inner_steps(trace, runs, products)
-        return cls(trace, products)
+        return cls(trace, runs, products)
 
     def solve(
         self,
@@ -134,8 +137,7 @@ class LeafMatrix:
         n_outputs, n_targets = ensemble.n_outputs, leaf_factor.shape[2]
         flat = leaf_factor.reshape(-1, n_targets)
         base_factor = np.zeros((n_outputs, n_targets), REAL)
-        runs = _split(ensemble)
-        for run, product in zip(reversed(runs), reversed(self.products), strict=True):
+        for run, product in zip(self.runs[::-1], self.products[::-1], strict=True):
             begin = run.first_value
             for own in reversed(run.columns):
                 values = slice(begin + own.start, begin + own.stop)

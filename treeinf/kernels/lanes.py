@@ -17,7 +17,9 @@ __all__ = [
     "TOGETHER",
     "add_lines",
     "add_shared_lines",
+    "align",
     "at_most",
+    "copy_line",
     "fetch_ahead",
     "make_room",
     "number_masks",
@@ -106,15 +108,11 @@ def add_scaled_lanes(
     together,
     lines,
     where,
-    first,
-    step,
     term_step,
     scale,
-    first_scale,
     scale_step,
     n_terms,
     sums,
-    first_sum,
     n_sums,
 ):
     """Add scaled lines of `lanes` numbers to sums, `together` at a time (constants).
@@ -133,28 +131,26 @@ def add_scaled_lanes(
             array = context.make_array(signature.args[number])
             return array(context, builder, arguments[number]).data
 
-        def move(place, *steps):
-            for number, size in steps:
-                place = builder.add(place, builder.mul(number, size))
-            return place
+        def move(place, number, size):
+            return builder.add(place, builder.mul(number, size))
 
         n_lanes, n_together = (signature.args[k].literal_value for k in (0, 1))
         whole = ir.IntType(64)
         double = ir.VectorType(ir.DoubleType(), n_lanes)
         given = ir.VectorType(context.get_value_type(lines.dtype), n_lanes)
-        all_lines, all_places, all_scales, all_sums = (find(k) for k in (2, 3, 7, 11))
+        all_lines, all_places, all_scales, all_sums = (find(k) for k in (2, 3, 5, 8))
         found = [cgutils.alloca_once(builder, double) for _ in range(n_together)]
         contract = tuple(CONTRACT)
 
         def add_term(number, own_first, own_scale):
-            at = move(own_first, (number, arguments[6]))
+            at = move(own_first, number, arguments[4])
             begin = builder.load(builder.gep(all_places, [at]))
             own = builder.gep(all_lines, [builder.zext(begin, whole)])
             line = builder.load(builder.bitcast(own, given.as_pointer()))
             line.align = lines.dtype.bitwidth // 8
             if lines.dtype != types.float64:
                 line = builder.fpext(line, double)
-            at = move(own_scale, (number, whole(n_together)))
+            at = move(own_scale, number, whole(n_together))
             for k, one in enumerate(found):
                 factor = builder.load(
                     builder.gep(all_scales, [builder.add(at, whole(k))])
@@ -165,22 +161,22 @@ def add_scaled_lanes(
                 term = builder.fmul(term, line, contract)
                 builder.store(builder.fadd(builder.load(one), term, contract), one)
 
-        with cgutils.for_range(builder, arguments[13]) as outer:
-            place = move(arguments[12], (outer.index, whole(n_lanes * n_together)))
+        with cgutils.for_range(builder, arguments[9]) as outer:
+            place = builder.mul(outer.index, whole(n_lanes * n_together))
             to = builder.gep(all_sums, [place])
             to = builder.bitcast(to, double.as_pointer())
             for k, one in enumerate(found):
                 held = builder.load(builder.gep(to, [whole(k)]))
                 held.align = 8
                 builder.store(held, one)
-            own_first = move(arguments[4], (outer.index, arguments[5]))
-            own_scale = move(arguments[8], (outer.index, arguments[9]))
-            is_usual = builder.icmp_signed("==", arguments[10], whole(TERMS_AT_ONCE))
+            own_first = outer.index
+            own_scale = builder.mul(outer.index, arguments[6])
+            is_usual = builder.icmp_signed("==", arguments[7], whole(TERMS_AT_ONCE))
             with builder.if_else(is_usual) as (usual, other):
                 with usual:
                     for number in range(TERMS_AT_ONCE):
                         add_term(whole(number), own_first, own_scale)
-                with other, cgutils.for_range(builder, arguments[10]) as loop:
+                with other, cgutils.for_range(builder, arguments[7]) as loop:
                     add_term(loop.index, own_first, own_scale)
             for k, one in enumerate(found):
                 stored = builder.store(builder.load(one), builder.gep(to, [whole(k)]))
@@ -190,8 +186,7 @@ def add_scaled_lanes(
     place = types.intp
     return (
         types.void(
-            *(lanes, together, lines, where, place, place, place, scale, place),
-            *(place, place, sums, place, place),
+            *(lanes, together, lines, where, place, scale, place, place, sums, place)
         ),
         generate,
     )
@@ -268,19 +263,7 @@ def _number_masks(masks, first, step, n_masks, numbers, begin):
 
 
 def _add_lines(
-    width,
-    lines,
-    where,
-    first,
-    step,
-    term_step,
-    scale,
-    first_scale,
-    scale_step,
-    n_terms,
-    sums,
-    first_sum,
-    n_sums,
+    width, lines, where, term_step, scale, scale_step, n_terms, sums, n_sums
 ):
     """Add scaled lines of numbers to lines of sums.
 
@@ -291,74 +274,47 @@ def _add_lines(
     lines : ndarray of float64 or float32, shape (n,)
         The lines; single precision is read as double.
     where : ndarray of uint32, shape (n,)
-        Where in `lines` the terms of a sum begin.
-    first, step, term_step : int64
-        Place in `where` of the first sum's first term, and how far it is to the next
-        sum's and to its next term.
+        Where in `lines` the terms begin: the first terms of all sums side by side, and
+        `term_step` places on their next ones.
+    term_step : int64
+        How far it is to a sum's next term.
     scale : ndarray of float64 or float32, shape (n,)
-        What to multiply each term with.
-    first_scale, scale_step : int64
-        The same in `scale`, where a sum's terms are neighbours.
+        What to multiply each term with, a sum's side by side.
+    scale_step : int64
+        How far it is to the next sum's.
     n_terms : int64
         Terms of a sum, added in their order; best `TERMS_AT_ONCE`.
-    sums : ndarray of float64, shape (n,)
-        Changed in place: `n_sums` lines from `first_sum` on.
-    first_sum, n_sums : int64
-        Which sums.
+    sums : ndarray of float64, shape (>= n_sums * width,)
+        The first are changed in place.
+    n_sums : int64
+        Lines of sums.
     """
+    # the number of lanes must be there to compile with
     if width == 8:
         add_scaled_lanes(
-            8,
-            1,
-            lines,
-            where,
-            first,
-            step,
-            term_step,
-            scale,
-            first_scale,
-            scale_step,
-            n_terms,
-            sums,
-            first_sum,
-            n_sums,
+            8, 1, lines, where, term_step, scale, scale_step, n_terms, sums, n_sums
         )
     else:
         add_scaled_lanes(
-            32,
-            1,
-            lines,
-            where,
-            first,
-            step,
-            term_step,
-            scale,
-            first_scale,
-            scale_step,
-            n_terms,
-            sums,
-            first_sum,
-            n_sums,
+            32, 1, lines, where, term_step, scale, scale_step, n_terms, sums, n_sums
         )
 
 
-def _add_shared_lines(lines, where, first, scale, first_scale, n_terms, sums):
+def _add_shared_lines(lines, where, scale, n_terms, sums):
     """Add wide lines of numbers to `TOGETHER` lines of sums, scaled for each of them.
 
     Parameters
     ----------
-    lines, where, first, n_terms
-        See `add_lines`, for the larger of `LINE_WIDTHS`; the sums share their terms.
-    scale : ndarray of float64, shape (n,)
-        What to multiply with: for each term `TOGETHER` numbers, from `first_scale` on.
-    first_scale : int64
-        Where they begin.
+    lines, n_terms
+        See `add_lines`, for the larger of `LINE_WIDTHS`.
+    where : ndarray of uint32, shape (>= n_terms,)
+        Where in `lines` the terms begin, which the sums share.
+    scale : ndarray of float64, shape (>= n_terms * TOGETHER,)
+        What to multiply with: for each term `TOGETHER` numbers.
     sums : ndarray of float64, shape (>= TOGETHER * LINE_WIDTHS[1],)
         The first are changed in place.
     """
-    add_scaled_lanes(
-        32, 4, lines, where, first, 0, 1, scale, first_scale, 0, n_terms, sums, 0, 1
-    )
+    add_scaled_lanes(32, 4, lines, where, 1, scale, 0, n_terms, sums, 1)
 
 
 def _fetch_ahead(numbers, begin, end):
@@ -375,8 +331,7 @@ def _fetch_ahead(numbers, begin, end):
         prefetch_number(numbers, place)
 
 
-@kernel
-def make_room(size):
+def align(size):
     """Make an array of numbers that begins where a line of the cache does.
 
     Parameters
@@ -394,38 +349,45 @@ def make_room(size):
     return room[skip : skip + size]
 
 
+make_room = kernel(align)
+"""The same in kernels."""
+
+
+@kernel
+def copy_line(given, to):
+    """Copy numbers; with an offset in the index, LLVM would do it one by one.
+
+    Parameters
+    ----------
+    given : ndarray of float64, shape (n,)
+        The numbers.
+    to : ndarray of float64, shape (>= n,)
+        The first are overwritten.
+    """
+    for t in range(given.size):
+        to[t] = given[t]
+
+
 if jit_disabled:  # the intrinsics above exist in compiled code only
 
     def add_lines(
-        width,
-        lines,
-        where,
-        first,
-        step,
-        term_step,
-        scale,
-        first_scale,
-        scale_step,
-        n_terms,
-        sums,
-        first_sum,
-        n_sums,
+        width, lines, where, term_step, scale, scale_step, n_terms, sums, n_sums
     ):
         """Add scaled lines of numbers to lines of sums (plain Python twin)."""
         for number in range(n_sums):
-            own = sums[first_sum + number * width :][:width]
+            own = sums[number * width :][:width]
             for term in range(n_terms):
-                begin = int(where[first + number * step + term * term_step])
+                begin = int(where[number + term * term_step])
                 line = lines[begin : begin + width].astype(np.float64)
-                own += float(scale[first_scale + number * scale_step + term]) * line
+                own += float(scale[number * scale_step + term]) * line
 
-    def add_shared_lines(lines, where, first, scale, first_scale, n_terms, sums):
+    def add_shared_lines(lines, where, scale, n_terms, sums):
         """Add wide lines of numbers to lines of sums (plain Python twin)."""
+        width = LINE_WIDTHS[1]
         for number in range(TOGETHER):
-            own = scale[first_scale + number :: TOGETHER]
+            own = sums[number * width :]
             add_lines(
-                *(LINE_WIDTHS[1], lines, where, first, 0, 1, own, 0, 0, n_terms),
-                *(sums, number * LINE_WIDTHS[1], 1),
+                *(width, lines, where, 1, scale[number::TOGETHER], 0, n_terms, own, 1)
             )
 
     def at_most(ranks, first, rank):

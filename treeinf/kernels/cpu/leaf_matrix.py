@@ -21,6 +21,7 @@ from treeinf.kernels.lanes import (
     LINE_WIDTHS,
     TOGETHER,
     add_shared_lines,
+    copy_line,
     make_room,
 )
 
@@ -238,27 +239,23 @@ def add_products(product, first_line, first_column, factor, total):
         last_target = min(first_target + TARGET_RUN, n_targets)
         for target in range(first_target, last_target, width):
             n = min(width, last_target - target)
+            after = target + n
             lines[:] = 0.0
             for own in range(n_own):
-                to, given_line = lines[own * width :], factor[own, target : target + n]
-                for t in range(n):
-                    to[t] = given_line[t]
+                copy_line(factor[own, target:after], lines[own * width :])
             for group in range(n_groups):
                 line = begin + group * TOGETHER
-                after = min(line + TOGETHER, end)
-                for k in range(line, after):
-                    to, held = sums[(k - line) * width :], total[k, target : target + n]
-                    for t in range(n):
-                        to[t] = held[t]
+                last = min(line + TOGETHER, end)
+                for k in range(line, last):
+                    copy_line(total[k, target:after], sums[(k - line) * width :])
                 first = group * n_own
                 add_shared_lines(
-                    *(lines, where, first, scale, first * TOGETHER),
+                    *(lines, where[first:], scale[first * TOGETHER :]),
                     *(n_terms[group], sums),
                 )
-                for k in range(line, after):
-                    to, held = total[k, target : target + n], sums[(k - line) * width :]
-                    for t in range(n):
-                        to[t] = held[t]
+                for k in range(line, last):
+                    given = sums[(k - line) * width : (k - line) * width + n]
+                    copy_line(given, total[k, target:after])
 
 
 @kernel

@@ -14,7 +14,13 @@ from treeinf.kernels.compilation import (
     parallel_kernel,
     scalar_rule,
 )
-from treeinf.kernels.lanes import TERMS_AT_ONCE, add_lines, fetch_ahead, make_room
+from treeinf.kernels.lanes import (
+    TERMS_AT_ONCE,
+    add_lines,
+    copy_line,
+    fetch_ahead,
+    make_room,
+)
 
 __all__ = [
     "add_product",
@@ -201,10 +207,8 @@ def contract_dense(
             n = min(tile_width, n_targets - begin)
             begin += first_target
             for line in range(n_own):
-                to = influence[first_line + line, begin : begin + n]
-                given = sums[line * tile_width :]
-                for t in range(n):
-                    to[t] = given[t]
+                given = sums[line * tile_width : line * tile_width + n]
+                copy_line(given, influence[first_line + line, begin : begin + n])
 
 
 @kernel
@@ -228,6 +232,7 @@ def _add_trees(leaves, where, factor, tile, n_lines, sums):
     """
     leaf_width = leaves.leaf_value.shape[1]
     n_trees, tile_width = leaves.leaf_row.size, tile.shape[1]
+    n_terms = n_trees * leaf_width
     # those of 8 trees of 31 leaves are 63 kB, which mostly stay in the first cache
     n_together = max(1, TERMS_AT_ONCE // leaf_width)
     numbers = tile.reshape(tile.size)
@@ -243,10 +248,9 @@ def _add_trees(leaves, where, factor, tile, n_lines, sums):
             fetch_ahead(numbers, begin, min(begin + ahead, end))
             begin += ahead
             add_lines(
-                *(tile_width, numbers),
-                *(where, place * n_lines + line, 1, n_lines),
-                *(factor, line * n_trees * leaf_width + place, n_trees * leaf_width),
-                *(n, sums, line * tile_width, min(FETCH_LINES, n_lines - line)),
+                *(tile_width, numbers, where[place * n_lines + line :], n_lines),
+                *(factor[line * n_terms + place :], n_terms, n),
+                *(sums[line * tile_width :], min(FETCH_LINES, n_lines - line)),
             )
 
 
