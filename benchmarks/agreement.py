@@ -204,7 +204,8 @@ def settings(study: str, name: str, library: str) -> str:
 
 def run_cell(study: str, name: str, library: str, seed: int) -> dict[str, Any]:
     """Measure one cell of a study."""
-    from treeinf.evaluation import agreement, mean_agreement
+    from treeinf.evaluation import mean_agreement
+    from treeinf.evaluation.measures.registry import agreement
     from treeinf.explainers import LOO
 
     X_train, y_train, X_test, y_test, task = draw_rows(name, seed)

@@ -85,14 +85,14 @@ def run_cell(name: str, seed: int, share: float, kind: str) -> dict[str, Any]:
     """Estimate the share of one table."""
     import lightgbm
 
-    from treeinf.cleaning.bad_share import (
+    from treeinf.cleaning.rows import read_classes, read_labels, read_rows
+    from treeinf.cleaning.scores.methods import METHODS
+    from treeinf.cleaning.scores.noise_rate import (
         Seen,
         estimate_bad_labels,
         estimate_bad_targets,
     )
-    from treeinf.cleaning.inputs import read_classes, read_labels, read_rows
-    from treeinf.cleaning.methods import METHODS
-    from treeinf.cleaning.ranking import score_rows
+    from treeinf.cleaning.scores.scoring import score_rows
     from treeinf.cleaning.training import CopyTrainer, Costs
 
     X, y, _, _, task = draw_rows(name, seed)

@@ -118,7 +118,7 @@ def score_rows(model: Any, X: Any, y: Any, task: str) -> tuple[float, Any]:
     """Give the score, and losses of the rows whose mean is 1 minus it."""
     from sklearn.metrics import accuracy_score, r2_score, roc_auc_score
 
-    from treeinf.cleaning import primary
+    from treeinf.cleaning.trial import losses as primary
 
     if task == "regression":
         says = model.predict(X)
@@ -155,7 +155,7 @@ def run_cell(
     import lightgbm
 
     from treeinf.cleaning import InfluenceCleaner
-    from treeinf.cleaning.judging import paired_interval
+    from treeinf.cleaning.trial.judging import paired_interval
 
     X, y, X_test, y_test, task = draw_rows(name, seed, most_train)
     noisy, is_bad = spoil(y, share, task, seed)

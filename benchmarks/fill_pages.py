@@ -16,8 +16,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from treeinf.speed.report import fill_page
-from treeinf.speed.runner import read_bench
+from benchmarks.speed.report import fill_page
+from benchmarks.speed.runner import read_bench
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCH = ROOT / "benchmarks" / "results" / "bench"

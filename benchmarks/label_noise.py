@@ -57,10 +57,10 @@ from sklearn.model_selection import (
     train_test_split,
 )
 
-from treeinf.cleaning.confusions import doubt_labels
-from treeinf.cleaning.consensus import pool_views
-from treeinf.cleaning.methods import METHODS, Evidence, Method
-from treeinf.cleaning.ranking import score_rows
+from treeinf.cleaning.scores.label_confusion import doubt_labels
+from treeinf.cleaning.scores.methods import METHODS, Evidence, Method
+from treeinf.cleaning.scores.scoring import score_rows
+from treeinf.cleaning.scores.stacking import pool_views
 from treeinf.cleaning.training import CopyTrainer, Costs, LabelledRows
 from treeinf.datasets import load
 from treeinf.datasets.label_noise import flip_labels, shift_targets

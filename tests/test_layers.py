@@ -17,15 +17,16 @@ PACKAGE = ROOT / "treeinf"
 LAYERS = (
     ("errors", "dtypes"),
     ("kernels",),
-    ("losses",),
+    ("ensemble.losses",),
     ("validation",),
     ("ensemble",),
     ("adapters", "trace"),
+    ("training",),
     ("plots",),  # draws arrays; the results of explainers call it
     ("explainers",),
     ("cleaning", "datasets"),
     ("evaluation",),  # corrupts and splits data sets
-    ("reports", "speed"),
+    ("reports",),
     ("",),  # treeinf/__init__.py
     ("cli", "__main__"),
 )
@@ -133,7 +134,9 @@ class Module:
 
     @property
     def room(self) -> str:
-        return [*self.name.split("."), ""][1]
+        parts = [*self.name.split("."), "", ""]
+        nested = ".".join(parts[1:3])
+        return nested if nested in LAYER_OF else parts[1]
 
     @property
     def tree(self) -> ast.Module:
@@ -149,6 +152,8 @@ def _room_of_target(target: str) -> str | None:
     parts = target.split(".")
     if parts[0] != "treeinf" or target == "treeinf.__version__":
         return None
+    if ".".join(parts[1:3]) in LAYER_OF:
+        return ".".join(parts[1:3])
     # A name that is no room stands in treeinf/__init__.py.
     return parts[1] if len(parts) > 1 and parts[1] in LAYER_OF else ""
 
@@ -279,12 +284,16 @@ PLANTED = [
     (find_back_arrows, "treeinf.kernels.rules", "from treeinf import explainers"),
     (find_back_arrows, "treeinf.kernels.cpu.replay", "from ...losses import Loss"),
     (find_back_arrows, "treeinf.kernels.cpu.replay", "from ... import adapters"),
-    (find_back_arrows, "treeinf.losses", "def f():\n    import treeinf.ensemble"),
-    (find_back_arrows, "treeinf.losses", "from treeinf.ensemble import *"),
-    (find_back_arrows, "treeinf.losses", "import_module('treeinf.plots')"),
     (
         find_back_arrows,
-        "treeinf.losses",
+        "treeinf.ensemble.losses",
+        "def f():\n    import treeinf.ensemble",
+    ),
+    (find_back_arrows, "treeinf.ensemble.losses", "from treeinf.ensemble import *"),
+    (find_back_arrows, "treeinf.ensemble.losses", "import_module('treeinf.plots')"),
+    (
+        find_back_arrows,
+        "treeinf.ensemble.losses",
         "importlib.import_module('.plots', 'treeinf')",
     ),
     (find_back_arrows, "treeinf.ensemble.storage", "from treeinf import BoostIn"),
@@ -310,7 +319,7 @@ PLANTED = [
         "def f():\n    from .cuda import replay",
     ),
     # a library imported before anyone asked for it
-    (find_early_imports, "treeinf.adapters.lightgbm", "import lightgbm as lgb"),
+    (find_early_imports, "treeinf.adapters.lightgbm.reader", "import lightgbm as lgb"),
     (find_early_imports, "treeinf.plots", "from matplotlib import pyplot"),
     (
         find_early_imports,
@@ -328,7 +337,7 @@ PLANTED = [
     (find_non_ascii, "treeinf.errors", "'caf\u00e9'"),
 ]
 SOUND = [
-    (find_back_arrows, "treeinf.losses", "from treeinf.kernels import rules"),
+    (find_back_arrows, "treeinf.ensemble.losses", "from treeinf.kernels import rules"),
     (
         find_back_arrows,
         "treeinf.validation",
@@ -339,7 +348,7 @@ SOUND = [
     (find_back_arrows, "treeinf.ensemble", "from .validation import check_rows"),
     (
         find_back_arrows,
-        "treeinf.losses",
+        "treeinf.ensemble.losses",
         "if TYPE_CHECKING:\n    from treeinf.ensemble import TreeEnsemble",
     ),
     (find_back_arrows, "treeinf", "from treeinf.explainers import BoostIn"),
@@ -361,9 +370,9 @@ SOUND = [
         "treeinf.plots",
         "if typing.TYPE_CHECKING:\n    import pandas",
     ),
-    (find_early_imports, "treeinf.adapters.lightgbm", "from . import lightgbm"),
+    (find_early_imports, "treeinf.adapters.lightgbm.reader", "from . import lightgbm"),
     (find_early_imports, "treeinf.cli.main", "import typer\nfrom rich import table"),
-    (find_dumping_grounds, "treeinf.cleaning.ranking", ""),
+    (find_dumping_grounds, "treeinf.cleaning.scores.scoring", ""),
     (find_missing_all, "treeinf.explainers", "__all__ = ['BoostIn']"),
     (find_missing_all, "treeinf.explainers", "__all__: list[str] = []"),
     (find_non_ascii, "treeinf.errors", "'cafe'"),

@@ -7,14 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from tests.naive.boosting import derivatives as naive_derivatives
-from treeinf.kernels.cpu.derivatives import (
-    UNIT_HESSIAN,
-    all_derivatives,
-    differentiate_twice,
-    loss_derivatives,
-)
-from treeinf.kernels.rules import exponential
-from treeinf.losses import (
+from treeinf.ensemble.losses import (
     LOSSES,
     AbsoluteError,
     AbsolutePercentageError,
@@ -36,6 +29,13 @@ from treeinf.losses import (
     Tweedie,
     loss_from_dict,
 )
+from treeinf.kernels.cpu.derivatives import (
+    UNIT_HESSIAN,
+    all_derivatives,
+    differentiate_twice,
+    loss_derivatives,
+)
+from treeinf.kernels.rules import exponential
 
 DIFFERENTIABLE = [
     SquaredError(),

@@ -8,7 +8,8 @@ import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
 
-from treeinf import losses, validation
+from treeinf import validation
+from treeinf.ensemble import losses
 
 CATEGORIES = (None, ("a", "b", "c"))
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from treeinf.dtypes import REAL
+from treeinf.ensemble.losses import Loss
 from treeinf.kernels.label_hash import look_up_hashes
-from treeinf.losses import Loss
 
 __all__ = [
     "check_count",

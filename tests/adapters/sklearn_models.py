@@ -4,7 +4,7 @@ import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.naive import routing as naive
-from treeinf.adapters.sklearn import init_score, leaf_nodes, raw_score
+from treeinf.adapters.sklearn.reader import init_score, leaf_nodes, raw_score
 
 SPECIAL = (
     *(0.0, -0.0, 5e-324, -5e-324, 1e-310, 1e-46, -1e-46, 1e-40, 1e-35, -1e-35, 0.1),

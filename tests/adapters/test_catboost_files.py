@@ -22,9 +22,9 @@ from tests.adapters.catboost_models import (
     read_files,
     train,
 )
-from treeinf.adapters import catboost as adapter
 from treeinf.adapters import read_model
-from treeinf.adapters.catboost_files import expand_symmetric
+from treeinf.adapters.catboost import reader as adapter
+from treeinf.adapters.catboost.files import expand_symmetric
 from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import ModelFormatError, UnsupportedModelError
 

@@ -19,8 +19,8 @@ from tests.adapters.catboost_models import (
     read_files,
     train,
 )
-from treeinf import losses
 from treeinf.adapters import read_model
+from treeinf.ensemble import losses
 from treeinf.errors import (
     TrainingDataMismatchError,
     TrainingDataWarning,

@@ -15,11 +15,11 @@ from tests.adapters.lightgbm_models import (
     own_raw_score,
     train,
 )
-from treeinf import losses
-from treeinf.adapters import lightgbm as adapter
 from treeinf.adapters import read_model
-from treeinf.adapters.lightgbm_parameters import ALIASES, DEFAULTS
+from treeinf.adapters.lightgbm import reader as adapter
+from treeinf.adapters.lightgbm.parameters import ALIASES, DEFAULTS
 from treeinf.adapters.parity import check_parity
+from treeinf.ensemble import losses
 
 lightgbm = pytest.importorskip("lightgbm")
 

@@ -14,7 +14,7 @@ from numpy.testing import assert_array_equal
 
 from tests.adapters.lightgbm_models import mixed_rows, mixed_score, train
 from treeinf.adapters import read_model
-from treeinf.adapters.lightgbm import read_json, read_text
+from treeinf.adapters.lightgbm.reader import read_json, read_text
 from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import ModelFormatError, UnsupportedModelError
 

@@ -12,9 +12,9 @@ from tests.adapters.lightgbm_models import (
     own_raw_score,
     train,
 )
-from treeinf import losses
-from treeinf.adapters import lightgbm as adapter
 from treeinf.adapters import read_model
+from treeinf.adapters.lightgbm import reader as adapter
+from treeinf.ensemble import losses
 from treeinf.errors import UnsupportedModelError
 
 lightgbm = pytest.importorskip("lightgbm")

@@ -8,10 +8,10 @@ from sklearn import ensemble as sk
 from sklearn import tree as sk_tree
 
 from tests.adapters.sklearn_models import assert_same_model, make_rows, make_targets
-from treeinf import losses
 from treeinf.adapters import read_model
 from treeinf.adapters.parity import check_parity
-from treeinf.adapters.sklearn import bootstrap_counts, raw_score, tree_weights
+from treeinf.adapters.sklearn.reader import bootstrap_counts, raw_score, tree_weights
+from treeinf.ensemble import losses
 from treeinf.errors import UnsupportedModelError
 from treeinf.trace import TrainingTrace
 

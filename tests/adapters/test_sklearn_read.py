@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from tests.adapters.sklearn_models import make_rows, make_targets
 from treeinf.adapters import find_adapter, read_model
 from treeinf.adapters.parity import check_parity
-from treeinf.adapters.sklearn import leaf_nodes
+from treeinf.adapters.sklearn.reader import leaf_nodes
 from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import UnsupportedModelError
 
@@ -195,7 +195,7 @@ def test_calibrated_classifier():
 
 def test_the_adapter_imports_scikit_learn_late():
     code = (
-        "import sys, treeinf.adapters.sklearn; "
+        "import sys, treeinf.adapters.sklearn.reader; "
         "assert 'sklearn.ensemble' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -25,7 +25,7 @@ from tests.adapters.sklearn_models import (
 from tests.naive import routing as naive
 from treeinf.adapters import read_model
 from treeinf.adapters.parity import check_parity
-from treeinf.adapters.sklearn import raw_score
+from treeinf.adapters.sklearn.reader import raw_score
 
 SMALL = {"max_iter": 6, "min_samples_leaf": 5, "max_leaf_nodes": 12}
 

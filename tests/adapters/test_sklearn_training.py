@@ -12,11 +12,10 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 import treeinf as ti
 from tests.adapters.sklearn_models import assert_same_model, make_rows, make_targets
 from tests.models import load_golden
-from treeinf import losses
 from treeinf.adapters import init_score, read_model
 from treeinf.adapters.parity import check_parity
-from treeinf.adapters.sklearn import raw_score, training_rows
-from treeinf.ensemble import TreeEnsemble
+from treeinf.adapters.sklearn.reader import raw_score, training_rows
+from treeinf.ensemble import TreeEnsemble, losses
 from treeinf.errors import SubsampledTrainingWarning, UnsupportedModelError
 from treeinf.trace import TrainingTrace
 

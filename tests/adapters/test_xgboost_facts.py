@@ -15,11 +15,11 @@ from tests.adapters.xgboost_models import (
     train,
     version_of,
 )
-from treeinf import losses
 from treeinf.adapters import read_model
-from treeinf.adapters import xgboost as adapter
 from treeinf.adapters.parity import check_parity
-from treeinf.adapters.xgboost_parameters import DEFAULTS
+from treeinf.adapters.xgboost import reader as adapter
+from treeinf.adapters.xgboost.parameters import DEFAULTS
+from treeinf.ensemble import losses
 from treeinf.errors import UnsupportedModelError
 from treeinf.trace import TrainingTrace
 

@@ -21,9 +21,9 @@ from tests.adapters.xgboost_models import (
     train,
 )
 from treeinf.adapters import read_model
-from treeinf.adapters import xgboost as adapter
-from treeinf.adapters.xgboost import read_model_entries, read_ubjson
-from treeinf.adapters.xgboost_ubjson import parse_ubjson
+from treeinf.adapters.xgboost import reader as adapter
+from treeinf.adapters.xgboost.reader import read_model_entries, read_ubjson
+from treeinf.adapters.xgboost.ubjson import parse_ubjson
 from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import (
     ModelFormatError,

@@ -9,8 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import treeinf as ti
 from treeinf.adapters import read_model
-from treeinf.adapters.xgboost_files import parse_model
-from treeinf.adapters.xgboost_trees import read_trees
+from treeinf.adapters.xgboost.files import parse_model
+from treeinf.adapters.xgboost.trees import read_trees
 from treeinf.trace import TrainingTrace
 
 HERE = Path(__file__).parents[1] / "golden"

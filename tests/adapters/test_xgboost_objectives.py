@@ -13,8 +13,8 @@ from tests.adapters.xgboost_models import (
     train,
     version_of,
 )
-from treeinf import losses
 from treeinf.adapters import read_model
+from treeinf.ensemble import losses
 from treeinf.errors import TrainingDataMismatchError, UnsupportedModelError
 from treeinf.trace import TrainingTrace
 

@@ -20,8 +20,8 @@ from tests.adapters.xgboost_models import (
     version_of,
 )
 from treeinf.adapters import read_model
-from treeinf.adapters import xgboost as adapter
 from treeinf.adapters.parity import check_parity
+from treeinf.adapters.xgboost import reader as adapter
 from treeinf.ensemble import TreeEnsemble
 from treeinf.trace import TrainingTrace
 

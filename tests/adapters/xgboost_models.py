@@ -4,7 +4,7 @@ import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.naive import routing as naive
-from treeinf.adapters.xgboost import leaf_nodes
+from treeinf.adapters.xgboost.reader import leaf_nodes
 
 QUIET = {"nthread": 1, "max_depth": 4}
 

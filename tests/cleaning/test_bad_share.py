@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import check_grad
 
 from tests.naive.bad_share import label_log_likelihood, target_log_likelihood
-from treeinf.cleaning.bad_share import (
+from treeinf.cleaning.scores.noise_rate import (
     Seen,
     _cut,
     _Labels,

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from tests.naive import confusions as naive
-from treeinf.cleaning.confusions import doubt_labels, find_confusions
+from treeinf.cleaning.scores.label_confusion import doubt_labels, find_confusions
 
 
 def noisy_rows(rng, confusion, n_rows=3000, spread=0.5):

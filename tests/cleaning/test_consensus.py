@@ -13,8 +13,8 @@ from sklearn.utils.fixes import parse_version
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from tests.naive.kernel_ridge import leave_one_out, leave_one_out_best, place_rows
-from treeinf.cleaning import consensus
-from treeinf.cleaning.consensus import (
+from treeinf.cleaning.scores import stacking as consensus
+from treeinf.cleaning.scores.stacking import (
     VIEWS,
     leave_out_by_forest,
     leave_out_by_kernel,

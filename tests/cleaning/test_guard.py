@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from treeinf.cleaning import METHODS, InfluenceCleaner, Method
-from treeinf.cleaning import methods as methods_module
-from treeinf.cleaning.alternatives import remove_at_random
-from treeinf.cleaning.judging import RowLosses
-from treeinf.cleaning.rehearsal import Rehearsal, random_places
-from treeinf.cleaning.report import write_headline
+from treeinf.cleaning.report.report import write_headline
+from treeinf.cleaning.scores import methods as methods_module
 from treeinf.cleaning.training import LabelledRows
+from treeinf.cleaning.trial.controls import remove_at_random
+from treeinf.cleaning.trial.judging import RowLosses
+from treeinf.cleaning.trial.run import Rehearsal, random_places
 
 from .conftest import classifier
 

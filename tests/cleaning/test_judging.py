@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from treeinf.cleaning import judging
 from treeinf.cleaning.training import LabelledRows
+from treeinf.cleaning.trial import judging
 
 
 def probabilities(p):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, r2_score, roc_auc_score
 
-from treeinf.cleaning.primary import (
+from treeinf.cleaning.trial.losses import (
     auc_losses,
     error_losses,
     primary_metric,

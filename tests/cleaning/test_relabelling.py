@@ -13,13 +13,13 @@ from sklearn.metrics import roc_auc_score
 
 from treeinf import BoostIn
 from treeinf.cleaning import InfluenceCleaner
-from treeinf.cleaning.listing import describe_repair
-from treeinf.cleaning.ranking import RowScores
-from treeinf.cleaning.relabelling import LabelGains, weigh_suggestions
-from treeinf.cleaning.repair import Handling, repair_rows
-from treeinf.cleaning.report import write_headline
-from treeinf.cleaning.rounds import split_in_halves
+from treeinf.cleaning.actions import Handling, repair_rows
+from treeinf.cleaning.report.flagged_rows import describe_repair
+from treeinf.cleaning.report.report import write_headline
+from treeinf.cleaning.scores.relabelling import LabelGains, weigh_suggestions
+from treeinf.cleaning.scores.scoring import RowScores
 from treeinf.cleaning.training import CopyTrainer, LabelledRows
+from treeinf.cleaning.trial.splits import split_in_halves
 from treeinf.errors import UnsupportedModelError
 
 from .conftest import classifier, noisy_diabetes, regressor

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from treeinf.cleaning.ranking import RowScores
-from treeinf.cleaning.repair import Handling, pick_suspects, repair_rows
+from treeinf.cleaning.actions import Handling, pick_suspects, repair_rows
+from treeinf.cleaning.scores.scoring import RowScores
 from treeinf.cleaning.training import LabelledRows
 
 

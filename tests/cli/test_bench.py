@@ -43,7 +43,7 @@ def test_quick_is_a_small_run(run, tmp_path, monkeypatch):
 
 
 def test_an_interrupt_tells_how_to_go_on(run, tmp_path, monkeypatch):
-    from treeinf.speed import runner
+    from benchmarks.speed import runner
 
     def interrupt(*_):
         raise KeyboardInterrupt
@@ -55,7 +55,7 @@ def test_an_interrupt_tells_how_to_go_on(run, tmp_path, monkeypatch):
 
 
 def test_a_failed_group_ends_in_an_exit_code(run, tmp_path, monkeypatch):
-    from treeinf.speed import runner
+    from benchmarks.speed import runner
 
     failed = {"status": "failed", "reason": "why", "rows": [], "curves": []}
     monkeypatch.setattr(runner, "_run_group", lambda *_: failed)

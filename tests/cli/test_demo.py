@@ -11,8 +11,8 @@ pytest.importorskip("lightgbm")
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
+from benchmarks.speed import startup
 from treeinf.cli.demo_report import draw_thumbnail
-from treeinf.speed import startup
 
 QUICK = ("--data", "breast_cancer", "--n-jobs", "1")
 

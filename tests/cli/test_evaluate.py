@@ -60,7 +60,7 @@ def test_runs_reports_and_resumes(run, suite, tmp_path):
 
 
 def test_an_interrupt_tells_how_to_go_on(run, suite, monkeypatch):
-    from treeinf.evaluation import runner
+    from treeinf.evaluation import run as runner
 
     def interrupt(*_):
         raise KeyboardInterrupt

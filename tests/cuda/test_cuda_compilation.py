@@ -9,7 +9,7 @@ from numba import types as nb
 
 from treeinf.kernels.cpu import derivatives
 from treeinf.kernels.cpu.contraction import CARRIED, CROSSED, FULL, FactorRule
-from treeinf.kernels.flat_trees import FlatLeaves, FlatTrees
+from treeinf.kernels.flat import FlatLeaves, FlatTrees
 
 pytestmark = pytest.mark.skipif(
     bool(config.ENABLE_CUDASIM) or importlib.util.find_spec("numba_cuda") is None,

@@ -10,9 +10,9 @@ from sklearn.base import clone
 
 import treeinf as ti
 from treeinf.ensemble.facts import LeafRule
+from treeinf.ensemble.losses import Logistic, Softmax, SquaredError
 from treeinf.errors import DeviceMemoryError, DeviceUnavailableError
 from treeinf.kernels import device as devices
-from treeinf.losses import Logistic, Softmax, SquaredError
 
 pytestmark = pytest.mark.cuda
 

@@ -17,7 +17,7 @@ from treeinf.kernels.cpu import routing as cpu_routing
 from treeinf.kernels.cpu.contraction import BY_TARGET, CARRIED, CROSSED, FULL
 from treeinf.kernels.cpu.derivatives import UNIT_HESSIAN
 from treeinf.kernels.device import resolve_device
-from treeinf.kernels.flat_trees import FlatLeaves
+from treeinf.kernels.flat import FlatLeaves
 
 pytestmark = pytest.mark.cuda
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from treeinf.datasets import check, fetch, load
-from treeinf.datasets.download import fetch_entry
+from treeinf.datasets.fetch import fetch_entry
 from treeinf.datasets.home import load_from_home, read_fetched
 from treeinf.datasets.manifest import DataFile, Entry
 

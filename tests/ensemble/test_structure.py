@@ -15,8 +15,8 @@ from tests import models
 from tests.kernels.test_routing import grow_ensemble
 from tests.naive.routing import raw_scores
 from treeinf.ensemble import LeafRule
+from treeinf.ensemble.losses import Softmax
 from treeinf.errors import ModelFormatError
-from treeinf.losses import Softmax
 
 
 def changed(ensemble, **arrays):

@@ -19,7 +19,7 @@ from treeinf.evaluation import (
     mean_agreement,
     rank_methods,
 )
-from treeinf.evaluation.agreement import compare_columns
+from treeinf.evaluation.measures.agreement import compare_columns
 from treeinf.explainers import (
     LOO,
     BoostIn,
@@ -29,8 +29,8 @@ from treeinf.explainers import (
     Random,
     SubSample,
 )
-from treeinf.explainers.leaf_refit import LeafRefit
-from treeinf.explainers.retraining.refits import copy_estimator
+from treeinf.explainers.refit.leaf_refit import LeafRefit
+from treeinf.training.learner import copy_estimator
 
 pd = pytest.importorskip("pandas")
 

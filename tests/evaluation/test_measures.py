@@ -35,7 +35,7 @@ from treeinf.explainers import (
     Loss,
     Random,
 )
-from treeinf.explainers.baselines import RowScore
+from treeinf.explainers.baselines.random import RowScore
 
 pd = pytest.importorskip("pandas")
 

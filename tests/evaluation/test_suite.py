@@ -112,7 +112,7 @@ def test_two_processes_give_the_same(whole, tmp_path):
 
 KILLED = """
     import os, sys
-    from treeinf.evaluation import runner
+    from treeinf.evaluation import run as runner
     from tests.evaluation.test_suite import make_suite
 
     run_cell = runner._run_cell
@@ -340,7 +340,7 @@ def test_five_lines_for_the_readme():
     X, y = load_breast_cancer(return_X_y=True, as_frame=True)
     my_model = gradient_boosting()
 
-    from treeinf.evaluation import removal
+    from treeinf.evaluation.measures.registry import removal
 
     X_train, X_test, y_train, y_test = train_test_split(
         X, y, test_size=5, random_state=0

@@ -21,18 +21,18 @@ from tests import models
 from tests.naive.boosting import NaiveModel
 from tests.naive.dynamics import gradient_moments, probability_moments, stages
 from treeinf.errors import SelfExplanationWarning, UnsupportedModelError
-from treeinf.explainers.baselines import (
+from treeinf.explainers.baselines.dynamics import (
+    GradientNorm,
+    GradientVariance,
+    TrainingDynamics,
+)
+from treeinf.explainers.baselines.random import (
     Loss,
     OutOfBagProbability,
     OutOfFoldLoss,
     Random,
 )
-from treeinf.explainers.dynamics import (
-    GradientNorm,
-    GradientVariance,
-    TrainingDynamics,
-)
-from treeinf.explainers.retraining.refits import derive_seed
+from treeinf.training.learner import derive_seed
 
 SCORES = [
     Loss(),

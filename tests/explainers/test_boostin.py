@@ -13,7 +13,7 @@ from tests import models
 from tests.naive.boosting import NaiveModel, boostin
 from treeinf.ensemble.routing import find_leaves
 from treeinf.errors import SelfExplanationWarning
-from treeinf.explainers import factors
+from treeinf.explainers.gradient import factors
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 

@@ -10,7 +10,7 @@ from tests.naive.boosting import NaiveModel, derivatives
 from tests.naive.leaf_influence import leaf_influence
 from treeinf.ensemble.routing import find_leaves
 from treeinf.errors import SelfExplanationWarning
-from treeinf.explainers.backward import BackwardPass
+from treeinf.explainers.gradient.adjoint import BackwardPass
 
 SMOOTH = [
     "regression",

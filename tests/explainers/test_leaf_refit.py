@@ -21,7 +21,7 @@ from treeinf.errors import (
     TrainingDataMismatchError,
     UnsupportedModelError,
 )
-from treeinf.explainers.leaf_refit import LeafRefit
+from treeinf.explainers.refit.leaf_refit import LeafRefit
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 
@@ -486,7 +486,7 @@ def paths_to_root(ensemble):
 @pytest.mark.parametrize("kind", ["regression", "multiclass"])
 @pytest.mark.parametrize("name", FORESTS)
 def test_forests_equal_brute_force(name, kind):
-    from treeinf.adapters.sklearn_forest import tree_weights
+    from treeinf.adapters.sklearn.forest import tree_weights
 
     if name == "weighted classes" and kind == "regression":
         pytest.skip("regressors know no classes")

@@ -9,7 +9,7 @@ from sklearn.exceptions import NotFittedError
 
 from tests.naive.knn_shapley import worth
 from tests.naive.shapley import enumerate_shapley
-from treeinf.explainers.neighbours import InputSim, KNNShapley
+from treeinf.explainers.baselines.neighbours import InputSim, KNNShapley
 
 
 def table(n, n_test, classes=None, seed=2):

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from tests.naive.shapley import enumerate_shapley
 from treeinf.errors import SelfExplanationWarning
 from treeinf.explainers.retraining import LOO, DataShapley, SubSample
-from treeinf.explainers.retraining.checkpoint import RecordFile
+from treeinf.training.checkpoint import RecordFile
 
 FITS = []
 """Row counts of the fits of `MeanRegressor` in this process."""

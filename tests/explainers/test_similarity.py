@@ -9,9 +9,9 @@ import treeinf as ti
 from tests import models
 from tests.naive.similarity import agreement, dense_features, similarity
 from treeinf.errors import SelfExplanationWarning, UnsupportedModelError
-from treeinf.explainers.leaf_features import TREE_KERNELS, LeafFeatures
-from treeinf.explainers.row_features import RowFeatures
-from treeinf.explainers.similarity import TreeSim
+from treeinf.explainers.tree_kernel.features import TREE_KERNELS, LeafFeatures
+from treeinf.explainers.tree_kernel.row_features import RowFeatures
+from treeinf.explainers.tree_kernel.tree_sim import TreeSim
 from treeinf.kernels.cpu import leaf_features as leaf_feature_kernels
 from treeinf.kernels.cpu import merged_trees as merging_kernels
 

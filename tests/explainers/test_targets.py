@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose
 
 import treeinf as ti
 from tests import models
-from treeinf.explainers.targets import Targets
+from treeinf.explainers.queries import Targets
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from tests.explainers.test_similarity import GOLDEN_NAMES, fit_forest
 from tests.naive import trex as naive
 from tests.naive.similarity import dense_features
 from treeinf.errors import SelfExplanationWarning, UnsupportedModelError
-from treeinf.explainers.leaf_features import TREE_KERNELS
-from treeinf.explainers.row_features import RowFeatures
-from treeinf.explainers.trex import Trex
+from treeinf.explainers.tree_kernel.features import TREE_KERNELS
+from treeinf.explainers.tree_kernel.row_features import RowFeatures
+from treeinf.explainers.tree_kernel.trex import Trex
 
 KINDS = {"regression": "squared", "binary": "logistic", "multiclass": "softmax"}
 

@@ -11,9 +11,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 import treeinf as ti
 from tests import models
 from tests.naive.boosting import NaiveModel
-from treeinf.kernels.cpu import contraction, leaf_matrix, products, replay
+from treeinf.kernels.cpu import contraction, products, replay
+from treeinf.kernels.cpu import leaf_coupling as leaf_matrix
 from treeinf.kernels.cpu.derivatives import SQUARED_ERROR
-from treeinf.kernels.flat_trees import FlatLeaves
+from treeinf.kernels.flat import FlatLeaves
 from treeinf.kernels.threads import check_n_jobs, limit_threads
 from treeinf.trace import sum_derivatives
 

@@ -5,8 +5,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tests import models
-from treeinf.explainers.leaf_refit import LeafRefit
-from treeinf.explainers.refits import Removals
+from treeinf.explainers.refit.fixed_structure import Removals
+from treeinf.explainers.refit.leaf_refit import LeafRefit
 from treeinf.kernels.compilation import jit_disabled
 from treeinf.kernels.cpu import refit as kernels
 

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
-from treeinf.cleaning.report import Alternative, CleaningReport, Comparison
+from treeinf.cleaning.report.report import Alternative, CleaningReport, Comparison
 from treeinf.reports import (
     ComparisonLine,
     ReportTable,

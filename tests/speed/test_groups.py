@@ -10,9 +10,9 @@ import pytest
 
 pytest.importorskip("lightgbm")
 
-from treeinf.speed import startup
-from treeinf.speed.bench import Bench
-from treeinf.speed.runner import GROUPS
+from benchmarks.speed import startup
+from benchmarks.speed.bench import Bench
+from benchmarks.speed.runner import GROUPS
 
 
 @pytest.fixture(scope="module")

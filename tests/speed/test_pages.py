@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from treeinf.speed.report import fill_page
-from treeinf.speed.runner import FILE, GROUPS, read_bench
+from benchmarks.speed.report import fill_page
+from benchmarks.speed.runner import FILE, GROUPS, read_bench
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULT = ROOT / "benchmarks" / "results" / "bench"

@@ -6,15 +6,15 @@ from numpy.testing import assert_allclose
 
 pytest.importorskip("lightgbm")
 
-from treeinf.explainers import LeafInfluence, LeafRefit
-from treeinf.speed import refit
-from treeinf.speed.bench import Bench
-from treeinf.speed.factors import (
+from benchmarks.speed import refit
+from benchmarks.speed.bench import Bench
+from benchmarks.speed.factors import (
     Recursion,
     push_forward,
     push_leaf_by_leaf,
     push_one_by_one,
 )
+from treeinf.explainers import LeafInfluence, LeafRefit
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,13 @@ import json
 
 import pytest
 
+from benchmarks.speed import report, runner
+from benchmarks.speed.bench import Bench, Measured
+from benchmarks.speed.report import fill_page, to_markdown, write_report
+from benchmarks.speed.rows import Curve, Reach, Row
+from benchmarks.speed.runner import GROUPS, read_bench, run_bench
+from benchmarks.speed.timing import Timing
 from treeinf.evaluation.machine import describe_run
-from treeinf.speed import report, runner
-from treeinf.speed.bench import Bench, Measured
-from treeinf.speed.report import fill_page, to_markdown, write_report
-from treeinf.speed.rows import Curve, Reach, Row
-from treeinf.speed.runner import GROUPS, read_bench, run_bench
-from treeinf.speed.timing import Timing
 
 TINY = Bench(n_rows=100, repeats=1, n_jobs=1)
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from treeinf.speed.memory import grow_of_peak
-from treeinf.speed.timing import Timing, measure_bandwidth, take_turns
+from benchmarks.speed.memory import grow_of_peak
+from benchmarks.speed.timing import Timing, measure_bandwidth, take_turns
 
 
 def test_operations_take_turns_after_one_untimed_run_each():

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from treeinf.adapters.xgboost_ubjson import is_ubjson
+from treeinf.adapters.xgboost.ubjson import is_ubjson
 from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import ModelFormatError, UnsupportedModelError
 from treeinf.validation import check_count
@@ -18,10 +18,10 @@ from treeinf.validation import check_count
 __all__ = ["find_adapter", "init_score", "read_model", "unwrap_pipeline"]
 
 _ADAPTERS = {
-    "catboost": "treeinf.adapters.catboost",
-    "lightgbm": "treeinf.adapters.lightgbm",
-    "sklearn": "treeinf.adapters.sklearn",
-    "xgboost": "treeinf.adapters.xgboost",
+    "catboost": "treeinf.adapters.catboost.reader",
+    "lightgbm": "treeinf.adapters.lightgbm.reader",
+    "sklearn": "treeinf.adapters.sklearn.reader",
+    "xgboost": "treeinf.adapters.xgboost.reader",
 }
 """The package a model's class comes from, and the module that reads it.
 
@@ -289,13 +289,13 @@ def _read_content(
     if not content.strip():
         raise ModelFormatError(f"{where} is empty.")
     if content.startswith(b"CBM1"):
-        from treeinf.adapters import catboost
+        from treeinf.adapters.catboost import reader as catboost
 
         return catboost.read_binary(
             content, iterations=iterations, parameters=parameters
         )
     if is_ubjson(content):
-        from treeinf.adapters import xgboost
+        from treeinf.adapters.xgboost import reader as xgboost
 
         return xgboost.read_ubjson(
             content, iterations=iterations, parameters=parameters
@@ -316,7 +316,7 @@ def _read_content(
         text = content.decode()
     except UnicodeDecodeError as error:
         raise ModelFormatError(f"{where} is not whole model text: {error}") from error
-    from treeinf.adapters import lightgbm
+    from treeinf.adapters.lightgbm import reader as lightgbm
 
     return lightgbm.read_text(text, iterations=iterations, parameters=parameters)
 
@@ -327,7 +327,9 @@ def _read_json(
     iterations: int | None,
     parameters: Mapping[str, Any] | None,
 ) -> TreeEnsemble:
-    from treeinf.adapters import catboost, lightgbm, xgboost
+    from treeinf.adapters.catboost import reader as catboost
+    from treeinf.adapters.lightgbm import reader as lightgbm
+    from treeinf.adapters.xgboost import reader as xgboost
 
     if "learner" in dumped:
         return xgboost.read_model_entries(

@@ -2,8 +2,8 @@
 
 from treeinf.cleaning.amounts import Amount
 from treeinf.cleaning.cleaner import InfluenceCleaner
-from treeinf.cleaning.methods import METHODS, Method
-from treeinf.cleaning.report import Alternative, CleaningReport, Comparison
+from treeinf.cleaning.report.report import Alternative, CleaningReport, Comparison
+from treeinf.cleaning.scores.methods import METHODS, Method
 from treeinf.cleaning.selector import InfluenceSelector, SelectionReport
 
 __all__ = [

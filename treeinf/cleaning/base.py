@@ -23,7 +23,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from treeinf.cleaning.inputs import (
+from treeinf.cleaning.rows import (
     check_index,
     check_table,
     read_classes,
@@ -31,10 +31,10 @@ from treeinf.cleaning.inputs import (
     read_rows,
     refuse_overlap,
 )
-from treeinf.cleaning.rounds import check_validation
 from treeinf.cleaning.training import CopyTrainer, LabelledRows, Progress
+from treeinf.cleaning.trial.splits import check_validation
 from treeinf.errors import TreeinfWarning
-from treeinf.explainers.retraining.refits import readable_rows
+from treeinf.training.learner import readable_rows
 from treeinf.validation import count_rows
 
 __all__ = ["RowMetaEstimator"]

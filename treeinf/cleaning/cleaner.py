@@ -9,25 +9,25 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from treeinf.cleaning.actions import ACTIONS, Repair
 from treeinf.cleaning.amounts import Amount
 from treeinf.cleaning.base import RowMetaEstimator
-from treeinf.cleaning.inputs import join_rows, replace_labels
-from treeinf.cleaning.listing import list_scores, list_touched_rows
-from treeinf.cleaning.methods import METHODS
 from treeinf.cleaning.parameters import check_name, check_number
-from treeinf.cleaning.ranking import RowScores, check_readable, is_readable
-from treeinf.cleaning.rehearsal import Recipe, Rehearsal, random_places, rehearse
-from treeinf.cleaning.relabelling import RELABEL_RULES
-from treeinf.cleaning.repair import ACTIONS, Repair
-from treeinf.cleaning.report import CleaningReport
-from treeinf.cleaning.rounds import plan_rounds
-from treeinf.cleaning.summary import write_report
+from treeinf.cleaning.report.flagged_rows import list_scores, list_touched_rows
+from treeinf.cleaning.report.report import CleaningReport
+from treeinf.cleaning.report.summary import write_report
+from treeinf.cleaning.rows import join_rows, replace_labels
+from treeinf.cleaning.scores.methods import METHODS
+from treeinf.cleaning.scores.relabelling import RELABEL_RULES
+from treeinf.cleaning.scores.scoring import RowScores, check_readable, is_readable
 from treeinf.cleaning.training import (
     CopyTrainer,
     Costs,
     LabelledRows,
     accepts_weights,
 )
+from treeinf.cleaning.trial.run import Recipe, Rehearsal, random_places, rehearse
+from treeinf.cleaning.trial.splits import plan_rounds
 from treeinf.errors import UnsupportedModelError
 from treeinf.explainers.influence import frame_library
 from treeinf.validation import check_count, row_labels, take_rows
@@ -162,12 +162,12 @@ default="consensus"
     "boostin_total" is the harm a row does to the loss of rows its copies have not seen,
     or of validation rows given; "consensus" is the chance that a label is wrong (or the
     size of the residual) by the copies, an extra-trees forest and a kernel ridge that
-    have not seen it, pooled, see `treeinf.cleaning.consensus`; "loss" is the
+    have not seen it, pooled, see `treeinf.cleaning.scores.stacking`; "loss" is the
     out-of-bag loss; "random" is a baseline. In the project's label-noise benchmark
     "consensus" finds most wrong labels, for any estimator.
 
     Amounts are chosen by, and the guard judges by, losses that hold up on rows that are
-    as noisy as the train rows; see `treeinf.cleaning.judging`.
+    as noisy as the train rows; see `treeinf.cleaning.trial.judging`.
 
     The default trains up to 140 models: in each of 5 rounds 10 copies on 30 % of the
     rows and 11 on up to 60 %, and up to 4 for `baselines`; in the end 10 on half of

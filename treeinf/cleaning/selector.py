@@ -11,29 +11,29 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
-from treeinf.cleaning import judging
 from treeinf.cleaning.amounts import Amount
 from treeinf.cleaning.base import RowMetaEstimator
-from treeinf.cleaning.inputs import join_rows
 from treeinf.cleaning.parameters import check_name, check_number
-from treeinf.cleaning.ranking import check_readable
-from treeinf.cleaning.report import Comparison, list_settings, list_versions
-from treeinf.cleaning.report import to_plain as report_to_plain
-from treeinf.cleaning.rounds import Round, plan_rounds
-from treeinf.cleaning.selection import (
-    Trial,
-    Trials,
-    choose_trial,
-    rank_rows,
-    try_subsets,
-)
-from treeinf.cleaning.subsets import STRATEGIES, pick_subset
+from treeinf.cleaning.report.report import Comparison, list_settings, list_versions
+from treeinf.cleaning.report.report import to_plain as report_to_plain
+from treeinf.cleaning.rows import join_rows
+from treeinf.cleaning.scores.scoring import check_readable
 from treeinf.cleaning.training import (
     CopyTrainer,
     Costs,
     LabelledRows,
     accepts_weights,
 )
+from treeinf.cleaning.trial import judging
+from treeinf.cleaning.trial.candidates import STRATEGIES, pick_subset
+from treeinf.cleaning.trial.selection import (
+    Trial,
+    Trials,
+    choose_trial,
+    rank_rows,
+    try_subsets,
+)
+from treeinf.cleaning.trial.splits import Round, plan_rounds
 from treeinf.validation import check_count, take_rows
 
 __all__ = ["InfluenceSelector", "SelectionReport"]

@@ -18,8 +18,8 @@ from sklearn.base import clone
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from tqdm.auto import tqdm
 
-from treeinf.explainers.retraining.refits import readable_rows
 from treeinf.kernels.threads import check_n_jobs
+from treeinf.training.learner import readable_rows
 from treeinf.validation import take_rows
 
 __all__ = [

@@ -99,9 +99,9 @@ def run_bench_command(
     printer : Printer
         Where to say it.
     only, out, resume, force
-        See `treeinf.speed.run_bench`.
+        See `benchmarks.speed.run_bench`.
     n_rows, repeats, n_jobs : int
-        See `treeinf.speed.Bench`.
+        See `benchmarks.speed.Bench`.
 
     Returns
     -------
@@ -113,9 +113,9 @@ def run_bench_command(
     CommandError
         If the folder is at fault, or the run was interrupted.
     """
-    from treeinf.speed import Bench, run_bench, write_report
-    from treeinf.speed.report import describe, list_lines
-    from treeinf.speed.runner import FAILED, FILE, GROUPS
+    from benchmarks.speed import Bench, run_bench, write_report
+    from benchmarks.speed.report import describe, list_lines
+    from benchmarks.speed.runner import FAILED, FILE, GROUPS
 
     try:
         record = run_bench(

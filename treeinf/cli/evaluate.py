@@ -124,7 +124,7 @@ def run_evaluate(
     CommandError
         If the suite or the folder is at fault.
     """
-    from treeinf.evaluation.runner import run_suite
+    from treeinf.evaluation.run import run_suite
     from treeinf.evaluation.suite import read_suite
 
     if not suite_file.is_file():
@@ -180,7 +180,7 @@ def run_report(folder: Path, printer: Printer, *, to: Path | None = None) -> int
 
 
 def _say_trouble(folder: Path, printer: Printer) -> None:
-    from treeinf.evaluation.runner import read_outcomes
+    from treeinf.evaluation.run import read_outcomes
 
     outcomes = read_outcomes(folder)
     failed = outcomes[outcomes["status"] == "failed"]
@@ -191,7 +191,7 @@ def _say_trouble(folder: Path, printer: Printer) -> None:
 def _report(folder: Path, printer: Printer, to: Path | None = None) -> dict[str, str]:
     """Write the files, print the ranks."""
     from treeinf.evaluation.ranking import rank_run
-    from treeinf.evaluation.runner import read_outcomes
+    from treeinf.evaluation.run import read_outcomes
     from treeinf.reports.evaluation import write_evaluation_report
 
     outcomes = read_outcomes(folder)

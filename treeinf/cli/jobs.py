@@ -12,7 +12,7 @@ from typing import Any
 from sklearn.base import clone
 
 from treeinf.cleaning.amounts import Amount
-from treeinf.cleaning.inputs import join_rows
+from treeinf.cleaning.rows import join_rows
 from treeinf.cleaning.training import LabelledRows
 from treeinf.cli.exits import CommandError
 from treeinf.cli.models import (

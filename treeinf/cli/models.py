@@ -366,7 +366,7 @@ def estimator_like(path: Path, ensemble: TreeEnsemble) -> tuple[Any, str]:
 
 def _written_parameters(path: Path) -> dict[str, str] | None:
     """Read the training parameters that a model text lists."""
-    from treeinf.adapters.lightgbm_text import parse_text
+    from treeinf.adapters.lightgbm.text import parse_text
 
     if not _is_lightgbm_text(path):
         return None

@@ -1,6 +1,6 @@
 """Data: real sets by name, and made-up ones whose influences are known."""
 
-from treeinf.datasets.download import Fetched, fetch
+from treeinf.datasets.fetch import Fetched, fetch
 from treeinf.datasets.home import data_home
 from treeinf.datasets.label_noise import flip_labels, shift_targets
 from treeinf.datasets.loading import SetState, available, check, load

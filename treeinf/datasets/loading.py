@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from treeinf.datasets.download import fetch_entry
+from treeinf.datasets.fetch import fetch_entry
 from treeinf.datasets.home import (
     check_file,
     data_home,

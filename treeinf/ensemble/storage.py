@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.ensemble.facts import LeafRule, TrainingFacts
+from treeinf.ensemble.losses import loss_from_dict
 from treeinf.errors import ModelFormatError
-from treeinf.losses import loss_from_dict
 
 if TYPE_CHECKING:
     from os import PathLike

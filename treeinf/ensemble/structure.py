@@ -22,11 +22,11 @@ from treeinf.ensemble.checks import (
     freeze,
 )
 from treeinf.ensemble.facts import LeafRule, Missing, TrainingFacts
+from treeinf.ensemble.losses import Loss
 from treeinf.errors import UnsupportedModelError
 from treeinf.kernels.cpu.derivatives import UNIT_HESSIAN
-from treeinf.kernels.flat_trees import FlatLeaves, FlatTrees
+from treeinf.kernels.flat import FlatLeaves, FlatTrees
 from treeinf.kernels.ranked_trees import RankedTrees, rank_trees
-from treeinf.losses import Loss
 
 if TYPE_CHECKING:
     from os import PathLike

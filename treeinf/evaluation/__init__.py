@@ -1,25 +1,25 @@
 """How far estimates of influence can be trusted, measured."""
 
-from treeinf.evaluation.agreement import agreement, mean_agreement
 from treeinf.evaluation.averages import Averages, average_cells, rank_methods
-from treeinf.evaluation.cost import cost
-from treeinf.evaluation.detection import detection
-from treeinf.evaluation.faithfulness import faithfulness
-from treeinf.evaluation.fixing import fixing
-from treeinf.evaluation.flipping import rows_to_flip
-from treeinf.evaluation.label_edit import label_edit
-from treeinf.evaluation.measures import MEASURES, Measure
-from treeinf.evaluation.poisoning import poisoning
-from treeinf.evaluation.pruning import pruning
+from treeinf.evaluation.measures.agreement import agreement, mean_agreement
+from treeinf.evaluation.measures.cost import cost
+from treeinf.evaluation.measures.detection import detection
+from treeinf.evaluation.measures.faithfulness import faithfulness
+from treeinf.evaluation.measures.fixing import fixing
+from treeinf.evaluation.measures.flipping import rows_to_flip
+from treeinf.evaluation.measures.label_edit import label_edit
+from treeinf.evaluation.measures.poisoning import poisoning
+from treeinf.evaluation.measures.pruning import pruning
+from treeinf.evaluation.measures.registry import MEASURES, Measure
+from treeinf.evaluation.measures.removal import removal
+from treeinf.evaluation.measures.stability import stability
 from treeinf.evaluation.ranking import (
     Ranking,
     critical_difference,
     rank_run,
     rank_table,
 )
-from treeinf.evaluation.removal import removal
-from treeinf.evaluation.runner import read_outcomes, read_results, run_suite
-from treeinf.evaluation.stability import stability
+from treeinf.evaluation.run import read_outcomes, read_results, run_suite
 from treeinf.evaluation.suite import Suite, read_suite
 
 __all__ = [

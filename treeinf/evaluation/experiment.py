@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, r2_score
 
 from treeinf.explainers.retraining.base import RetrainingExplainer, score_prediction
-from treeinf.explainers.retraining.checkpoint import describe_estimator
-from treeinf.explainers.retraining.refits import (
+from treeinf.training.checkpoint import describe_estimator
+from treeinf.training.learner import (
     Learner,
     check_random_state,
     copy_estimator,

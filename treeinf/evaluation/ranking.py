@@ -13,8 +13,8 @@ from scipy.stats import friedmanchisquare, studentized_range
 
 from treeinf.evaluation.averages import average_cells, rank_methods
 from treeinf.evaluation.experiment import import_pandas
-from treeinf.evaluation.measures import MEASURES
-from treeinf.evaluation.runner import read_outcomes, read_results
+from treeinf.evaluation.measures.registry import MEASURES
+from treeinf.evaluation.run import read_outcomes, read_results
 
 __all__ = [
     "Ranking",

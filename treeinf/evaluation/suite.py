@@ -17,11 +17,11 @@ import joblib
 from sklearn.base import clone
 
 from treeinf.datasets import Dataset, available, load
-from treeinf.evaluation.measures import MEASURES, options_of
+from treeinf.evaluation.measures.registry import MEASURES, options_of
 from treeinf.evaluation.methods import new_method
 from treeinf.evaluation.models import LIBRARIES, new_estimator
 from treeinf.explainers.base import Explainer
-from treeinf.explainers.baselines import RowScore
+from treeinf.explainers.baselines.random import RowScore
 
 __all__ = ["Cell", "Suite", "read_suite"]
 

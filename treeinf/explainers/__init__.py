@@ -1,27 +1,27 @@
 """Which estimate of influence: explainers, baselines, and their result."""
 
-from treeinf.explainers.additive import AdditiveExplainer
 from treeinf.explainers.base import Explainer
-from treeinf.explainers.baselines import (
+from treeinf.explainers.baselines.dynamics import (
+    GradientNorm,
+    GradientVariance,
+    TrainingDynamics,
+)
+from treeinf.explainers.baselines.neighbours import InputSim, KNNShapley
+from treeinf.explainers.baselines.random import (
     Loss,
     OutOfBagProbability,
     OutOfFoldLoss,
     Random,
 )
-from treeinf.explainers.boostin import BoostIn
-from treeinf.explainers.dynamics import (
-    GradientNorm,
-    GradientVariance,
-    TrainingDynamics,
-)
+from treeinf.explainers.gradient.additive import AdditiveExplainer
+from treeinf.explainers.gradient.boostin import BoostIn
+from treeinf.explainers.gradient.leaf_influence import LeafInfluence
+from treeinf.explainers.gradient.target_influence import TargetInfluence
 from treeinf.explainers.influence import Influence, RankedRows
-from treeinf.explainers.leaf_influence import LeafInfluence
-from treeinf.explainers.leaf_refit import LeafRefit
-from treeinf.explainers.neighbours import InputSim, KNNShapley
+from treeinf.explainers.refit.leaf_refit import LeafRefit
 from treeinf.explainers.retraining import LOO, DataShapley, SubSample
-from treeinf.explainers.similarity import TreeSim
-from treeinf.explainers.target_influence import TargetInfluence
-from treeinf.explainers.trex import Trex
+from treeinf.explainers.tree_kernel.tree_sim import TreeSim
+from treeinf.explainers.tree_kernel.trex import Trex
 
 __all__ = [
     "LOO",

@@ -27,7 +27,7 @@ from treeinf.explainers.influence import (
     check_ranking,
     frame_library,
 )
-from treeinf.explainers.targets import QUANTITIES, Target, Targets
+from treeinf.explainers.queries import QUANTITIES, Target, Targets
 from treeinf.kernels.device import CPU, Device
 from treeinf.kernels.threads import check_n_jobs, limit_threads
 from treeinf.validation import check_count, check_out, row_labels

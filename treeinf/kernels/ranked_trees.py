@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from treeinf.dtypes import FLAG, NODE, OFFSET, leaf_id_dtype
 from treeinf.kernels.compilation import scalar_rule
-from treeinf.kernels.flat_trees import FlatTrees
+from treeinf.kernels.flat import FlatTrees
 
 __all__ = ["CATEGORICAL", "MASK_ROWS", "MASK_WORDS", "RankedTrees", "rank_trees"]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from treeinf import plots
-from treeinf.cleaning.report import CleaningReport
+from treeinf.cleaning.report.report import CleaningReport
 from treeinf.reports.pictures import draw_svg
 from treeinf.reports.rows import positions
 

@@ -11,14 +11,14 @@ from typing import Any
 
 from treeinf.datasets import available, describe
 from treeinf.evaluation.cells import CellStore
-from treeinf.evaluation.measures import MEASURES
+from treeinf.evaluation.measures.registry import MEASURES
 from treeinf.evaluation.ranking import (
     Ranking,
     list_figures,
     rank_table,
     read_complete,
 )
-from treeinf.evaluation.runner import RUN_FILE, read_outcomes
+from treeinf.evaluation.run import RUN_FILE, read_outcomes
 from treeinf.plots.evaluation import plot_measure_curves, plot_ranks
 from treeinf.reports.pictures import draw_svg
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.ensemble import TreeEnsemble
-from treeinf.losses import Loss, Softmax
+from treeinf.ensemble.losses import Loss, Softmax
 
 __all__ = ["BaseEstimate", "find_base_estimate"]
 

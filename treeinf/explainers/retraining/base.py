@@ -14,20 +14,20 @@ from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
 from treeinf.explainers.base import Columns, Explainer
-from treeinf.explainers.retraining.checkpoint import (
+from treeinf.explainers.queries import Target
+from treeinf.kernels.threads import check_n_jobs
+from treeinf.training.checkpoint import (
     Checkpoint,
     RecordFile,
     describe_estimator,
     hash_arrays,
 )
-from treeinf.explainers.retraining.refits import (
+from treeinf.training.encoding import Task, fingerprint_table
+from treeinf.training.learner import (
     Learner,
     check_random_state,
     run_tasks,
 )
-from treeinf.explainers.tables import Task, fingerprint_table
-from treeinf.explainers.targets import Target
-from treeinf.kernels.threads import check_n_jobs
 from treeinf.validation import check_weights, count_rows, take_rows
 
 __all__ = [

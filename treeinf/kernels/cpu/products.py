@@ -14,7 +14,7 @@ from treeinf.kernels.compilation import (
     parallel_kernel,
     scalar_rule,
 )
-from treeinf.kernels.lanes import (
+from treeinf.kernels.simd import (
     TERMS_AT_ONCE,
     add_lines,
     copy_line,

@@ -6,9 +6,9 @@ import numpy as np
 from numba import prange
 
 from treeinf.kernels.compilation import kernel, linear_kernel, scalar_rule
-from treeinf.kernels.lanes import at_most, number_masks
 from treeinf.kernels.ranked_trees import CATEGORICAL, MASK_ROWS, MASK_WORDS
 from treeinf.kernels.rules import bits_of, in_category_set
+from treeinf.kernels.simd import at_most, number_masks
 
 __all__ = ["fingerprint_rows", "route_masks", "route_walk"]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from treeinf.errors import DeviceMemoryError
 from treeinf.kernels.cuda.compilation import SIMULATED, THREADS, count_blocks
-from treeinf.kernels.flat_trees import FlatLeaves
+from treeinf.kernels.flat import FlatLeaves
 
 __all__ = [
     "DeviceLeaves",

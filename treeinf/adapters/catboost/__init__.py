@@ -1,0 +1,3 @@
+"""CatBoost: estimators, binary and JSON files."""
+
+__all__: list[str] = []

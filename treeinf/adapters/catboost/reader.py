@@ -1,0 +1,377 @@
+"""Read CatBoost models: estimators, ``.cbm`` files and JSON files."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from treeinf.adapters.catboost.binary import parse_binary
+from treeinf.adapters.catboost.files import (
+    CatBoostFile,
+    CatBoostSplits,
+    CatBoostTrees,
+    SplitKind,
+    fail,
+    parse_info,
+)
+from treeinf.adapters.catboost.json import is_catboost_json, parse_json
+from treeinf.adapters.catboost.parameters import CatBoostParameters
+from treeinf.dtypes import BITS, FLAG, NODE, OFFSET, REAL
+from treeinf.ensemble import (
+    EVERY_OUTPUT,
+    Missing,
+    TrainingFacts,
+    TreeEnsemble,
+)
+from treeinf.ensemble.losses import Loss
+from treeinf.errors import UnsupportedModelError
+from treeinf.validation import to_pandas
+
+__all__ = ["is_catboost_json", "raw_score", "read", "read_binary", "read_json"]
+
+_MOST_WORDS = 2**24
+"""Words of category sets in all."""
+
+
+# Live models.
+
+
+def read(
+    model: Any,
+    *,
+    iterations: int | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> TreeEnsemble:
+    """Read a fitted model of CatBoost.
+
+    Parameters
+    ----------
+    model : CatBoost, CatBoostClassifier, CatBoostRegressor or CatBoostRanker
+        The model. One that was cut to its best iteration is read as it is.
+    iterations : int or None
+        First iterations to read; None for all.
+    parameters : dict or None
+        Training parameters that are known better than the model knows them.
+
+    Returns
+    -------
+    TreeEnsemble
+
+    Raises
+    ------
+    NotFittedError
+        If the model has not been fitted.
+    UnsupportedModelError
+        If the model cannot be represented, such as one of embeddings.
+
+    Notes
+    -----
+    The model is saved to a temporary file, which is read without CatBoost.
+    """
+    import catboost
+
+    _check_model(model)
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model.cbm")
+        model.save_model(path)
+        with open(path, "rb") as file:
+            content = file.read()
+    classes = np.asarray(getattr(model, "classes_", ()))
+    return _assemble(
+        parse_binary(content),
+        parameters=parameters,
+        iterations=iterations,
+        classes=classes if classes.size else None,
+        version=catboost.__version__,
+        leaf_source=_leaf_source(model, iterations),
+    )
+
+
+def raw_score(
+    model: Any, X: Any, *, iterations: int | None = None
+) -> NDArray[np.float64]:
+    """Compute CatBoost's own raw scores.
+
+    Parameters
+    ----------
+    model : CatBoost
+        The model.
+    X : array-like or frame, shape (n_rows, n_features)
+        Rows as CatBoost takes them; frames that are not of pandas are made so.
+    iterations : int or None
+        Iterations to use; None for all.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_rows, n_outputs)
+    """
+    import catboost
+
+    _check_model(model)
+    # the ranker's own predict takes no kind of prediction
+    found = catboost.CatBoost.predict(
+        model,
+        _library_rows(X),
+        prediction_type="RawFormulaVal",
+        ntree_end=iterations or 0,
+    )
+    scores = np.asarray(found, dtype=REAL)
+    return scores.reshape(len(scores), -1)
+
+
+def _check_model(model: Any) -> None:
+    """Say what is wrong with a model that is not fitted."""
+    import catboost
+
+    if not isinstance(model, catboost.CatBoost):
+        raise UnsupportedModelError(
+            f"Got a catboost {type(model).__name__}, which is not a model; expected a "
+            "fitted CatBoost, CatBoostClassifier, CatBoostRegressor or CatBoostRanker."
+        )
+    if not model.is_fitted():
+        from sklearn.exceptions import NotFittedError
+
+        raise NotFittedError(
+            f"This {type(model).__name__} is not fitted; call fit first."
+        )
+
+
+def _leaf_source(model: Any, iterations: int | None) -> Callable[[Any], NDArray[Any]]:
+    """Give CatBoost's own function from rows to leaves."""
+
+    def find(X: Any) -> NDArray[Any]:
+        rows = _library_rows(X)
+        return np.asarray(model.calc_leaf_indexes(rows, ntree_end=iterations or 0))
+
+    return find
+
+
+def _library_rows(X: Any) -> Any:
+    """Give rows in a form that CatBoost takes."""
+    if isinstance(X, np.ndarray) or hasattr(X, "iloc"):
+        return X
+    if sparse.issparse(X):
+        return sparse.csr_matrix(sparse.csr_array(X))
+    # CatBoost does not know the categorical types of polars and pyarrow.
+    return to_pandas(np.asarray(X) if isinstance(X, (list, tuple)) else X)
+
+
+# Files.
+
+
+def read_binary(
+    content: bytes,
+    *,
+    iterations: int | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> TreeEnsemble:
+    """Read the bytes of a ``.cbm`` file, without CatBoost.
+
+    Parameters
+    ----------
+    content : bytes
+        The whole file.
+    iterations : int or None
+        First iterations to read; None for all.
+    parameters : dict or None
+        Training parameters, in place of what the file says.
+
+    Returns
+    -------
+    TreeEnsemble
+
+    Raises
+    ------
+    ModelFormatError
+        If the bytes are not a whole model.
+    UnsupportedModelError
+        If the model cannot be represented.
+    """
+    return _assemble(
+        parse_binary(content), parameters=parameters, iterations=iterations
+    )
+
+
+def read_json(
+    dumped: Mapping[str, Any],
+    *,
+    iterations: int | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> TreeEnsemble:
+    """Read the object of a file that ``save_model(path, format="json")`` wrote.
+
+    Parameters
+    ----------
+    dumped : dict
+        The object.
+    iterations : int or None
+        First iterations to read; None for all.
+    parameters : dict or None
+        Training parameters, in place of what the file says.
+
+    Returns
+    -------
+    TreeEnsemble
+
+    Raises
+    ------
+    ModelFormatError
+        If the dictionary is not a whole model.
+    UnsupportedModelError
+        If the model cannot be represented.
+    """
+    return _assemble(parse_json(dumped), parameters=parameters, iterations=iterations)
+
+
+# From what a file says to an ensemble.
+
+
+def _assemble(
+    file: CatBoostFile,
+    *,
+    parameters: Mapping[str, Any] | None,
+    iterations: int | None,
+    classes: NDArray[Any] | None = None,
+    version: str | None = None,
+    leaf_source: Callable[[Any], NDArray[Any]] | None = None,
+) -> TreeEnsemble:
+    if "embedding" in file.features.kinds:
+        raise UnsupportedModelError(
+            "This CatBoost model has embedding features. Read are models of numbers, "
+            "categories and text: pass the entries of an embedding as numeric columns."
+        )
+    trees = file.trees if iterations is None else file.trees.first(iterations)
+    if not len(trees.n_leaves):
+        fail("it has no trees")
+    known = CatBoostParameters(file, parameters)
+    loss = known.loss()
+    rule = known.leaf_rule(loss)
+    notes = known.approximations(rule, file.scale)
+    is_native = bool((file.splits.kind[trees.split] == SplitKind.NATIVE).any())
+    if is_native:
+        notes.append(
+            "Categories or text: in training, statistics of a row's categories come "
+            "from the rows before it in a random order, so that it can lie in another "
+            "leaf than in prediction; the replay takes the latter."
+        )
+    n_trees, n_outputs = len(trees.n_leaves), len(file.bias)
+    n_leaves = int(trees.n_leaves.sum())
+    if classes is None and loss is not None and loss.n_classes:
+        classes = _classes(file, loss)
+    n_features = file.features.n_features
+    hashes = file.features.hashes
+    return TreeEnsemble(
+        node_offset=np.concatenate([[0], np.cumsum(trees.n_leaves - 1)]),
+        leaf_offset=np.concatenate([[0], np.cumsum(trees.n_leaves)]),
+        iteration=np.arange(n_trees, dtype=NODE),
+        output=np.full(n_trees, EVERY_OUTPUT if n_outputs > 1 else 0, NODE),
+        shrinkage=np.full(n_trees, known.number("learning_rate", 1.0) * file.scale),
+        **_nodes(trees, file.splits),
+        leaf_value=trees.leaf_value * file.scale,
+        base_score=file.bias,
+        base_score_folded=np.zeros(n_outputs, FLAG),
+        n_features=n_features,
+        loss=loss,
+        loss_name=known.loss_name,
+        leaf_rule=rule,
+        training=TrainingFacts(
+            class_weight=_class_weight(known, loss, classes),
+            single_inputs=True,
+            estimates_base_score=loss is not None
+            and known.get("boost_from_average", False) is True,
+            l2_per_weight=True,
+            approximations=tuple(notes),
+        ),
+        leaf_weight=trees.leaf_weight,
+        leaf_l2=None
+        if rule.kind in ("unknown", "quantile")
+        else np.full(n_leaves, known.number("l2_leaf_reg", 3.0)),
+        is_single_precision=True,
+        feature_names=file.features.names,
+        categories=tuple(hashes.get(column) for column in range(n_features))
+        if hashes
+        else None,
+        labels_are_hashes=bool(hashes),
+        is_native=is_native,
+        leaf_source=leaf_source if is_native else None,
+        classes=classes,
+        library="catboost",
+        library_version=version or _version(file),
+    )
+
+
+def _nodes(trees: CatBoostTrees, splits: CatBoostSplits) -> dict[str, Any]:
+    """Lay out the arrays of nodes.
+
+    A label that a one-hot split tests goes right, and the values in a node's set go
+    left: the children change sides. NaN is read as plus or minus infinity, which is not
+    above a border at infinity.
+    """
+    split = trees.split
+    default_left = splits.default_left | np.isposinf(splits.border)
+    is_label = splits.kind[split] == SplitKind.ONE_HOT
+    place = splits.category[split]
+    words = np.where(is_label, place // 32 + 1, 0)
+    offset = np.concatenate([[0], np.cumsum(words)]).astype(OFFSET)
+    if offset[-1] > _MOST_WORDS:
+        fail("its sets of categories are too large")
+    bits = np.zeros(offset[-1], BITS)
+    bits[offset[1:][is_label] - 1] = np.left_shift(
+        np.uint32(1), (place[is_label] % 32).astype(BITS)
+    )
+    return {
+        "feature": splits.column[split],
+        "threshold": splits.border[split],
+        "left": np.where(is_label, trees.right, trees.left),
+        "right": np.where(is_label, trees.left, trees.right),
+        "default_left": default_left[split],
+        "missing": np.full(len(split), Missing.NAN, np.uint8),
+        "is_categorical": is_label,
+        "category_offset": offset,
+        "category_bits": bits,
+    }
+
+
+def _classes(file: CatBoostFile, loss: Loss) -> NDArray[Any] | None:
+    """Find the labels of the classes in a file."""
+    info = parse_info(file.info, "class_params")
+    for name in ("class_names", "class_to_label"):
+        labels = info.get(name)
+        if isinstance(labels, list) and len(labels) == loss.n_classes:
+            kinds = {type(label) for label in labels}
+            if kinds <= {int, float} or kinds in ({str}, {bool}):
+                return np.array(labels)
+    return None
+
+
+def _class_weight(
+    known: CatBoostParameters, loss: Loss | None, classes: NDArray[Any] | None
+) -> tuple[tuple[Any, float], ...] | None:
+    """Find the weights that classes had, automatic ones as they came out."""
+    weights = known.get("class_weights")
+    if loss is None or not loss.n_classes or not weights:
+        return None
+    labels = list(range(loss.n_classes)) if classes is None else classes.tolist()
+    if isinstance(weights, Mapping):
+        weights = [weights.get(label, 1.0) for label in labels]
+    if not isinstance(weights, (list, tuple)) or len(weights) != len(labels):
+        fail("there is not one weight a class")
+    try:
+        numbers = [float(weight) for weight in weights]
+    except (TypeError, ValueError, OverflowError) as error:
+        fail("a class's weight is not a number", error)
+    return tuple(zip(labels, numbers, strict=True))
+
+
+def _version(file: CatBoostFile) -> str:
+    """Find the version that wrote a file."""
+    remark = str(file.info.get("catboost_version_info", ""))
+    found = re.search(r"tags/v([0-9][0-9.]{0,20})", remark)
+    return found[1] if found else "unknown"

@@ -1,0 +1,94 @@
+"""Which columns the category labels in a LightGBM model belong to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from treeinf.adapters.lightgbm.files import LightGBMFile
+from treeinf.adapters.lightgbm.parameters import LightGBMParameters
+
+__all__ = ["label_columns"]
+
+_MAX_LABEL_WORK = 4_000_000
+"""Label lists times columns, up to which their columns are looked for."""
+
+
+def label_columns(
+    file: LightGBMFile, known: LightGBMParameters
+) -> tuple[tuple[Any, ...] | None, ...] | None:
+    """Give each column the labels that it had in the training frame.
+
+    Parameters
+    ----------
+    file : LightGBMFile
+        What the file says.
+    known : LightGBMParameters
+        Training parameters.
+
+    Returns
+    -------
+    tuple or None
+        For each feature its labels in code order, or None; None in all where there
+        are no labels, or no telling which columns they belong to.
+
+    Notes
+    -----
+    The file lists labels of the frame's categorical columns in their order, but not
+    which columns these are: ordered ones count, and are numeric to LightGBM. The
+    columns follow where one way alone agrees with the categories, ranges and parameters
+    in the file; where several do, the labels are left out.
+    """
+    if file.pandas_categorical is None:
+        return None
+    columns = _find_columns(file, known, file.pandas_categorical)
+    if columns is None:
+        return None
+    categories: list[tuple[Any, ...] | None] = [None] * file.n_features
+    for column, labels in zip(columns, file.pandas_categorical, strict=True):
+        categories[column] = tuple(labels)
+    return tuple(categories)
+
+
+def _find_columns(
+    file: LightGBMFile, known: LightGBMParameters, all_labels: list[list[Any]]
+) -> list[int] | None:
+    if len(all_labels) * file.n_features > _MAX_LABEL_WORK:
+        return None
+    bins = file.category_bins or {}
+    named = known.integers("categorical_feature")
+    categorical = set(bins) if named is None else named & set(range(file.n_features))
+
+    def fits(column: int, labels: list[Any]) -> bool:
+        if column in bins:
+            return max(bins[column]) < len(labels)
+        if column in file.value_range:
+            low, high = file.value_range[column]
+            return low >= 0 and high < len(labels) and low % 1 == 0 and high % 1 == 0
+        return True
+
+    def matches(columns: list[int]) -> bool:
+        return len(columns) == len(all_labels) and all(
+            fits(column, labels)
+            for column, labels in zip(columns, all_labels, strict=True)
+        )
+
+    if matches(sorted(categorical)):
+        return sorted(categorical)
+    # Count the ways to lay the lists over the columns in order, those first that use
+    # the most categorical columns: best[k] is (columns used, ways, columns) for the
+    # first k lists.
+    best: list[tuple[int, int, list[int]] | None] = [(0, 1, [])]
+    best += [None] * len(all_labels)
+    for column in range(file.n_features):
+        for k in range(len(all_labels), 0, -1):
+            before = best[k - 1]
+            if before is None or not fits(column, all_labels[k - 1]):
+                continue
+            used = before[0] + (column in categorical)
+            now = best[k]
+            if now is None or used > now[0]:
+                best[k] = (used, before[1], [*before[2], column])
+            elif used == now[0]:
+                best[k] = (used, now[1] + before[1], now[2])
+    found = best[len(all_labels)]
+    return found[2] if found is not None and found[1] == 1 else None

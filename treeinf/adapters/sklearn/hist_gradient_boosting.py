@@ -1,0 +1,248 @@
+"""Read scikit-learn's histogram-based gradient boosting."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treeinf.adapters.sklearn.trees import Layout, lay_out
+from treeinf.dtypes import BITS, COUNT, NODE, OFFSET, REAL
+from treeinf.ensemble import LeafRule, Missing, TrainingFacts, TreeEnsemble, losses
+
+__all__ = ["find_layout", "raw_score", "read", "root_count"]
+
+_QUANTILE_LOSSES = ("absolute_error", "quantile")
+_SET_WORDS = 8
+"""Words of a set of categories: 256 bits."""
+
+
+def read(model: Any, n_iterations: int | None) -> TreeEnsemble:
+    """Read a fitted HistGradientBoostingClassifier or HistGradientBoostingRegressor.
+
+    Parameters
+    ----------
+    model : estimator
+        The model.
+    n_iterations : int or None
+        First iterations to read; None for all.
+
+    Returns
+    -------
+    TreeEnsemble
+
+    Notes
+    -----
+    Leaves are numbered in the order of the library's nodes, which is from left to
+    right. Where there are categorical columns, the library puts them first and numbers
+    their labels; here columns have their own places, and the labels are in
+    `categories`. Unknown labels are missing, and go where a node sends missing values.
+    """
+    import sklearn
+
+    iterations = model._predictors[:n_iterations]
+    predictors = list(itertools.chain.from_iterable(iterations))
+    nodes, layout = _join(predictors)
+    inner, leaves = nodes[layout.inner], nodes[layout.leaf]
+    is_categorical = inner["is_categorical"].astype(bool)
+    n_outputs = model.n_trees_per_iteration_
+    columns, categories = _columns(model)
+    loss = _loss(model)
+    rule = _leaf_rule(model)
+    number = np.arange(len(predictors))
+    return TreeEnsemble(
+        node_offset=layout.node_offset,
+        leaf_offset=layout.leaf_offset,
+        iteration=(number // n_outputs).astype(NODE),
+        output=(number % n_outputs).astype(NODE),
+        shrinkage=np.full(len(predictors), model.learning_rate, REAL),
+        feature=columns[inner["feature_idx"]],
+        threshold=np.where(is_categorical, 0.0, inner["num_threshold"]),
+        left=layout.left,
+        right=layout.right,
+        default_left=inner["missing_go_to_left"].astype(bool),
+        missing=np.full(len(inner), Missing.NAN, np.uint8),
+        is_categorical=is_categorical,
+        category_offset=np.concatenate([[0], np.cumsum(is_categorical)]).astype(OFFSET)
+        * _SET_WORDS,
+        category_bits=_sets(predictors, layout, inner, is_categorical),
+        leaf_value=leaves["value"][:, np.newaxis].astype(REAL),
+        base_score=np.asarray(model._baseline_prediction, REAL).ravel(),
+        base_score_folded=np.zeros(n_outputs, bool),
+        n_features=model.n_features_in_,
+        loss=loss,
+        loss_name=_loss_name(model),
+        leaf_rule=rule,
+        training=TrainingFacts(
+            class_weight=_class_weight(model),
+            single_gradients=True,
+            estimates_base_score=True,
+            subsample=_held_out(model),
+            approximations=_approximations(model, inner),
+        ),
+        leaf_count=leaves["count"].astype(COUNT),
+        leaf_l2=(
+            np.full(len(leaves), model.l2_regularization, REAL)
+            if rule.kind == "newton"
+            else None
+        ),
+        feature_names=_feature_names(model),
+        categories=categories,
+        numbers_are_labels=categories is not None,
+        classes=getattr(model, "classes_", None),
+        library="scikit-learn",
+        library_version=sklearn.__version__,
+    )
+
+
+def raw_score(model: Any, X: Any, n_iterations: int | None) -> NDArray[np.float64]:
+    """Compute the library's own raw scores, shape (n_rows, n_outputs)."""
+    if n_iterations is None:
+        return np.ascontiguousarray(model._raw_predict(X))
+    staged = model._staged_raw_predict(X)
+    last = min(n_iterations, len(model._predictors)) - 1
+    return np.ascontiguousarray(next(itertools.islice(staged, last, None)))
+
+
+def find_layout(model: Any) -> Layout:
+    """Find inner nodes and leaves among the nodes of all trees."""
+    return _join(list(itertools.chain.from_iterable(model._predictors)))[1]
+
+
+def root_count(model: Any) -> int:
+    """Give the number of rows that the trees were fitted on."""
+    return int(model._predictors[0][0].nodes["count"][0])
+
+
+def _join(predictors: list[Any]) -> tuple[NDArray[Any], Layout]:
+    """Concatenate the nodes of all trees."""
+    nodes = np.concatenate([predictor.nodes for predictor in predictors])
+    layout = lay_out(
+        [len(predictor.nodes) for predictor in predictors],
+        nodes["is_leaf"].astype(bool),
+        nodes["left"],
+        nodes["right"],
+    )
+    return nodes, layout
+
+
+def _sets(
+    predictors: list[Any],
+    layout: Layout,
+    inner: NDArray[Any],
+    is_categorical: NDArray[np.bool_],
+) -> NDArray[np.uint32]:
+    """Give the words of the sets of categories that go left."""
+    if not is_categorical.any():
+        return np.empty(0, BITS)
+    sets = [predictor.raw_left_cat_bitsets for predictor in predictors]
+    first = np.concatenate([[0], np.cumsum([len(part) for part in sets])])
+    tree = np.repeat(np.arange(len(predictors)), np.diff(layout.node_offset))
+    place = first[tree] + inner["bitset_idx"]
+    return np.concatenate(sets)[place[is_categorical]].astype(BITS).ravel()
+
+
+def _columns(
+    model: Any,
+) -> tuple[NDArray[np.int32], tuple[tuple[Any, ...] | None, ...] | None]:
+    """Find the column that each feature number means, and the labels of columns."""
+    n_features = model.n_features_in_
+    if model.is_categorical_ is None:
+        return np.arange(n_features, dtype=NODE), None
+    is_categorical = np.asarray(model.is_categorical_, bool)
+    first = np.flatnonzero(is_categorical)
+    columns = np.concatenate([first, np.flatnonzero(~is_categorical)]).astype(NODE)
+    categories: list[tuple[Any, ...] | None] = [None] * n_features
+    encoder = model._preprocessor.named_transformers_["encoder"]
+    for column, labels in zip(first, encoder.categories_, strict=True):
+        known = labels.tolist()
+        if known and isinstance(known[-1], float) and np.isnan(known[-1]):
+            known.pop()  # missing, not a label
+        categories[column] = tuple(known)
+    return columns, tuple(categories)
+
+
+def _loss_name(model: Any) -> str:
+    return model.loss if isinstance(model.loss, str) else type(model.loss).__name__
+
+
+def _loss(model: Any) -> losses.Loss | None:
+    """Find the loss; None for a loss object of the caller's own."""
+    n_outputs = model.n_trees_per_iteration_
+    match model.loss:
+        case "log_loss":
+            return losses.Softmax(n_outputs) if n_outputs > 1 else losses.Logistic()
+        case "squared_error":
+            return losses.SquaredError()
+        case "poisson":
+            return losses.Poisson()
+        case "gamma":
+            return losses.Gamma()
+        case "absolute_error":
+            return losses.AbsoluteError()
+        case "quantile":
+            return losses.Quantile(float(model.quantile))
+    return None
+
+
+def _leaf_rule(model: Any) -> LeafRule:
+    if model.loss in _QUANTILE_LOSSES:
+        return LeafRule("quantile", fits_single_leaf=True)
+    return LeafRule("newton" if isinstance(model.loss, str) else "unknown")
+
+
+def _class_weight(model: Any) -> str | tuple[tuple[Any, float], ...] | None:
+    """Give the class weights, for labels.
+
+    The library takes the keys of a dictionary for numbers of the classes in their
+    order, whatever their labels are.
+    """
+    given = getattr(model, "class_weight", None)
+    if given is None or isinstance(given, str):
+        return given
+    labels = model.classes_.tolist()
+    return tuple(
+        (labels[number], float(given.get(number, 1.0))) for number in range(len(labels))
+    )
+
+
+def _held_out(model: Any) -> str | None:
+    if not model.do_early_stopping_ or model.validation_fraction is None:
+        return None
+    return (
+        f"early stopping on rows held out, validation_fraction="
+        f"{model.validation_fraction:g}; "
+        "treeinf.adapters.sklearn.reader.training_rows(model, y) finds the others"
+    )
+
+
+def _approximations(model: Any, inner: NDArray[Any]) -> tuple[str, ...]:
+    """Name the settings under which a replay of the training is not exact."""
+    notes = []
+    constraints = model.monotonic_cst
+    if isinstance(constraints, dict):
+        constraints = list(constraints.values())
+    if constraints is not None and np.any(np.asarray(constraints) != 0):
+        notes.append(
+            "monotonic_cst: some leaf values were moved into the bounds that the "
+            "constraints set; the replay leaves the bounds out."
+        )
+    if (np.isinf(inner["num_threshold"]) & (inner["is_categorical"] == 1)).any():
+        notes.append(
+            "A categorical column of one label is split into missing and not missing: "
+            "there scikit-learn sends rows another way when it predicts than when it "
+            "trained, so leaf counts differ. The replay sends them as it predicts."
+        )
+    if model.warm_start:
+        notes.append(
+            "warm_start=True: parameters may have changed between calls of fit, and "
+            "only the last ones are known; the replay takes them for all iterations."
+        )
+    return tuple(notes)
+
+
+def _feature_names(model: Any) -> tuple[str, ...] | None:
+    names = getattr(model, "feature_names_in_", None)
+    return None if names is None else tuple(str(name) for name in names)

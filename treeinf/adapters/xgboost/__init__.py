@@ -1,0 +1,3 @@
+"""XGBoost: estimators, boosters, JSON and UBJSON files."""
+
+__all__: list[str] = []

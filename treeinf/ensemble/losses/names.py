@@ -1,0 +1,44 @@
+"""Losses by their names, as files hold them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from treeinf.ensemble.losses import classification, regression
+from treeinf.ensemble.losses.base import Loss
+
+__all__ = ["LOSSES", "loss_from_dict"]
+
+LOSSES: dict[str, type[Loss]] = {
+    name: getattr(room, name)
+    for room in (classification, regression)
+    for name in room.__all__
+}
+"""Every loss by its name."""
+
+
+def loss_from_dict(description: dict[str, Any]) -> Loss:
+    """Make the loss that `Loss.to_dict` described.
+
+    Parameters
+    ----------
+    description : dict
+        Key ``"name"`` and the loss's own parameters.
+
+    Raises
+    ------
+    ValueError
+        If there is no such loss, or it has no such parameter.
+    """
+    parameters = dict(description)
+    name = parameters.pop("name", None)
+    if name not in LOSSES:
+        raise ValueError(f"Got loss {name!r}; expected one of {sorted(LOSSES)}.")
+    init = {field.name for field in dataclasses.fields(LOSSES[name]) if field.init}
+    try:
+        return LOSSES[name](
+            **{key: parameters[key] for key in parameters if key in init}
+        )
+    except TypeError as error:
+        raise ValueError(f"Got parameters {parameters!r} for loss {name}.") from error

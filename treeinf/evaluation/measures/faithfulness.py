@@ -1,0 +1,173 @@
+"""Faithfulness: what a group of rows is said to do against what its removal does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treeinf.evaluation.experiment import (
+    Experiment,
+    Spent,
+    Training,
+    check_shares,
+    count_share,
+    import_pandas,
+    start_clock,
+)
+from treeinf.evaluation.measures.agreement import compare_columns
+from treeinf.evaluation.methods import read_methods
+from treeinf.explainers import LeafRefit
+
+__all__ = ["faithfulness"]
+
+_GROUPS = 0x67726F75
+REFERENCES = ("LeafRefit", "retraining")
+
+
+def faithfulness(
+    estimator: Any,
+    explainers: Any,
+    X_train: Any,
+    y_train: Any,
+    X_test: Any,
+    y_test: Any,
+    *,
+    n_groups: int = 40,
+    shares: Any = (0.01, 0.05, 0.1),
+    references: Any = REFERENCES,
+    sample_weight: Any = None,
+    with_random: bool = True,
+    random_state: int = 0,
+    n_jobs: int | None = None,
+    verbose: bool = False,
+) -> Any:
+    """Compare the influence of groups of rows with what happens; needs pandas.
+
+    Groups of train rows are drawn, of several sizes. A method says what the removal of
+    a group does to the loss of a test row: the sum of its rows' influence. That is
+    compared with the change by a refit without the group, over the groups.
+
+    Parameters
+    ----------
+    estimator, explainers, X_train, y_train, X_test, y_test
+        See `removal`.
+    n_groups : int, default=40
+        Groups to draw, at random, in turn of each size.
+    shares : iterable of float, default=(0.01, 0.05, 0.1)
+        Their sizes, in (0, 1).
+    references : sequence of str, default=("LeafRefit", "retraining")
+        "LeafRefit" fits the leaf values again, the splits held fixed; "retraining"
+        trains the estimator again.
+    sample_weight, with_random, random_state, n_jobs, verbose
+        See `removal`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One line for each method, reference and test row, with columns
+
+        ``test_row``, ``method``, ``reference``
+            Names.
+        ``spearman``, ``pearson``, ``slope``, ``undefined``
+            Of the reference's changes on those said, over the groups; see `agreement`.
+            The slope is 1 where the size is right.
+        ``relative_error``
+            Root of the summed squared differences over that of the squared changes: 0
+            where all is right, 1 for a method that says 0. Means nothing for methods
+            of another unit, such as similarities. NaN where nothing changes.
+        ``seconds``, ``cpu_seconds``, ``reference_seconds``, ``reference_cpu_seconds``
+            Wall time, and time of the processor, the same in all lines of a method; see
+            `removal`.
+
+    Raises
+    ------
+    TypeError, ValueError, UnsupportedModelError
+        See `removal`.
+
+    References
+    ----------
+    P. W. Koh, K.-S. Ang, H. Teo, P. Liang, "On the Accuracy of Influence Functions for
+    Measuring Group Effects", NeurIPS 2019.
+    """
+    pd = import_pandas()
+    shares = check_shares("shares", shares, with_one=False)
+    references = [references] if isinstance(references, str) else list(references)
+    if not references or not set(references) <= set(REFERENCES):
+        raise ValueError(
+            f"Got references={references!r}; expected some of {REFERENCES}."
+        )
+    if n_groups < 3:
+        raise ValueError(f"Got n_groups={n_groups!r}; expected at least 3.")
+    methods = read_methods(
+        explainers, random_state=random_state, n_jobs=n_jobs, with_random=with_random
+    )
+    experiment = Experiment.read(
+        estimator,
+        X_train,
+        y_train,
+        X_test,
+        y_test,
+        sample_weight=sample_weight,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        verbose=verbose,
+    )
+    rng = experiment.rng(_GROUPS)
+    sizes = [count_share(share, experiment.n_train) for share in shares]
+    groups = [
+        rng.choice(experiment.n_train, size=sizes[k % len(sizes)], replace=False)
+        for k in range(n_groups)
+    ]
+    changes = {name: _change(experiment, name, groups) for name in references}
+    parts = []
+    for name, method in methods.items():
+        values, spent = experiment.explain(name, method)
+        said = np.stack([values[rows].sum(axis=0) for rows in groups])
+        for reference, (happened, reference_spent) in changes.items():
+            size = np.sqrt((happened**2).sum(axis=0))
+            missed = np.sqrt(((said - happened) ** 2).sum(axis=0))
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "test_row": experiment.test_labels,
+                        "method": name,
+                        "reference": reference,
+                        **compare_columns(said, happened),
+                        "relative_error": np.divide(
+                            missed, size, out=np.full(len(size), np.nan), where=size > 0
+                        ),
+                        **spent._asdict(),
+                        "reference_seconds": reference_spent.seconds,
+                        "reference_cpu_seconds": reference_spent.cpu_seconds,
+                    }
+                )
+            )
+    return pd.concat(parts, ignore_index=True)
+
+
+def _change(
+    experiment: Experiment, reference: str, groups: list[NDArray[np.intp]]
+) -> tuple[NDArray[np.float64], Spent]:
+    """Measure what the removal of each group does to the loss of each test row."""
+    spent = start_clock()
+    if reference == "LeafRefit":
+        explainer = LeafRefit(n_jobs=experiment.n_jobs).fit(
+            experiment.model,
+            experiment.X_train,
+            experiment.y_train,
+            **experiment.weights,
+        )
+        X, y = experiment.X_test, experiment.y_test
+        changes = explainer.group_influence(groups, X, y, target="loss").values
+        return changes, spent()
+    trainings = [Training()]
+    for rows in groups:
+        kept = np.ones(experiment.n_train, dtype=np.bool_)
+        kept[rows] = False
+        trainings.append(Training(kept))
+    before, *after = experiment.predict_with(trainings, what="faithfulness")
+    loss = experiment.loss(before)
+    changes = np.stack([experiment.loss(prediction) - loss for prediction in after])
+    return changes, spent()

@@ -1,0 +1,3 @@
+"""Influence from gradients and leaf sums, structure held fixed."""
+
+__all__: list[str] = []

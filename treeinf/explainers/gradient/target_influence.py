@@ -1,0 +1,206 @@
+"""TargetInfluence: what each train row's target gives to each prediction."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treeinf.ensemble import TreeEnsemble
+from treeinf.errors import UnsupportedModelError
+from treeinf.explainers.base import Columns
+from treeinf.explainers.gradient.additive import AdditiveExplainer
+from treeinf.explainers.gradient.adjoint import BackwardPass
+from treeinf.explainers.gradient.factors import DenseLeafFactors, RowFactors
+from treeinf.explainers.gradient.forest_weights import ForestRows
+from treeinf.explainers.queries import Targets
+from treeinf.kernels.cpu.derivatives import moves_with_target
+from treeinf.trace import TrainingTrace
+
+__all__ = ["TargetInfluence"]
+
+
+class TargetInfluence(AdditiveExplainer):
+    """The derivative of what a model says in the targets it was trained on.
+
+    With the tree structures fixed, leaf values are smooth functions of the train
+    targets. For squared error they are linear in them, and predictions are exactly
+    ``weights.T @ y_train``: the AXIL weights. Other losses have derivatives at the
+    targets as they are; for two classes, in the label as a number from 0 to 1. Forests
+    are weighted means of their targets, and the weights are exact.
+
+    Parameters
+    ----------
+    through_base_score : bool, default=True
+        Let the initial score answer to the targets where the library estimates it from
+        them. Without it the weights of squared error do not add up to predictions.
+    on_mismatch, device, precision, parity, batch_size, n_jobs, verbose
+        See `AdditiveExplainer`.
+
+    Attributes
+    ----------
+    trace_, ensemble_, reproduction_, n_features_in_, device_
+        See `AdditiveExplainer`; forests have no `trace_`.
+    forest_ : ForestRows
+        The rows of each tree; forests, bagging and single trees only.
+
+    Notes
+    -----
+    `explain`, `total` and `top_k` give ``values[i, j]``, the derivative of the target j
+    in the train target i: of the prediction, unless asked for another. Where the base
+    score is the mean of the targets, the weights of squared error without penalties add
+    up to 1 for each prediction. `self_influence` is the derivative of each train
+    row's own prediction in its target, its leverage. The same backward pass as
+    `LeafInfluence`, at the same cost. Models of several outputs are refused: their
+    targets are classes, and `LeafInfluence.relabel` tells what another class would do.
+
+    References
+    ----------
+    P. Geertsema, H. Lu, "AXIL: Exact Instance Attribution for Gradient Boosting", arXiv
+    2301.01864v2 (squared error).
+    """
+
+    def __init__(
+        self,
+        *,
+        through_base_score: bool = True,
+        on_mismatch: str = "raise",
+        device: str = "cpu",
+        precision: str = "float64",
+        parity: str = "sample",
+        batch_size: int = 1024,
+        n_jobs: int | None = None,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(
+            on_mismatch=on_mismatch,
+            device=device,
+            precision=precision,
+            parity=parity,
+            batch_size=batch_size,
+            n_jobs=n_jobs,
+            verbose=verbose,
+        )
+        self.through_base_score = through_base_score
+
+    _default_target = "prediction"
+
+    def _learn(
+        self,
+        model: Any,
+        ensemble: TreeEnsemble,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        init_score: Any,
+    ) -> NDArray[np.uint64]:
+        if ensemble.is_averaged:
+            return self._learn_forest(model, ensemble, X, y, sample_weight)
+        loss = ensemble.loss
+        if loss is not None and loss.is_differentiable:
+            assert loss.kernel_code is not None
+            is_scaled = getattr(loss, "sqrt_target", False)
+            if is_scaled or not moves_with_target(loss.kernel_code):
+                raise UnsupportedModelError(
+                    f"TargetInfluence needs a loss that is smooth in one target; got "
+                    f"{ensemble.loss_name!r} of {ensemble.n_outputs} outputs. "
+                    "LeafInfluence.relabel tells what another class would do."
+                )
+        fingerprint = super()._learn(model, ensemble, X, y, sample_weight, init_score)
+        change = -self.trace_.base_estimate.target_change()
+        self._backward = BackwardPass(
+            self.trace_,
+            cross_class=False,
+            base_change=change if self.through_base_score else change[:0],
+            device=self._device,
+        )
+        return fingerprint
+
+    def _learn_forest(
+        self, model: Any, ensemble: TreeEnsemble, X: Any, y: Any, sample_weight: Any
+    ) -> NDArray[np.uint64]:
+        if ensemble.n_outputs > 2:
+            raise UnsupportedModelError(
+                f"TargetInfluence needs targets that are numbers, or two classes; got "
+                f"{ensemble.n_outputs} classes. LeafRefit explains this forest."
+            )
+        self.forest_ = ForestRows.read(
+            model,
+            ensemble,
+            X,
+            y,
+            sample_weight=sample_weight,
+            on_mismatch=self.on_mismatch,
+        )
+        self.ensemble_ = ensemble
+        self.reproduction_ = self.forest_.report
+        return self.forest_.rows.fingerprint
+
+    def _row_factors(self, trace: TrainingTrace) -> RowFactors:
+        return RowFactors(
+            trace.ensemble,
+            trace.rows,
+            -np.ones_like(trace.leaf_step),
+            trace.leaf_step,
+            by_target=True,
+        )
+
+    @property
+    def _targets_at_once(self) -> int:
+        """Test rows in a batch, so that their leaf factors stay within bounds."""
+        if self.ensemble_.is_averaged:
+            return self.batch_size
+        return self._backward.limit_targets(self.batch_size)
+
+    @property
+    def _own_targets(self) -> Targets:
+        if not self.ensemble_.is_averaged:
+            return super()._own_targets
+        return Targets.own(self.ensemble_, self.forest_.rows, self._default_target)
+
+    def _columns(self, targets: Targets) -> Columns:
+        if not self.ensemble_.is_averaged:
+            return super()._columns(targets)
+        return _ForestColumns(self.forest_, targets.rows.leaf, _mean_slope(targets))
+
+    def _total(self, targets: Targets) -> NDArray[np.float64]:
+        if not self.ensemble_.is_averaged:
+            return super()._total(targets)
+        return self.forest_.sum_weights(targets.rows.leaf, _mean_slope(targets))
+
+    def _leaf_factors(self, targets: Targets) -> DenseLeafFactors:
+        return self._backward.push(targets)
+
+    def _sum_factors(self, targets: Targets) -> DenseLeafFactors:
+        return self._backward.push_sum(targets)[0]
+
+
+def _mean_slope(targets: Targets) -> NDArray[np.float64]:
+    """Differentiate what is explained in the mean, of two classes the second's.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_targets,)
+    """
+    slope = targets.slope(targets.raw_score())
+    return slope[:, -1] - (slope[:, 0] if slope.shape[1] == 2 else 0.0)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _ForestColumns(Columns):
+    """The weights of a forest's train rows in some predictions."""
+
+    forest: ForestRows
+    leaf: NDArray[np.unsignedinteger[Any]]
+    slope: NDArray[np.float64]
+
+    def fill(
+        self, first_row: int, first_target: int, influence: NDArray[np.float64]
+    ) -> None:
+        """Write the weights of a run of train rows; see `Columns`."""
+        weights = np.empty((len(influence), len(self.slope)))
+        self.forest.fill_weights(self.leaf, weights, first_row=first_row)
+        columns = slice(first_target, first_target + len(self.slope))
+        np.multiply(weights, self.slope, out=influence[:, columns])

@@ -1,0 +1,3 @@
+"""Influence from refitted leaf values, structure held fixed."""
+
+__all__: list[str] = []

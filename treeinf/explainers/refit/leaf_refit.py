@@ -1,0 +1,492 @@
+"""LeafRefit: every leaf value fitted again without a row, the structure held fixed."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
+
+from treeinf.dtypes import OFFSET, REAL
+from treeinf.ensemble import TreeEnsemble
+from treeinf.explainers.base import Columns, TreeExplainer
+from treeinf.explainers.gradient.forest_weights import ForestRows
+from treeinf.explainers.influence import Influence
+from treeinf.explainers.queries import Target, Targets
+from treeinf.explainers.refit.fixed_structure import (
+    BoostingRefit,
+    ForestRefit,
+    Refit,
+    Removals,
+)
+from treeinf.kernels.cpu.refit import LANES
+from treeinf.kernels.threads import limit_threads
+from treeinf.trace import StagedRows, TrainingTrace
+from treeinf.validation import row_labels
+
+__all__ = ["LeafRefit"]
+
+_BYTES = 128 * 2**20
+_MOST_SETS = 4096
+
+
+class LeafRefit(TreeExplainer):
+    """LeafRefit: the exact effect of removing rows, with the tree structures fixed.
+
+    Each train row in turn is taken out and every leaf value is computed again, tree by
+    tree, by the library's own rule and from the scores of the remaining rows under the
+    new values. What is left out of account is that other splits would have been found.
+
+    Parameters
+    ----------
+    through_base_score : bool, default=True
+        Estimate the initial score again without the row where the library estimates it
+        from the rows. False holds it fixed, as published.
+    on_mismatch : {"raise", "warn", "ignore"}, default="raise"
+        What to do if the rows, labels or weights are not those of the training.
+    parity, batch_size, n_jobs, verbose
+        See `TreeExplainer`.
+
+    Attributes
+    ----------
+    trace_ : TrainingTrace
+        The replay of the training; boosted models only.
+    forest_ : ForestRows
+        The rows of each tree; forests, bagging and single trees only.
+    reproduction_ : ReproductionReport
+        How well the model's leaf values follow from the train rows.
+    ensemble_ : TreeEnsemble
+        The model, its initial score kept apart.
+    n_features_in_ : int
+        Columns of the rows.
+
+    Notes
+    -----
+    Influence is the difference of two refits, without the row and with all rows, so
+    that the rounding of stored leaf values is not in it. O(n_train n_trees) time a
+    removal; the dense matrix is the only array of n_train x n_test numbers.
+
+    Boosting: a leaf that loses all its rows, with no l2 penalty, has the value 0, which
+    is what the libraries give to a leaf without rows. CatBoost's penalty follows the
+    mean weight of the remaining rows. Where CatBoost halved or skipped steps within a
+    tree (backtracking), as many halvings are taken again. Weights that
+    ``class_weight="balanced"`` or ``is_unbalance`` made of all rows are held fixed, and
+    so is a base score that the library did not estimate. Where each iteration saw a
+    sample of the rows, a refit takes all of them, the one with all rows too.
+
+    Forests: a leaf holds the mean of its rows with the weights they had in the tree.
+    One that loses all of them takes the mean of the nearest node above that has some,
+    as if the split were undone. Bootstrapped forests are to be given live.
+
+    References
+    ----------
+    B. Sharchilev et al., "Finding Influential Training Samples for Gradient Boosted
+    Decision Trees", ICML 2018, section 3 (LeafRefit). The implementation of Brophy et
+    al., JMLR 24 (2023), takes the gradients of the other rows after the tree's own
+    update; here they are those before it, as in training.
+    """
+
+    def __init__(
+        self,
+        *,
+        through_base_score: bool = True,
+        on_mismatch: str = "raise",
+        parity: str = "sample",
+        batch_size: int = 1024,
+        n_jobs: int | None = None,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(
+            parity=parity, batch_size=batch_size, n_jobs=n_jobs, verbose=verbose
+        )
+        self.through_base_score = through_base_score
+        self.on_mismatch = on_mismatch
+
+    def group_influence(
+        self,
+        groups: Any,
+        X: Any,
+        y: Any = None,
+        *,
+        target: Target = "loss",
+        sample_weight: Any = None,
+        init_score: Any = None,
+    ) -> Influence:
+        """Compute the influence of groups of train rows, each removed as a whole.
+
+        Parameters
+        ----------
+        groups : array-like of labels, shape (n_train,), or list or dict of positions
+            The group of each train row (a column of a frame, say; a missing label is no
+            group), or the positions of each group's rows: a list of arrays, or a dict
+            of arrays by label. Groups of the latter kinds may overlap.
+        X, y, target, sample_weight, init_score
+            See `explain`.
+
+        Returns
+        -------
+        Influence
+            Shape (n_groups, n_test), labelled by the groups: in the order in which
+            labels first come, or of the list or dict.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the groups do not fit the train rows, or one holds all of them.
+
+        Notes
+        -----
+        The effect of a group is not the sum of its rows' own effects: near-duplicates
+        stand in for one another as long as one of them is left.
+        """
+        check_is_fitted(self)
+        labels, sets = _read_groups(groups, self._n_train)
+        removals = Removals.of(sets)
+        _refuse_bare(self._refit, removals, labels)
+        targets = self._open(X, y, target, sample_weight, init_score, False)
+        values = np.empty((removals.n_sets, targets.n_rows), REAL)
+        with limit_threads(self.n_jobs):
+            self._changes(targets, "group_influence").write(removals, values)
+        return Influence(
+            values,
+            train_labels=labels,
+            test_labels=row_labels(X),
+            method=type(self).__name__,
+            library=self._library,
+            kinds=("group", "test row"),
+        )
+
+    def refit_without(self, rows: Any) -> TreeEnsemble:
+        """Give the model with all leaf values fitted again without some rows.
+
+        Parameters
+        ----------
+        rows : array-like of int, or of bool of shape (n_train,)
+            Positions of the train rows to leave out, or a mask that is true for them.
+
+        Returns
+        -------
+        TreeEnsemble
+            Predicts and saves as any other. Leaf counts and weights are those of the
+            rows left; stored sums of hessians are dropped.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If they are not train rows, or all of them.
+
+        Notes
+        -----
+        This does not undo the splits: features, thresholds, the number of trees, bins
+        and encodings of categories were chosen with the rows, and stay. It is no proof
+        that the model has forgotten them.
+        """
+        check_is_fitted(self)
+        found = _read_positions(rows, self._n_train, "rows")
+        removals = Removals.of([found])
+        _refuse_bare(self._refit, removals, np.array(["rows"]))
+        with limit_threads(self.n_jobs):
+            return self._refit.rebuild(removals.row)
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        if not isinstance(self.through_base_score, bool):
+            raise TypeError(
+                f"Got through_base_score={self.through_base_score!r}; expected True or "
+                "False."
+            )
+        choices = ("raise", "warn", "ignore")
+        if self.on_mismatch not in choices:
+            raise ValueError(
+                f"Got on_mismatch={self.on_mismatch!r}; expected one of {choices}."
+            )
+
+    def _learn(
+        self,
+        model: Any,
+        ensemble: TreeEnsemble,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        init_score: Any,
+    ) -> NDArray[np.uint64]:
+        """Replay the training, or recover the rows of each tree of a forest."""
+        for name in ("trace_", "forest_"):
+            if hasattr(self, name):
+                delattr(self, name)
+        refit: Refit
+        if ensemble.is_averaged and ensemble.library == "scikit-learn":
+            if init_score is not None:
+                raise ValueError(
+                    "Got init_score for a forest, whose trees start from nothing; "
+                    "leave it out."
+                )
+            forest = ForestRows.read(
+                model,
+                ensemble,
+                X,
+                y,
+                sample_weight=sample_weight,
+                on_mismatch=self.on_mismatch,
+            )
+            self.forest_ = forest
+            self.reproduction_ = forest.report
+            refit = ForestRefit(forest)
+        else:
+            trace = TrainingTrace.build(
+                ensemble,
+                X,
+                y,
+                sample_weight=sample_weight,
+                init_score=init_score,
+                on_mismatch=self.on_mismatch,
+            )
+            self.trace_ = trace
+            self.reproduction_ = trace.report
+            refit = BoostingRefit(ensemble, trace, self.through_base_score)
+        self.ensemble_ = refit.ensemble
+        self._refit = refit
+        _refuse_bare(refit, Removals.each(0, refit.rows.n_rows), None)
+        return refit.rows.fingerprint
+
+    @property
+    def _own_targets(self) -> Targets:
+        return Targets.own(self.ensemble_, self._refit.rows)
+
+    @property
+    def _targets_at_once(self) -> int:
+        """Test rows in a batch: all, since each batch would cost all refits again."""
+        return sys.maxsize
+
+    def _changes(self, targets: Targets, what: str) -> _Changes:
+        return _Changes(
+            self._refit,
+            targets,
+            self.batch_size,
+            lambda n, size: self._batches(n, size, what),
+        )
+
+    def _columns(self, targets: Targets) -> Columns:
+        return self._changes(targets, "explain")
+
+    def _total(self, targets: Targets) -> NDArray[np.float64]:
+        return self._changes(targets, "total").add_up()
+
+    def _own(self) -> NDArray[np.float64]:
+        return self._own_among(self._own_targets)
+
+    def _own_among(self, targets: Targets) -> NDArray[np.float64]:
+        return self._changes(targets, "self_influence").follow_own()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Changes(Columns):
+    """Changes of targets under refits, written out in parts of bounded size.
+
+    Parameters
+    ----------
+    refit : Refit
+        The model and its train rows.
+    targets : Targets
+        What is explained.
+    batch_size : int
+        Targets handled together.
+    batches : callable
+        Gives runs of so many, at most so many each.
+    """
+
+    refit: Refit
+    targets: Targets
+    batch_size: int
+    batches: Callable[[int, int], Iterator[slice]]
+
+    def fill(
+        self, first_row: int, first_target: int, influence: NDArray[np.float64]
+    ) -> None:
+        """Write the influence of a run of train rows; see `Columns`."""
+        removals = Removals.each(first_row, first_row + len(influence))
+        columns = slice(first_target, first_target + self.targets.n_rows)
+        self.write(removals, influence[:, columns])
+
+    def write(self, removals: Removals, influence: NDArray[np.float64]) -> None:
+        """Write the changes under each removal, shape (n_sets, n_targets)."""
+        for sets, columns, change in self._walk(removals):
+            influence[sets, columns] = change
+
+    def add_up(self) -> NDArray[np.float64]:
+        """Sum the changes over all targets, shape (n_train,)."""
+        total = np.zeros(self.refit.rows.n_rows, REAL)
+        for sets, _, change in self._walk(Removals.each(0, len(total))):
+            total[sets] += change.sum(axis=1)
+        return total
+
+    def follow_own(self) -> NDArray[np.float64]:
+        """Give the change of each target, which is train row i, without that row."""
+        n_rows = self.refit.rows.n_rows
+        change = np.empty(n_rows, REAL)
+        everything = self.refit.run(Removals.of([np.empty(0, OFFSET)]))
+        rows = self.targets.rows
+        for run in self.batches(n_rows, self._sets_at_once):
+            own = np.arange(run.start, run.stop, dtype=OFFSET)
+            refits = self.refit.run(Removals.each(run.start, run.stop))
+            part = self.targets.take(run)
+            before = part.value(everything.raw_score(part.rows)[0])
+            change[run] = part.value(refits.own_score(rows, own)) - before
+        return change
+
+    @property
+    def _sets_at_once(self) -> int:
+        """Refits kept at a time, so that they and the scores stay within bounds."""
+        ensemble = self.refit.ensemble
+        n_targets = min(self.batch_size, self.targets.n_rows)
+        numbers = ensemble.leaf_value.size + 6 * n_targets * ensemble.n_outputs
+        sets = int(np.clip(_BYTES // (8 * numbers), LANES, _MOST_SETS))
+        return sets // LANES * LANES
+
+    def _walk(
+        self, removals: Removals
+    ) -> Iterator[tuple[slice, slice, NDArray[np.float64]]]:
+        """Give the changes block by block: sets, targets, and (n_sets, n_targets)."""
+        everything = self.refit.run(Removals.of([np.empty(0, OFFSET)]))
+        n_targets = self.targets.n_rows
+        parts = []
+        for begin in range(0, n_targets, self.batch_size):
+            columns = slice(begin, min(begin + self.batch_size, n_targets))
+            part = self.targets.take(columns)
+            before = part.value(everything.raw_score(part.rows)[0])
+            parts.append((columns, part, before))
+        for sets in self.batches(removals.n_sets, self._sets_at_once):
+            refits = self.refit.run(removals.take(sets))
+            for columns, part, before in parts:
+                yield (
+                    sets,
+                    columns,
+                    _values(part, refits.raw_score(part.rows)) - before,
+                )
+
+
+def _values(targets: Targets, raw_score: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Compute what is explained under several models at once.
+
+    Parameters
+    ----------
+    targets : Targets
+        The targets.
+    raw_score : ndarray of float64, shape (n_models, n_targets, n_outputs)
+        Their raw scores.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_models, n_targets)
+    """
+    n_models, n_targets, n_outputs = raw_score.shape
+    rows = targets.rows
+    repeated = dataclasses.replace(
+        targets,
+        rows=StagedRows(
+            leaf=np.empty((0, n_models * n_targets), np.uint8),
+            target=np.tile(rows.target, n_models),
+            weight=np.tile(rows.weight, n_models),
+            offset=np.empty((0, n_outputs), REAL),
+            fingerprint=np.empty(0, np.uint64),
+        ),
+        derivative=np.tile(targets.derivative, (n_models, 1)),
+    )
+    value = repeated.value(raw_score.reshape(-1, n_outputs))
+    return value.reshape(n_models, n_targets)
+
+
+def _refuse_bare(refit: Refit, removals: Removals, labels: NDArray[Any] | None) -> None:
+    """Refuse sets without which there is nothing to fit."""
+    found = refit.find_bare(removals)
+    if found is not None:
+        number, lacking = found
+        name = f"row {number}" if labels is None else f"group {labels[number]!r}"
+        raise ValueError(f"Leaving out {name} leaves {lacking} to fit.")
+
+
+def _read_groups(
+    groups: Any, n_train: int
+) -> tuple[NDArray[Any], list[NDArray[np.int64]]]:
+    """Read the labels of groups, and the rows of each."""
+    if isinstance(groups, Mapping):
+        names, members = list(groups), list(groups.values())
+    elif _is_list_of_arrays(groups):
+        names, members = list(range(len(groups))), list(groups)
+    else:
+        return _split_by_label(groups, n_train)
+    if not names:
+        raise ValueError("Got no groups.")
+    sets = [
+        _read_positions(rows, n_train, f"groups[{name!r}]")
+        for name, rows in zip(names, members, strict=True)
+    ]
+    labels = np.empty(len(names), object)
+    labels[:] = names
+    return labels if isinstance(groups, Mapping) else np.arange(len(names)), sets
+
+
+def _is_list_of_arrays(groups: Any) -> bool:
+    return isinstance(groups, list | tuple) and all(
+        hasattr(rows, "__len__") and not isinstance(rows, str | bytes)
+        for rows in groups
+    )
+
+
+def _split_by_label(
+    groups: Any, n_train: int
+) -> tuple[NDArray[Any], list[NDArray[np.int64]]]:
+    labels = np.asarray(groups)
+    if labels.shape != (n_train,):
+        raise ValueError(
+            f"groups has shape {labels.shape}; expected one label for each of the "
+            f"{n_train:,} train rows, or a list or dict of arrays of positions."
+        )
+    members: dict[Any, list[int]] = {}
+    for row, label in enumerate(labels.tolist()):
+        if not _is_missing(label):
+            members.setdefault(label, []).append(row)
+    if not members:
+        raise ValueError("All labels of groups are missing.")
+    names = np.empty(len(members), object)
+    names[:] = list(members)
+    if labels.dtype.kind != "O":
+        names = names.astype(labels.dtype)
+    return names, [np.array(rows, OFFSET) for rows in members.values()]
+
+
+def _is_missing(label: Any) -> bool:
+    try:
+        return label is None or bool(label != label)
+    except TypeError:  # pandas.NA is neither equal nor unequal
+        return True
+
+
+def _read_positions(rows: Any, n_train: int, name: str) -> NDArray[np.int64]:
+    """Bring positions or a mask of train rows to positions."""
+    found = np.asarray(rows)
+    if found.ndim == 1 and found.dtype.kind == "b":
+        if len(found) != n_train:
+            raise ValueError(
+                f"{name} is a mask of {len(found):,} rows; the model was trained on "
+                f"{n_train:,}."
+            )
+        return np.flatnonzero(found).astype(OFFSET)
+    if found.size == 0:
+        return np.empty(0, OFFSET)
+    if found.ndim != 1 or found.dtype.kind not in "iu":
+        raise TypeError(
+            f"{name} has dtype {found.dtype} and shape {found.shape}; expected "
+            "positions of train rows, or a mask."
+        )
+    if found.min() < 0 or found.max() >= n_train:
+        outside = found.min() if found.min() < 0 else found.max()
+        raise ValueError(
+            f"{name} has position {int(outside)}; the train rows are 0 to "
+            f"{n_train - 1}."
+        )
+    return found.astype(OFFSET)

@@ -1,0 +1,245 @@
+"""Data Shapley: what a row adds, on average over the orders rows may come in."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treeinf.dtypes import REAL
+from treeinf.explainers.retraining.base import (
+    Matrix,
+    RefitTargets,
+    RetrainingExplainer,
+)
+from treeinf.training.checkpoint import hash_arrays
+from treeinf.training.learner import Learner, derive_seed
+from treeinf.validation import check_count
+
+__all__ = ["DataShapley"]
+
+_ROUND = 10
+_PATIENCE = 5
+
+
+class DataShapley(RetrainingExplainer):
+    """Data Shapley by truncated Monte Carlo.
+
+    Rows come in a random order, one at a time, and the estimator is trained on those
+    that have come. ``influence[i, j]`` is the mean, over orders, of the loss (or
+    prediction) of test row j before train row i came minus after it. The values of all
+    rows add up to the loss without any row minus the loss with all.
+
+    Parameters
+    ----------
+    n_permutations : int, default=100
+        Orders, at least 2; at most n_train refits each.
+    truncation : float, default=0.01
+        Once the sum over the test rows has been this near to its value with all rows
+        five times running, as a share of the way from none to all, the rows that are
+        still to come get 0 and are not trained on. 0 trains on all.
+    convergence : float or None, default=None
+        Stop early, looked at after every 10 orders, when the mean standard error of the
+        rows' totals is at most this share of their mean size. None runs all orders.
+    by, random_state, checkpoint, batch_size, n_jobs, verbose
+        See `RetrainingExplainer`. A checkpoint can be gone on with by more orders.
+
+    Attributes
+    ----------
+    n_permutations_ : int
+        Orders that the last result is the mean of.
+    standard_error_ : ndarray of float64, shape (n_train,)
+        Standard error of each row's influence on the sum over the test rows.
+    estimator_, classes_
+        See `RetrainingExplainer`.
+
+    Notes
+    -----
+    Without any row, the prediction is the base rate: the weighted mean of all train
+    targets, or the shares of their classes. Loss and vanishing classes are those of
+    `LOO`. The seed is the same within an order. A checkpoint has whole orders, for the
+    rows and the target they were made for; `explain` and `total` have their own, since
+    the first needs n_train x n_test numbers an order. Five times running is what the
+    authors' code waits for too.
+
+    References
+    ----------
+    A. Ghorbani, J. Zou, "Data Shapley: Equitable Valuation of Data for Machine
+    Learning", ICML 2019, algorithm 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_permutations: int = 100,
+        truncation: float = 0.01,
+        convergence: float | None = None,
+        by: str = "drop",
+        random_state: int | None = 0,
+        checkpoint: str | os.PathLike[str] | None = None,
+        batch_size: int = 1024,
+        n_jobs: int | None = None,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(
+            by=by,
+            random_state=random_state,
+            checkpoint=checkpoint,
+            batch_size=batch_size,
+            n_jobs=n_jobs,
+            verbose=verbose,
+        )
+        self.n_permutations = n_permutations
+        self.truncation = truncation
+        self.convergence = convergence
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        check_count("n_permutations", self.n_permutations, 2)
+        if not _is_number(self.truncation) or not 0.0 <= self.truncation < 1.0:
+            raise ValueError(
+                f"Got truncation={self.truncation!r}; expected a number in [0, 1)."
+            )
+        if self.convergence is not None and (
+            not _is_number(self.convergence) or not self.convergence > 0.0
+        ):
+            raise ValueError(
+                f"Got convergence={self.convergence!r}; expected None or a positive "
+                "number."
+            )
+
+    @property
+    def _drawn(self) -> dict[str, object]:
+        return {"truncation": float(self.truncation)}
+
+    def _mask(self, number: int) -> NDArray[np.bool_]:
+        """All rows: what the others are measured against."""
+        return np.ones(self._learner.n_train, dtype=np.bool_)
+
+    def _refit_seed(self, number: int) -> int:
+        return derive_seed(self._seed)
+
+    def _columns(self, targets: RefitTargets) -> Matrix:
+        return Matrix(self._average(targets, by_target=True))
+
+    def _total(self, targets: RefitTargets) -> NDArray[np.float64]:
+        values = self._average(targets, by_target=False)
+        if targets.n_rows == self._n_train:
+            targets.own = values[:, 1].copy()
+        return values[:, 0].copy()
+
+    def _own(self) -> NDArray[np.float64]:
+        targets = self._own_targets
+        self._total(targets)
+        return self._own_among(targets)
+
+    def _average(
+        self, targets: RefitTargets, *, by_target: bool
+    ) -> NDArray[np.float64]:
+        """Average what rows add over orders; see `_Walk` for the columns."""
+        ((_, everything),) = self._values([0], targets)
+        has_own = targets.n_rows == self._n_train
+        width = targets.n_rows if by_target else 1 + has_own
+        walk = _Walk(
+            self._learner,
+            targets,
+            float(everything.sum()),
+            self.truncation,
+            self._seed,
+            width,
+            by_target,
+        )
+        weight = np.empty(0) if targets.weight is None else targets.weight
+        key = hash_arrays(targets.fingerprint, weight)
+        kind = "each" if by_target else "sum"
+        results = self._results(
+            f"{kind}-{targets.quantity}-{key}", (self._n_train, width)
+        )
+        total = np.zeros((self._n_train, width), dtype=REAL)
+        mean = np.zeros(self._n_train, dtype=REAL)
+        squares = np.zeros(self._n_train, dtype=REAL)
+        done = 0
+        while done < self.n_permutations:
+            stop = self.n_permutations
+            if self.convergence is not None:
+                stop = min(done + _ROUND, stop)
+            for number, added in self._run(walk, range(done, stop), results):
+                total += added
+                sums = added.sum(axis=1) if by_target else added[:, 0]
+                change = sums - mean
+                mean += change / (number + 1)
+                squares += change * (sums - mean)
+            done = stop
+            error = np.sqrt(squares / (done * (done - 1)))
+            if (
+                self.convergence is not None
+                and error.mean() <= self.convergence * np.abs(mean).mean()
+            ):
+                break
+        self.n_permutations_ = done
+        self.standard_error_ = error
+        return total / done
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Walk:
+    """Lets the rows come in a numbered random order.
+
+    Parameters
+    ----------
+    learner : Learner
+        Trains the copies.
+    targets : RefitTargets
+        What is explained.
+    everything : float
+        Its sum by a copy trained on all rows.
+    truncation : float
+        See `DataShapley`.
+    seed : int
+        Seed of the orders.
+    width : int
+        Columns of the result.
+    by_target : bool
+        The columns are the targets; else the first is their sum and the second, if
+        there is one, what each row adds to the target of its own number.
+    """
+
+    learner: Learner
+    targets: RefitTargets
+    everything: float
+    truncation: float
+    seed: int
+    width: int
+    by_target: bool
+
+    def __call__(self, number: int) -> NDArray[np.float64]:
+        learner, targets = self.learner, self.targets
+        n_train = learner.n_train
+        order = np.random.default_rng([self.seed, number]).permutation(n_train)
+        seed = derive_seed(self.seed, number)
+        added = np.zeros((n_train, self.width), dtype=REAL)
+        has_come = np.zeros(n_train, dtype=np.bool_)
+        before = targets.value(learner.predict_nothing(targets.n_rows))
+        near = self.truncation * abs(self.everything - before.sum())
+        n_near = 0
+        for row in order:
+            if n_near == _PATIENCE:
+                break
+            has_come[row] = True
+            after = targets.value(learner.fit_predict(has_come, seed, targets.X))
+            if self.by_target:
+                added[row] = before - after
+            else:
+                added[row, 0] = before.sum() - after.sum()
+                if self.width == 2:
+                    added[row, 1] = before[row] - after[row]
+            before = after
+            is_near = self.truncation and abs(self.everything - after.sum()) <= near
+            n_near = n_near + 1 if is_near else 0
+        return added

@@ -1,0 +1,3 @@
+"""Similarity of rows by the leaves that they share."""
+
+__all__: list[str] = []

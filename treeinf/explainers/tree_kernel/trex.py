@@ -1,0 +1,444 @@
+"""Trex: a linear surrogate on the trees' features, taken apart by train rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted
+
+from treeinf.dtypes import NODE, REAL
+from treeinf.ensemble import TreeEnsemble, losses
+from treeinf.ensemble.routing import add_leaf_values, find_leaves
+from treeinf.errors import UnsupportedModelError
+from treeinf.explainers.base import Columns, TreeExplainer
+from treeinf.explainers.queries import Targets
+from treeinf.explainers.tree_kernel.features import (
+    LeafFeatures,
+    Similarity,
+    check_kernel,
+    predict_targets,
+    read_train_rows,
+)
+from treeinf.explainers.tree_kernel.row_features import RowFeatures
+from treeinf.explainers.tree_kernel.surrogate import LinearSurrogate
+from treeinf.kernels.device import resolve_device
+from treeinf.kernels.threads import limit_threads
+from treeinf.validation import check_count
+
+__all__ = ["Trex"]
+
+Array = NDArray[np.float64]
+
+_SURROGATE_TARGETS = ("actual", "predicted")
+_BLOCK_NUMBERS = 2**17
+
+
+class Trex(TreeExplainer):
+    """Representer values of a linear surrogate on the features that the trees make.
+
+    A linear model with an L2 penalty is fitted to the train rows' features by a tree
+    kernel: squared error in regression, cross-entropy of the logistic function for two
+    classes, of the softmax for more. By the representer theorem its output for a row j
+    is a sum over train rows, ``f_j = sum_i alpha_i K(i, j)``, with K the dot product of
+    the features. The influence of train row i is what is explained of j at ``f_j -
+    alpha_i K(i, j)``, less the same at ``f_j``.
+
+    Parameters
+    ----------
+    kernel : str, default="weighted_leaf_path"
+        The features; see `TreeSim`.
+    surrogate_target : {"actual", "predicted"}, default="actual"
+        What the surrogate is fitted to: the train rows' targets, or what the model
+        predicts for them. The second asks what the model thinks, the first what the
+        labels say.
+    l2 : float, default=0.003
+        Penalty on the squared length of the coefficients, beside the mean loss.
+    tol : float, default=1e-8
+        Gradient norm to reach, relative to that of the penalty; see Notes.
+    max_iter : int, default=10000
+        Most conjugate-gradient iterations.
+    device : {"cpu", "cuda", "auto"}, default="cpu"
+        Where products with the train rows' features are computed; "auto" takes CUDA
+        where it can be used.
+    parity, batch_size, n_jobs, verbose
+        See `TreeExplainer`.
+
+    Attributes
+    ----------
+    alpha_ : ndarray of float64, shape (n_train, n_outputs)
+        Representer values: ``w_i (y_i - p_i) / (2 l2 sum of w)`` with p what the
+        surrogate predicts; twice that in regression.
+    coef_ : ndarray of float64, shape (n_features, n_outputs)
+        Coefficients of the surrogate.
+    gradient_norm_ : float
+        Gradient norm reached.
+    n_iterations_ : int
+        Conjugate-gradient iterations in all.
+    reconstruction_error_ : float
+        Largest difference, over the train rows, of the surrogate's own output and its
+        sum of representer terms, relative to the largest output.
+    fidelity_ : float
+        How well the surrogate's predictions for the train rows agree with the model's:
+        the share of their variance that it explains (R squared, over all outputs). At 0
+        it says no more than a constant; then the influence is that of the penalty, not
+        of the model.
+    surrogate_loss_ : Loss
+        Loss of the surrogate, which "loss" explains.
+    ensemble_ : TreeEnsemble
+        The model.
+    n_features_in_ : int
+        Columns of the rows.
+    device_ : {"cpu", "cuda"}
+        Where the products are computed.
+
+    Notes
+    -----
+    The objective is ``sum_i w_i loss_i / sum_i w_i + l2 |W|^2``, the published one for
+    weights of 1; in regression the loss there is the whole squared difference. Weights
+    are those of the training, class weights included. There is no intercept. Its
+    gradient is solved for by Newton's method with conjugate gradients, and measured
+    against the gradient of the penalty alone, which the loss's cancels at the solution.
+
+    What is explained is of the surrogate: its loss (half the squared difference in
+    regression), its raw score (for two classes the log-odds of the second, else that of
+    the row's class), its prediction, or derivatives in its raw scores. The score and
+    any linear function of it have the exact representer terms as influence, with the
+    sign of "without the row, less with it".
+
+    The default kernel and penalty are the published ones. Under weights of 1 / leaf
+    count a dot product is about n_trees / count**2, while the penalty is worth l2
+    n_train: on more than some thousand rows the surrogate falls to 0 and `fidelity_`
+    with it. ``kernel="leaf_path"`` does not shrink with the number of rows.
+
+    In the authors' code the representer values of regression are half of what their
+    objective gives, and do not add up to the surrogate's output.
+
+    Time O(n_train n_trees) an iteration. `explain` then takes the time of `TreeSim`,
+    `self_influence` and the total of linear quantities O(n_train n_trees).
+
+    References
+    ----------
+    J. Brophy, Z. Hammoudeh, D. Lowd, "Adapting and Evaluating Influence-Estimation
+    Methods for Gradient-Boosted Decision Trees", JMLR 24 (2023): TREX.
+    C.-K. Yeh et al., "Representer Point Selection for Explaining Deep Neural Networks",
+    NeurIPS 2018, theorem 3.1.
+    """
+
+    def __init__(
+        self,
+        *,
+        kernel: str = "weighted_leaf_path",
+        surrogate_target: str = "actual",
+        l2: float = 0.003,
+        tol: float = 1e-8,
+        max_iter: int = 10_000,
+        device: str = "cpu",
+        parity: str = "sample",
+        batch_size: int = 1024,
+        n_jobs: int | None = None,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(
+            parity=parity, batch_size=batch_size, n_jobs=n_jobs, verbose=verbose
+        )
+        self.kernel = kernel
+        self.surrogate_target = surrogate_target
+        self.l2 = l2
+        self.tol = tol
+        self.max_iter = max_iter
+        self.device = device
+
+    def surrogate_score(self, X: Any) -> NDArray[np.float64]:
+        """Compute the surrogate's raw scores.
+
+        Parameters
+        ----------
+        X : array-like or frame, shape (n_rows, n_features)
+            Rows.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_rows, n_outputs)
+        """
+        check_is_fitted(self)
+        with limit_threads(self.n_jobs):
+            leaf = find_leaves(self.ensemble_, self._transform(X))
+            return self._features.multiply(leaf, self.coef_)
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        check_kernel(self.kernel)
+        if self.surrogate_target not in _SURROGATE_TARGETS:
+            raise ValueError(
+                f"Got surrogate_target={self.surrogate_target!r}; expected one of "
+                f"{_SURROGATE_TARGETS}."
+            )
+        for name in ("l2", "tol"):
+            value = getattr(self, name)
+            is_number = isinstance(value, int | float | np.number)
+            if isinstance(value, bool) or not is_number or not 0.0 < value < np.inf:
+                raise ValueError(f"Got {name}={value!r}; expected a number above 0.")
+        check_count("max_iter", self.max_iter)
+        self._device = resolve_device(self.device)
+        self.device_ = self._device.name
+
+    def _learn(
+        self,
+        model: Any,
+        ensemble: TreeEnsemble,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        init_score: Any,
+    ) -> NDArray[np.uint64]:
+        """Fit the surrogate to the train rows."""
+        _refuse_several_targets(ensemble)
+        ensemble, rows = read_train_rows(
+            ensemble,
+            self.kernel,
+            X,
+            y,
+            sample_weight=sample_weight,
+            init_score=init_score,
+            device=self._device,
+        )
+        self.ensemble_ = ensemble
+        self._rows = rows
+        self._features = LeafFeatures.build(
+            ensemble, self.kernel, rows.leaf, self._device
+        )
+        self._surrogate = _as_surrogate(ensemble)
+        loss = self._surrogate.loss
+        assert loss is not None
+        self.surrogate_loss_ = loss
+        kind = "squared"
+        if isinstance(loss, losses.CrossEntropy):
+            kind = "logistic"
+        elif loss.n_outputs > 1:
+            kind = "softmax"
+        offset = rows.offset if rows.offset.size else None
+        prediction = _as_columns(
+            predict_targets(
+                ensemble, add_leaf_values(ensemble, rows.leaf, offset=offset)
+            ),
+            kind,
+        )
+        target = prediction
+        if self.surrogate_target == "actual":
+            target = rows.target[:, np.newaxis]
+            if kind == "softmax":
+                target = (target == np.arange(loss.n_outputs)).astype(REAL)
+        weight = rows.weight if rows.weight.size else np.ones(rows.n_rows)
+        features = RowFeatures.build(self._features, rows.leaf)
+        found = LinearSurrogate(
+            features,
+            np.ascontiguousarray(target),
+            weight / weight.sum(),
+            float(self.l2),
+            kind,
+        ).minimise(self.tol, self.max_iter, verbose=self.verbose)
+        if found.gradient_norm > self.tol:
+            warnings.warn(
+                f"The surrogate's gradient norm is {found.gradient_norm:.1e} after "
+                f"{found.n_iterations} iterations; asked for was {self.tol:g}. Raise "
+                "max_iter or l2, or accept it by a larger tol.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        self.coef_ = found.coefficients
+        self.alpha_ = found.slope / (-2.0 * self.l2)
+        self.gradient_norm_ = found.gradient_norm
+        self.n_iterations_ = found.n_iterations
+        rebuilt = features.multiply(found.pulled_back / (-2.0 * self.l2))
+        largest = np.abs(found.score).max()
+        difference = np.abs(rebuilt - found.score).max()
+        self.reconstruction_error_ = float(difference / largest) if largest else 0.0
+        said = _as_columns(loss.link(found.score), kind)
+        self.fidelity_ = _explained_share(prediction, said)
+        return rows.fingerprint
+
+    def _read_targets(
+        self, X: Any, y: Any, target: Any, sample_weight: Any, init_score: Any
+    ) -> Targets:
+        """Check the rows to explain and route them; the model is the surrogate."""
+        derivative = None
+        n_outputs = self._surrogate.n_outputs
+        if not isinstance(target, str) and n_outputs != self.ensemble_.n_outputs:
+            # the model's own number of raw scores stands in: they are not read
+            derivative = np.asarray(target, REAL).reshape(len(target), -1)
+            if derivative.shape[1] != n_outputs:
+                raise ValueError(
+                    f"target has shape {np.shape(target)}; expected (n_rows,): the "
+                    "surrogate of two classes has one raw score, the log-odds of the "
+                    "second."
+                )
+            target = np.repeat(derivative, self.ensemble_.n_outputs, axis=1)
+        targets = super()._read_targets(X, y, target, sample_weight, init_score)
+        if derivative is None:
+            derivative = targets.derivative[:, :n_outputs]
+        return dataclasses.replace(
+            targets,
+            ensemble=self._surrogate,
+            derivative=np.ascontiguousarray(derivative),
+        )
+
+    def _columns(self, targets: Targets) -> Columns:
+        leaf = targets.rows.leaf
+        return _WithoutTerm(
+            Similarity.compare(
+                self._features, "dot", self._rows.leaf, leaf, np.empty(0, REAL)
+            ),
+            self.alpha_,
+            self._features.multiply(leaf, self.coef_),
+            targets,
+        )
+
+    def _total(self, targets: Targets) -> NDArray[np.float64]:
+        if targets.quantity not in ("raw_score", "derivative"):
+            return super()._total(targets)
+        score = np.zeros((targets.n_rows, self._surrogate.n_outputs))
+        sums = self._features.multiply(
+            self._rows.leaf,
+            self._features.multiply_transposed(targets.rows.leaf, targets.slope(score)),
+        )
+        return -(self.alpha_ * sums).sum(axis=1)
+
+    def _own(self) -> NDArray[np.float64]:
+        return self._own_among(self._own_targets)
+
+    def _own_among(self, targets: Targets) -> NDArray[np.float64]:
+        score = self._features.multiply(targets.rows.leaf, self.coef_)
+        square = self._features.square_norm(targets.rows.leaf)
+        return _change(targets, score, self.alpha_ * square[:, np.newaxis])
+
+    @property
+    def _own_targets(self) -> Targets:
+        return Targets.own(self._surrogate, self._rows)
+
+    @property
+    def _targets_at_once(self) -> int:
+        if self._features.is_diagonal:
+            return self.batch_size
+        return self._features.table_targets(self.batch_size)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _WithoutTerm(Columns):
+    """What is explained without each train row's representer term, less with it.
+
+    Parameters
+    ----------
+    similarity : Similarity
+        Dot products of train rows and targets.
+    alpha : ndarray of float64, shape (n_train, n_outputs)
+        Representer values.
+    score : ndarray of float64, shape (n_targets, n_outputs)
+        Output of the surrogate for the targets.
+    targets : Targets
+        What is explained.
+    """
+
+    similarity: Similarity
+    alpha: Array
+    score: Array
+    targets: Targets
+
+    def fill(
+        self, first_row: int, first_target: int, influence: NDArray[np.float64]
+    ) -> None:
+        """Write the influence of a run of train rows; see `Columns`."""
+        self.similarity.fill(first_row, first_target, influence)
+        n_targets, n_outputs = self.score.shape
+        block = influence[:, first_target : first_target + n_targets]
+        step = min(len(block), max(1, _BLOCK_NUMBERS // (n_targets * n_outputs)))
+        tiled = _tile(self.targets, step)
+        score = np.tile(self.score, (step, 1))
+        for start in range(0, len(block), step):
+            part = block[start : start + step]
+            alpha = self.alpha[first_row + start : first_row + start + len(part)]
+            term = part[:, :, np.newaxis] * alpha[:, np.newaxis]
+            n = part.size
+            change = _change(
+                tiled.take(slice(0, n)), score[:n], term.reshape(n, n_outputs)
+            )
+            part[...] = change.reshape(part.shape)
+
+
+def _change(targets: Targets, score: Array, term: Array) -> Array:
+    """Compute what is explained at `score` without `term`, less the same with it."""
+    if targets.quantity in ("raw_score", "derivative"):
+        return -(targets.slope(score) * term).sum(axis=1)
+    return targets.value(score - term) - targets.value(score)
+
+
+def _tile(targets: Targets, n: int) -> Targets:
+    """Repeat the rows, one run after the other, without their leaves."""
+    rows = targets.rows
+    return dataclasses.replace(
+        targets,
+        rows=dataclasses.replace(
+            rows,
+            leaf=np.empty((0, n * rows.n_rows), rows.leaf.dtype),
+            target=np.tile(rows.target, n),
+            weight=np.tile(rows.weight, n),
+            offset=np.tile(rows.offset, (n, 1)),
+            fingerprint=np.tile(rows.fingerprint, n),
+        ),
+        derivative=np.tile(targets.derivative, (n, 1)),
+    )
+
+
+def _as_surrogate(ensemble: TreeEnsemble) -> TreeEnsemble:
+    """Give the model the surrogate's loss, and one output where two classes have two.
+
+    The trees stay; only `Targets` looks at it.
+    """
+    loss = ensemble.loss
+    if ensemble.is_averaged and loss is not None and loss.n_classes == 2:
+        return dataclasses.replace(
+            ensemble,
+            loss=losses.Logistic(),
+            leaf_value=ensemble.leaf_value[:, 1:].copy(),
+            output=np.zeros(ensemble.n_trees, NODE),
+            base_score=ensemble.base_score[1:].copy(),
+            base_score_folded=ensemble.base_score_folded[1:].copy(),
+        )
+    surrogate_loss: losses.Loss = losses.SquaredError()
+    if ensemble.n_outputs > 1:
+        surrogate_loss = losses.Softmax(ensemble.n_outputs)
+    elif loss is not None and loss.n_classes == 2:
+        surrogate_loss = losses.Logistic()
+    elif isinstance(loss, losses.CrossEntropy):
+        surrogate_loss = losses.CrossEntropy()
+    return dataclasses.replace(ensemble, loss=surrogate_loss)
+
+
+def _refuse_several_targets(ensemble: TreeEnsemble) -> None:
+    loss = ensemble.loss
+    if ensemble.n_outputs > 1 and (loss is None or not loss.n_classes):
+        raise UnsupportedModelError(
+            f"Trex cannot explain the objective {ensemble.loss_name!r}: its "
+            f"{ensemble.n_outputs} raw scores are not those of classes that treeinf "
+            "knows. TreeSim(...).similar explains it."
+        )
+
+
+def _as_columns(prediction: Array, kind: str) -> Array:
+    """Give predictions the surrogate's shape: of two classes, the second."""
+    if prediction.ndim == 1:
+        return prediction[:, np.newaxis]
+    return prediction[:, 1:] if kind == "logistic" else prediction
+
+
+def _explained_share(prediction: Array, said: Array) -> float:
+    """Compute the share of the predictions' variance that is explained."""
+    spread = ((prediction - prediction.mean(axis=0)) ** 2).sum()
+    missed = ((prediction - said) ** 2).sum()
+    if spread == 0.0:
+        return 1.0 if missed == 0.0 else 0.0
+    return float(1.0 - missed / spread)

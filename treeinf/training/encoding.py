@@ -1,0 +1,340 @@
+"""Rows and targets of any kind, read without a model: columns, hashes, encodings."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import narwhals.stable.v2 as nw
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.base import is_classifier, is_regressor
+from sklearn.utils.multiclass import type_of_target
+
+from treeinf.adapters import read_model
+from treeinf.dtypes import REAL
+from treeinf.ensemble.losses import Softmax
+from treeinf.kernels.cpu.routing import fingerprint_rows
+from treeinf.validation import check_targets, count_rows
+
+__all__ = ["TableEncoder", "Task", "fingerprint_table", "read_columns"]
+
+
+def read_columns(X: Any) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Give the columns of rows of any kind, one after the other.
+
+    Parameters
+    ----------
+    X : array-like, sparse matrix or frame, shape (n_rows, n_features)
+        Rows.
+
+    Yields
+    ------
+    name : str
+        The column's name, or its number.
+    values : ndarray, shape (n_rows,)
+        float64 with NaN for what is missing; or, where not all are numbers, objects
+        with None for what is missing.
+
+    Raises
+    ------
+    ValueError
+        If the rows are not a table.
+    """
+    frame = nw.from_native(X, eager_only=True, pass_through=True)
+    if isinstance(frame, nw.DataFrame):
+        for column in frame.iter_columns():
+            if column.dtype.is_numeric() or column.dtype == nw.Boolean:
+                yield (
+                    str(column.name),
+                    column.cast(nw.Float64).to_numpy().astype(REAL, copy=False),
+                )
+            else:
+                yield str(column.name), _as_labels(column.to_list())
+        return
+    if sparse.issparse(X):
+        columns = sparse.csc_array(X)
+        for number in range(columns.shape[1]):
+            yield str(number), columns[:, [number]].toarray()[:, 0].astype(REAL)
+        return
+    values = np.asarray(X)
+    if values.ndim != 2:
+        raise ValueError(
+            f"Got rows of shape {values.shape}; expected (n_rows, n_features)."
+        )
+    for number in range(values.shape[1]):
+        if values.dtype.kind in "biuf":
+            yield str(number), values[:, number].astype(REAL)
+            continue
+        labels = _as_labels(values[:, number].tolist())
+        is_numeric = all(v is None or isinstance(v, int | float) for v in labels)
+        yield str(number), labels.astype(REAL) if is_numeric else labels
+
+
+def _as_labels(values: list[Any]) -> NDArray[Any]:
+    labels = np.empty(len(values), dtype=object)
+    labels[:] = [None if _is_missing(value) else value for value in values]
+    return labels
+
+
+def _is_missing(value: Any) -> bool:
+    if value is None:
+        return True
+    try:
+        return bool(value != value)
+    except TypeError:  # pandas.NA will not say
+        return True
+
+
+def fingerprint_table(X: Any, target: NDArray[np.float64]) -> NDArray[np.uint64]:
+    """Hash each row and its target, so that equal rows can be found.
+
+    Parameters
+    ----------
+    X : array-like, sparse matrix or frame, shape (n_rows, n_features)
+        Rows of any types.
+    target : ndarray of float64, shape (n_rows,)
+        Targets.
+
+    Returns
+    -------
+    ndarray of uint64, shape (n_rows,)
+        Equal for rows of equal values and target; the same in every run.
+    """
+    columns = [
+        values if values.dtype == REAL else _hash_labels(values)
+        for _, values in read_columns(X)
+    ]
+    fingerprint = np.empty(len(target), np.uint64)
+    fingerprint_rows(np.column_stack(columns), target, fingerprint)
+    return fingerprint
+
+
+def _hash_labels(labels: NDArray[Any]) -> NDArray[np.float64]:
+    """Turn labels into numbers that are equal for equal labels, in every run."""
+    known: dict[str, float] = {}
+    numbers = np.full(len(labels), np.nan)
+    for i, label in enumerate(labels):
+        if label is None:
+            continue
+        text = str(label)
+        if text not in known:
+            # 48 bits, which a float64 holds exactly
+            digest = hashlib.blake2b(text.encode(), digest_size=6).digest()
+            known[text] = float(int.from_bytes(digest, "big"))
+        numbers[i] = known[text]
+    return numbers
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Task:
+    """Classification with its classes, or regression.
+
+    Parameters
+    ----------
+    classes : ndarray, shape (n_classes,), or None
+        The train rows' labels in rising order; None for regression.
+    """
+
+    classes: NDArray[Any] | None
+
+    @classmethod
+    def read(cls, model: Any, y: Any) -> Task:
+        """Find out what is learned from the targets.
+
+        Parameters
+        ----------
+        model : estimator, booster, path to a file, TreeEnsemble or None
+            What learns them, fitted or not. None leaves it to the targets: numbers with
+            decimals mean regression, as scikit-learn has it.
+        y : array-like, shape (n_train,)
+            Train targets.
+
+        Raises
+        ------
+        ValueError
+            If labels are missing or cannot be put in order.
+        """
+        values = np.asarray(y)
+        if values.ndim == 2 and values.shape[1] == 1:
+            values = values[:, 0]
+        if model is None:
+            learns_labels = not type_of_target(values).startswith("continuous")
+        elif hasattr(model, "get_params") and hasattr(model, "fit"):
+            learns_labels = not is_regressor(model) and (
+                is_classifier(model) or hasattr(model, "predict_proba")
+            )
+        else:
+            loss = read_model(model).loss
+            learns_labels = loss is not None and loss.n_classes > 0
+        if not learns_labels:
+            return cls(None)
+        try:
+            classes = np.unique(values)
+        except TypeError as error:
+            raise ValueError(
+                f"y has labels that cannot be put in order ({error}); are some missing?"
+            ) from error
+        return cls(classes)
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes; 0 for regression."""
+        return 0 if self.classes is None else len(self.classes)
+
+    def encode(self, y: Any, n_rows: int) -> NDArray[np.float64]:
+        """Turn targets into class numbers, or into float64.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If they do not fit the rows or are not among the classes.
+        """
+        loss = None if self.classes is None else Softmax(self.n_classes)
+        return check_targets(y, n_rows, loss=loss, classes=self.classes)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Column:
+    """How one column is encoded.
+
+    Parameters
+    ----------
+    name : str
+        Its name, for errors.
+    labels : tuple or None
+        The categories met in the train rows; None for numbers.
+    centre, scale : float
+        What numbers are shifted and divided by; of the numbers that are there.
+    """
+
+    name: str
+    labels: tuple[Any, ...] | None
+    centre: float
+    scale: float
+
+    @classmethod
+    def fit(cls, name: str, values: NDArray[Any]) -> _Column:
+        if values.dtype != REAL:
+            _refuse_times(name, values)
+            known = {label for label in values if label is not None}
+            return cls(name, tuple(sorted(known, key=str)), 0.0, 1.0)
+        if np.isinf(values).any():
+            raise ValueError(
+                f"Column {name!r} has infinite values; put missing or large numbers in "
+                "their place."
+            )
+        present = values[~np.isnan(values)]
+        if not present.size:
+            return cls(name, None, 0.0, 1.0)
+        spread = float(present.std())
+        return cls(name, None, float(present.mean()), spread if spread > 0.0 else 1.0)
+
+    def check(self, values: NDArray[Any]) -> None:
+        is_number = values.dtype == REAL
+        is_empty = not is_number and all(value is None for value in values)
+        if is_number != (self.labels is None) and not is_empty:
+            train, here = "labels", "numbers"
+            if self.labels is None:
+                train, here = here, train
+            raise TypeError(
+                f"Column {self.name!r} has {train} in the train rows and {here} here."
+            )
+
+    def codes(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """Give the number of each label; -1 for unknown ones, NaN for missing ones."""
+        code_of = {label: float(code) for code, label in enumerate(self.labels or ())}
+        return np.array(
+            [np.nan if v is None else code_of.get(v, -1.0) for v in values], dtype=REAL
+        )
+
+
+def _refuse_times(name: str, values: NDArray[Any]) -> None:
+    first = next((value for value in values if value is not None), None)
+    if hasattr(first, "isoformat"):
+        raise TypeError(
+            f"Column {name!r} has dates or times; turn them into numbers first."
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TableEncoder:
+    """Turns rows of any kind into numbers, as the train rows ask for.
+
+    Parameters
+    ----------
+    columns : tuple
+        How each column is encoded.
+    """
+
+    columns: tuple[_Column, ...]
+
+    @classmethod
+    def fit(cls, X: Any) -> TableEncoder:
+        """Learn the columns' means, spreads and categories from the train rows.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a column is infinite somewhere, or holds dates.
+        """
+        return cls(tuple(_Column.fit(name, values) for name, values in read_columns(X)))
+
+    def standardise(self, X: Any) -> NDArray[np.float64]:
+        """Encode rows so that distances mean something.
+
+        Numbers are standardised, missing ones take the mean; each category of a column
+        is an indicator times the root of 1/2, which puts two categories 1 apart;
+        missing and unknown categories have none.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_rows, n_encoded)
+        """
+        parts = []
+        for column, values in self._match(X):
+            if column.labels is None:
+                scaled = (values - column.centre) / column.scale
+                parts.append(np.nan_to_num(scaled, nan=0.0)[:, np.newaxis])
+            else:
+                is_label = column.codes(values)[:, np.newaxis] == np.arange(
+                    len(column.labels)
+                )
+                parts.append(is_label * np.sqrt(0.5))
+        return np.ascontiguousarray(np.hstack(parts), dtype=REAL)
+
+    def number(self, X: Any) -> NDArray[np.float64]:
+        """Encode rows for trees: numbers as they are, categories numbered in order.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_rows, n_features)
+            NaN for what is missing.
+        """
+        parts = [
+            values if column.labels is None else column.codes(values)
+            for column, values in self._match(X)
+        ]
+        return np.ascontiguousarray(np.column_stack(parts), dtype=REAL)
+
+    def _match(self, X: Any) -> Iterator[tuple[_Column, NDArray[Any]]]:
+        found = list(read_columns(X))
+        if len(found) != len(self.columns):
+            raise ValueError(
+                f"X has {len(found)} columns, the train rows have {len(self.columns)}."
+            )
+        n_rows = count_rows(X)
+        for column, (name, values) in zip(self.columns, found, strict=True):
+            if name != column.name:
+                raise ValueError(
+                    f"Column {name!r} stands where the train rows have {column.name!r}."
+                )
+            column.check(values)
+            if values.dtype == REAL and np.isinf(values).any():
+                raise ValueError(f"Column {name!r} has infinite values.")
+            missing = np.full(n_rows, np.nan)
+            is_empty = values.dtype != REAL and column.labels is None
+            yield column, missing if is_empty else values
