@@ -121,6 +121,25 @@ for found in pkgutil.walk_packages(treeinf.__path__, "treeinf.", onerror=complai
     )
 
 
+def test_any_subpackage_can_be_imported_first():
+    run_python(
+        """
+import importlib
+import pkgutil
+import sys
+
+import treeinf
+
+for found in list(pkgutil.iter_modules(treeinf.__path__, "treeinf.")):
+    if found.name in ("treeinf.cli", "treeinf.__main__"):
+        continue
+    for name in [name for name in sys.modules if name.startswith("treeinf")]:
+        del sys.modules[name]
+    importlib.import_module(found.name)
+"""
+    )
+
+
 @pytest.mark.parametrize(
     "library",
     [

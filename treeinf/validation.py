@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from treeinf.dtypes import REAL
-from treeinf.ensemble.losses import Loss
 from treeinf.kernels.label_hash import look_up_hashes
+
+if TYPE_CHECKING:
+    from treeinf.ensemble.losses import Loss
 
 __all__ = [
     "check_count",
