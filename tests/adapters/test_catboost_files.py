@@ -168,11 +168,11 @@ def test_sum_of_models(rng):
 def test_names_of_features(rng, tmp_path):
     X = make_rows(rng)
     y = make_targets("RMSE", X, rng)
-    assert read_model(train(catboost, X, y)).feature_names is None
+    assert read_model(train(catboost, X, y)).input_rules.feature_names is None
     names = ["body mass", "h\u00f6he", "c", "d", "e"]
     model = train(catboost, pd.DataFrame(X, columns=names), y)
     for ensemble in (read_model(model), *read_files(model, tmp_path)):
-        assert ensemble.feature_names == tuple(names)
+        assert ensemble.input_rules.feature_names == tuple(names)
 
 
 def test_parameters_that_the_caller_knows_better(rng, tmp_path):
@@ -228,7 +228,7 @@ def attempt(read, *given):
     assert time.thread_time() - begin < 5.0
     if isinstance(found, TreeEnsemble) and not found.is_native:
         n_features = found.n_features
-        if n_features < 1000 and found.categories is None:
+        if n_features < 1000 and found.input_rules.categories is None:
             found.raw_score(np.zeros((2, n_features)))
     return found
 

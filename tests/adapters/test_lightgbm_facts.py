@@ -343,9 +343,9 @@ def test_columns_of_labels(rng, categorical):
     model = lightgbm.LGBMRegressor(n_estimators=3, n_jobs=1, verbose=-1)
     model.fit(frame, y, categorical_feature=categorical)
     ensemble = read_model(model)
-    assert ensemble.categories == LABELS
+    assert ensemble.input_rules.categories == LABELS
     assert_array_equal(ensemble.apply(frame), model.predict(frame, pred_leaf=True))
-    assert read_model(model.booster_.model_to_string()).categories == LABELS
+    assert read_model(model.booster_.model_to_string()).input_rules.categories == LABELS
     assert check_parity(ensemble, model, frame) < 1e-12
 
 
@@ -360,17 +360,17 @@ def test_columns_of_labels_that_cannot_be_told_apart(rng):
     )
     model = lightgbm.LGBMRegressor(n_estimators=2, n_jobs=1, verbose=-1)
     model.fit(frame, frame["a"] + frame["c"])
-    assert read_model(model).categories is None
+    assert read_model(model).input_rules.categories is None
 
 
 def test_features_are_named(rng):
     X = rng.normal(size=(100, 2))
     unnamed = train(lightgbm, X, X[:, 0])
-    assert read_model(unnamed).feature_names == ("Column_0", "Column_1")
+    assert read_model(unnamed).input_rules.feature_names == ("Column_0", "Column_1")
     names = ["body mass", "h\u00f6he=\u2028m"]
     named = train(lightgbm, X, X[:, 0], dataset={"feature_name": names})
     expected = ("body_mass", "h\u00f6he=\u2028m")
-    assert read_model(named).feature_names == expected
+    assert read_model(named).input_rules.feature_names == expected
     assert (
         read_model(json.loads(json.dumps(named.dump_model()))).feature_names == expected
     )

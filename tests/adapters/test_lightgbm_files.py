@@ -202,7 +202,10 @@ def test_categorical_columns_that_are_not_there(text):
     assert old in text
     for columns in ("99", "-1", "1,99", "x", "9" * 30):
         ensemble = read_text(text.replace(old, f"[categorical_feature: {columns}]"))
-        assert ensemble.categories is None or len(ensemble.categories) == 5
+        assert (
+            ensemble.input_rules.categories is None
+            or len(ensemble.input_rules.categories) == 5
+        )
 
 
 # JSON.

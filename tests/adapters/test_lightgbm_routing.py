@@ -16,7 +16,7 @@ from tests.adapters.lightgbm_models import (
 )
 from tests.naive import routing as naive
 from treeinf.adapters import read_model
-from treeinf.ensemble import Missing
+from treeinf.ensemble import InputRules, Missing
 
 lightgbm = pytest.importorskip("lightgbm")
 
@@ -94,9 +94,9 @@ def test_pandas_categories(rng):
         n_estimators=5, min_child_samples=5, n_jobs=1, verbose=-1
     ).fit(frame, y)
     ensemble = read_model(model)
-    assert ensemble.feature_names == ("size_in_m", "colour", "flag", "code")
+    assert ensemble.input_rules.feature_names == ("size_in_m", "colour", "flag", "code")
     labels = ("blue", "green", "grey", "red")
-    assert ensemble.categories == (None, labels, None, (3, 7, 11))
+    assert ensemble.input_rules.categories == (None, labels, None, (3, 7, 11))
 
     other = frame.iloc[::-3].copy()
     renamed = other["colour"].cat.rename_categories({"red": "mauve"})
@@ -164,7 +164,7 @@ def test_naive_router_by_hand():
     """Root: x0 <= 1, NaN right; left child: categories {0, 33}; three leaves."""
 
     class Hand:
-        category_floor = -1.0
+        input_rules = InputRules(2)
         iteration = np.array([0])
         output = np.array([0])
         node_offset = np.array([0, 2])
@@ -180,8 +180,6 @@ def test_naive_router_by_hand():
         category_bits = np.array([1, 2], dtype=np.uint32)
         leaf_value = np.array([[1.0], [2.0], [4.0]])
         base_score = np.array([0.5])
-        is_single_precision = False
-        zero_threshold = 0.0
 
     rows = [[1, 0], [1, 33], [1, -0.9], [1, 1], [1, np.nan], [1.1, 0], [np.nan, 0]]
     assert naive.find_leaves(Hand, rows)[:, 0].tolist() == [0, 0, 0, 2, 2, 1, 1]

@@ -69,7 +69,8 @@ def test_tolerance_is_that_of_the_precision(booster, X):
     small = spoiled(read_model(booster), 0, X, by=1e-8)
     with pytest.raises(ModelParityError):
         check_parity(small, booster, X)
-    single = dataclasses.replace(small, is_single_precision=True)
+    rules = dataclasses.replace(small.input_rules, round_to_single=True)
+    single = dataclasses.replace(small, input_rules=rules)
     check_parity(single, booster, X.astype(np.float32))
 
 

@@ -88,8 +88,8 @@ def test_categories_are_saved(tmp_path, rng):
     ensemble = read_model(model)
     ensemble.save(tmp_path / "model.npz")
     loaded = TreeEnsemble.load(tmp_path / "model.npz")
-    assert loaded.categories == ensemble.categories
-    assert loaded.numbers_are_labels
+    assert loaded.input_rules.categories == ensemble.input_rules.categories
+    assert loaded.input_rules.numbers_are_labels
     assert_array_equal(loaded.raw_score(rows), ensemble.raw_score(rows))
 
 

@@ -68,7 +68,7 @@ def test_histogram_hard_rows(task, missing):
     model = kind(**SMALL).fit(X, make_targets(X, task))
     ensemble = read_model(model)
     assert ensemble.n_outputs == (3 if task == "multiclass" else 1)
-    assert not ensemble.is_single_precision
+    assert not ensemble.input_rules.round_to_single
     assert_same_model(ensemble, model, hard_rows(ensemble, X, huge=True))
 
 
@@ -117,8 +117,8 @@ def test_histogram_numeric_categories(rng, labels, missing):
     assert ensemble.is_categorical.any()
     assert (~ensemble.is_categorical).any()
     assert set(ensemble.feature[ensemble.is_categorical]) == {1, 2}
-    assert ensemble.categories[0] is None
-    assert set(ensemble.categories[2]) == set(LABELS[labels])
+    assert ensemble.input_rules.categories[0] is None
+    assert set(ensemble.input_rules.categories[2]) == set(LABELS[labels])
     rows = np.repeat(X[:4], 12, axis=0)
     rows[:, 2] = np.tile(
         [*LABELS[labels][:4], 2.5, -1, np.nan, 1e300, -1e9, 5, 3, 8], 4
@@ -143,7 +143,7 @@ def test_histogram_categories_of_objects(rng):
         X, y
     )
     ensemble = read_model(model)
-    assert ensemble.categories == (None, ("blue", "green", "red"), None)
+    assert ensemble.input_rules.categories == (None, ("blue", "green", "red"), None)
     rows = X[:20].copy()
     rows[:5, 1] = ["mauve", "red", np.nan, "", "blue"]
     assert_same_model(ensemble, model, rows, is_naive=False)
@@ -175,9 +175,14 @@ def test_histogram_frames(rng, kind):
     y = (colour == "grey") + number * (code == 7)
     model = sk.HistGradientBoostingRegressor(**SMALL).fit(X, y)
     ensemble = read_model(model)
-    assert ensemble.feature_names == ("size in m", "colour", "code", "place")
-    assert ensemble.categories[1] == ("blue", "green", "grey", "red")
-    assert ensemble.categories[3] == ("11.0", "3.0", "7.0")
+    assert ensemble.input_rules.feature_names == (
+        "size in m",
+        "colour",
+        "code",
+        "place",
+    )
+    assert ensemble.input_rules.categories[1] == ("blue", "green", "grey", "red")
+    assert ensemble.input_rules.categories[3] == ("11.0", "3.0", "7.0")
     assert ensemble.is_categorical.any()
     assert check_parity(ensemble, model, X, rows="all") < 1e-15
     other = frame(np.array(["mauve", "red", "grey", "blue"] * 9), code[:36] + 4)
@@ -192,7 +197,7 @@ def test_histogram_missing_labels_of_a_frame(rng):
     y = np.asarray(colour.codes == -1) * 2.0 + (colour == "red")
     model = sk.HistGradientBoostingRegressor(**SMALL).fit(X, y)
     ensemble = read_model(model)
-    assert ensemble.categories == (("blue", "green", "red"), None)
+    assert ensemble.input_rules.categories == (("blue", "green", "red"), None)
     assert check_parity(ensemble, model, X, rows="all") < 1e-15
 
 
@@ -202,7 +207,7 @@ def test_histogram_numeric_category_columns_of_a_frame(rng):
     model = sk.HistGradientBoostingRegressor(**SMALL, categorical_features=["c"])
     model.fit(X, (X["c"] == 7) + 0.1 * X["x"])
     ensemble = read_model(model)
-    assert ensemble.categories == (None, (3, 7, 11))
+    assert ensemble.input_rules.categories == (None, (3, 7, 11))
     other = X[:20].assign(c=np.arange(20))
     assert check_parity(ensemble, model, pd.concat([X, other]), rows="all") < 1e-15
 
@@ -247,7 +252,7 @@ def test_gradient_boosting_hard_rows(task):
         kind = sk.GradientBoostingRegressor
     model = kind(n_estimators=8, random_state=0).fit(X, make_targets(X, task))
     ensemble = read_model(model)
-    assert ensemble.is_single_precision
+    assert ensemble.input_rules.round_to_single
     assert_same_model(ensemble, model, hard_rows(ensemble, X, missing=False))
 
 
@@ -293,7 +298,7 @@ def test_names_of_columns_are_checked():
     X = pd.DataFrame(make_rows(), columns=list("abcde"))
     model = sk.RandomForestRegressor(2).fit(X, make_score(X.to_numpy()))
     ensemble = read_model(model)
-    assert ensemble.feature_names == tuple("abcde")
+    assert ensemble.input_rules.feature_names == tuple("abcde")
     assert check_parity(ensemble, model, X.to_numpy()) < 1e-14
     with pytest.raises(ValueError, match="another order"):
         ensemble.apply(X[list("bacde")])

@@ -99,9 +99,9 @@ def test_value_that_stands_for_missing(rng, tmp_path, value):
     model = xgboost.XGBRegressor(n_estimators=4, n_jobs=1, missing=value).fit(X, y)
     ensemble = read_model(model)
     if np.isnan(value):
-        assert ensemble.missing_value is None
+        assert ensemble.input_rules.missing_value is None
     else:
-        assert ensemble.missing_value == np.float32(value)
+        assert ensemble.input_rules.missing_value == np.float32(value)
     booster = model.get_booster()
     leaves = own_leaves(xgboost, booster, X, missing=value)
     assert_array_equal(node_numbers(ensemble, booster, X), leaves)
@@ -204,11 +204,11 @@ def test_frames_with_labels(rng, tmp_path):
     model, y = fitted_to_labels(frame)
     ensemble = read_model(model)
     labels = (None, ("", "x", "yy"), (3, 5, 9), ("s", "m", "l"), None, None)
-    assert ensemble.categories == labels
-    assert ensemble.feature_names == tuple(frame.columns)
+    assert ensemble.input_rules.categories == labels
+    assert ensemble.input_rules.feature_names == tuple(frame.columns)
     for name in ("model.json", "model.ubj"):
         model.save_model(tmp_path / name)
-        assert read_model(tmp_path / name).categories == labels
+        assert read_model(tmp_path / name).input_rules.categories == labels
     assert check_parity(ensemble, model, frame) < 1e-6
     assert TrainingTrace.build(ensemble, frame, y).report.verdict == "exact"
     other = frame.iloc[::-1].copy()
@@ -230,8 +230,8 @@ def test_labels_that_are_not_ascii_are_left_out(rng):
     frame["colour"] = frame["colour"].cat.rename_categories({"yy": "gr\u00fcn"})
     model, _ = fitted_to_labels(frame)
     ensemble = read_model(model)
-    assert ensemble.categories[1] is None
-    assert ensemble.categories[3] == ("s", "m", "l")
+    assert ensemble.input_rules.categories[1] is None
+    assert ensemble.input_rules.categories[3] == ("s", "m", "l")
     with pytest.raises(TypeError, match="Column 'colour'"):
         ensemble.apply(frame)
 
@@ -252,7 +252,7 @@ def test_codes_of_frames(rng):
     booster = xgboost.train({"nthread": 1}, rows, 3)
     ensemble = read_model(booster)
     assert ensemble.is_categorical.any()
-    assert ensemble.categories is None
+    assert ensemble.input_rules.categories is None
     leaves = booster.predict(rows, pred_leaf=True)
     assert_array_equal(node_numbers(ensemble, booster, codes), leaves)
     assert TrainingTrace.build(ensemble, codes, y).report.verdict == "exact"

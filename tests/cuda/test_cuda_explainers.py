@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
 import treeinf as ti
-from treeinf.ensemble.facts import LeafRule
+from treeinf.ensemble import InputRules, LeafRule
 from treeinf.ensemble.losses import Logistic, Softmax, SquaredError
 from treeinf.errors import DeviceMemoryError, DeviceUnavailableError
 from treeinf.kernels import device as devices
@@ -70,7 +70,7 @@ def make_model(recipe):
         leaf_value=rng.normal(size=(3 * n_trees, width)),
         base_score=np.zeros(n_outputs),
         base_score_folded=np.zeros(n_outputs),
-        n_features=3,
+        input_rules=InputRules(3),
         loss=loss,
         loss_name=recipe,
         leaf_rule=LeafRule("full newton" if width > 1 else "newton"),

@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.kernels.test_routing import HARD, grow_ensemble
+from treeinf.ensemble import InputRules
 from treeinf.kernels.cpu import contraction as cpu_contraction
 from treeinf.kernels.cpu import derivatives
 from treeinf.kernels.cpu import leaf_features as cpu_features
@@ -112,9 +113,12 @@ def test_routing_over_hard_values(device, seed):
     rng = np.random.default_rng(seed)
     ensemble = grow_ensemble(
         rng,
-        zero_threshold=[0.0, 1e-35][seed % 2],
-        is_single_precision=seed == 2,
-        category_floor=[-1.0, -5e-324][seed % 2],
+        rules=InputRules(
+            3,
+            zero_threshold=[0.0, 1e-35][seed % 2],
+            round_to_single=seed == 2,
+            category_floor=[-1.0, -5e-324][seed % 2],
+        ),
     )
     X = rng.choice(HARD, size=(N_ROWS, 3))
     leaf = np.empty((ensemble.n_trees, N_ROWS), np.uint8)

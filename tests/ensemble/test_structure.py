@@ -14,7 +14,7 @@ import treeinf as ti
 from tests import models
 from tests.kernels.test_routing import grow_ensemble
 from tests.naive.routing import raw_scores
-from treeinf.ensemble import LeafRule
+from treeinf.ensemble import InputRules, LeafRule
 from treeinf.ensemble.losses import Softmax
 from treeinf.errors import ModelFormatError
 
@@ -58,10 +58,11 @@ def ensemble():
         (lambda e: dataclasses.replace(e, leaf_value=e.leaf_value[:, 0]), "leaf_value"),
         (lambda e: dataclasses.replace(e, left=e.left[1:]), "left has shape"),
         (lambda e: dataclasses.replace(e, threshold=["a"]), "threshold has dtype"),
-        (lambda e: dataclasses.replace(e, n_features=0), "n_features"),
-        (lambda e: dataclasses.replace(e, feature_names=("a",)), "feature_names"),
+        (
+            lambda e: dataclasses.replace(e, input_rules=InputRules(1)),
+            "feature must be",
+        ),
         (lambda e: dataclasses.replace(e, loss=Softmax(3)), "3 outputs"),
-        (lambda e: dataclasses.replace(e, zero_threshold=-1.0), "zero_threshold"),
         (lambda e: dataclasses.replace(e, leaf_l2=-np.ones(e.n_leaves)), "leaf_l2"),
     ],
 )

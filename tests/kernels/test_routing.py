@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from tests.naive.routing import find_leaves
-from treeinf.ensemble import Missing, TreeEnsemble
+from treeinf.ensemble import InputRules, Missing, TreeEnsemble
 from treeinf.kernels.cpu import routing as kernels
 from treeinf.kernels.threads import limit_threads
 
+THREE_FEATURES = InputRules(3)
 
-def grow_ensemble(rng, n_trees=4, most_leaves=12, n_features=3, **more):
+
+def grow_ensemble(rng, n_trees=4, most_leaves=12, rules=THREE_FEATURES, **more):
     """Random trees of any shape, with every kind of node."""
     left, right, node_offset, leaf_offset = [], [], [0], [0]
     for _ in range(n_trees):
@@ -43,7 +45,7 @@ def grow_ensemble(rng, n_trees=4, most_leaves=12, n_features=3, **more):
         "iteration": np.arange(n_trees),
         "output": np.zeros(n_trees, int),
         "shrinkage": np.ones(n_trees),
-        "feature": rng.integers(0, n_features, n),
+        "feature": rng.integers(0, rules.n_features, n),
         "threshold": np.where(
             is_categorical, 0.0, rng.choice([-1.0, -0.0, 0.0, 0.5, 1e-35, 3.0], n)
         ),
@@ -57,7 +59,7 @@ def grow_ensemble(rng, n_trees=4, most_leaves=12, n_features=3, **more):
         "leaf_value": rng.normal(size=(leaf_offset[-1], 1)),
         "base_score": np.zeros(1),
         "base_score_folded": np.zeros(1, bool),
-        "n_features": n_features,
+        "input_rules": rules,
     }
     return TreeEnsemble(**{**arrays, **more})
 
@@ -82,9 +84,9 @@ def test_both_paths_equal_the_slow_twin(seed, most_leaves, zero, single, floor):
     ensemble = grow_ensemble(
         rng,
         most_leaves=most_leaves,
-        zero_threshold=zero,
-        is_single_precision=single,
-        category_floor=floor,
+        rules=InputRules(
+            3, zero_threshold=zero, round_to_single=single, category_floor=floor
+        ),
     )
     X = rng.choice(HARD, size=(40, 3))
     with np.errstate(over="ignore"):
@@ -113,7 +115,7 @@ def test_every_size_of_tree_is_routed_in_the_smallest_type(most_leaves, rng):
 
 @pytest.mark.parametrize(("n_thresholds", "dtype"), [(255, np.uint8), (256, np.uint16)])
 def test_ranks_are_of_the_smallest_type(n_thresholds, dtype, rng):
-    ensemble = grow_ensemble(rng, n_trees=40, most_leaves=40, n_features=1)
+    ensemble = grow_ensemble(rng, n_trees=40, most_leaves=40, rules=InputRules(1))
     n = ensemble.n_nodes
     assert n > n_thresholds
     ensemble = dataclasses.replace(

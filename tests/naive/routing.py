@@ -38,7 +38,7 @@ def _find_leaf(ensemble, tree, row):
     while child >= 0:
         node = start + child
         value = float(row[ensemble.feature[node]])
-        if ensemble.is_single_precision:
+        if ensemble.input_rules.round_to_single:
             value = float(np.float32(value))
         goes_left = _goes_left(ensemble, node, value)
         child = int(ensemble.left[node] if goes_left else ensemble.right[node])
@@ -46,13 +46,13 @@ def _find_leaf(ensemble, tree, row):
 
 
 def _goes_left(ensemble, node, value):
-    if abs(value) <= ensemble.zero_threshold:
+    if abs(value) <= ensemble.input_rules.zero_threshold:
         value = 0.0
     if ensemble.is_categorical[node]:
         if math.isnan(value):
             return bool(ensemble.default_left[node])
         first, last = ensemble.category_offset[node : node + 2]
-        if value <= ensemble.category_floor:
+        if value <= ensemble.input_rules.category_floor:
             return False
         return _is_in_set(ensemble.category_bits[first:last], value)
     missing = ensemble.missing[node]

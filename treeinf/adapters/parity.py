@@ -76,7 +76,7 @@ def check_parity(
     difference = np.abs(ours - theirs)
     scale = max(float(np.abs(theirs).max()), np.finfo(np.float64).tiny)
     tolerance = _TOLERANCE
-    if ensemble.is_single_precision:
+    if ensemble.input_rules.round_to_single:
         n_added = ensemble.n_trees * ensemble.leaf_width / ensemble.n_outputs
         tolerance = max(_SINGLE_PRECISION_TOLERANCE, 2.0**-24 * n_added)
     largest = float(difference.max()) / scale

@@ -69,7 +69,7 @@ def run_inspect(
         "n_outputs": ensemble.n_outputs,
         "n_features": ensemble.n_features,
         "n_leaves": ensemble.n_leaves,
-        "feature_names": ensemble.feature_names,
+        "feature_names": ensemble.input_rules.feature_names,
         "train": None,
     }
     if train is None:

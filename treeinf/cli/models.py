@@ -124,7 +124,9 @@ def with_model_columns(data: TrainingData, ensemble: TreeEnsemble) -> TrainingDa
     TrainingData
         The rows as they were where the model has other names: an error says so later.
     """
-    wanted = [str(name).replace(" ", "_") for name in ensemble.feature_names or ()]
+    wanted = [
+        str(name).replace(" ", "_") for name in ensemble.input_rules.feature_names or ()
+    ]
     known = list(data.X.columns)
     if wanted == known or not wanted or not set(wanted) <= set(known):
         return data

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -135,13 +133,6 @@ def check_trees(ensemble: TreeEnsemble) -> None:
         "base_score_folded must be finite.",
     )
     _require(np.isfinite(ensemble.shrinkage).all(), "shrinkage must be finite.")
-    _require(
-        math.isfinite(ensemble.zero_threshold) and ensemble.zero_threshold >= 0.0,
-        "zero_threshold must be finite and at least 0.",
-    )
-    _require(
-        -1.0 <= ensemble.category_floor < 0.0, "category_floor must be in [-1, 0)."
-    )
     if ensemble.leaf_row is not None:
         row = ensemble.leaf_row
         _require(row.shape == (n_trees,), f"leaf_row must have {n_trees} numbers.")
@@ -189,7 +180,6 @@ def check_nodes(ensemble: TreeEnsemble) -> None:
         and (np.diff(offset) >= 0).all(),
         "category_offset must rise from 0 to the number of words in category_bits.",
     )
-    _require(ensemble.n_features > 0, "n_features must be at least 1.")
     _require(
         ((ensemble.feature >= 0) & (ensemble.feature < ensemble.n_features)).all(),
         f"feature must be in [0, {ensemble.n_features}).",
@@ -251,11 +241,4 @@ def check_leaves(ensemble: TreeEnsemble) -> None:
         _require(
             np.isfinite(array).all() and (array >= 0).all(),
             f"{name} must be finite and at least 0.",
-        )
-    names: Sequence[Any]
-    for what in ("feature_names", "categories"):
-        names = getattr(ensemble, what)
-        _require(
-            names is None or len(names) == ensemble.n_features,
-            f"{what} must have one entry for each of {ensemble.n_features} features.",
         )

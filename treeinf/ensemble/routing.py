@@ -36,20 +36,19 @@ __all__ = [
 
 def check_ensemble_rows(ensemble: TreeEnsemble, X: Any) -> NDArray[np.float64]:
     """Bring rows to the array that an ensemble's nodes test; see `check_rows`."""
-    if ensemble.absent_is_missing:
+    rules = ensemble.input_rules
+    if rules.absent_is_missing:
         X = fill_absent(X)
     values = check_rows(
         X,
-        n_features=ensemble.n_features,
-        feature_names=ensemble.feature_names,
-        categories=ensemble.categories,
-        numbers_are_labels=ensemble.numbers_are_labels,
-        labels_are_hashes=ensemble.labels_are_hashes,
+        n_features=rules.n_features,
+        feature_names=rules.feature_names,
+        categories=rules.categories,
+        numbers_are_labels=rules.numbers_are_labels,
+        labels_are_hashes=rules.labels_are_hashes,
     )
-    if ensemble.missing_value is not None:
-        return mark_missing(
-            values, ensemble.missing_value, ensemble.is_single_precision
-        )
+    if rules.missing_value is not None:
+        return mark_missing(values, rules.missing_value, rules.round_to_single)
     return values
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.ensemble.facts import LeafRule, TrainingFacts
+from treeinf.ensemble.input_rules import InputRules
 from treeinf.ensemble.losses import loss_from_dict
 from treeinf.errors import ModelFormatError
 
@@ -62,7 +63,7 @@ def save(
             header["classes"] = None if value is None else _describe_labels(value)
         elif field.name == "loss":
             header["loss"] = None if value is None else value.to_dict()
-        elif field.name in ("leaf_rule", "training"):
+        elif field.name in ("input_rules", "leaf_rule", "training"):
             header[field.name] = dataclasses.asdict(value)
         elif isinstance(value, np.ndarray):
             arrays[field.name] = value
@@ -116,8 +117,7 @@ def load(path: str | PathLike[str]) -> TreeEnsemble:
         header["leaf_rule"] = LeafRule(**header["leaf_rule"])
         header["training"] = TrainingFacts(**_to_tuples(header["training"]))
         header["classes"] = _read_labels(header["classes"])
-        for name in ("feature_names", "categories"):
-            header[name] = _to_tuples(header[name])
+        header["input_rules"] = InputRules(**_to_tuples(header["input_rules"]))
         return TreeEnsemble(**content, **header)
     except (FileNotFoundError, ModelFormatError):
         raise

@@ -22,6 +22,7 @@ from treeinf.ensemble.checks import (
     freeze,
 )
 from treeinf.ensemble.facts import LeafRule, Missing, TrainingFacts
+from treeinf.ensemble.input_rules import InputRules
 from treeinf.ensemble.losses import Loss
 from treeinf.errors import UnsupportedModelError
 from treeinf.kernels.cpu.derivatives import UNIT_HESSIAN
@@ -82,8 +83,8 @@ class TreeEnsemble:
         to the leaf values of the output's first tree: 0 for none, 1 for all of it
         (LightGBM's dart mode scales it with the tree). Nothing is said of averaged
         trees. `TrainingTrace` finds the score from the train rows.
-    n_features : int
-        Columns of the rows.
+    input_rules : InputRules
+        How rows are read: their columns, categories, missing values and precision.
     loss : Loss or None
         Training loss; None where it is unknown to treeinf (ranking, custom).
     loss_name : str
@@ -107,26 +108,6 @@ class TreeEnsemble:
     is_averaged : bool, default=False
         The trees are fitted independently and averaged (the division is in
         `leaf_value`), so that no tree saw the scores of those before it.
-    category_floor : float, default=-1.0
-        Values of at most this are no category; others are cut to an integer, towards 0.
-    is_single_precision : bool, default=False
-        Rows are rounded to float32 before they are compared.
-    zero_threshold : float, default=0.0
-        Values of at most this size are read as 0.0.
-    missing_value : float or None, default=None
-        A value that stands for a missing one, as NaN does.
-    absent_is_missing : bool, default=False
-        Entries that a sparse matrix leaves out are missing, not 0.0.
-    feature_names : tuple of str, or None
-        Column names.
-    categories : tuple, or None
-        For each feature, the tuple of category labels in code order, or None where the
-        feature is numeric; None if no feature has any.
-    numbers_are_labels : bool, default=False
-        A number in a column of `categories` is a label to be looked up among them; else
-        it is a code already. Labels in other columns of frames are always looked up.
-    labels_are_hashes : bool, default=False
-        `categories` holds hashes of labels, see `hash_label`, not the labels.
     is_native : bool, default=False
         Nodes cannot express some of the model's splits and hold placeholders; leaves
         come from `leaf_source` alone.
@@ -166,7 +147,7 @@ class TreeEnsemble:
     leaf_value: NDArray[np.float64]
     base_score: NDArray[np.float64]
     base_score_folded: NDArray[np.float64]
-    n_features: int
+    input_rules: InputRules
     loss: Loss | None = None
     loss_name: str = "unknown"
     leaf_rule: LeafRule = _UNKNOWN_RULE
@@ -177,15 +158,6 @@ class TreeEnsemble:
     leaf_l2: NDArray[np.float64] | None = None
     leaf_row: NDArray[np.int32] | None = None
     is_averaged: bool = False
-    category_floor: float = -1.0
-    is_single_precision: bool = False
-    zero_threshold: float = 0.0
-    missing_value: float | None = None
-    absent_is_missing: bool = False
-    feature_names: tuple[str, ...] | None = None
-    categories: tuple[tuple[Any, ...] | None, ...] | None = None
-    numbers_are_labels: bool = False
-    labels_are_hashes: bool = False
     is_native: bool = False
     leaf_source: Callable[[Any], NDArray[Any]] | None = None
     classes: NDArray[Any] | None = None
@@ -206,6 +178,11 @@ class TreeEnsemble:
             classes = np.array(self.classes)
             classes.setflags(write=False)
             object.__setattr__(self, "classes", classes)
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns of the rows."""
+        return self.input_rules.n_features
 
     @property
     def n_trees(self) -> int:
@@ -269,9 +246,9 @@ class TreeEnsemble:
             is_categorical=self.is_categorical,
             category_offset=self.category_offset,
             category_bits=self.category_bits,
-            zero_threshold=float(self.zero_threshold),
-            category_floor=float(self.category_floor),
-            round_to_single=bool(self.is_single_precision),
+            zero_threshold=float(self.input_rules.zero_threshold),
+            category_floor=float(self.input_rules.category_floor),
+            round_to_single=self.input_rules.round_to_single,
         )
 
     @functools.cached_property

@@ -113,7 +113,7 @@ def bound_rounding(
         first += rows.offset[:: -(-rows.n_rows // _MEAN_ROWS)]
     gradient, hessian = ensemble.loss.derivatives(target, first)
     n_roundings = np.ones(ensemble.n_leaves)
-    if is_single and ensemble.is_single_precision:
+    if is_single and ensemble.input_rules.round_to_single:
         n_roundings += 0.5 * ensemble.iteration[ensemble.leaf_tree]
     score_unit = n_roundings * max(raw_score.max(), -raw_score.min())
     unit = np.abs(gradient).mean() + hessian.mean() * score_unit

@@ -26,6 +26,7 @@ from treeinf.adapters.catboost.parameters import CatBoostParameters
 from treeinf.dtypes import BITS, FLAG, NODE, OFFSET, REAL
 from treeinf.ensemble import (
     EVERY_OUTPUT,
+    InputRules,
     Missing,
     TrainingFacts,
     TreeEnsemble,
@@ -277,7 +278,15 @@ def _assemble(
         leaf_value=trees.leaf_value * file.scale,
         base_score=file.bias,
         base_score_folded=np.zeros(n_outputs, FLAG),
-        n_features=n_features,
+        input_rules=InputRules(
+            n_features=n_features,
+            feature_names=file.features.names,
+            categories=tuple(hashes.get(column) for column in range(n_features))
+            if hashes
+            else None,
+            labels_are_hashes=bool(hashes),
+            round_to_single=True,
+        ),
         loss=loss,
         loss_name=known.loss_name,
         leaf_rule=rule,
@@ -293,12 +302,6 @@ def _assemble(
         leaf_l2=None
         if rule.kind in ("unknown", "quantile")
         else np.full(n_leaves, known.number("l2_leaf_reg", 3.0)),
-        is_single_precision=True,
-        feature_names=file.features.names,
-        categories=tuple(hashes.get(column) for column in range(n_features))
-        if hashes
-        else None,
-        labels_are_hashes=bool(hashes),
         is_native=is_native,
         leaf_source=leaf_source if is_native else None,
         classes=classes,

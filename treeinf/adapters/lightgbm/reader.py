@@ -16,7 +16,14 @@ from treeinf.adapters.lightgbm.json import parse_json
 from treeinf.adapters.lightgbm.parameters import LightGBMParameters
 from treeinf.adapters.lightgbm.text import parse_text
 from treeinf.dtypes import FLAG, NODE, OFFSET, REAL
-from treeinf.ensemble import LeafRule, Missing, TrainingFacts, TreeEnsemble, losses
+from treeinf.ensemble import (
+    InputRules,
+    LeafRule,
+    Missing,
+    TrainingFacts,
+    TreeEnsemble,
+    losses,
+)
 from treeinf.ensemble.routing import check_ensemble_rows
 from treeinf.errors import ModelFormatError, UnsupportedModelError
 
@@ -310,7 +317,12 @@ def _assemble(
         leaf_value=leaf_value[:, np.newaxis],
         base_score=np.zeros(file.n_outputs, REAL),
         base_score_folded=_folded_share(file, known, folded),
-        n_features=file.n_features,
+        input_rules=InputRules(
+            n_features=file.n_features,
+            feature_names=file.feature_names,
+            categories=label_columns(file, known),
+            zero_threshold=ZERO_THRESHOLD,
+        ),
         loss=loss,
         loss_name=objective or "custom",
         leaf_rule=_leaf_rule(objective, known),
@@ -329,9 +341,6 @@ def _assemble(
         ),
         leaf_l2=_leaf_l2(file, known, objective, node_offset, leaf_offset),
         is_averaged=file.average_output,
-        zero_threshold=ZERO_THRESHOLD,
-        feature_names=file.feature_names,
-        categories=label_columns(file, known),
         classes=classes,
         library="lightgbm",
         library_version=version or f"(model format {file.version})",

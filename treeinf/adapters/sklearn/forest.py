@@ -11,6 +11,7 @@ from treeinf.adapters.sklearn.trees import join_trees
 from treeinf.dtypes import BITS, COUNT, NODE, OFFSET, REAL
 from treeinf.ensemble import (
     EVERY_OUTPUT,
+    InputRules,
     LeafRule,
     Missing,
     TrainingFacts,
@@ -82,7 +83,11 @@ def read(model: Any, n_iterations: int | None) -> TreeEnsemble:
         leaf_value=np.ascontiguousarray(value),
         base_score=np.zeros(value.shape[1], REAL),
         base_score_folded=np.zeros(value.shape[1], bool),
-        n_features=model.n_features_in_,
+        input_rules=InputRules(
+            n_features=model.n_features_in_,
+            feature_names=None if names is None else tuple(map(str, names)),
+            round_to_single=True,
+        ),
         loss=loss,
         loss_name=criterion,
         leaf_rule=LeafRule(
@@ -97,8 +102,6 @@ def read(model: Any, n_iterations: int | None) -> TreeEnsemble:
         leaf_count=arrays["count"].astype(COUNT),
         leaf_weight=arrays["weight"],
         is_averaged=True,
-        is_single_precision=True,
-        feature_names=None if names is None else tuple(str(name) for name in names),
         classes=classes,
         library="scikit-learn",
         library_version=sklearn.__version__,

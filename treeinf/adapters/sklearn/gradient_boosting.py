@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from treeinf.adapters.sklearn.trees import join_trees
 from treeinf.dtypes import BITS, COUNT, NODE, OFFSET, REAL
-from treeinf.ensemble import LeafRule, Missing, TrainingFacts, TreeEnsemble, losses
+from treeinf.ensemble import (
+    InputRules,
+    LeafRule,
+    Missing,
+    TrainingFacts,
+    TreeEnsemble,
+    losses,
+)
 
 __all__ = ["init_score", "raw_score", "read"]
 
@@ -73,7 +80,11 @@ def read(model: Any, n_iterations: int | None) -> TreeEnsemble:
             else np.zeros(n_outputs, REAL)
         ),
         base_score_folded=np.zeros(n_outputs, bool),
-        n_features=model.n_features_in_,
+        input_rules=InputRules(
+            n_features=model.n_features_in_,
+            feature_names=None if names is None else tuple(map(str, names)),
+            round_to_single=True,
+        ),
         loss=loss,
         loss_name=model.loss,
         leaf_rule=LeafRule(
@@ -89,9 +100,7 @@ def read(model: Any, n_iterations: int | None) -> TreeEnsemble:
         leaf_hessian=arrays["weight"] if model.loss == "squared_error" else None,
         leaf_weight=arrays["weight"],
         leaf_l2=np.zeros(n_leaves, REAL) if is_newton else None,
-        is_single_precision=True,
         initial_model=None if is_constant else type(model.init_).__name__,
-        feature_names=None if names is None else tuple(str(name) for name in names),
         classes=getattr(model, "classes_", None),
         library="scikit-learn",
         library_version=sklearn.__version__,

@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from treeinf.adapters.sklearn.trees import Layout, lay_out
 from treeinf.dtypes import BITS, COUNT, NODE, OFFSET, REAL
-from treeinf.ensemble import LeafRule, Missing, TrainingFacts, TreeEnsemble, losses
+from treeinf.ensemble import (
+    InputRules,
+    LeafRule,
+    Missing,
+    TrainingFacts,
+    TreeEnsemble,
+    losses,
+)
 
 __all__ = ["find_layout", "raw_score", "read", "root_count"]
 
@@ -71,7 +78,12 @@ def read(model: Any, n_iterations: int | None) -> TreeEnsemble:
         leaf_value=leaves["value"][:, np.newaxis].astype(REAL),
         base_score=np.asarray(model._baseline_prediction, REAL).ravel(),
         base_score_folded=np.zeros(n_outputs, bool),
-        n_features=model.n_features_in_,
+        input_rules=InputRules(
+            n_features=model.n_features_in_,
+            feature_names=_feature_names(model),
+            categories=categories,
+            numbers_are_labels=categories is not None,
+        ),
         loss=loss,
         loss_name=_loss_name(model),
         leaf_rule=rule,
@@ -88,9 +100,6 @@ def read(model: Any, n_iterations: int | None) -> TreeEnsemble:
             if rule.kind == "newton"
             else None
         ),
-        feature_names=_feature_names(model),
-        categories=categories,
-        numbers_are_labels=categories is not None,
         classes=getattr(model, "classes_", None),
         library="scikit-learn",
         library_version=sklearn.__version__,

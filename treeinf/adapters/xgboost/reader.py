@@ -24,6 +24,7 @@ from treeinf.adapters.xgboost.ubjson import parse_ubjson
 from treeinf.dtypes import FLAG, NODE, REAL
 from treeinf.ensemble import (
     EVERY_OUTPUT,
+    InputRules,
     LeafRule,
     Missing,
     TrainingFacts,
@@ -225,7 +226,9 @@ def _missing_value(model: Any) -> float | None:
 
 def _without_missing_value(model: Any) -> TreeEnsemble:
     """Read a model so that rows keep the value that stands for a missing one."""
-    return dataclasses.replace(read(model), missing_value=None)
+    ensemble = read(model)
+    rules = dataclasses.replace(ensemble.input_rules, missing_value=None)
+    return dataclasses.replace(ensemble, input_rules=rules)
 
 
 def _best_iterations(file: XGBoostFile) -> int | None:
@@ -396,7 +399,15 @@ def _assemble(
         leaf_value=trees.leaf_value * tree_weight[:, np.newaxis],
         base_score=_base_score(file),
         base_score_folded=np.zeros(file.n_outputs, FLAG),
-        n_features=file.n_features,
+        input_rules=InputRules(
+            n_features=file.n_features,
+            feature_names=file.feature_names,
+            categories=file.labels,
+            missing_value=missing_value,
+            absent_is_missing=True,
+            category_floor=float(np.nextafter(0.0, -1.0)),  # nothing below 0 is one
+            round_to_single=True,
+        ),
         loss=loss,
         loss_name=loss_name,
         leaf_rule=rule,
@@ -410,12 +421,6 @@ def _assemble(
         ),
         leaf_hessian=trees.leaf_hessian,
         leaf_l2=l2,
-        category_floor=float(np.nextafter(0.0, -1.0)),  # nothing below 0 is one
-        is_single_precision=True,
-        missing_value=missing_value,
-        absent_is_missing=True,
-        feature_names=file.feature_names,
-        categories=file.labels,
         classes=classes,
         library="xgboost",
         library_version=version or f"{file.version} (model file)",
