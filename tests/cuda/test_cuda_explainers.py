@@ -159,8 +159,8 @@ def test_single_precision_keeps_its_bound(device):
     error = np.abs(
         single.explain(X_test, y_test).values - exact.explain(X_test, y_test).values
     )
-    targets = exact._read_targets(X_test, y_test, "loss", None, None)
-    leaf_factor = np.abs(exact._columns(targets).leaves.factor[:, 0])
+    queries = exact._read_queries(X_test, y_test, "loss", None, None)
+    leaf_factor = np.abs(exact._columns(queries).leaves.factor[:, 0])
     number = ensemble.leaf_offset[:-1] + exact.trace_.rows.leaf.T
     [run] = exact._rows.runs(0, N_TRAIN)
     sizes = np.einsum("it,itj->ij", np.abs(run.factor), leaf_factor[number])

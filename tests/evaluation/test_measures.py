@@ -189,7 +189,7 @@ def test_measures_of_the_same_rows_share_retraining():
     assert CountedBoosting.fits - n_before > 31
     # the sum over the test rows is that of the method itself
     together = removal(boosting, methods, *rows, together=True, **given)
-    total = LOO(n_jobs=1).fit(boosting, X, y).total(X_test, y_test, target="loss")
+    total = LOO(n_jobs=1).fit(boosting, X, y).total(X_test, y_test, output="loss")
     best = np.argsort(-total.values, kind="stable")[:3]
     kept = np.setdiff1d(np.arange(31), best)
     copy = GradientBoostingClassifier(n_estimators=3, random_state=0)

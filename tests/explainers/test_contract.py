@@ -223,16 +223,16 @@ def test_rows_among_the_targets_are_left_out_on_request(name, device):
     assert (top.positions != np.arange(len(X))[:, np.newaxis]).all()
 
 
-@pytest.mark.parametrize("target", ["raw_score", "prediction"])
+@pytest.mark.parametrize("output", ["raw_score", "prediction"])
 @pytest.mark.parametrize("recipe", ["regression", "binary", "multiclass"])
 @pytest.mark.parametrize("name", ["LeafInfluence", "LeafRefit"])
-def test_small_removals_of_both_kinds_agree(name, recipe, target):
+def test_small_removals_of_both_kinds_agree(name, recipe, output):
     # where removals are small, the derivative and the refit see the same model
     explainer, _ = explain(name, recipe)
     other = "LeafRefit" if name == "LeafInfluence" else "LeafInfluence"
     _, _, _, X_test, y_test = fit_model(recipe)
-    own = explainer.explain(X_test, y_test, target=target).values
-    judge = explain(other, recipe)[0].explain(X_test, y_test, target=target).values
+    own = explainer.explain(X_test, y_test, output=output).values
+    judge = explain(other, recipe)[0].explain(X_test, y_test, output=output).values
     assert np.corrcoef(own.ravel(), judge.ravel())[0, 1] > 0.95
 
 

@@ -370,7 +370,7 @@ def check_derivative(explainer, X_test, y_test, n_checked=6, tolerance=2e-6):
     """Compare with central differences of a refit, rounding of the library apart."""
     trace, ensemble = explainer.trace_, explainer.ensemble_
     leaf_test = find_leaves(ensemble, X_test)
-    target = explainer._read_targets(X_test, y_test, "loss", None, None).rows.target
+    target = explainer._read_queries(X_test, y_test, "loss", None, None).rows.target
     w = trace.rows.weight if trace.rows.weight.size else np.ones(trace.rows.n_rows)
     final = ensemble.raw_score(X_test)
     plain = refit_scores(trace, w, leaf_test, ensemble.base_score)

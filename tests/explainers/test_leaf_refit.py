@@ -133,7 +133,7 @@ def test_lightgbm_refits_to_the_same_values(kind, removed):
     everything = explainer.refit_without([]).raw_score(X_test)
     moved = np.abs(everything - desired).max()
     assert_allclose(without, desired, rtol=0, atol=2e-4 * moved)
-    groups = explainer.group_influence([removed], X_test, target=one_output(without))
+    groups = explainer.group_influence([removed], X_test, output=one_output(without))
     assert_allclose(groups.values[0], (without - everything)[:, 0], rtol=0, atol=1e-12)
 
 

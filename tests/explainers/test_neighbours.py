@@ -179,8 +179,8 @@ def test_errors():
         with pytest.raises(error, match="n_neighbors"):
             KNNShapley(n_neighbors=wrong).fit(None, X, y)
     explainer = KNNShapley().fit(None, X, y)
-    with pytest.raises(ValueError, match="explain target='prediction'"):
-        explainer.explain(X_test, y_test, target="prediction")
+    with pytest.raises(ValueError, match="explain output='prediction'"):
+        explainer.explain(X_test, y_test, output="prediction")
     with pytest.raises(ValueError, match="X has 2 columns, the train rows have 3"):
         explainer.explain(X_test[:, :2], y_test)
     infinite = X.copy()

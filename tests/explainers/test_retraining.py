@@ -222,7 +222,7 @@ def test_rows_of_one_class_and_no_rows_are_not_handed_to_the_estimator():
     X, _, X_test, _ = table(3, 2)
     y = np.array(["u", "v", "v"])
     explainer = LOO(n_jobs=1).fit(ShareClassifier(), X, y)
-    prediction = explainer.explain(X_test, np.array(["u", "v"]), target="prediction")
+    prediction = explainer.explain(X_test, np.array(["u", "v"]), output="prediction")
     assert_allclose(prediction[0], [0.0 - 1 / 3, 1.0 - 2 / 3], rtol=1e-12)
     assert_allclose(prediction[1], [1 / 2 - 1 / 3, 1 / 2 - 2 / 3], rtol=1e-12)
     loss = explainer.explain(X_test, np.array(["u", "v"]))
@@ -292,7 +292,7 @@ def test_subsample_of_means_is_the_difference_of_means():
     # 4000 means, half of them with the row, stay below five standard errors
     error = 5 * means.std() * 2 / 4000**0.5
     many = SubSample(n_models=4000, share=0.5, n_jobs=1).fit(MeanRegressor(), X, y)
-    moved = many.explain(X_test[:1], target="prediction")[:, 0]
+    moved = many.explain(X_test[:1], output="prediction")[:, 0]
     assert_allclose(moved, -(y - y.mean()) * 2 / 23, atol=error)
 
 
@@ -300,7 +300,7 @@ def test_shapley_of_an_additive_game_is_each_rows_own_part():
     X, y, X_test, _ = table(6, 2)
     explainer = DataShapley(n_permutations=3, truncation=0, n_jobs=1)
     explainer.fit(SumRegressor(), X, y)
-    added = explainer.explain(X_test, target="prediction").values
+    added = explainer.explain(X_test, output="prediction").values
     # the first to come is measured against the base rate, the mean
     first = [
         np.random.default_rng([0, number]).permutation(6)[0] for number in range(3)
@@ -399,7 +399,7 @@ def test_an_interrupted_run_goes_on_and_computes_nothing_twice(explainer, tmp_pa
     assert_array_equal(again.self_influence(), own)
     assert len(FITS) == n_own
     if not isinstance(explainer, DataShapley):
-        again.explain(X_test, y_test, target="prediction")
+        again.explain(X_test, y_test, output="prediction")
         assert len(FITS) == n_own  # the predictions are there
 
 
@@ -538,7 +538,7 @@ def test_text_columns_go_to_the_pipeline():
     kept = np.arange(14) != 6
     moved = clone(estimator).fit(frame[kept], y[kept]).predict(test)
     assert_allclose(
-        explainer.explain(test, target="prediction")[6], moved - base, atol=1e-14
+        explainer.explain(test, output="prediction")[6], moved - base, atol=1e-14
     )
 
 
@@ -592,8 +592,8 @@ def test_errors_come_before_long_work():
     with pytest.raises(TypeError, match="random_state"):
         LOO(random_state=1.5).fit(share, X, y)
     explainer = LOO(n_jobs=1).fit(share, X, y)
-    with pytest.raises(ValueError, match="does not explain target='raw_score'"):
-        explainer.explain(X_test, y_test, target="raw_score")
+    with pytest.raises(ValueError, match="does not explain output='raw_score'"):
+        explainer.explain(X_test, y_test, output="raw_score")
     with pytest.raises(ValueError, match="Got label 'w'"):
         explainer.explain(X_test, np.full(len(y_test), "w"))
     with pytest.raises(ValueError, match="y is None"):

@@ -314,8 +314,8 @@ def test_parameters_are_stored_and_cloned():
 def test_only_the_loss_has_a_sign():
     model, X, y, _, X_test, y_test = models.fit("regression")
     explainer = TreeSim().fit(model, X, y)
-    with pytest.raises(ValueError, match="does not explain target='raw_score'"):
-        explainer.explain(X_test, y_test, target="raw_score")
+    with pytest.raises(ValueError, match="does not explain output='raw_score'"):
+        explainer.explain(X_test, y_test, output="raw_score")
 
 
 def test_products_with_the_features_are_those_of_the_dense_matrix(rng):

@@ -86,7 +86,7 @@ def refit_scores(trace, target, base_score, leaf_test):
 def check_derivative(explainer, X_test):
     trace, ensemble = explainer.trace_, explainer.ensemble_
     leaf_test = find_leaves(ensemble, X_test)
-    actual = explainer.explain(X_test, target="raw_score").values
+    actual = explainer.explain(X_test, output="raw_score").values
     eps = 1e-5
     for i in range(0, trace.rows.n_rows, 40):
         scores = []

@@ -94,7 +94,7 @@ def test_the_terms_of_all_train_rows_add_up_to_the_surrogates_output(recipe, ker
         table_test @ (table.T @ explainer.alpha_), score, rtol=0, atol=1e-9 * scale
     )
     # without the row, less with it: minus its term
-    terms = -explainer.explain(X_test, y_test, target="raw_score").values
+    terms = -explainer.explain(X_test, y_test, output="raw_score").values
     own = y_test if recipe == "multiclass" else np.zeros(40, int)
     assert_allclose(
         terms.sum(axis=0),
@@ -110,7 +110,7 @@ def test_the_terms_of_all_train_rows_add_up_to_the_surrogates_output(recipe, ker
         atol=1e-11 * np.abs(terms).max(),
     )
     assert_allclose(
-        -explainer.total(X_test, y_test, target="raw_score").values,
+        -explainer.total(X_test, y_test, output="raw_score").values,
         terms.sum(axis=1),
         rtol=0,
         atol=1e-11 * np.abs(terms).sum(axis=1).max(),
@@ -209,20 +209,20 @@ def test_published_settings_come_near_the_published_values(name):
 
 
 @pytest.mark.parametrize("recipe", KINDS)
-@pytest.mark.parametrize("target", ["loss", "raw_score", "prediction", "derivative"])
-def test_total_self_influence_and_top_k_are_those_of_the_matrix(recipe, target):
+@pytest.mark.parametrize("output", ["loss", "raw_score", "prediction", "derivative"])
+def test_total_self_influence_and_top_k_are_those_of_the_matrix(recipe, output):
     model, X, y, weight, X_test, y_test = models.fit(recipe, weighted=True)
     explainer = Trex(batch_size=17).fit(model, X, y, sample_weight=weight)
-    if target == "derivative":
-        target = np.random.default_rng(0).normal(size=(40, explainer.alpha_.shape[1]))
-    dense = explainer.explain(X_test, y_test, target=target).values
+    if output == "derivative":
+        output = np.random.default_rng(0).normal(size=(40, explainer.alpha_.shape[1]))
+    dense = explainer.explain(X_test, y_test, output=output).values
     scale = np.abs(dense).max()
     w = np.linspace(0.2, 2.0, len(y_test))
-    total = explainer.total(X_test, y_test, target=target, sample_weight=w)
+    total = explainer.total(X_test, y_test, output=output, sample_weight=w)
     assert_allclose(total, dense @ w, atol=1e-11 * scale)
-    top = explainer.top_k(X_test, y_test, k=5, target=target)
+    top = explainer.top_k(X_test, y_test, k=5, output=output)
     assert_array_equal(np.abs(top.values), -np.sort(-np.abs(dense), axis=0)[:5].T)
-    if isinstance(target, str) and target == "loss":
+    if isinstance(output, str) and output == "loss":
         with pytest.warns(SelfExplanationWarning):
             square = explainer.explain(X, y).values
         scale = np.abs(square).max()
@@ -246,14 +246,14 @@ def test_prediction_and_derivative_are_those_of_the_surrogate():
     with_row = softmax(score, axis=1)[rows, y_test]
     without = softmax(score - terms, axis=2)[:, rows, y_test]
     assert_allclose(
-        explainer.explain(X_test, y_test, target="prediction"),
+        explainer.explain(X_test, y_test, output="prediction"),
         without - with_row,
         rtol=0,
         atol=1e-10,
     )
     slope = np.random.default_rng(0).normal(size=(40, 3))
     assert_allclose(
-        explainer.explain(X_test, target=slope),
+        explainer.explain(X_test, output=slope),
         -(terms * slope).sum(axis=2),
         rtol=0,
         atol=1e-11 * np.abs(terms).max(),
@@ -287,7 +287,7 @@ def test_forests_are_explained(kind, kernel):
     model, X, y, X_test, y_test = fit_forest(kind)
     explainer = Trex(kernel=kernel).fit(model, X, y)
     assert explainer.alpha_.shape == (240, 3 if kind.endswith("Classifier") else 1)
-    terms = -explainer.explain(X_test, y_test, target="raw_score").values
+    terms = -explainer.explain(X_test, y_test, output="raw_score").values
     own = y_test if kind.endswith("Classifier") else np.zeros(40, int)
     score = np.take_along_axis(explainer.surrogate_score(X_test), own[:, None], 1)
     assert_allclose(terms.sum(axis=0), score[:, 0], atol=1e-9 * np.abs(score).max())
@@ -301,9 +301,9 @@ def test_a_forest_of_two_classes_has_one_log_odds():
     score = explainer.surrogate_score(X_test)
     agrees = (score[:, 0] > 0.0) == model.predict(X_test).astype(bool)
     assert agrees.mean() > 0.9
-    terms = -explainer.explain(X_test, y_test, target="raw_score").values
+    terms = -explainer.explain(X_test, y_test, output="raw_score").values
     assert_allclose(terms.sum(axis=0), score[:, 0], atol=1e-8 * np.abs(score).max())
-    doubled = explainer.explain(X_test, target=np.full(40, -2.0)).values
+    doubled = explainer.explain(X_test, output=np.full(40, -2.0)).values
     assert_allclose(doubled, 2.0 * terms, rtol=1e-12, atol=1e-14)
     change = explainer.explain(X_test, y_test).values
     loss = np.logaddexp(0.0, score[:, 0]) - y_test * score[:, 0]
@@ -311,7 +311,7 @@ def test_a_forest_of_two_classes_has_one_log_odds():
     desired = np.logaddexp(0.0, without) - y_test * without - loss
     assert_allclose(change, desired, rtol=0, atol=1e-11 * np.abs(desired).max())
     with pytest.raises(ValueError, match="one raw score, the log-odds"):
-        explainer.explain(X_test, target=np.ones((40, 2)))
+        explainer.explain(X_test, output=np.ones((40, 2)))
 
 
 @pytest.mark.parametrize("objective", ["regression_l1", "quantile", "poisson"])
@@ -327,7 +327,7 @@ def test_other_regression_losses_have_a_surrogate_of_the_targets(objective):
         explainer.surrogate_score(X)[:, 0], model.predict(X), rtol=0, atol=0.5
     )
     values = explainer.explain(X_test, y_test).values
-    terms = -explainer.explain(X_test, target="raw_score").values
+    terms = -explainer.explain(X_test, output="raw_score").values
     score = explainer.surrogate_score(X_test)[:, 0]
     desired = 0.5 * (score - terms - y_test) ** 2 - 0.5 * (score - y_test) ** 2
     # LightGBM keeps targets in float32

@@ -199,7 +199,7 @@ class Corruption:
         def ask(fitted: Any) -> Any:
             if score == "self":
                 return fitted.self_influence().values
-            values = fitted.total(self.X_trusted, self.y_trusted, target="loss").values
+            values = fitted.total(self.X_trusted, self.y_trusted, output="loss").values
             return -values
 
         one = self.experiment

@@ -228,7 +228,7 @@ class Experiment:
         """
 
         def ask(fitted: Any) -> Any:
-            return fitted.explain(self.X_test, self.y_test, target="loss").values
+            return fitted.explain(self.X_test, self.y_test, output="loss").values
 
         if not isinstance(method, RetrainingExplainer):
             return self.influence(name, method, ask)
@@ -265,7 +265,7 @@ class Experiment:
         return self.influence(
             name,
             method,
-            lambda fitted: fitted.total(self.X_test, self.y_test, target="loss").values,
+            lambda fitted: fitted.total(self.X_test, self.y_test, output="loss").values,
         )
 
     def _key(self, method: Any) -> str:

@@ -27,7 +27,7 @@ from treeinf.explainers.influence import (
     check_ranking,
     frame_library,
 )
-from treeinf.explainers.queries import QUANTITIES, Target, Targets
+from treeinf.explainers.queries import OUTPUTS, EnsembleQueries, Output, Queries
 from treeinf.kernels.device import CPU, Device
 from treeinf.kernels.threads import check_n_jobs, limit_threads
 from treeinf.validation import check_count, check_out, row_labels
@@ -47,7 +47,7 @@ class Columns(abc.ABC):
 
     @abc.abstractmethod
     def fill(
-        self, first_row: int, first_target: int, influence: NDArray[np.float64]
+        self, first_row: int, first_query: int, influence: NDArray[np.float64]
     ) -> None:
         """Write the influence of a run of train rows.
 
@@ -55,9 +55,9 @@ class Columns(abc.ABC):
         ----------
         first_row : int
             Train row of the first line of `influence`.
-        first_target : int
+        first_query : int
             Column of `influence` for target 0.
-        influence : ndarray of float64, shape (n_lines, >= first_target + n_targets)
+        influence : ndarray of float64, shape (n_lines, >= first_query + n_queries)
             Output; the targets' columns are overwritten. An array on `device` will do.
         """
 
@@ -65,7 +65,7 @@ class Columns(abc.ABC):
 class Explainer(BaseEstimator, abc.ABC):
     """Base of all explainers.
 
-    A subclass reads what it explains (`fit`, `_read_targets`) and says how influence on
+    A subclass reads what it explains (`fit`, `_read_queries`) and says how influence on
     a batch of targets is computed (`_columns`); it may know quicker ways to the sum
     over the targets (`_total`) and to each row's own (`_own`).
 
@@ -80,8 +80,8 @@ class Explainer(BaseEstimator, abc.ABC):
         Show a progress bar on work of several batches.
     """
 
-    _quantities: ClassVar[tuple[str, ...]] = QUANTITIES
-    _default_target: ClassVar[str] = "loss"
+    _outputs: ClassVar[tuple[str, ...]] = OUTPUTS
+    _default_output: ClassVar[str] = "loss"
 
     def __init__(
         self,
@@ -104,51 +104,48 @@ class Explainer(BaseEstimator, abc.ABC):
         sample_weight: Any = None,
         init_score: Any = None,
     ) -> Self:
-        """Learn the train rows; must call `_remember_rows`."""
+        """Learn the train rows; must call `_store_rows`."""
 
     @abc.abstractmethod
-    def _read_targets(
-        self, X: Any, y: Any, target: Target, sample_weight: Any, init_score: Any
-    ) -> Any:
-        """Check the rows to explain.
-
-        Gives an object with `n_rows`, ``take(slice)`` and `fingerprint` (n_rows,).
-        """
+    def _read_queries(
+        self, X: Any, y: Any, output: Output, sample_weight: Any, init_score: Any
+    ) -> Queries:
+        """Check the rows to explain."""
 
     @abc.abstractmethod
-    def _columns(self, targets: Any) -> Columns:
+    def _columns(self, queries: Any) -> Columns:
         """Prepare the influence on a batch of targets."""
 
     @property
     @abc.abstractmethod
-    def _own_targets(self) -> Any:
+    def _train_queries(self) -> Any:
         """Give the train rows as targets of weight 1, on their own loss."""
 
-    def _total(self, targets: Any) -> NDArray[np.float64]:
+    def _total(self, queries: Any) -> NDArray[np.float64]:
         """Compute the influence on the sum over targets, shape (n_train,)."""
         total = np.zeros(self._n_train, dtype=REAL)
-        for batch in self._batches(targets.n_rows, self._targets_at_once, "total"):
-            columns = self._columns(targets.take(batch))
+        for batch in self._batches(queries.n_rows, self._query_batch_size, "total"):
+            columns = self._columns(queries.take(batch))
             for rows in self._blocks(batch.stop - batch.start):
                 block = np.empty((rows.stop - rows.start, batch.stop - batch.start))
                 columns.fill(rows.start, 0, block)
                 total[rows] += block.sum(axis=1)
         return total
 
-    def _own(self) -> NDArray[np.float64]:
+    def _self_influence(self) -> NDArray[np.float64]:
         """Compute the influence of each train row on its own loss, of weight 1."""
         values = np.empty(self._n_train, dtype=REAL)
-        targets = self._own_targets
+        queries = self._train_queries
         for batch in self._batches(
-            self._n_train, self._targets_at_once, "self_influence"
+            self._n_train, self._query_batch_size, "self_influence"
         ):
             block = np.empty((batch.stop - batch.start,) * 2, dtype=REAL)
-            self._columns(targets.take(batch)).fill(batch.start, 0, block)
+            self._columns(queries.take(batch)).fill(batch.start, 0, block)
             values[batch] = np.diagonal(block)
         return values
 
     @property
-    def _targets_at_once(self) -> int:
+    def _query_batch_size(self) -> int:
         """Test rows in a batch."""
         return self.batch_size
 
@@ -157,7 +154,7 @@ class Explainer(BaseEstimator, abc.ABC):
         X: Any,
         y: Any = None,
         *,
-        target: Target | None = None,
+        output: Output | None = None,
         sample_weight: Any = None,
         init_score: Any = None,
         exclude_self: bool = False,
@@ -172,7 +169,7 @@ class Explainer(BaseEstimator, abc.ABC):
         y : array-like, shape (n_test,)
             Their targets. None will do for raw scores and predictions of models of one
             output or two classes (then of the second), and for derivatives.
-        target : {"loss", "raw_score", "prediction"} or array, optional
+        output : {"loss", "raw_score", "prediction"} or array, optional
             What is explained of each row: its training loss; its raw score, of its own
             class where there is one for each; its prediction, for classifiers the
             probability of its own class; or, given the derivatives of any quantity in
@@ -192,20 +189,22 @@ class Explainer(BaseEstimator, abc.ABC):
         Returns
         -------
         Influence
-            Shape (n_train, n_test): (target without the train row) minus (target).
+            Shape (n_train, n_test): (output without the train row) minus (with it).
 
         Raises
         ------
         ValueError, TypeError
             If the rows, targets or `out` do not fit.
         """
-        targets = self._open(X, y, target, sample_weight, init_score, exclude_self)
-        values = check_out(out, (self._n_train, targets.n_rows))
+        queries = self._open_queries(
+            X, y, output, sample_weight, init_score, exclude_self
+        )
+        values = check_out(out, (self._n_train, queries.n_rows))
         with limit_threads(self.n_jobs):
             for batch in self._batches(
-                targets.n_rows, self._targets_at_once, "explain"
+                queries.n_rows, self._query_batch_size, "explain"
             ):
-                self._columns(targets.take(batch)).fill(0, batch.start, values)
+                self._columns(queries.take(batch)).fill(0, batch.start, values)
         if exclude_self:
             np.fill_diagonal(values, 0.0)
         return self._wrap(values, row_labels(X))
@@ -215,7 +214,7 @@ class Explainer(BaseEstimator, abc.ABC):
         X: Any,
         y: Any = None,
         *,
-        target: Target | None = None,
+        output: Output | None = None,
         sample_weight: Any = None,
         init_score: Any = None,
         exclude_self: bool = False,
@@ -224,7 +223,7 @@ class Explainer(BaseEstimator, abc.ABC):
 
         Parameters
         ----------
-        X, y, target, sample_weight, init_score, exclude_self
+        X, y, output, sample_weight, init_score, exclude_self
             See `explain`.
 
         Returns
@@ -237,11 +236,13 @@ class Explainer(BaseEstimator, abc.ABC):
         Additive methods take O((n_train + n_test) n_trees) time; none builds an array
         of n_train x n_test numbers.
         """
-        targets = self._open(X, y, target, sample_weight, init_score, exclude_self)
+        queries = self._open_queries(
+            X, y, output, sample_weight, init_score, exclude_self
+        )
         with limit_threads(self.n_jobs):
-            values = self._total(targets)
+            values = self._total(queries)
             if exclude_self:
-                values -= self._own_among(targets)
+                values -= self._diagonal(queries)
         return self._wrap(values, None)
 
     def self_influence(self) -> Influence:
@@ -255,7 +256,7 @@ class Explainer(BaseEstimator, abc.ABC):
         """
         check_is_fitted(self)
         with limit_threads(self.n_jobs):
-            values = self._own()
+            values = self._self_influence()
         return self._wrap(values, None)
 
     def top_k(
@@ -265,7 +266,7 @@ class Explainer(BaseEstimator, abc.ABC):
         k: int = 10,
         *,
         order: str = "magnitude",
-        target: Target | None = None,
+        output: Output | None = None,
         init_score: Any = None,
         exclude_self: bool = False,
     ) -> RankedRows:
@@ -273,7 +274,7 @@ class Explainer(BaseEstimator, abc.ABC):
 
         Parameters
         ----------
-        X, y, target, init_score
+        X, y, output, init_score
             See `explain`.
         k : int, default=10
             Train rows for each, at most all.
@@ -297,17 +298,17 @@ class Explainer(BaseEstimator, abc.ABC):
         check_is_fitted(self)
         n_train = self._n_train
         k, sign = check_ranking(k, order, n_train - int(exclude_self))
-        targets = self._open(X, y, target, None, init_score, exclude_self)
+        queries = self._open_queries(X, y, output, None, init_score, exclude_self)
         with limit_threads(self.n_jobs):
             positions, values = self._rank_rows(
-                targets.n_rows,
-                lambda tests: self._columns(targets.take(tests)),
+                queries.n_rows,
+                lambda tests: self._columns(queries.take(tests)),
                 k,
                 sign,
                 "top_k",
                 exclude_self=exclude_self,
             )
-        return RankedRows.pick(
+        return RankedRows.select(
             positions,
             values,
             sign,
@@ -318,7 +319,7 @@ class Explainer(BaseEstimator, abc.ABC):
 
     def _rank_rows(
         self,
-        n_targets: int,
+        n_queries: int,
         columns_of: Callable[[slice], Columns],
         k: int,
         sign: int,
@@ -332,9 +333,9 @@ class Explainer(BaseEstimator, abc.ABC):
         rows in order: one place more holds the row itself, which is taken out.
         """
         n_places = k + int(exclude_self)
-        positions = np.full((n_targets, n_places), -1, dtype=OFFSET)
-        values = np.full((n_targets, n_places), np.nan, dtype=REAL)
-        for tests in self._batches(n_targets, self._targets_at_once, what):
+        positions = np.full((n_queries, n_places), -1, dtype=OFFSET)
+        values = np.full((n_queries, n_places), np.nan, dtype=REAL)
+        for tests in self._batches(n_queries, self._query_batch_size, what):
             columns = columns_of(tests)
             device = columns.device
             best = device.put(positions[tests]), device.put(values[tests])
@@ -346,10 +347,10 @@ class Explainer(BaseEstimator, abc.ABC):
                 device.products.merge_top(block, rows.start, sign, *best)
             positions[tests], values[tests] = map(device.get, best)
         if exclude_self:
-            is_other = positions != np.arange(n_targets)[:, np.newaxis]
+            is_other = positions != np.arange(n_queries)[:, np.newaxis]
             is_other[is_other.all(axis=1), -1] = False
             positions, values = (
-                each[is_other].reshape(n_targets, k) for each in (positions, values)
+                each[is_other].reshape(n_queries, k) for each in (positions, values)
             )
         return positions, values
 
@@ -357,7 +358,7 @@ class Explainer(BaseEstimator, abc.ABC):
         check_n_jobs(self.n_jobs)
         check_count("batch_size", self.batch_size)
 
-    def _remember_rows(self, X: Any, fingerprint: NDArray[np.uint64]) -> None:
+    def _store_rows(self, X: Any, fingerprint: NDArray[np.uint64]) -> None:
         """Keep whose rows these are; `fingerprint` is equal for equal rows."""
         self._n_train = len(fingerprint)
         self._train_labels = row_labels(X)
@@ -365,33 +366,33 @@ class Explainer(BaseEstimator, abc.ABC):
         self._fingerprint = fingerprint
         self._sorted: NDArray[np.uint64] | None = None
 
-    def _open(
+    def _open_queries(
         self,
         X: Any,
         y: Any,
-        target: Target | None,
+        output: Output | None,
         sample_weight: Any,
         init_score: Any,
         exclude_self: bool,
     ) -> Any:
         """Read the targets, and see whether the train rows are among them."""
         check_is_fitted(self)
-        target = self._default_target if target is None else target
-        quantity = target if isinstance(target, str) else "derivative"
-        if quantity in QUANTITIES and quantity not in self._quantities:
-            what = repr(target) if isinstance(target, str) else "derivatives"
+        output = self._default_output if output is None else output
+        name = output if isinstance(output, str) else "derivative"
+        if name in OUTPUTS and name not in self._outputs:
+            what = repr(output) if isinstance(output, str) else "derivatives"
             raise ValueError(
-                f"{type(self).__name__} does not explain target={what}; it explains "
-                f"{' and '.join(self._quantities)}. LeafInfluence explains them all."
+                f"{type(self).__name__} does not explain output={what}; it explains "
+                f"{' and '.join(self._outputs)}. LeafInfluence explains them all."
             )
-        targets = self._read_targets(X, y, target, sample_weight, init_score)
-        known, given = self._fingerprint, targets.fingerprint
+        queries = self._read_queries(X, y, output, sample_weight, init_score)
+        known, given = self._fingerprint, queries.fingerprint
         is_train = np.array_equal(given, known)
         if exclude_self:
             if not is_train:
                 raise ValueError(
                     "exclude_self=True needs the train rows themselves, in order; got "
-                    f"{targets.n_rows:,} other rows for {self._n_train:,} train rows."
+                    f"{queries.n_rows:,} other rows for {self._n_train:,} train rows."
                 )
         elif is_train:
             warnings.warn(
@@ -407,7 +408,7 @@ class Explainer(BaseEstimator, abc.ABC):
             place = np.searchsorted(self._sorted, given)
             place = np.minimum(place, len(known) - 1)
             share = float((self._sorted[place] == given).mean())
-            if share > _SAME_ROWS and targets.n_rows > 1:
+            if share > _SAME_ROWS and queries.n_rows > 1:
                 warnings.warn(
                     f"{share:.0%} of the explained rows are among the train rows: they "
                     "vouch for themselves, mislabelled ones too. Explain rows that the "
@@ -415,20 +416,20 @@ class Explainer(BaseEstimator, abc.ABC):
                     SelfExplanationWarning,
                     stacklevel=3,
                 )
-        return targets
+        return queries
 
-    def _own_among(self, targets: Any) -> NDArray[np.float64]:
+    def _diagonal(self, queries: Any) -> NDArray[np.float64]:
         """Compute the influence of each train row on itself among the targets."""
         values = np.empty(self._n_train, dtype=REAL)
-        for batch in self._batches(self._n_train, self._targets_at_once, "total"):
+        for batch in self._batches(self._n_train, self._query_batch_size, "total"):
             block = np.empty((batch.stop - batch.start,) * 2, dtype=REAL)
-            self._columns(targets.take(batch)).fill(batch.start, 0, block)
+            self._columns(queries.take(batch)).fill(batch.start, 0, block)
             values[batch] = np.diagonal(block)
         return values
 
-    def _blocks(self, n_targets: int) -> Iterator[slice]:
+    def _blocks(self, n_queries: int) -> Iterator[slice]:
         """Give runs of the train rows that make blocks of bounded size."""
-        size = max(1, min(self._n_train, 2**22 // max(n_targets, 1)))
+        size = max(1, min(self._n_train, 2**22 // max(n_queries, 1)))
         for start in range(0, self._n_train, size):
             yield slice(start, min(start + size, self._n_train))
 
@@ -555,31 +556,31 @@ class TreeExplainer(Explainer):
             if is_live:
                 check_parity(ensemble, model, X, rows=self.parity)
             fingerprint = self._learn(model, ensemble, X, y, sample_weight, init_score)
-        self._remember_rows(source, fingerprint)
+        self._store_rows(source, fingerprint)
         self.n_features_in_ = ensemble.n_features
         self._transform = transform
-        self._own_start = own_start
-        self._wants_start = init_score is not None
+        self._model_init_score = own_start
+        self._needs_init_score = init_score is not None
         return self
 
-    def _read_targets(
-        self, X: Any, y: Any, target: Target, sample_weight: Any, init_score: Any
-    ) -> Targets:
+    def _read_queries(
+        self, X: Any, y: Any, output: Output, sample_weight: Any, init_score: Any
+    ) -> EnsembleQueries:
         """Check the rows to explain and route them."""
         X = self._transform(X)
-        if init_score is None and self._own_start is not None:
-            init_score = self._own_start(X)
-        if init_score is None and self._wants_start:
+        if init_score is None and self._model_init_score is not None:
+            init_score = self._model_init_score(X)
+        if init_score is None and self._needs_init_score:
             raise ValueError(
                 "The model was trained with an init_score; pass init_score= for these "
                 "rows too."
             )
         with limit_threads(self.n_jobs):
-            return Targets.read(
+            return EnsembleQueries.read(
                 self.ensemble_,
                 X,
                 y,
-                target=target,
+                output=output,
                 sample_weight=sample_weight,
                 init_score=init_score,
             )

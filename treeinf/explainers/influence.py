@@ -114,7 +114,7 @@ class RankedRows:
     library: str = "pandas"
 
     @classmethod
-    def pick(
+    def select(
         cls,
         positions: NDArray[np.int64],
         values: NDArray[np.float64],
@@ -286,7 +286,7 @@ class Influence(NDArrayOperatorsMixin):
         values = np.take_along_axis(columns.T, positions, axis=1)
         if self.ndim == 1:
             positions, values = positions[0], values[0]
-        return RankedRows.pick(
+        return RankedRows.select(
             positions,
             values,
             sign,

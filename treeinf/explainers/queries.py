@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,18 +14,33 @@ from treeinf.ensemble.routing import add_leaf_values
 from treeinf.trace import StagedRows
 from treeinf.validation import count_rows
 
-__all__ = ["QUANTITIES", "Target", "Targets"]
+__all__ = ["OUTPUTS", "EnsembleQueries", "Output", "Queries"]
 
-Target = str | NDArray[np.float64]
-"""Name of a quantity, or its derivative in the raw scores of each row."""
+Output = str | NDArray[np.float64]
+"""Name of what is explained, or its derivative in the raw scores of each row."""
 
 _NAMES = ("loss", "raw_score", "prediction")
-QUANTITIES = (*_NAMES, "derivative")
-"""What can be explained of a row; see `Targets`."""
+OUTPUTS = (*_NAMES, "derivative")
+"""What can be explained of a row; see `EnsembleQueries`."""
+
+
+class Queries(Protocol):
+    """Rows to explain, as every explainer handles them."""
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+
+    @property
+    def fingerprint(self) -> NDArray[np.uint64]:
+        """Equal for rows of equal values, shape (n_rows,)."""
+
+    def take(self, part: slice, /) -> Self:
+        """Return a run of the rows."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Targets:
+class EnsembleQueries:
     """Rows to explain, and which number of each is explained.
 
     Parameters
@@ -34,7 +49,7 @@ class Targets:
         The model, its initial score kept apart.
     rows : StagedRows
         The rows.
-    quantity : {"loss", "raw_score", "prediction", "derivative"}
+    output : {"loss", "raw_score", "prediction", "derivative"}
         What of them: the training loss; the raw score, of the row's own class where
         there is one for each; what the model predicts, for classifiers the probability
         of the row's own class; or the sum of the raw scores times `derivative`.
@@ -46,7 +61,7 @@ class Targets:
 
     ensemble: TreeEnsemble
     rows: StagedRows
-    quantity: str
+    output: str
     derivative: NDArray[np.float64]
     n_all: int = 1
 
@@ -57,10 +72,10 @@ class Targets:
         X: Any,
         y: Any,
         *,
-        target: Target = "loss",
+        output: Output = "loss",
         sample_weight: Any = None,
         init_score: Any = None,
-    ) -> Targets:
+    ) -> EnsembleQueries:
         """Check what is to be explained and route the rows.
 
         Parameters
@@ -73,7 +88,7 @@ class Targets:
             Their targets. None will do where these do not matter: for the raw scores or
             predictions of models of one output or two classes (those of the second),
             and for derivatives.
-        target : {"loss", "raw_score", "prediction"} or array
+        output : {"loss", "raw_score", "prediction"} or array
             What of the rows is explained; an array of shape (n_rows,) or (n_rows,
             n_outputs) is the derivative of any quantity in their raw scores.
         sample_weight, init_score : array-like, optional
@@ -85,37 +100,37 @@ class Targets:
             If they do not fit the ensemble or one another.
         """
         derivative = np.empty((0, ensemble.n_outputs), REAL)
-        quantity = "derivative"
-        if isinstance(target, str):
-            quantity = target
-            if quantity not in _NAMES:
+        name = "derivative"
+        if isinstance(output, str):
+            name = output
+            if name not in _NAMES:
                 raise ValueError(
-                    f"Got target={target!r}; expected one of {_NAMES} or an array of "
+                    f"Got output={output!r}; expected one of {_NAMES} or an array of "
                     "derivatives in the raw scores."
                 )
         else:
-            derivative = _check_derivative(target, ensemble.n_outputs)
+            derivative = _check_derivative(output, ensemble.n_outputs)
         if y is None:
-            y = _stand_in(ensemble, quantity, count_rows(X))
+            y = _stand_in(ensemble, name, count_rows(X))
         rows = StagedRows.read(
             ensemble, X, y, sample_weight=sample_weight, init_score=init_score
         )
-        if quantity == "derivative" and len(derivative) != rows.n_rows:
+        if name == "derivative" and len(derivative) != rows.n_rows:
             raise ValueError(
-                f"target has derivatives of {len(derivative):,} rows; X has "
+                f"output has derivatives of {len(derivative):,} rows; X has "
                 f"{rows.n_rows:,}."
             )
-        if quantity in ("loss", "prediction") and ensemble.loss is None:
+        if name in ("loss", "prediction") and ensemble.loss is None:
             raise ValueError(
-                f"target={quantity!r} needs a loss that treeinf knows; this model's is "
-                f"{ensemble.loss_name!r}. Explain target='raw_score'."
+                f"output={name!r} needs a loss that treeinf knows; this model's is "
+                f"{ensemble.loss_name!r}. Explain output='raw_score'."
             )
-        return cls(ensemble, rows, quantity, derivative, rows.n_rows)
+        return cls(ensemble, rows, name, derivative, rows.n_rows)
 
     @classmethod
-    def own(
-        cls, ensemble: TreeEnsemble, rows: StagedRows, quantity: str = "loss"
-    ) -> Targets:
+    def from_train_rows(
+        cls, ensemble: TreeEnsemble, rows: StagedRows, output: str = "loss"
+    ) -> EnsembleQueries:
         """Make train rows their own targets, of weight 1.
 
         Parameters
@@ -124,12 +139,12 @@ class Targets:
             The model.
         rows : StagedRows
             The train rows.
-        quantity : {"loss", "raw_score", "prediction"}, default="loss"
+        output : {"loss", "raw_score", "prediction"}, default="loss"
             What of them.
         """
         rows = dataclasses.replace(rows, weight=np.empty(0, REAL))
         none = np.empty((0, ensemble.n_outputs), REAL)
-        return cls(ensemble, rows, quantity, none, rows.n_rows)
+        return cls(ensemble, rows, output, none, rows.n_rows)
 
     @property
     def n_rows(self) -> int:
@@ -141,7 +156,7 @@ class Targets:
         """Equal for rows of equal values and target, shape (n_rows,)."""
         return self.rows.fingerprint
 
-    def take(self, part: slice) -> Targets:
+    def take(self, part: slice) -> EnsembleQueries:
         """Give a run of the rows."""
         derivative = self.derivative
         return dataclasses.replace(
@@ -167,11 +182,11 @@ class Targets:
         ndarray of float64, shape (n_rows,)
         """
         loss, target = self.ensemble.loss, self.rows.target
-        if self.quantity == "derivative":
+        if self.output == "derivative":
             value = (raw_score * self.derivative).sum(axis=1)
-        elif self.quantity == "raw_score":
+        elif self.output == "raw_score":
             value = np.take_along_axis(raw_score, self._own_output, axis=1)[:, 0]
-        elif self.quantity == "loss":
+        elif self.output == "loss":
             assert loss is not None
             value = loss.loss(target, raw_score)
         else:
@@ -182,7 +197,7 @@ class Targets:
                 value = np.take_along_axis(value, own, axis=1)[:, 0]
         return value * self.rows.weight if self.rows.weight.size else value
 
-    def slope(self, raw_score: NDArray[np.float64]) -> NDArray[np.float64]:
+    def gradient(self, raw_score: NDArray[np.float64]) -> NDArray[np.float64]:
         """Differentiate `value` in the raw scores.
 
         Parameters
@@ -194,12 +209,12 @@ class Targets:
         ndarray of float64, shape (n_rows, n_outputs)
         """
         loss, target = self.ensemble.loss, self.rows.target
-        if self.quantity == "derivative":
+        if self.output == "derivative":
             slope = self.derivative.copy()
-        elif self.quantity == "raw_score":
+        elif self.output == "raw_score":
             slope = np.zeros_like(raw_score)
             np.put_along_axis(slope, self._own_output, 1.0, axis=1)
-        elif self.quantity == "loss":
+        elif self.output == "loss":
             assert loss is not None
             slope = loss.derivatives(target, raw_score)[0]
         else:
@@ -216,25 +231,25 @@ class Targets:
         return self.rows.target.astype(np.intp)[:, np.newaxis]
 
 
-def _stand_in(ensemble: TreeEnsemble, quantity: str, n_rows: int) -> Any:
+def _stand_in(ensemble: TreeEnsemble, output: str, n_rows: int) -> Any:
     """Give targets that any loss accepts, where theirs do not matter; else None."""
     n_classes = 0 if ensemble.loss is None else ensemble.loss.n_classes
     has_own = ensemble.n_outputs > 1 and n_classes != 2
-    if quantity == "loss" or (quantity != "derivative" and has_own):
+    if output == "loss" or (output != "derivative" and has_own):
         return None
     label = 1 if ensemble.classes is None else ensemble.classes[1]
     return np.full(n_rows, label)
 
 
-def _check_derivative(target: Any, n_outputs: int) -> NDArray[np.float64]:
-    derivative = np.asarray(target, dtype=REAL)
+def _check_derivative(output: Any, n_outputs: int) -> NDArray[np.float64]:
+    derivative = np.asarray(output, dtype=REAL)
     if derivative.ndim == 1 and n_outputs == 1:
         derivative = derivative[:, np.newaxis]
     if derivative.ndim != 2 or derivative.shape[1] != n_outputs:
         raise ValueError(
-            f"target has shape {np.shape(target)}; expected (n_rows, {n_outputs}), the "
+            f"output has shape {np.shape(output)}; expected (n_rows, {n_outputs}), the "
             "derivative in each raw score of each row."
         )
     if not np.isfinite(derivative).all():
-        raise ValueError("target has derivatives that are not finite.")
+        raise ValueError("output has derivatives that are not finite.")
     return np.ascontiguousarray(derivative)

@@ -298,7 +298,7 @@ class _Run:
         """Compute the influence of all train rows on all test rows."""
         clock = start_clock()
         try:
-            self.values = self.explainer.explain(X, y, target="loss").values
+            self.values = self.explainer.explain(X, y, output="loss").values
         except Exception as error:
             error.add_note(f"This came from {self.name!r} explaining the test rows.")
             raise

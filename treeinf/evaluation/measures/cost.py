@@ -99,8 +99,8 @@ def cost(
                 "fit": functools.partial(
                     clone(method).fit, model, *rows, **experiment.weights
                 ),
-                "explain": functools.partial(fitted.explain, *tests, target="loss"),
-                "total": functools.partial(fitted.total, *tests, target="loss"),
+                "explain": functools.partial(fitted.explain, *tests, output="loss"),
+                "total": functools.partial(fitted.total, *tests, output="loss"),
             }
             for step, call in steps.items():
                 peak = _peak(call)

@@ -160,7 +160,7 @@ def _change(
             **experiment.weights,
         )
         X, y = experiment.X_test, experiment.y_test
-        changes = explainer.group_influence(groups, X, y, target="loss").values
+        changes = explainer.group_influence(groups, X, y, output="loss").values
         return changes, spent()
     trainings = [Training()]
     for rows in groups:

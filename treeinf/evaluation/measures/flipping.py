@@ -113,7 +113,7 @@ def rows_to_flip(
     spent: dict[str, Spent] = {}
     for name, method in methods.items():
         values, spent[name] = experiment.influence(
-            name, method, lambda fitted: fitted.explain(X, y, target="loss").values
+            name, method, lambda fitted: fitted.explain(X, y, output="loss").values
         )
         for row, column in enumerate(values.T):
             orders.append(sort_down(column))

@@ -146,12 +146,12 @@ def _ask(
     """Ask what the edit of each train row does to the loss of each test row."""
     if not hasattr(explainer, "relabel"):
         X, y = experiment.X_test, experiment.y_test
-        values: NDArray[np.float64] = explainer.explain(X, y, target="loss").values
+        values: NDArray[np.float64] = explainer.explain(X, y, output="loss").values
         return values
     labels = experiment.labels_of(wanted)
     columns = []
     for row in range(experiment.n_test):
         X, y = experiment.test_row(row)
-        found = explainer.relabel(X, y, labels=labels[row : row + 1], target="loss")
+        found = explainer.relabel(X, y, labels=labels[row : row + 1], output="loss")
         columns.append(found.values[:, 0])
     return np.column_stack(columns)

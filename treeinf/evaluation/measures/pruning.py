@@ -99,7 +99,7 @@ def pruning(
         values, spent = experiment.influence(
             name,
             method,
-            lambda fitted: fitted.total(X_aside, y_aside, target="loss").values,
+            lambda fitted: fitted.total(X_aside, y_aside, output="loss").values,
         )
         order = sort_down(values)
         for share in shares:

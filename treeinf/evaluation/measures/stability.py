@@ -143,7 +143,7 @@ def _explain(
         experiment.X_train,
         experiment.y_train,
         experiment.weights,
-        lambda fitted: fitted.explain(X, y, target="loss").values,
+        lambda fitted: fitted.explain(X, y, output="loss").values,
     )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
 from treeinf.explainers.base import Columns, Explainer
-from treeinf.explainers.queries import Target
+from treeinf.explainers.queries import Output
 from treeinf.kernels.cpu import neighbours as kernels
 from treeinf.training.encoding import TableEncoder, Task, fingerprint_table
 from treeinf.validation import check_count, check_weights, count_rows
@@ -79,7 +79,7 @@ class TableExplainer(Explainer):
         Labels of the train rows in order; None for regression.
     """
 
-    _quantities = ("loss",)
+    _outputs = ("loss",)
 
     def fit(
         self,
@@ -133,15 +133,15 @@ class TableExplainer(Explainer):
             fingerprint,
         )
         self.classes_ = self._task.classes
-        self._remember_rows(X, fingerprint)
+        self._store_rows(X, fingerprint)
         return self
 
-    def _read_targets(
-        self, X: Any, y: Any, target: Target, sample_weight: Any, init_score: Any
+    def _read_queries(
+        self, X: Any, y: Any, output: Output, sample_weight: Any, init_score: Any
     ) -> PlacedRows:
-        if not isinstance(target, str) or target not in self._quantities:
+        if not isinstance(output, str) or output not in self._outputs:
             raise ValueError(
-                f"Got target={target!r}; {type(self).__name__} explains 'loss'."
+                f"Got output={output!r}; {type(self).__name__} explains 'loss'."
             )
         n_rows = count_rows(X)
         if n_rows == 0:
@@ -157,7 +157,7 @@ class TableExplainer(Explainer):
         )
 
     @property
-    def _own_targets(self) -> PlacedRows:
+    def _train_queries(self) -> PlacedRows:
         return self._train
 
 
@@ -212,9 +212,9 @@ class InputSim(TableExplainer):
                 f"Got measure={self.measure!r}; expected one of {tuple(_MEASURES)}."
             )
 
-    def _columns(self, targets: PlacedRows) -> Columns:
+    def _columns(self, queries: PlacedRows) -> Columns:
         return _Similarity(
-            self._train, targets, _MEASURES[self.measure], self.classes_ is not None
+            self._train, queries, _MEASURES[self.measure], self.classes_ is not None
         )
 
 
@@ -233,25 +233,25 @@ class _Similarity(Columns):
     """
 
     train: PlacedRows
-    targets: PlacedRows
+    queries: PlacedRows
     measure: int
     is_class: bool
 
     def fill(
-        self, first_row: int, first_target: int, influence: NDArray[np.float64]
+        self, first_row: int, first_query: int, influence: NDArray[np.float64]
     ) -> None:
         """Write the influence of a run of train rows; see `Columns`."""
         rows = self.train.take(slice(first_row, first_row + len(influence)))
-        targets = self.targets
-        similarity = np.empty((rows.n_rows, targets.n_rows), dtype=REAL)
-        kernels.compare_rows(rows.place, targets.place, self.measure, similarity)
+        queries = self.queries
+        similarity = np.empty((rows.n_rows, queries.n_rows), dtype=REAL)
+        kernels.compare_rows(rows.place, queries.place, self.measure, similarity)
         if self.is_class:
-            agrees = np.equal.outer(rows.target, targets.target)
+            agrees = np.equal.outer(rows.target, queries.target)
             sign = np.where(agrees, 1.0, -1.0)
         else:
-            sign = np.multiply.outer(np.sign(rows.target), np.sign(targets.target))
-        columns = slice(first_target, first_target + targets.n_rows)
-        influence[:, columns] = similarity * sign * targets.weight
+            sign = np.multiply.outer(np.sign(rows.target), np.sign(queries.target))
+        columns = slice(first_query, first_query + queries.n_rows)
+        influence[:, columns] = similarity * sign * queries.weight
 
 
 class KNNShapley(TableExplainer):
@@ -306,22 +306,22 @@ class KNNShapley(TableExplainer):
         check_count("n_neighbors", self.n_neighbors)
 
     @property
-    def _targets_at_once(self) -> int:
+    def _query_batch_size(self) -> int:
         fits = _BATCH_BYTES // (8 * self._n_train)
         return max(1, min(self.batch_size, fits))
 
-    def _columns(self, targets: PlacedRows) -> Columns:
-        value = np.empty((targets.n_rows, self._n_train), dtype=REAL)
+    def _columns(self, queries: PlacedRows) -> Columns:
+        value = np.empty((queries.n_rows, self._n_train), dtype=REAL)
         kernels.share_among_neighbours(
             self._train.place,
             self._train.target,
-            targets.place,
-            targets.target,
+            queries.place,
+            queries.target,
             int(self.n_neighbors),
             self.classes_ is not None,
             value,
         )
-        value *= targets.weight[:, np.newaxis]
+        value *= queries.weight[:, np.newaxis]
         return _Transposed(value)
 
 
@@ -331,16 +331,16 @@ class _Transposed(Columns):
 
     Parameters
     ----------
-    value : ndarray of float64, shape (n_targets, n_train)
+    value : ndarray of float64, shape (n_queries, n_train)
         Influence.
     """
 
     value: NDArray[np.float64]
 
     def fill(
-        self, first_row: int, first_target: int, influence: NDArray[np.float64]
+        self, first_row: int, first_query: int, influence: NDArray[np.float64]
     ) -> None:
         """Copy the influence of a run of train rows; see `Columns`."""
         rows = slice(first_row, first_row + len(influence))
-        columns = slice(first_target, first_target + len(self.value))
+        columns = slice(first_query, first_query + len(self.value))
         influence[:, columns] = self.value[:, rows].T

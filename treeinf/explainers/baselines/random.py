@@ -22,7 +22,7 @@ from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import UnsupportedModelError
 from treeinf.explainers.base import Columns, Explainer
 from treeinf.explainers.influence import Influence, frame_library
-from treeinf.explainers.queries import Target, Targets
+from treeinf.explainers.queries import EnsembleQueries, Output
 from treeinf.explainers.retraining.base import score_prediction
 from treeinf.kernels.threads import check_n_jobs, limit_threads
 from treeinf.training.encoding import TableEncoder, Task, fingerprint_table
@@ -110,15 +110,15 @@ class Random(Explainer):
         """
         self._check_parameters()
         self.seed_ = check_random_state(self.random_state)
-        self._remember_rows(X, fingerprint_table(X, np.zeros(count_rows(X))))
+        self._store_rows(X, fingerprint_table(X, np.zeros(count_rows(X))))
         return self
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
         check_random_state(self.random_state)
 
-    def _read_targets(
-        self, X: Any, y: Any, target: Target, sample_weight: Any, init_score: Any
+    def _read_queries(
+        self, X: Any, y: Any, output: Output, sample_weight: Any, init_score: Any
     ) -> _Draws:
         n_rows = count_rows(X)
         weight = check_weights(sample_weight, n_rows)
@@ -131,17 +131,17 @@ class Random(Explainer):
         )
 
     @property
-    def _own_targets(self) -> _Draws:
+    def _train_queries(self) -> _Draws:
         n_train = self._n_train
         numbers_ = np.arange(n_train)
         return _Draws(
             self.seed_, n_train, numbers_, np.ones(n_train), self._fingerprint
         )
 
-    def _columns(self, targets: _Draws) -> Columns:
-        return targets
+    def _columns(self, queries: _Draws) -> Columns:
+        return queries
 
-    def _own(self) -> NDArray[np.float64]:
+    def _self_influence(self) -> NDArray[np.float64]:
         rng = np.random.default_rng(derive_seed(self.seed_))
         return rng.standard_normal(self._n_train)
 
@@ -186,14 +186,14 @@ class _Draws(Columns):
         )
 
     def fill(
-        self, first_row: int, first_target: int, influence: NDArray[np.float64]
+        self, first_row: int, first_query: int, influence: NDArray[np.float64]
     ) -> None:
         """Write the influence of a run of train rows; see `Columns`."""
         for j, number in enumerate(self.number):
             column = np.random.default_rng([self.seed, number])
             drawn = column.standard_normal(self.n_train)
             run = drawn[first_row : first_row + len(influence)]
-            influence[:, first_target + j] = run * self.weight[j]
+            influence[:, first_query + j] = run * self.weight[j]
 
 
 class RowScore(BaseEstimator, abc.ABC):
@@ -315,8 +315,8 @@ class Loss(RowScore):
                 f"The objective {ensemble.loss_name!r} has no loss that treeinf knows; "
                 "use OutOfFoldLoss."
             )
-        targets = Targets.read(ensemble, X, y, init_score=init_score)
-        return targets.value(targets.raw_score())
+        queries = EnsembleQueries.read(ensemble, X, y, init_score=init_score)
+        return queries.value(queries.raw_score())
 
 
 class OutOfFoldLoss(RowScore):

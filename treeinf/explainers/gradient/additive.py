@@ -18,7 +18,7 @@ from treeinf.explainers.gradient.factors import (
     RowFactors,
 )
 from treeinf.explainers.influence import Influence
-from treeinf.explainers.queries import Target, Targets
+from treeinf.explainers.queries import EnsembleQueries, Output
 from treeinf.kernels.device import Device, resolve_device
 from treeinf.kernels.threads import limit_threads
 from treeinf.trace import TrainingTrace
@@ -95,7 +95,7 @@ class AdditiveExplainer(TreeExplainer):
         """Give the factors of the train rows."""
 
     @abc.abstractmethod
-    def _leaf_factors(self, targets: Targets) -> LeafFactors:
+    def _leaf_factors(self, queries: EnsembleQueries) -> LeafFactors:
         """Give the leaf factors of a batch of test rows."""
 
     def _learn(
@@ -126,15 +126,17 @@ class AdditiveExplainer(TreeExplainer):
         return trace.rows.fingerprint
 
     @abc.abstractmethod
-    def _sum_factors(self, targets: Targets) -> DenseLeafFactors:
+    def _sum_factors(self, queries: EnsembleQueries) -> DenseLeafFactors:
         """Give the leaf factors of the sum of the test rows."""
 
-    def _total(self, targets: Targets) -> NDArray[np.float64]:
-        return self._sum_factors(targets).contract_sum(self._rows)
+    def _total(self, queries: EnsembleQueries) -> NDArray[np.float64]:
+        return self._sum_factors(queries).contract_sum(self._rows)
 
     @property
-    def _own_targets(self) -> Targets:
-        return Targets.own(self.ensemble_, self.trace_.rows, self._default_target)
+    def _train_queries(self) -> EnsembleQueries:
+        return EnsembleQueries.from_train_rows(
+            self.ensemble_, self.trace_.rows, self._default_output
+        )
 
     def relabel(
         self,
@@ -142,7 +144,7 @@ class AdditiveExplainer(TreeExplainer):
         y: Any = None,
         *,
         labels: Any = None,
-        target: Target | None = None,
+        output: Output | None = None,
         sample_weight: Any = None,
         init_score: Any = None,
     ) -> Influence:
@@ -150,7 +152,7 @@ class AdditiveExplainer(TreeExplainer):
 
         Parameters
         ----------
-        X, y, target, sample_weight, init_score
+        X, y, output, sample_weight, init_score
             Rows to explain; see `explain`.
         labels : array-like, shape (n_labels,) or (n_train, n_labels), optional
             Labels (values) that every train row is given, one after the other; or each
@@ -174,12 +176,12 @@ class AdditiveExplainer(TreeExplainer):
         puts those of the label in. Class weights go with the label. One backward pass
         for all labels and one pass over the rows for each.
         """
-        targets = self._open(X, y, target, sample_weight, init_score, False)
+        queries = self._open_queries(X, y, output, sample_weight, init_score, False)
         trace, ensemble = self.trace_, self.trace_.ensemble
         names, values = _read_labels(labels, ensemble, trace.rows.n_rows)
         influence = np.empty((trace.rows.n_rows, values.shape[1]), dtype=REAL)
         with limit_threads(self.n_jobs):
-            factors = self._sum_factors(targets)
+            factors = self._sum_factors(queries)
             leaf_factor = np.ascontiguousarray(factors.factor[:, :, 0])
             own = self._rows.contract(leaf_factor)
             for k in self._batches(values.shape[1], 1, "relabel"):
@@ -191,10 +193,10 @@ class AdditiveExplainer(TreeExplainer):
         influence[values == trace.rows.target[:, np.newaxis]] = 0.0
         return self._wrap(influence, names, "label")
 
-    def _columns(self, targets: Targets) -> Columns:
-        if targets.n_all == 1:  # one pass over the rows, no factor is written down
-            return _Column(self._total(targets))
-        return _Product(self._rows, self._leaf_factors(targets))
+    def _columns(self, queries: EnsembleQueries) -> Columns:
+        if queries.n_all == 1:  # one pass over the rows, no factor is written down
+            return _Column(self._total(queries))
+        return _Product(self._rows, self._leaf_factors(queries))
 
 
 def _read_labels(
@@ -248,10 +250,10 @@ class _Product(Columns):
         return self.rows.device
 
     def fill(
-        self, first_row: int, first_target: int, influence: NDArray[np.float64]
+        self, first_row: int, first_query: int, influence: NDArray[np.float64]
     ) -> None:
         """Write the influence of a run of train rows; see `Columns`."""
-        self.leaves.contract(self.rows, first_row, first_target, influence)
+        self.leaves.contract(self.rows, first_row, first_query, influence)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -261,8 +263,8 @@ class _Column(Columns):
     values: NDArray[np.float64]
 
     def fill(
-        self, first_row: int, first_target: int, influence: NDArray[np.float64]
+        self, first_row: int, first_query: int, influence: NDArray[np.float64]
     ) -> None:
         """Write the influence of a run of train rows; see `Columns`."""
         end = first_row + len(influence)
-        influence[:, first_target] = self.values[first_row:end]
+        influence[:, first_query] = self.values[first_row:end]

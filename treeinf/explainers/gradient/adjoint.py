@@ -17,7 +17,7 @@ from treeinf.ensemble import TreeEnsemble
 from treeinf.explainers.gradient.device_sweep import sweep_on_device
 from treeinf.explainers.gradient.factors import DenseLeafFactors
 from treeinf.explainers.gradient.leaf_coupling import LeafMatrix
-from treeinf.explainers.queries import Targets
+from treeinf.explainers.queries import EnsembleQueries
 from treeinf.kernels.cpu import contraction
 from treeinf.kernels.cpu import reverse_sweep as kernels
 from treeinf.kernels.device import CPU, Device
@@ -66,16 +66,16 @@ class BackwardPass:
     device: Device = CPU
     n_swept: int = dataclasses.field(default=0, init=False)
 
-    def limit_targets(self, most: int) -> int:
+    def limit_queries(self, most: int) -> int:
         """Give how many targets can be held at once, at most `most`."""
         return int(np.clip(_FACTOR_BYTES // (8 * self.trace.leaf_step.size), 1, most))
 
-    def prefers_matrix(self, n_targets: int) -> bool:
+    def prefers_matrix(self, n_queries: int) -> bool:
         """Tell which form is quicker for so many targets, by their operations.
 
-        The sweep takes n_train n_trees n_targets of them; the matrix 1.1 n_train
+        The sweep takes n_train n_trees n_queries of them; the matrix 1.1 n_train
         n_trees^2, times n_outputs where outputs answer to one another, and n_leaves^2
-        n_targets / 80. With 100 trees of 31 leaves and 10,000 train rows or more, the
+        n_queries / 80. With 100 trees of 31 leaves and 10,000 train rows or more, the
         matrix is quicker from about 125 targets on. It must fit in 1 GiB. Once there,
         it is kept, and few targets are enough for it: so targets that were swept before
         count towards building it, which costs at most twice what the better of the two
@@ -87,49 +87,49 @@ class BackwardPass:
         n_trees = ensemble.n_trees * ensemble.leaf_width
         work = trace.rows.n_rows * n_trees
         coupled = ensemble.n_outputs if self.cross_class else 1
-        at_least = max(n_targets, LINE_WIDTHS[-1])
+        at_least = max(n_queries, LINE_WIDTHS[-1])
         cost = _SOLVE_COST * trace.leaf_step.size**2 * at_least
         n_swept = 0
         if "_matrix" not in vars(self):
             cost += _BUILD_COST * work * n_trees * coupled
             n_swept = self.n_swept
         return (
-            cost < work * (n_targets + n_swept)
+            cost < work * (n_queries + n_swept)
             and LeafMatrix.count_bytes(trace) <= _MATRIX_BYTES
         )
 
-    def push(self, targets: Targets) -> DenseLeafFactors:
+    def push(self, queries: EnsembleQueries) -> DenseLeafFactors:
         """Find what each leaf does to each target."""
         trace, ensemble = self.trace, self.trace.ensemble
-        factor = np.zeros((*trace.leaf_step.shape, targets.n_rows), dtype=REAL)
-        base_factor = np.empty((ensemble.n_outputs, targets.n_rows), dtype=REAL)
-        pull = -targets.slope(targets.raw_score())
-        if self.prefers_matrix(targets.n_all):
-            seed_leaves(ensemble, targets.rows, pull, factor)
+        factor = np.zeros((*trace.leaf_step.shape, queries.n_rows), dtype=REAL)
+        base_factor = np.empty((ensemble.n_outputs, queries.n_rows), dtype=REAL)
+        pull = -queries.gradient(queries.raw_score())
+        if self.prefers_matrix(queries.n_all):
+            seed_leaves(ensemble, queries.rows, pull, factor)
             base_factor[:] = self._matrix.solve(factor, self._respond) + pull.T
             return DenseLeafFactors(factor, base_factor, self.base_change)
         adjoint_bytes = 8 * trace.rows.n_rows * ensemble.n_outputs
         size = _MOST_SWEPT
         if self.device.is_cpu:
             size = int(np.clip(_ADJOINT_BYTES // adjoint_bytes, 1, _MOST_SWEPT))
-        for begin in range(0, targets.n_rows, size):
-            part = slice(begin, min(begin + size, targets.n_rows))
+        for begin in range(0, queries.n_rows, size):
+            part = slice(begin, min(begin + size, queries.n_rows))
             seed = np.zeros((*trace.leaf_step.shape, part.stop - begin), dtype=REAL)
-            seed_leaves(ensemble, targets.rows.take(part), pull[part], seed)
+            seed_leaves(ensemble, queries.rows.take(part), pull[part], seed)
             base_pull, _ = self._sweep(seed, with_influence=False)
             factor[:, :, part] = seed
             base_factor[:, part] = base_pull + pull[part].T
-        self.n_swept += targets.n_rows
+        self.n_swept += queries.n_rows
         return DenseLeafFactors(factor, base_factor, self.base_change)
 
     def push_sum(
-        self, targets: Targets, *, with_influence: bool = False
+        self, queries: EnsembleQueries, *, with_influence: bool = False
     ) -> tuple[DenseLeafFactors, NDArray[np.float64]]:
         """Find what each leaf does to the sum of the targets.
 
         Parameters
         ----------
-        targets : Targets
+        queries : EnsembleQueries
             The targets.
         with_influence : bool, default=False
             Add up the influence of the train rows on the way.
@@ -141,9 +141,9 @@ class BackwardPass:
         influence : ndarray of float64, shape (n_train,) or (0,)
         """
         trace, ensemble = self.trace, self.trace.ensemble
-        pull = -targets.slope(targets.raw_score())
+        pull = -queries.gradient(queries.raw_score())
         seed = np.zeros((*trace.leaf_step.shape, 1), dtype=REAL)
-        seed_leaves(ensemble, targets.rows, pull, seed)
+        seed_leaves(ensemble, queries.rows, pull, seed)
         base_pull, influence = self._sweep(seed, with_influence=with_influence)
         base_factor = base_pull + pull.sum(axis=0)[:, np.newaxis]
         total = influence[:, 0]
@@ -162,7 +162,7 @@ class BackwardPass:
 
         Parameters
         ----------
-        leaf_factor : ndarray of float64, shape (n_leaves, leaf_width, n_targets)
+        leaf_factor : ndarray of float64, shape (n_leaves, leaf_width, n_queries)
             What each leaf value does to the targets' own scores; changed in place to
             what a unit more of each leaf's gradient sum does to the targets in the end.
         with_influence : bool
@@ -170,13 +170,13 @@ class BackwardPass:
 
         Returns
         -------
-        base_pull : ndarray of float64, shape (n_outputs, n_targets)
+        base_pull : ndarray of float64, shape (n_outputs, n_queries)
             What a unit more of all train rows' initial scores does to each target.
-        influence : ndarray of float64, shape (n_train, n_targets) or (0, n_targets)
+        influence : ndarray of float64, shape (n_train, n_queries) or (0, n_queries)
         """
         trace, ensemble, rows = self.trace, self.trace.ensemble, self.trace.rows
         leaves = ensemble.flat_leaves
-        n_targets = leaf_factor.shape[2]
+        n_queries = leaf_factor.shape[2]
         kind = contraction.CROSSED * self.cross_class
         if trace.leaf_matrix is not None:
             kind |= contraction.FULL
@@ -185,12 +185,12 @@ class BackwardPass:
                 trace, self.device, kind, leaf_factor, with_influence=with_influence
             )
         raw_score = trace.raw_score.copy()
-        adjoint = np.zeros((rows.n_rows, ensemble.n_outputs, n_targets), dtype=REAL)
+        adjoint = np.zeros((rows.n_rows, ensemble.n_outputs, n_queries), dtype=REAL)
         inner = adjoint[:0] if trace.n_steps == 1 else np.zeros_like(adjoint)
-        influence = np.zeros((rows.n_rows * with_influence, n_targets), dtype=REAL)
+        influence = np.zeros((rows.n_rows * with_influence, n_queries), dtype=REAL)
         first_leaf = ensemble.leaf_offset[leaves.iteration_start]
         most_parts = -(-rows.n_rows // kernels.SWEEP_BLOCK)
-        part_sum = np.zeros((1, 0, ensemble.leaf_width, n_targets), dtype=REAL)
+        part_sum = np.zeros((1, 0, ensemble.leaf_width, n_queries), dtype=REAL)
         for iteration in reversed(range(ensemble.n_iterations)):
             own = slice(first_leaf[iteration], first_leaf[iteration + 1])
             if iteration < ensemble.n_iterations - 1:
@@ -202,11 +202,11 @@ class BackwardPass:
                     min(most_parts, _MOST_PARTS),
                     before,
                     ensemble.leaf_width,
-                    n_targets,
+                    n_queries,
                 ),
                 dtype=REAL,
             )
-            with threads_for(rows.n_rows * n_targets):
+            with threads_for(rows.n_rows * n_queries):
                 kernels.sweep_iteration(
                     rows.leaf,
                     leaves,
@@ -239,21 +239,21 @@ class BackwardPass:
 
 def seed_leaves(
     ensemble: TreeEnsemble,
-    targets: StagedRows,
+    queries: StagedRows,
     pull: NDArray[np.float64],
     seed: NDArray[np.float64],
 ) -> None:
     """Add each target's pull to the leaves it is in.
 
-    `seed`, shape (n_leaves, leaf_width, n_targets or 1), has one column a target, or
+    `seed`, shape (n_leaves, leaf_width, n_queries or 1), has one column a target, or
     one for their sum.
     """
-    n_rows, n_trees = targets.n_rows, ensemble.n_trees
+    n_rows, n_trees = queries.n_rows, ensemble.n_trees
     step = max(1, _SEEDED_AT_ONCE // max(n_rows, 1))
     for begin in range(0, n_trees, step):
         end = min(n_trees, begin + step)
         first, last = ensemble.leaf_offset[[begin, end]]
-        number = targets.leaf[ensemble.row_of_tree[begin:end]] + (
+        number = queries.leaf[ensemble.row_of_tree[begin:end]] + (
             ensemble.leaf_offset[begin:end, np.newaxis] - first
         )
         for k in range(ensemble.leaf_width):

@@ -13,7 +13,7 @@ from treeinf.explainers.gradient.factors import (
     RowFactors,
     SparseLeafFactors,
 )
-from treeinf.explainers.queries import Targets
+from treeinf.explainers.queries import EnsembleQueries
 from treeinf.trace import TrainingTrace, sum_derivatives
 
 __all__ = ["BoostIn"]
@@ -60,7 +60,7 @@ class BoostIn(AdditiveExplainer):
     NeurIPS 2020.
     """
 
-    _quantities = ("loss",)
+    _outputs = ("loss",)
 
     def __init__(
         self,
@@ -116,12 +116,12 @@ class BoostIn(AdditiveExplainer):
         )
         return RowFactors(ensemble, trace.rows, scale, theta, trace.leaf_matrix)
 
-    def _leaf_factors(self, targets: Targets) -> LeafFactors:
-        return SparseLeafFactors.stage(self.ensemble_, targets.rows)
+    def _leaf_factors(self, queries: EnsembleQueries) -> LeafFactors:
+        return SparseLeafFactors.stage(self.ensemble_, queries.rows)
 
-    def _sum_factors(self, targets: Targets) -> DenseLeafFactors:
+    def _sum_factors(self, queries: EnsembleQueries) -> DenseLeafFactors:
         leaf_gradient, _, _ = sum_derivatives(
-            self.ensemble_, targets.rows, self._device
+            self.ensemble_, queries.rows, self._device
         )
         n_outputs = self.ensemble_.n_outputs
         return DenseLeafFactors(
@@ -130,9 +130,11 @@ class BoostIn(AdditiveExplainer):
             np.empty((0, n_outputs), REAL),
         )
 
-    def _own(self) -> NDArray[np.float64]:
+    def _self_influence(self) -> NDArray[np.float64]:
         return self._rows.contract_own()
 
-    def _own_among(self, targets: Targets) -> NDArray[np.float64]:
-        weight = targets.rows.weight
-        return self._own() * weight if weight.size else self._own()
+    def _diagonal(self, queries: EnsembleQueries) -> NDArray[np.float64]:
+        weight = queries.rows.weight
+        return (
+            self._self_influence() * weight if weight.size else self._self_influence()
+        )

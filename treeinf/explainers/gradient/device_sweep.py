@@ -36,7 +36,7 @@ def sweep_on_device(
         Where; not the CPU.
     kind : int
         Bits `CROSSED` and `FULL` of the contraction's `FactorRule`.
-    leaf_factor : ndarray of float64, shape (n_leaves, leaf_width, n_targets)
+    leaf_factor : ndarray of float64, shape (n_leaves, leaf_width, n_queries)
         What each leaf value does to the targets' own scores; changed in place to what a
         unit more of each leaf's gradient sum does to the targets in the end. At most 16
         targets.
@@ -45,9 +45,9 @@ def sweep_on_device(
 
     Returns
     -------
-    base_pull : ndarray of float64, shape (n_outputs, n_targets)
+    base_pull : ndarray of float64, shape (n_outputs, n_queries)
         What a unit more of all train rows' initial scores does to each target.
-    influence : ndarray of float64, shape (n_train, n_targets) or (0, n_targets)
+    influence : ndarray of float64, shape (n_train, n_queries) or (0, n_queries)
 
     Notes
     -----
@@ -56,8 +56,8 @@ def sweep_on_device(
     two iterations; the leaf sums are those of all blocks.
     """
     ensemble, kernels = trace.ensemble, device.reverse_sweep
-    n_targets = leaf_factor.shape[2]
-    width = next(n for n in _WIDTHS if n >= n_targets)
+    n_queries = leaf_factor.shape[2]
+    width = next(n for n in _WIDTHS if n >= n_queries)
     shrinkage = ensemble.shrinkage[ensemble.leaf_tree, np.newaxis]
     response, matrix = -shrinkage * trace.leaf_response, trace.leaf_matrix
     if matrix is not None:
@@ -67,7 +67,7 @@ def sweep_on_device(
     response = device.put(np.repeat(response.ravel(), width))
     matrix = device.put(matrix)
     factor = np.zeros((*trace.leaf_step.shape, width), REAL)
-    factor[:, :, :n_targets] = leaf_factor
+    factor[:, :, :n_queries] = leaf_factor
     factor = device.put(factor)
     theta = device.hold(trace, trace.leaf_step)
     blocks = _make_blocks(trace, device, width, with_influence)
@@ -76,10 +76,10 @@ def sweep_on_device(
     for iteration in reversed(range(ensemble.n_iterations)):
         kernels.respond_leaves(leaves, iteration, sums, response, matrix, factor)
         sums = [block.sweep(iteration, kind, theta, factor) for block in blocks]
-    leaf_factor[:] = device.get(factor)[:, :, :n_targets]
+    leaf_factor[:] = device.get(factor)[:, :, :n_queries]
     base_pull = np.sum([block.base_pull() for block in blocks], axis=0)
     influence = np.concatenate([device.get(b.state.influence) for b in blocks])
-    return base_pull[:, :n_targets], influence[:, :n_targets]
+    return base_pull[:, :n_queries], influence[:, :n_queries]
 
 
 @dataclasses.dataclass
@@ -185,25 +185,25 @@ class _Block:
 
 
 def _make_blocks(
-    trace: TrainingTrace, device: Device, n_targets: int, with_influence: bool
+    trace: TrainingTrace, device: Device, n_queries: int, with_influence: bool
 ) -> list[_Block]:
     """Cut the rows into runs that fit on the device, and start each one's state."""
     n_outputs = trace.ensemble.n_outputs
     n_states = 1 if trace.n_steps == 1 else 2
-    numbers = n_outputs * (2 + n_targets * n_states) + n_targets * with_influence
+    numbers = n_outputs * (2 + n_queries * n_states) + n_queries * with_influence
     runs = trace.rows.runs(device, 8 * numbers)
     blocks = []
     for run in runs:
         n = run.stop - run.start
         make = device.zeros if len(runs) == 1 else np.zeros
-        shape = (n, n_outputs, n_targets)
+        shape = (n, n_outputs, n_queries)
         state = _State(
             device.copy(device.hold(trace, trace.raw_score))
             if len(runs) == 1
             else trace.raw_score[run].copy(),
             make(shape),
             make(shape if n_states > 1 else (0, *shape[1:])),
-            make((n * with_influence, n_targets)),
+            make((n * with_influence, n_queries)),
         )
         blocks.append(_Block(trace, device, run, len(runs) == 1, state))
     return blocks

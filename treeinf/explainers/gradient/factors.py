@@ -265,7 +265,7 @@ class LeafFactors(abc.ABC):
     base_change: NDArray[np.float64]
 
     @property
-    def n_targets(self) -> int:
+    def n_queries(self) -> int:
         """Number of targets."""
         return self.base_factor.shape[1]
 
@@ -277,7 +277,7 @@ class LeafFactors(abc.ABC):
     @functools.cached_property
     def single_tiles(self) -> NDArray[np.float32]:
         """The tiles in single precision."""
-        tiles = _empty_tiles(self.tiles.shape[1], self.n_targets, np.float32)
+        tiles = _empty_tiles(self.tiles.shape[1], self.n_queries, np.float32)
         tiles[...] = self.tiles
         return tiles
 
@@ -285,7 +285,7 @@ class LeafFactors(abc.ABC):
         self,
         rows: RowFactors,
         first_row: int,
-        first_target: int,
+        first_query: int,
         influence: NDArray[np.float64],
     ) -> None:
         """Multiply with row factors and add over trees.
@@ -296,14 +296,14 @@ class LeafFactors(abc.ABC):
             Train rows.
         first_row : int
             Train row of the first line of `influence`.
-        first_target : int
+        first_query : int
             Column of `influence` for target 0.
-        influence : ndarray of float64, shape (n_lines, >= first_target + n_targets)
+        influence : ndarray of float64, shape (n_lines, >= first_query + n_queries)
             Output; the targets' columns are overwritten.
         """
         tiles = self.tiles if rows.precision == "float64" else self.single_tiles
         kernel = rows.device.products.contract_dense
-        self._contract_runs(kernel, (tiles,), rows, first_row, first_target, influence)
+        self._contract_runs(kernel, (tiles,), rows, first_row, first_query, influence)
 
     def _contract_runs(
         self,
@@ -311,7 +311,7 @@ class LeafFactors(abc.ABC):
         factors: tuple[Any, ...],
         rows: RowFactors,
         first_row: int,
-        first_target: int,
+        first_query: int,
         influence: NDArray[np.float64],
     ) -> None:
         """Let a kernel multiply run by run; `factors` is what it reads of leaves."""
@@ -323,16 +323,16 @@ class LeafFactors(abc.ABC):
             def write(room: Any, first: int, run: FactorRun = run) -> None:
                 kernel(
                     *(run.leaf, run.leaves, run.place, run.factor),
-                    *(*held, self.n_targets, first, room),
+                    *(*held, self.n_queries, first, room),
                 )
 
             part = influence[line : line + len(run.factor)]
-            device.write_columns(part, first_target, self.n_targets, write)
+            device.write_columns(part, first_query, self.n_queries, write)
         change = self.base_change[first_row : first_row + len(influence)]
         if len(change):
             home = CPU if isinstance(influence, np.ndarray) else device
             factor = home.hold(self, self.base_factor)
-            home.products.add_product(home.put(change), factor, first_target, influence)
+            home.products.add_product(home.put(change), factor, first_query, influence)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -343,11 +343,11 @@ class SparseLeafFactors(LeafFactors):
     ----------
     start : ndarray of int64, shape (n_leaves + 1,)
         Where each leaf's targets begin.
-    target : ndarray of int32, shape (n_trees * n_targets,)
+    target : ndarray of int32, shape (n_trees * n_queries,)
         Targets, leaf by leaf.
-    factor : ndarray of float64, shape (n_trees * n_targets, leaf_width)
+    factor : ndarray of float64, shape (n_trees * n_queries, leaf_width)
         Factor of each.
-    base_factor : ndarray of float64, shape (n_outputs, n_targets)
+    base_factor : ndarray of float64, shape (n_outputs, n_queries)
         What a unit more of the base score does to each target.
     base_change : ndarray of float64, shape (n_train, n_outputs) or (0, n_outputs)
         See `DenseLeafFactors`.
@@ -372,8 +372,8 @@ class SparseLeafFactors(LeafFactors):
         one another.
         """
         n = np.diff(self.start)
-        pairs = len(self.target) * (self.n_targets - 1)
-        n_bytes = 8 * n.size * self.factor.shape[1] * self.n_targets
+        pairs = len(self.target) * (self.n_queries - 1)
+        n_bytes = 8 * n.size * self.factor.shape[1] * self.n_queries
         return bool(
             n_bytes <= _TILE_BYTES and (n * (n - 1)).sum() >= _TILE_SHARE * pairs
         )
@@ -382,7 +382,7 @@ class SparseLeafFactors(LeafFactors):
     def tiles(self) -> NDArray[np.float64]:
         """The factors as `contract_dense` reads them, 0 where a target is not."""
         n_leaves, leaf_width = len(self.start) - 1, self.factor.shape[1]
-        tiles = _empty_tiles(n_leaves * leaf_width, self.n_targets)
+        tiles = _empty_tiles(n_leaves * leaf_width, self.n_queries)
         tiles[...] = 0.0
         tile, place = np.divmod(self.target, tiles.shape[2])
         leaf = np.repeat(np.arange(n_leaves), np.diff(self.start))
@@ -391,22 +391,22 @@ class SparseLeafFactors(LeafFactors):
         return tiles
 
     @classmethod
-    def stage(cls, ensemble: TreeEnsemble, targets: StagedRows) -> SparseLeafFactors:
+    def stage(cls, ensemble: TreeEnsemble, queries: StagedRows) -> SparseLeafFactors:
         """Replay the targets: each factor is the gradient before the leaf's tree."""
-        shape = (targets.n_rows, ensemble.n_trees, ensemble.leaf_width)
+        shape = (queries.n_rows, ensemble.n_trees, ensemble.leaf_width)
         by_tree = np.empty(shape, dtype=REAL)
-        for run in staged_gradients(ensemble, targets).runs(0, shape[0]):
+        for run in staged_gradients(ensemble, queries).runs(0, shape[0]):
             part = by_tree[run.first : run.first + len(run.factor)]
             part[...] = run.factor.reshape(part.shape)
         none = np.empty((0, ensemble.n_outputs), REAL)
-        base_factor = np.zeros((ensemble.n_outputs, targets.n_rows), REAL)
-        return cls._group(ensemble, targets, by_tree, none, base_factor)
+        base_factor = np.zeros((ensemble.n_outputs, queries.n_rows), REAL)
+        return cls._group(ensemble, queries, by_tree, none, base_factor)
 
     @classmethod
     def spread(
         cls,
         ensemble: TreeEnsemble,
-        targets: StagedRows,
+        queries: StagedRows,
         slope: NDArray[np.float64],
         base_change: NDArray[np.float64],
     ) -> SparseLeafFactors:
@@ -418,35 +418,35 @@ class SparseLeafFactors(LeafFactors):
             The model.
         targets : StagedRows
             The targets.
-        slope : ndarray of float64, shape (n_targets, n_outputs)
+        slope : ndarray of float64, shape (n_queries, n_outputs)
             Their factors.
         base_change : ndarray of float64, shape (n_train, n_outputs) or (0, n_outputs)
             See `DenseLeafFactors`.
         """
         if ensemble.leaf_width > 1:
-            shape = (targets.n_rows, ensemble.n_trees, ensemble.leaf_width)
+            shape = (queries.n_rows, ensemble.n_trees, ensemble.leaf_width)
             by_tree = np.broadcast_to(slope[:, np.newaxis], shape)
         else:
             output = np.maximum(ensemble.output, 0) * (ensemble.n_outputs > 1)
             by_tree = slope[:, output, np.newaxis]
         return cls._group(
-            ensemble, targets, by_tree, base_change, np.ascontiguousarray(-slope.T)
+            ensemble, queries, by_tree, base_change, np.ascontiguousarray(-slope.T)
         )
 
     @classmethod
     def _group(
         cls,
         ensemble: TreeEnsemble,
-        targets: StagedRows,
+        queries: StagedRows,
         by_tree: NDArray[np.float64],
         base_change: NDArray[np.float64],
         base_factor: NDArray[np.float64],
     ) -> SparseLeafFactors:
-        n_trees, n = ensemble.n_trees, targets.n_rows
+        n_trees, n = ensemble.n_trees, queries.n_rows
         start = np.empty(ensemble.n_leaves + 1, dtype=OFFSET)
         target = np.empty(n_trees * n, dtype=NODE)
         products.group_rows_by_leaf(
-            targets.leaf, ensemble.leaf_offset, ensemble.row_of_tree, start, target
+            queries.leaf, ensemble.leaf_offset, ensemble.row_of_tree, start, target
         )
         tree = np.repeat(np.arange(n_trees), n)
         factor = np.ascontiguousarray(by_tree[target, tree])
@@ -456,18 +456,18 @@ class SparseLeafFactors(LeafFactors):
         self,
         rows: RowFactors,
         first_row: int,
-        first_target: int,
+        first_query: int,
         influence: NDArray[np.float64],
     ) -> None:
         """Multiply with row factors and add over trees; see `LeafFactors`."""
         if rows.device.is_cpu and self.prefers_tiles:
-            super().contract(rows, first_row, first_target, influence)
+            super().contract(rows, first_row, first_query, influence)
             return
         factor = self.factor if rows.precision == "float64" else self.single
         self._contract_runs(
             rows.device.products.contract_sparse,
             (self.start, self.target, factor),
-            *(rows, first_row, first_target, influence),
+            *(rows, first_row, first_query, influence),
         )
 
 
@@ -477,9 +477,9 @@ class DenseLeafFactors(LeafFactors):
 
     Parameters
     ----------
-    factor : ndarray of float64, shape (n_leaves, leaf_width, n_targets)
+    factor : ndarray of float64, shape (n_leaves, leaf_width, n_queries)
         What a unit more of a leaf's gradient sum does to each target.
-    base_factor : ndarray of float64, shape (n_outputs, n_targets)
+    base_factor : ndarray of float64, shape (n_outputs, n_queries)
         What a unit more of the base score does to each target.
     base_change : ndarray of float64, shape (n_train, n_outputs) or (0, n_outputs)
         How the base score answers to the logarithm of each train row's weight; empty
@@ -493,7 +493,7 @@ class DenseLeafFactors(LeafFactors):
     @functools.cached_property
     def tiles(self) -> NDArray[np.float64]:
         """The factors as `contract_dense` reads them."""
-        tiles = _empty_tiles(self.factor[:, :, 0].size, self.n_targets)
+        tiles = _empty_tiles(self.factor[:, :, 0].size, self.n_queries)
         products.tile_factors(self.factor, tiles)
         return tiles
 
@@ -510,9 +510,9 @@ class DenseLeafFactors(LeafFactors):
         return total
 
 
-def _empty_tiles(n_lines: int, n_targets: int, dtype: type[Any] = REAL) -> NDArray[Any]:
+def _empty_tiles(n_lines: int, n_queries: int, dtype: type[Any] = REAL) -> NDArray[Any]:
     """Make room for the tiles of some targets."""
-    width = next((w for w in LINE_WIDTHS if w >= n_targets), LINE_WIDTHS[-1])
-    shape = (max(1, math.ceil(n_targets / width)), n_lines, width)
+    width = next((w for w in LINE_WIDTHS if w >= n_queries), LINE_WIDTHS[-1])
+    shape = (max(1, math.ceil(n_queries / width)), n_lines, width)
     room: NDArray[Any] = align(math.prod(shape) * np.dtype(dtype).itemsize // 8)
     return room.view(dtype).reshape(shape)

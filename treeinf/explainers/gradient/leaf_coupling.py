@@ -121,7 +121,7 @@ class LeafMatrix:
 
         Parameters
         ----------
-        leaf_factor : ndarray of float64, shape (n_leaves, leaf_width, n_targets)
+        leaf_factor : ndarray of float64, shape (n_leaves, leaf_width, n_queries)
             What each leaf value does to the targets' own scores; changed in place to
             what a unit more of each leaf's gradient sum does to the targets in the end.
         respond : callable
@@ -130,13 +130,13 @@ class LeafMatrix:
 
         Returns
         -------
-        ndarray of float64, shape (n_outputs, n_targets)
+        ndarray of float64, shape (n_outputs, n_queries)
             What a unit more of the base score does by way of the train rows.
         """
         ensemble, width = self.trace.ensemble, self.trace.ensemble.leaf_width
-        n_outputs, n_targets = ensemble.n_outputs, leaf_factor.shape[2]
-        flat = leaf_factor.reshape(-1, n_targets)
-        base_factor = np.zeros((n_outputs, n_targets), REAL)
+        n_outputs, n_queries = ensemble.n_outputs, leaf_factor.shape[2]
+        flat = leaf_factor.reshape(-1, n_queries)
+        base_factor = np.zeros((n_outputs, n_queries), REAL)
         for run, product in zip(self.runs[::-1], self.products[::-1], strict=True):
             begin = run.first_value
             for own in reversed(run.columns):

@@ -16,7 +16,7 @@ from treeinf.explainers.gradient.factors import (
     RowFactors,
     SparseLeafFactors,
 )
-from treeinf.explainers.queries import Targets
+from treeinf.explainers.queries import EnsembleQueries
 from treeinf.trace import TrainingTrace
 
 __all__ = ["LeafInfluence"]
@@ -62,8 +62,8 @@ class LeafInfluence(AdditiveExplainer):
     `explain`, `top_k` and `self_influence` push targets backwards one by one, a block
     at a time, or by way of a matrix from leaf to leaf, which takes one pass over the
     rows for each tree, whichever takes fewer operations: the matrix if n_train n_trees
-    n_targets exceeds 1.1 n_train n_trees^2 (times n_outputs, if these answer to one
-    another) plus n_leaves^2 n_targets / 80, and it fits in 1 GiB. The matrix is kept
+    n_queries exceeds 1.1 n_train n_trees^2 (times n_outputs, if these answer to one
+    another) plus n_leaves^2 n_queries / 80, and it fits in 1 GiB. The matrix is kept
     for later calls, which then take it for few targets too; so targets of earlier calls
     count. Both ways give the same up to rounding.
 
@@ -147,40 +147,42 @@ class LeafInfluence(AdditiveExplainer):
         )
 
     @property
-    def _targets_at_once(self) -> int:
+    def _query_batch_size(self) -> int:
         """Test rows in a batch, so that their leaf factors stay within bounds."""
-        return self._backward.limit_targets(self.batch_size)
+        return self._backward.limit_queries(self.batch_size)
 
-    def _leaf_factors(self, targets: Targets) -> LeafFactors:
+    def _leaf_factors(self, queries: EnsembleQueries) -> LeafFactors:
         if self.propagation == "full":
-            return self._backward.push(targets)
+            return self._backward.push(queries)
         return SparseLeafFactors.spread(
             self.ensemble_,
-            targets.rows,
-            targets.slope(targets.raw_score()),
+            queries.rows,
+            queries.gradient(queries.raw_score()),
             self._backward.base_change,
         )
 
-    def _total(self, targets: Targets) -> NDArray[np.float64]:
+    def _total(self, queries: EnsembleQueries) -> NDArray[np.float64]:
         if self.propagation == "full":
-            return self._backward.push_sum(targets, with_influence=True)[1]
-        slope = targets.slope(targets.raw_score())
+            return self._backward.push_sum(queries, with_influence=True)[1]
+        slope = queries.gradient(queries.raw_score())
         leaf_factor = np.zeros((*self.trace_.leaf_step.shape, 1), dtype=REAL)
-        seed_leaves(self.ensemble_, targets.rows, slope, leaf_factor)
+        seed_leaves(self.ensemble_, queries.rows, slope, leaf_factor)
         total = self._rows.contract(np.ascontiguousarray(leaf_factor[:, :, 0]))
         if len(self._backward.base_change):
             total -= self._backward.base_change @ slope.sum(axis=0)
         return total
 
-    def _sum_factors(self, targets: Targets) -> DenseLeafFactors:
+    def _sum_factors(self, queries: EnsembleQueries) -> DenseLeafFactors:
         if self.propagation == "single_point":
             raise ValueError(
                 "Relabelling is followed through all rows; got "
                 "propagation='single_point', expected 'full'."
             )
-        return self._backward.push_sum(targets)[0]
+        return self._backward.push_sum(queries)[0]
 
-    def _own(self) -> NDArray[np.float64]:
+    def _self_influence(self) -> NDArray[np.float64]:
         return (
-            super()._own() if self.propagation == "full" else self._rows.contract_own()
+            super()._self_influence()
+            if self.propagation == "full"
+            else self._rows.contract_own()
         )

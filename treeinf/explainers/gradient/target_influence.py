@@ -15,7 +15,7 @@ from treeinf.explainers.gradient.additive import AdditiveExplainer
 from treeinf.explainers.gradient.adjoint import BackwardPass
 from treeinf.explainers.gradient.factors import DenseLeafFactors, RowFactors
 from treeinf.explainers.gradient.forest_weights import ForestRows
-from treeinf.explainers.queries import Targets
+from treeinf.explainers.queries import EnsembleQueries
 from treeinf.kernels.cpu.derivatives import moves_with_target
 from treeinf.trace import TrainingTrace
 
@@ -85,7 +85,7 @@ class TargetInfluence(AdditiveExplainer):
         )
         self.through_base_score = through_base_score
 
-    _default_target = "prediction"
+    _default_output = "prediction"
 
     def _learn(
         self,
@@ -148,43 +148,45 @@ class TargetInfluence(AdditiveExplainer):
         )
 
     @property
-    def _targets_at_once(self) -> int:
+    def _query_batch_size(self) -> int:
         """Test rows in a batch, so that their leaf factors stay within bounds."""
         if self.ensemble_.is_averaged:
             return self.batch_size
-        return self._backward.limit_targets(self.batch_size)
+        return self._backward.limit_queries(self.batch_size)
 
     @property
-    def _own_targets(self) -> Targets:
+    def _train_queries(self) -> EnsembleQueries:
         if not self.ensemble_.is_averaged:
-            return super()._own_targets
-        return Targets.own(self.ensemble_, self.forest_.rows, self._default_target)
+            return super()._train_queries
+        return EnsembleQueries.from_train_rows(
+            self.ensemble_, self.forest_.rows, self._default_output
+        )
 
-    def _columns(self, targets: Targets) -> Columns:
+    def _columns(self, queries: EnsembleQueries) -> Columns:
         if not self.ensemble_.is_averaged:
-            return super()._columns(targets)
-        return _ForestColumns(self.forest_, targets.rows.leaf, _mean_slope(targets))
+            return super()._columns(queries)
+        return _ForestColumns(self.forest_, queries.rows.leaf, _mean_slope(queries))
 
-    def _total(self, targets: Targets) -> NDArray[np.float64]:
+    def _total(self, queries: EnsembleQueries) -> NDArray[np.float64]:
         if not self.ensemble_.is_averaged:
-            return super()._total(targets)
-        return self.forest_.sum_weights(targets.rows.leaf, _mean_slope(targets))
+            return super()._total(queries)
+        return self.forest_.sum_weights(queries.rows.leaf, _mean_slope(queries))
 
-    def _leaf_factors(self, targets: Targets) -> DenseLeafFactors:
-        return self._backward.push(targets)
+    def _leaf_factors(self, queries: EnsembleQueries) -> DenseLeafFactors:
+        return self._backward.push(queries)
 
-    def _sum_factors(self, targets: Targets) -> DenseLeafFactors:
-        return self._backward.push_sum(targets)[0]
+    def _sum_factors(self, queries: EnsembleQueries) -> DenseLeafFactors:
+        return self._backward.push_sum(queries)[0]
 
 
-def _mean_slope(targets: Targets) -> NDArray[np.float64]:
+def _mean_slope(queries: EnsembleQueries) -> NDArray[np.float64]:
     """Differentiate what is explained in the mean, of two classes the second's.
 
     Returns
     -------
-    ndarray of float64, shape (n_targets,)
+    ndarray of float64, shape (n_queries,)
     """
-    slope = targets.slope(targets.raw_score())
+    slope = queries.gradient(queries.raw_score())
     return slope[:, -1] - (slope[:, 0] if slope.shape[1] == 2 else 0.0)
 
 
@@ -197,10 +199,10 @@ class _ForestColumns(Columns):
     slope: NDArray[np.float64]
 
     def fill(
-        self, first_row: int, first_target: int, influence: NDArray[np.float64]
+        self, first_row: int, first_query: int, influence: NDArray[np.float64]
     ) -> None:
         """Write the weights of a run of train rows; see `Columns`."""
         weights = np.empty((len(influence), len(self.slope)))
         self.forest.fill_weights(self.leaf, weights, first_row=first_row)
-        columns = slice(first_target, first_target + len(self.slope))
+        columns = slice(first_query, first_query + len(self.slope))
         np.multiply(weights, self.slope, out=influence[:, columns])

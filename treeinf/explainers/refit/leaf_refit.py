@@ -16,7 +16,7 @@ from treeinf.ensemble import TreeEnsemble
 from treeinf.explainers.base import Columns, TreeExplainer
 from treeinf.explainers.gradient.forest_weights import ForestRows
 from treeinf.explainers.influence import Influence
-from treeinf.explainers.queries import Target, Targets
+from treeinf.explainers.queries import EnsembleQueries, Output
 from treeinf.explainers.refit.fixed_structure import (
     BoostingRefit,
     ForestRefit,
@@ -112,7 +112,7 @@ class LeafRefit(TreeExplainer):
         X: Any,
         y: Any = None,
         *,
-        target: Target = "loss",
+        output: Output = "loss",
         sample_weight: Any = None,
         init_score: Any = None,
     ) -> Influence:
@@ -124,7 +124,7 @@ class LeafRefit(TreeExplainer):
             The group of each train row (a column of a frame, say; a missing label is no
             group), or the positions of each group's rows: a list of arrays, or a dict
             of arrays by label. Groups of the latter kinds may overlap.
-        X, y, target, sample_weight, init_score
+        X, y, output, sample_weight, init_score
             See `explain`.
 
         Returns
@@ -147,10 +147,10 @@ class LeafRefit(TreeExplainer):
         labels, sets = _read_groups(groups, self._n_train)
         removals = Removals.of(sets)
         _refuse_bare(self._refit, removals, labels)
-        targets = self._open(X, y, target, sample_weight, init_score, False)
-        values = np.empty((removals.n_sets, targets.n_rows), REAL)
+        queries = self._open_queries(X, y, output, sample_weight, init_score, False)
+        values = np.empty((removals.n_sets, queries.n_rows), REAL)
         with limit_threads(self.n_jobs):
-            self._changes(targets, "group_influence").write(removals, values)
+            self._changes(queries, "group_influence").write(removals, values)
         return Influence(
             values,
             train_labels=labels,
@@ -254,33 +254,33 @@ class LeafRefit(TreeExplainer):
         return refit.rows.fingerprint
 
     @property
-    def _own_targets(self) -> Targets:
-        return Targets.own(self.ensemble_, self._refit.rows)
+    def _train_queries(self) -> EnsembleQueries:
+        return EnsembleQueries.from_train_rows(self.ensemble_, self._refit.rows)
 
     @property
-    def _targets_at_once(self) -> int:
+    def _query_batch_size(self) -> int:
         """Test rows in a batch: all, since each batch would cost all refits again."""
         return sys.maxsize
 
-    def _changes(self, targets: Targets, what: str) -> _Changes:
+    def _changes(self, queries: EnsembleQueries, what: str) -> _Changes:
         return _Changes(
             self._refit,
-            targets,
+            queries,
             self.batch_size,
             lambda n, size: self._batches(n, size, what),
         )
 
-    def _columns(self, targets: Targets) -> Columns:
-        return self._changes(targets, "explain")
+    def _columns(self, queries: EnsembleQueries) -> Columns:
+        return self._changes(queries, "explain")
 
-    def _total(self, targets: Targets) -> NDArray[np.float64]:
-        return self._changes(targets, "total").add_up()
+    def _total(self, queries: EnsembleQueries) -> NDArray[np.float64]:
+        return self._changes(queries, "total").add_up()
 
-    def _own(self) -> NDArray[np.float64]:
-        return self._own_among(self._own_targets)
+    def _self_influence(self) -> NDArray[np.float64]:
+        return self._diagonal(self._train_queries)
 
-    def _own_among(self, targets: Targets) -> NDArray[np.float64]:
-        return self._changes(targets, "self_influence").follow_own()
+    def _diagonal(self, queries: EnsembleQueries) -> NDArray[np.float64]:
+        return self._changes(queries, "self_influence").follow_own()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -291,7 +291,7 @@ class _Changes(Columns):
     ----------
     refit : Refit
         The model and its train rows.
-    targets : Targets
+    queries : EnsembleQueries
         What is explained.
     batch_size : int
         Targets handled together.
@@ -300,20 +300,20 @@ class _Changes(Columns):
     """
 
     refit: Refit
-    targets: Targets
+    queries: EnsembleQueries
     batch_size: int
     batches: Callable[[int, int], Iterator[slice]]
 
     def fill(
-        self, first_row: int, first_target: int, influence: NDArray[np.float64]
+        self, first_row: int, first_query: int, influence: NDArray[np.float64]
     ) -> None:
         """Write the influence of a run of train rows; see `Columns`."""
         removals = Removals.each(first_row, first_row + len(influence))
-        columns = slice(first_target, first_target + self.targets.n_rows)
+        columns = slice(first_query, first_query + self.queries.n_rows)
         self.write(removals, influence[:, columns])
 
     def write(self, removals: Removals, influence: NDArray[np.float64]) -> None:
-        """Write the changes under each removal, shape (n_sets, n_targets)."""
+        """Write the changes under each removal, shape (n_sets, n_queries)."""
         for sets, columns, change in self._walk(removals):
             influence[sets, columns] = change
 
@@ -329,11 +329,11 @@ class _Changes(Columns):
         n_rows = self.refit.rows.n_rows
         change = np.empty(n_rows, REAL)
         everything = self.refit.run(Removals.of([np.empty(0, OFFSET)]))
-        rows = self.targets.rows
+        rows = self.queries.rows
         for run in self.batches(n_rows, self._sets_at_once):
             own = np.arange(run.start, run.stop, dtype=OFFSET)
             refits = self.refit.run(Removals.each(run.start, run.stop))
-            part = self.targets.take(run)
+            part = self.queries.take(run)
             before = part.value(everything.raw_score(part.rows)[0])
             change[run] = part.value(refits.own_score(rows, own)) - before
         return change
@@ -342,21 +342,21 @@ class _Changes(Columns):
     def _sets_at_once(self) -> int:
         """Refits kept at a time, so that they and the scores stay within bounds."""
         ensemble = self.refit.ensemble
-        n_targets = min(self.batch_size, self.targets.n_rows)
-        numbers = ensemble.leaf_value.size + 6 * n_targets * ensemble.n_outputs
+        n_queries = min(self.batch_size, self.queries.n_rows)
+        numbers = ensemble.leaf_value.size + 6 * n_queries * ensemble.n_outputs
         sets = int(np.clip(_BYTES // (8 * numbers), LANES, _MOST_SETS))
         return sets // LANES * LANES
 
     def _walk(
         self, removals: Removals
     ) -> Iterator[tuple[slice, slice, NDArray[np.float64]]]:
-        """Give the changes block by block: sets, targets, and (n_sets, n_targets)."""
+        """Give the changes block by block: sets, targets, and (n_sets, n_queries)."""
         everything = self.refit.run(Removals.of([np.empty(0, OFFSET)]))
-        n_targets = self.targets.n_rows
+        n_queries = self.queries.n_rows
         parts = []
-        for begin in range(0, n_targets, self.batch_size):
-            columns = slice(begin, min(begin + self.batch_size, n_targets))
-            part = self.targets.take(columns)
+        for begin in range(0, n_queries, self.batch_size):
+            columns = slice(begin, min(begin + self.batch_size, n_queries))
+            part = self.queries.take(columns)
             before = part.value(everything.raw_score(part.rows)[0])
             parts.append((columns, part, before))
         for sets in self.batches(removals.n_sets, self._sets_at_once):
@@ -369,35 +369,37 @@ class _Changes(Columns):
                 )
 
 
-def _values(targets: Targets, raw_score: NDArray[np.float64]) -> NDArray[np.float64]:
+def _values(
+    queries: EnsembleQueries, raw_score: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Compute what is explained under several models at once.
 
     Parameters
     ----------
-    targets : Targets
+    queries : EnsembleQueries
         The targets.
-    raw_score : ndarray of float64, shape (n_models, n_targets, n_outputs)
+    raw_score : ndarray of float64, shape (n_models, n_queries, n_outputs)
         Their raw scores.
 
     Returns
     -------
-    ndarray of float64, shape (n_models, n_targets)
+    ndarray of float64, shape (n_models, n_queries)
     """
-    n_models, n_targets, n_outputs = raw_score.shape
-    rows = targets.rows
+    n_models, n_queries, n_outputs = raw_score.shape
+    rows = queries.rows
     repeated = dataclasses.replace(
-        targets,
+        queries,
         rows=StagedRows(
-            leaf=np.empty((0, n_models * n_targets), np.uint8),
+            leaf=np.empty((0, n_models * n_queries), np.uint8),
             target=np.tile(rows.target, n_models),
             weight=np.tile(rows.weight, n_models),
             offset=np.empty((0, n_outputs), REAL),
             fingerprint=np.empty(0, np.uint64),
         ),
-        derivative=np.tile(targets.derivative, (n_models, 1)),
+        derivative=np.tile(queries.derivative, (n_models, 1)),
     )
     value = repeated.value(raw_score.reshape(-1, n_outputs))
-    return value.reshape(n_models, n_targets)
+    return value.reshape(n_models, n_queries)
 
 
 def _refuse_bare(refit: Refit, removals: Removals, labels: NDArray[Any] | None) -> None:

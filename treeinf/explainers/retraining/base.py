@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
 from treeinf.explainers.base import Columns, Explainer
-from treeinf.explainers.queries import Target
+from treeinf.explainers.queries import Output
 from treeinf.kernels.threads import check_n_jobs
 from treeinf.training.checkpoint import (
     Checkpoint,
@@ -44,7 +44,7 @@ LOWEST_PROBABILITY = 1e-15
 
 
 def score_prediction(
-    task: Task, quantity: str, target: NDArray[np.float64], prediction: NDArray[Any]
+    task: Task, output: str, target: NDArray[np.float64], prediction: NDArray[Any]
 ) -> NDArray[np.float64]:
     """Compute what is explained of each row from predictions.
 
@@ -52,7 +52,7 @@ def score_prediction(
     ----------
     task : Task
         The classes, or regression.
-    quantity : {"loss", "prediction"}
+    output : {"loss", "prediction"}
         The log loss of probabilities of at least 1e-15, or half the squared error; or
         the probability of the row's own class, or the value.
     target : ndarray of float64, shape (n_rows,)
@@ -64,11 +64,11 @@ def score_prediction(
     ndarray of float64, shape (n_rows,)
     """
     if task.classes is None:
-        if quantity == "prediction":
+        if output == "prediction":
             return prediction
         return 0.5 * (prediction - target) ** 2
     own = prediction[np.arange(len(target)), target.astype(np.intp)]
-    if quantity == "prediction":
+    if output == "prediction":
         return own
     return -np.log(np.maximum(own, LOWEST_PROBABILITY))
 
@@ -85,7 +85,7 @@ class RefitTargets:
         Class numbers or values.
     task : Task
         The classes, or regression.
-    quantity : {"loss", "prediction"}
+    output : {"loss", "prediction"}
         What of them; see `score_prediction`.
     weight : ndarray of float64, shape (n_rows,), or None
         Factors on it.
@@ -99,7 +99,7 @@ class RefitTargets:
     X: Any
     target: NDArray[np.float64]
     task: Task
-    quantity: str
+    output: str
     weight: NDArray[np.float64] | None
     fingerprint: NDArray[np.uint64]
     own: NDArray[np.float64] | None = None
@@ -133,7 +133,7 @@ class RefitTargets:
         -------
         ndarray of float64, shape (n_rows,)
         """
-        value = score_prediction(self.task, self.quantity, self.target, prediction)
+        value = score_prediction(self.task, self.output, self.target, prediction)
         return value if self.weight is None else value * self.weight
 
 
@@ -143,18 +143,18 @@ class Matrix(Columns):
 
     Parameters
     ----------
-    values : ndarray of float64, shape (n_train, n_targets)
+    values : ndarray of float64, shape (n_train, n_queries)
         Influence.
     """
 
     values: NDArray[np.float64]
 
     def fill(
-        self, first_row: int, first_target: int, influence: NDArray[np.float64]
+        self, first_row: int, first_query: int, influence: NDArray[np.float64]
     ) -> None:
         """Copy the influence of a run of train rows; see `Columns`."""
         rows = slice(first_row, first_row + len(influence))
-        columns = slice(first_target, first_target + self.values.shape[1])
+        columns = slice(first_query, first_query + self.values.shape[1])
         influence[:, columns] = self.values[rows]
 
 
@@ -188,7 +188,7 @@ class RetrainingExplainer(Explainer):
         Labels of the train rows in order; None for regression.
     """
 
-    _quantities = ("loss", "prediction")
+    _outputs = ("loss", "prediction")
 
     def __init__(
         self,
@@ -253,7 +253,7 @@ class RetrainingExplainer(Explainer):
             self._store = Checkpoint.open(self.checkpoint, self._identity(fingerprint))
         self.estimator_ = learner.estimator
         self.classes_ = learner.task.classes
-        self._remember_rows(X, fingerprint)
+        self._store_rows(X, fingerprint)
         return self
 
     def _prepare(self, n_train: int) -> None:
@@ -294,55 +294,53 @@ class RetrainingExplainer(Explainer):
             "parameters": repr(sorted(drawn.items())),
         }
 
-    def _read_targets(
-        self, X: Any, y: Any, target: Target, sample_weight: Any, init_score: Any
+    def _read_queries(
+        self, X: Any, y: Any, output: Output, sample_weight: Any, init_score: Any
     ) -> RefitTargets:
         """Check the rows to explain."""
         _refuse_init_score(init_score)
-        if not isinstance(target, str) or target not in self._quantities:
-            raise ValueError(
-                f"Got target={target!r}; expected one of {self._quantities}."
-            )
+        if not isinstance(output, str) or output not in self._outputs:
+            raise ValueError(f"Got output={output!r}; expected one of {self._outputs}.")
         task = self._learner.task
         n_rows = count_rows(X)
         if n_rows == 0:
             raise ValueError("X has no rows.")
         weight = check_weights(sample_weight, n_rows)
-        if y is None and target == "prediction" and task.n_classes <= 2:
+        if y is None and output == "prediction" and task.n_classes <= 2:
             codes = np.full(n_rows, max(task.n_classes - 1, 0), dtype=REAL)
         else:
             codes = task.encode(y, n_rows)
         fingerprint = fingerprint_table(X, codes)
-        return RefitTargets(X, codes, task, target, weight, fingerprint)
+        return RefitTargets(X, codes, task, output, weight, fingerprint)
 
     @property
-    def _own_targets(self) -> RefitTargets:
+    def _train_queries(self) -> RefitTargets:
         learner = self._learner
         return RefitTargets(
             learner.X, learner.target, learner.task, "loss", None, self._fingerprint
         )
 
     @property
-    def _targets_at_once(self) -> int:
+    def _query_batch_size(self) -> int:
         """All: each refit predicts every target."""
         return sys.maxsize
 
-    def _own_among(self, targets: RefitTargets) -> NDArray[np.float64]:
-        assert targets.own is not None
-        return targets.own
+    def _diagonal(self, queries: RefitTargets) -> NDArray[np.float64]:
+        assert queries.own is not None
+        return queries.own
 
     def _values(
-        self, wanted: Sequence[int], targets: RefitTargets
+        self, wanted: Sequence[int], queries: RefitTargets
     ) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Train numbered copies and give what is explained by each, in order."""
-        task = PredictRows(self, targets.X)
-        zeros = np.zeros(targets.n_rows)
+        task = PredictRows(self, queries.X)
+        zeros = np.zeros(queries.n_rows)
         results = self._results(
-            f"predictions-{hash_arrays(fingerprint_table(targets.X, zeros))}",
-            (targets.n_rows, self._learner.task.n_classes or 1),
+            f"predictions-{hash_arrays(fingerprint_table(queries.X, zeros))}",
+            (queries.n_rows, self._learner.task.n_classes or 1),
         )
         for number, prediction in self._run(task, wanted, results):
-            yield number, targets.value(self._squeeze(prediction))
+            yield number, queries.value(self._squeeze(prediction))
 
     def _run(
         self, task: Any, wanted: Sequence[int], results: RecordFile | None

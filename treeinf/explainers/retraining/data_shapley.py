@@ -121,41 +121,41 @@ class DataShapley(RetrainingExplainer):
     def _refit_seed(self, number: int) -> int:
         return derive_seed(self._seed)
 
-    def _columns(self, targets: RefitTargets) -> Matrix:
-        return Matrix(self._average(targets, by_target=True))
+    def _columns(self, queries: RefitTargets) -> Matrix:
+        return Matrix(self._average(queries, by_target=True))
 
-    def _total(self, targets: RefitTargets) -> NDArray[np.float64]:
-        values = self._average(targets, by_target=False)
-        if targets.n_rows == self._n_train:
-            targets.own = values[:, 1].copy()
+    def _total(self, queries: RefitTargets) -> NDArray[np.float64]:
+        values = self._average(queries, by_target=False)
+        if queries.n_rows == self._n_train:
+            queries.own = values[:, 1].copy()
         return values[:, 0].copy()
 
-    def _own(self) -> NDArray[np.float64]:
-        targets = self._own_targets
-        self._total(targets)
-        return self._own_among(targets)
+    def _self_influence(self) -> NDArray[np.float64]:
+        queries = self._train_queries
+        self._total(queries)
+        return self._diagonal(queries)
 
     def _average(
-        self, targets: RefitTargets, *, by_target: bool
+        self, queries: RefitTargets, *, by_target: bool
     ) -> NDArray[np.float64]:
         """Average what rows add over orders; see `_Walk` for the columns."""
-        ((_, everything),) = self._values([0], targets)
-        has_own = targets.n_rows == self._n_train
-        width = targets.n_rows if by_target else 1 + has_own
+        ((_, everything),) = self._values([0], queries)
+        has_own = queries.n_rows == self._n_train
+        width = queries.n_rows if by_target else 1 + has_own
         walk = _Walk(
             self._learner,
-            targets,
+            queries,
             float(everything.sum()),
             self.truncation,
             self._seed,
             width,
             by_target,
         )
-        weight = np.empty(0) if targets.weight is None else targets.weight
-        key = hash_arrays(targets.fingerprint, weight)
+        weight = np.empty(0) if queries.weight is None else queries.weight
+        key = hash_arrays(queries.fingerprint, weight)
         kind = "each" if by_target else "sum"
         results = self._results(
-            f"{kind}-{targets.quantity}-{key}", (self._n_train, width)
+            f"{kind}-{queries.output}-{key}", (self._n_train, width)
         )
         total = np.zeros((self._n_train, width), dtype=REAL)
         mean = np.zeros(self._n_train, dtype=REAL)
@@ -195,7 +195,7 @@ class _Walk:
     ----------
     learner : Learner
         Trains the copies.
-    targets : RefitTargets
+    queries : RefitTargets
         What is explained.
     everything : float
         Its sum by a copy trained on all rows.
@@ -211,7 +211,7 @@ class _Walk:
     """
 
     learner: Learner
-    targets: RefitTargets
+    queries: RefitTargets
     everything: float
     truncation: float
     seed: int
@@ -219,20 +219,20 @@ class _Walk:
     by_target: bool
 
     def __call__(self, number: int) -> NDArray[np.float64]:
-        learner, targets = self.learner, self.targets
+        learner, queries = self.learner, self.queries
         n_train = learner.n_train
         order = np.random.default_rng([self.seed, number]).permutation(n_train)
         seed = derive_seed(self.seed, number)
         added = np.zeros((n_train, self.width), dtype=REAL)
         has_come = np.zeros(n_train, dtype=np.bool_)
-        before = targets.value(learner.predict_nothing(targets.n_rows))
+        before = queries.value(learner.predict_nothing(queries.n_rows))
         near = self.truncation * abs(self.everything - before.sum())
         n_near = 0
         for row in order:
             if n_near == _PATIENCE:
                 break
             has_come[row] = True
-            after = targets.value(learner.fit_predict(has_come, seed, targets.X))
+            after = queries.value(learner.fit_predict(has_come, seed, queries.X))
             if self.by_target:
                 added[row] = before - after
             else:

@@ -39,7 +39,7 @@ class LOO(RetrainingExplainer):
     -----
     Every call of `explain`, `total`, `top_k` and `self_influence` trains n_train + 1
     copies, unless a checkpoint has their predictions of the same rows: then another
-    target, such as ``target="prediction"``, costs nothing. `self_influence` predicts
+    target, such as ``output="prediction"``, costs nothing. `self_influence` predicts
     each left-out row by its own copy. Memory: one number for each copy and test row;
     `total` keeps one for each copy.
 
@@ -64,35 +64,35 @@ class LOO(RetrainingExplainer):
     def _refit_seed(self, number: int) -> int:
         return derive_seed(self._seed)
 
-    def _columns(self, targets: RefitTargets) -> Matrix:
-        values = np.empty((self._n_train, targets.n_rows), dtype=REAL)
-        for number, value in self._values(range(self._n_train + 1), targets):
+    def _columns(self, queries: RefitTargets) -> Matrix:
+        values = np.empty((self._n_train, queries.n_rows), dtype=REAL)
+        for number, value in self._values(range(self._n_train + 1), queries):
             if number == 0:
                 base = value
             else:
                 values[number - 1] = value - base
         return Matrix(values)
 
-    def _total(self, targets: RefitTargets) -> NDArray[np.float64]:
+    def _total(self, queries: RefitTargets) -> NDArray[np.float64]:
         total = np.empty(self._n_train, dtype=REAL)
         own = np.empty(self._n_train, dtype=REAL)
-        for number, value in self._values(range(self._n_train + 1), targets):
+        for number, value in self._values(range(self._n_train + 1), queries):
             if number == 0:
                 base = value
             else:
                 total[number - 1] = (value - base).sum()
-                if targets.n_rows == self._n_train:
+                if queries.n_rows == self._n_train:
                     own[number - 1] = value[number - 1] - base[number - 1]
-        targets.own = own
+        queries.own = own
         return total
 
-    def _own(self) -> NDArray[np.float64]:
-        targets = self._own_targets
+    def _self_influence(self) -> NDArray[np.float64]:
+        queries = self._train_queries
         width = self._learner.task.n_classes or 1
-        ((_, base),) = self._values([0], targets)
+        ((_, base),) = self._values([0], queries)
         own = np.empty((self._n_train, width), dtype=REAL)
-        task = PredictRows(self, targets.X, is_own=True)
+        task = PredictRows(self, queries.X, is_own=True)
         records = self._results("own", (1, width))
         for number, prediction in self._run(task, range(1, self._n_train + 1), records):
             own[number - 1] = prediction[0]
-        return targets.value(self._squeeze(own)) - base
+        return queries.value(self._squeeze(own)) - base

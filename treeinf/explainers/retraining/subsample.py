@@ -116,27 +116,27 @@ class SubSample(RetrainingExplainer):
         n_out = len(self.is_in_) - self._n_in
         return np.where(self.is_in_[number], -1.0 / self._n_in, 1.0 / n_out)
 
-    def _columns(self, targets: RefitTargets) -> _Contrast:
-        values = np.empty((len(self.is_in_), targets.n_rows), dtype=REAL)
-        for number, value in self._values(range(len(self.is_in_)), targets):
+    def _columns(self, queries: RefitTargets) -> _Contrast:
+        values = np.empty((len(self.is_in_), queries.n_rows), dtype=REAL)
+        for number, value in self._values(range(len(self.is_in_)), queries):
             values[number] = value
         return _Contrast(self, values)
 
-    def _total(self, targets: RefitTargets) -> NDArray[np.float64]:
+    def _total(self, queries: RefitTargets) -> NDArray[np.float64]:
         total = np.zeros(self._n_train, dtype=REAL)
         own = np.zeros(self._n_train, dtype=REAL)
-        for number, value in self._values(range(len(self.is_in_)), targets):
+        for number, value in self._values(range(len(self.is_in_)), queries):
             coefficient = self._coefficient(number)
             total += coefficient * value.sum()
-            if targets.n_rows == self._n_train:
+            if queries.n_rows == self._n_train:
                 own += coefficient * value
-        targets.own = own
+        queries.own = own
         return total
 
-    def _own(self) -> NDArray[np.float64]:
-        targets = self._own_targets
-        self._total(targets)
-        return self._own_among(targets)
+    def _self_influence(self) -> NDArray[np.float64]:
+        queries = self._train_queries
+        self._total(queries)
+        return self._diagonal(queries)
 
 
 class _Contrast(Columns):
@@ -146,7 +146,7 @@ class _Contrast(Columns):
     ----------
     explainer : SubSample
         Knows the subsets.
-    values : ndarray of float64, shape (n_models, n_targets)
+    values : ndarray of float64, shape (n_models, n_queries)
         What is explained, by each copy.
     """
 
@@ -155,11 +155,11 @@ class _Contrast(Columns):
         self.values = values
 
     def fill(
-        self, first_row: int, first_target: int, influence: NDArray[np.float64]
+        self, first_row: int, first_query: int, influence: NDArray[np.float64]
     ) -> None:
         """Write the influence of a run of train rows; see `Columns`."""
         rows = slice(first_row, first_row + len(influence))
-        block = influence[:, first_target : first_target + self.values.shape[1]]
+        block = influence[:, first_query : first_query + self.values.shape[1]]
         block[:] = 0.0
         # model by model, so that any block of rows has the same bits
         for number, value in enumerate(self.values):

@@ -379,7 +379,7 @@ class Similarity(Columns):
         Leaves of the train rows and of the targets.
     length, target_length : ndarray of float64, shape (n_rows,) or (0,)
         Lengths of their features, for the cosine.
-    table : ndarray of float64, shape (n_leaves, n_targets), or None
+    table : ndarray of float64, shape (n_leaves, n_queries), or None
         Each leaf compared with each target's, or None where shared leaves say it all.
     group_start, group_target : ndarray of int64 and int32
         Targets of each leaf, else; see `group_rows_by_leaf`.
@@ -416,12 +416,12 @@ class Similarity(Columns):
         target_length = np.empty(0, REAL)
         if measure == "cosine":
             target_length = np.sqrt(features.square_norm(target_leaf))
-        n_leaves, n_targets = len(features.leaf_square), target_leaf.shape[1]
+        n_leaves, n_queries = len(features.leaf_square), target_leaf.shape[1]
         table = None
         group_start, group_target = np.empty(0, OFFSET), np.empty(0, NODE)
         if features.is_diagonal and measure != "euclidean":
             group_start = np.empty(n_leaves + 1, OFFSET)
-            group_target = np.empty(len(features.leaf_row) * n_targets, NODE)
+            group_target = np.empty(len(features.leaf_row) * n_queries, NODE)
             products.group_rows_by_leaf(
                 target_leaf,
                 features.leaf_offset,
@@ -430,7 +430,7 @@ class Similarity(Columns):
                 group_target,
             )
         else:
-            table = np.empty((n_leaves, n_targets), REAL)
+            table = np.empty((n_leaves, n_queries), REAL)
             kernels.compare_leaves(
                 features.vectors.indptr.astype(OFFSET),
                 features.vectors.indices.astype(NODE),
@@ -454,10 +454,10 @@ class Similarity(Columns):
         )
 
     def fill(
-        self, first_row: int, first_target: int, similarity: NDArray[np.float64]
+        self, first_row: int, first_query: int, similarity: NDArray[np.float64]
     ) -> None:
         """Write the similarity of a run of train rows; see `Columns`."""
-        features, n_targets = self.features, self.target_leaf.shape[1]
+        features, n_queries = self.features, self.target_leaf.shape[1]
         if self.table is None:
             device = features.device
             start = device.hold(self, self.group_start)
@@ -468,15 +468,15 @@ class Similarity(Columns):
                 leaf, offset, row, first, room, column = places
                 device.leaf_features.add_shared_leaves(
                     *(leaf, offset, row, start, target, square),
-                    *(first, column, n_targets, room),
+                    *(first, column, n_queries, room),
                 )
 
             features.write_rows(
-                self.leaf, first_row, first_target, n_targets, similarity, write
+                self.leaf, first_row, first_query, n_queries, similarity, write
             )
         else:
-            features.gather(self.leaf, self.table, first_row, first_target, similarity)
-        block = similarity[:, first_target : first_target + n_targets]
+            features.gather(self.leaf, self.table, first_row, first_query, similarity)
+        block = similarity[:, first_query : first_query + n_queries]
         if self.measure == "euclidean":
             np.sqrt(block, out=block)
             block += 1.0

@@ -18,7 +18,7 @@ from treeinf.explainers.influence import (
     RankedRows,
     check_ranking,
 )
-from treeinf.explainers.queries import Targets
+from treeinf.explainers.queries import EnsembleQueries
 from treeinf.explainers.tree_kernel.features import (
     LeafFeatures,
     Similarity,
@@ -83,7 +83,7 @@ class TreeSim(TreeExplainer):
     tree kernels of TREX; the signs and the kernels' details are those of its code.
     """
 
-    _quantities = ("loss",)
+    _outputs = ("loss",)
 
     def __init__(
         self,
@@ -154,7 +154,7 @@ class TreeSim(TreeExplainer):
             leaf = find_leaves(self.ensemble_, self._transform(X))
             n_rows = leaf.shape[1]
             values = check_out(out, (self._n_train, n_rows))
-            for batch in self._batches(n_rows, self._targets_at_once, "similarity"):
+            for batch in self._batches(n_rows, self._query_batch_size, "similarity"):
                 self._compare(leaf[:, batch]).fill(0, batch.start, values)
         return self._wrap(values, row_labels(X))
 
@@ -205,7 +205,7 @@ class TreeSim(TreeExplainer):
                 "similar",
                 exclude_self=exclude_self,
             )
-        return RankedRows.pick(
+        return RankedRows.select(
             positions,
             values,
             0,
@@ -247,9 +247,9 @@ class TreeSim(TreeExplainer):
         self._length = np.sqrt(self._features.square_norm(rows.leaf))
         return rows.fingerprint
 
-    def _read_targets(
-        self, X: Any, y: Any, target: Any, sample_weight: Any, init_score: Any
-    ) -> Targets:
+    def _read_queries(
+        self, X: Any, y: Any, output: Any, sample_weight: Any, init_score: Any
+    ) -> EnsembleQueries:
         """Check the rows to explain and route them."""
         if not self._has_targets:
             raise ValueError(
@@ -269,49 +269,51 @@ class TreeSim(TreeExplainer):
             )
         if loss is None:
             # an unknown loss has no value to explain, and the sign needs none
-            target = np.zeros((count_rows(X), self.ensemble_.n_outputs), REAL)
-        return super()._read_targets(X, y, target, sample_weight, init_score)
+            output = np.zeros((count_rows(X), self.ensemble_.n_outputs), REAL)
+        return super()._read_queries(X, y, output, sample_weight, init_score)
 
-    def _columns(self, targets: Targets) -> Columns:
+    def _columns(self, queries: EnsembleQueries) -> Columns:
         return _Signed(
-            self._compare(targets.rows.leaf),
+            self._compare(queries.rows.leaf),
             self._rows.target,
-            targets.rows.target,
-            None if self._has_classes else self._predict(targets),
-            targets.rows.weight,
+            queries.rows.target,
+            None if self._has_classes else self._predict(queries),
+            queries.rows.weight,
         )
 
-    def _total(self, targets: Targets) -> NDArray[np.float64]:
+    def _total(self, queries: EnsembleQueries) -> NDArray[np.float64]:
         if self.measure != "dot" or not self._has_classes:
-            return super()._total(targets)
+            return super()._total(queries)
         # the sign is that of the train row's class: one sum over the targets for each
         classes, own = np.unique(self._rows.target, return_inverse=True)
-        signs = np.where(targets.rows.target[:, np.newaxis] == classes, 1.0, -1.0)
-        if targets.rows.weight.size:
-            signs *= targets.rows.weight[:, np.newaxis]
+        signs = np.where(queries.rows.target[:, np.newaxis] == classes, 1.0, -1.0)
+        if queries.rows.weight.size:
+            signs *= queries.rows.weight[:, np.newaxis]
         sums = self._features.multiply(
             self._rows.leaf,
-            self._features.multiply_transposed(targets.rows.leaf, signs),
+            self._features.multiply_transposed(queries.rows.leaf, signs),
         )
         return np.take_along_axis(sums, own[:, np.newaxis], axis=1)[:, 0]
 
-    def _own(self) -> NDArray[np.float64]:
+    def _self_influence(self) -> NDArray[np.float64]:
         if self.measure == "dot":
             return self._features.square_norm(self._rows.leaf)
         if self.measure == "cosine":
             return np.where(self._length > 0.0, 1.0, 0.0)
         return np.ones(self._n_train, REAL)
 
-    def _own_among(self, targets: Targets) -> NDArray[np.float64]:
-        weight = targets.rows.weight
-        return self._own() * weight if weight.size else self._own()
+    def _diagonal(self, queries: EnsembleQueries) -> NDArray[np.float64]:
+        weight = queries.rows.weight
+        return (
+            self._self_influence() * weight if weight.size else self._self_influence()
+        )
 
     @property
-    def _own_targets(self) -> Targets:
-        return Targets.own(self.ensemble_, self._rows)
+    def _train_queries(self) -> EnsembleQueries:
+        return EnsembleQueries.from_train_rows(self.ensemble_, self._rows)
 
     @property
-    def _targets_at_once(self) -> int:
+    def _query_batch_size(self) -> int:
         if self.measure == "euclidean" or not self._features.is_diagonal:
             return self._features.table_targets(self.batch_size)
         return self.batch_size
@@ -332,8 +334,8 @@ class TreeSim(TreeExplainer):
             self._length,
         )
 
-    def _predict(self, targets: Targets) -> NDArray[np.float64]:
-        return predict_targets(self.ensemble_, targets.raw_score())
+    def _predict(self, queries: EnsembleQueries) -> NDArray[np.float64]:
+        return predict_targets(self.ensemble_, queries.raw_score())
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -347,11 +349,11 @@ class _Signed(Columns):
     weight: NDArray[np.float64]
 
     def fill(
-        self, first_row: int, first_target: int, influence: NDArray[np.float64]
+        self, first_row: int, first_query: int, influence: NDArray[np.float64]
     ) -> None:
         """Write the influence of a run of train rows; see `Columns`."""
-        self.similarity.fill(first_row, first_target, influence)
-        block = influence[:, first_target : first_target + len(self.target)]
+        self.similarity.fill(first_row, first_query, influence)
+        block = influence[:, first_query : first_query + len(self.target)]
         step = max(1, 2**20 // len(self.target))
         for start in range(0, len(block), step):
             part = block[start : start + step]

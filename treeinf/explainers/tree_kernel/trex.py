@@ -16,7 +16,7 @@ from treeinf.ensemble import TreeEnsemble, losses
 from treeinf.ensemble.routing import add_leaf_values, find_leaves
 from treeinf.errors import UnsupportedModelError
 from treeinf.explainers.base import Columns, TreeExplainer
-from treeinf.explainers.queries import Targets
+from treeinf.explainers.queries import EnsembleQueries
 from treeinf.explainers.tree_kernel.features import (
     LeafFeatures,
     Similarity,
@@ -262,66 +262,68 @@ class Trex(TreeExplainer):
         self.fidelity_ = _explained_share(prediction, said)
         return rows.fingerprint
 
-    def _read_targets(
-        self, X: Any, y: Any, target: Any, sample_weight: Any, init_score: Any
-    ) -> Targets:
+    def _read_queries(
+        self, X: Any, y: Any, output: Any, sample_weight: Any, init_score: Any
+    ) -> EnsembleQueries:
         """Check the rows to explain and route them; the model is the surrogate."""
         derivative = None
         n_outputs = self._surrogate.n_outputs
-        if not isinstance(target, str) and n_outputs != self.ensemble_.n_outputs:
+        if not isinstance(output, str) and n_outputs != self.ensemble_.n_outputs:
             # the model's own number of raw scores stands in: they are not read
-            derivative = np.asarray(target, REAL).reshape(len(target), -1)
+            derivative = np.asarray(output, REAL).reshape(len(output), -1)
             if derivative.shape[1] != n_outputs:
                 raise ValueError(
-                    f"target has shape {np.shape(target)}; expected (n_rows,): the "
+                    f"output has shape {np.shape(output)}; expected (n_rows,): the "
                     "surrogate of two classes has one raw score, the log-odds of the "
                     "second."
                 )
-            target = np.repeat(derivative, self.ensemble_.n_outputs, axis=1)
-        targets = super()._read_targets(X, y, target, sample_weight, init_score)
+            output = np.repeat(derivative, self.ensemble_.n_outputs, axis=1)
+        queries = super()._read_queries(X, y, output, sample_weight, init_score)
         if derivative is None:
-            derivative = targets.derivative[:, :n_outputs]
+            derivative = queries.derivative[:, :n_outputs]
         return dataclasses.replace(
-            targets,
+            queries,
             ensemble=self._surrogate,
             derivative=np.ascontiguousarray(derivative),
         )
 
-    def _columns(self, targets: Targets) -> Columns:
-        leaf = targets.rows.leaf
+    def _columns(self, queries: EnsembleQueries) -> Columns:
+        leaf = queries.rows.leaf
         return _WithoutTerm(
             Similarity.compare(
                 self._features, "dot", self._rows.leaf, leaf, np.empty(0, REAL)
             ),
             self.alpha_,
             self._features.multiply(leaf, self.coef_),
-            targets,
+            queries,
         )
 
-    def _total(self, targets: Targets) -> NDArray[np.float64]:
-        if targets.quantity not in ("raw_score", "derivative"):
-            return super()._total(targets)
-        score = np.zeros((targets.n_rows, self._surrogate.n_outputs))
+    def _total(self, queries: EnsembleQueries) -> NDArray[np.float64]:
+        if queries.output not in ("raw_score", "derivative"):
+            return super()._total(queries)
+        score = np.zeros((queries.n_rows, self._surrogate.n_outputs))
         sums = self._features.multiply(
             self._rows.leaf,
-            self._features.multiply_transposed(targets.rows.leaf, targets.slope(score)),
+            self._features.multiply_transposed(
+                queries.rows.leaf, queries.gradient(score)
+            ),
         )
         return -(self.alpha_ * sums).sum(axis=1)
 
-    def _own(self) -> NDArray[np.float64]:
-        return self._own_among(self._own_targets)
+    def _self_influence(self) -> NDArray[np.float64]:
+        return self._diagonal(self._train_queries)
 
-    def _own_among(self, targets: Targets) -> NDArray[np.float64]:
-        score = self._features.multiply(targets.rows.leaf, self.coef_)
-        square = self._features.square_norm(targets.rows.leaf)
-        return _change(targets, score, self.alpha_ * square[:, np.newaxis])
-
-    @property
-    def _own_targets(self) -> Targets:
-        return Targets.own(self._surrogate, self._rows)
+    def _diagonal(self, queries: EnsembleQueries) -> NDArray[np.float64]:
+        score = self._features.multiply(queries.rows.leaf, self.coef_)
+        square = self._features.square_norm(queries.rows.leaf)
+        return _change(queries, score, self.alpha_ * square[:, np.newaxis])
 
     @property
-    def _targets_at_once(self) -> int:
+    def _train_queries(self) -> EnsembleQueries:
+        return EnsembleQueries.from_train_rows(self._surrogate, self._rows)
+
+    @property
+    def _query_batch_size(self) -> int:
         if self._features.is_diagonal:
             return self.batch_size
         return self._features.table_targets(self.batch_size)
@@ -337,26 +339,26 @@ class _WithoutTerm(Columns):
         Dot products of train rows and targets.
     alpha : ndarray of float64, shape (n_train, n_outputs)
         Representer values.
-    score : ndarray of float64, shape (n_targets, n_outputs)
+    score : ndarray of float64, shape (n_queries, n_outputs)
         Output of the surrogate for the targets.
-    targets : Targets
+    queries : EnsembleQueries
         What is explained.
     """
 
     similarity: Similarity
     alpha: Array
     score: Array
-    targets: Targets
+    queries: EnsembleQueries
 
     def fill(
-        self, first_row: int, first_target: int, influence: NDArray[np.float64]
+        self, first_row: int, first_query: int, influence: NDArray[np.float64]
     ) -> None:
         """Write the influence of a run of train rows; see `Columns`."""
-        self.similarity.fill(first_row, first_target, influence)
-        n_targets, n_outputs = self.score.shape
-        block = influence[:, first_target : first_target + n_targets]
-        step = min(len(block), max(1, _BLOCK_NUMBERS // (n_targets * n_outputs)))
-        tiled = _tile(self.targets, step)
+        self.similarity.fill(first_row, first_query, influence)
+        n_queries, n_outputs = self.score.shape
+        block = influence[:, first_query : first_query + n_queries]
+        step = min(len(block), max(1, _BLOCK_NUMBERS // (n_queries * n_outputs)))
+        tiled = _tile(self.queries, step)
         score = np.tile(self.score, (step, 1))
         for start in range(0, len(block), step):
             part = block[start : start + step]
@@ -369,18 +371,18 @@ class _WithoutTerm(Columns):
             part[...] = change.reshape(part.shape)
 
 
-def _change(targets: Targets, score: Array, term: Array) -> Array:
+def _change(queries: EnsembleQueries, score: Array, term: Array) -> Array:
     """Compute what is explained at `score` without `term`, less the same with it."""
-    if targets.quantity in ("raw_score", "derivative"):
-        return -(targets.slope(score) * term).sum(axis=1)
-    return targets.value(score - term) - targets.value(score)
+    if queries.output in ("raw_score", "derivative"):
+        return -(queries.gradient(score) * term).sum(axis=1)
+    return queries.value(score - term) - queries.value(score)
 
 
-def _tile(targets: Targets, n: int) -> Targets:
+def _tile(queries: EnsembleQueries, n: int) -> EnsembleQueries:
     """Repeat the rows, one run after the other, without their leaves."""
-    rows = targets.rows
+    rows = queries.rows
     return dataclasses.replace(
-        targets,
+        queries,
         rows=dataclasses.replace(
             rows,
             leaf=np.empty((0, n * rows.n_rows), rows.leaf.dtype),
@@ -389,14 +391,14 @@ def _tile(targets: Targets, n: int) -> Targets:
             offset=np.tile(rows.offset, (n, 1)),
             fingerprint=np.tile(rows.fingerprint, n),
         ),
-        derivative=np.tile(targets.derivative, (n, 1)),
+        derivative=np.tile(queries.derivative, (n, 1)),
     )
 
 
 def _as_surrogate(ensemble: TreeEnsemble) -> TreeEnsemble:
     """Give the model the surrogate's loss, and one output where two classes have two.
 
-    The trees stay; only `Targets` looks at it.
+    The trees stay; only `EnsembleQueries` looks at it.
     """
     loss = ensemble.loss
     if ensemble.is_averaged and loss is not None and loss.n_classes == 2:

@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose
 
 import treeinf as ti
 from tests import models
-from treeinf.explainers.queries import Targets
+from treeinf.explainers.queries import EnsembleQueries
 
 
 @pytest.mark.parametrize(
@@ -25,45 +25,44 @@ from treeinf.explainers.queries import Targets
         "cross_entropy",
     ],
 )
-@pytest.mark.parametrize("quantity", ["loss", "raw_score", "prediction", "derivative"])
-def test_slopes_are_derivatives_of_values(recipe, quantity):
+@pytest.mark.parametrize("output", ["loss", "raw_score", "prediction", "derivative"])
+def test_slopes_are_derivatives_of_values(recipe, output):
     model, _, _, _, X, y = models.fit(recipe)
     ensemble = ti.read_model(model)
-    target = quantity
-    if quantity == "derivative":
-        target = np.random.default_rng(0).normal(size=(len(y), ensemble.n_outputs))
+    if output == "derivative":
+        output = np.random.default_rng(0).normal(size=(len(y), ensemble.n_outputs))
     weight = np.linspace(0.5, 2.0, len(y))
-    targets = Targets.read(ensemble, X, y, target=target, sample_weight=weight)
-    score = targets.raw_score()
-    slope = targets.slope(score)
+    queries = EnsembleQueries.read(ensemble, X, y, output=output, sample_weight=weight)
+    score = queries.raw_score()
+    slope = queries.gradient(score)
     for k in range(ensemble.n_outputs):
         step = np.zeros_like(score)
         step[:, k] = 1e-5
-        change = (targets.value(score + step) - targets.value(score - step)) / 2e-5
+        change = (queries.value(score + step) - queries.value(score - step)) / 2e-5
         assert_allclose(slope[:, k], change, rtol=1e-6, atol=1e-8)
 
 
 def test_values_are_those_of_the_library():
     model, _, _, _, X, y = models.fit("multiclass")
     ensemble = ti.read_model(model)
-    targets = Targets.read(ensemble, X, y, target="prediction")
+    queries = EnsembleQueries.read(ensemble, X, y, output="prediction")
     probability = model.predict_proba(X)[np.arange(len(y)), y]
-    assert_allclose(targets.value(targets.raw_score()), probability, rtol=1e-9)
+    assert_allclose(queries.value(queries.raw_score()), probability, rtol=1e-9)
     raw = model.predict(X, raw_score=True)[np.arange(len(y)), y]
-    targets = Targets.read(ensemble, X, y, target="raw_score")
-    assert_allclose(targets.value(targets.raw_score()), raw, rtol=1e-9)
+    queries = EnsembleQueries.read(ensemble, X, y, output="raw_score")
+    assert_allclose(queries.value(queries.raw_score()), raw, rtol=1e-9)
 
 
-def test_targets_without_y_mean_the_second_class():
+def test_queries_without_y_mean_the_second_class():
     model, _, _, _, X, _ = models.fit("binary")
-    targets = Targets.read(ti.read_model(model), X, None, target="prediction")
+    queries = EnsembleQueries.read(ti.read_model(model), X, None, output="prediction")
     assert_allclose(
-        targets.value(targets.raw_score()), model.predict_proba(X)[:, 1], rtol=1e-9
+        queries.value(queries.raw_score()), model.predict_proba(X)[:, 1], rtol=1e-9
     )
 
 
 @pytest.mark.parametrize(
-    ("target", "y", "words"),
+    ("output", "y", "words"),
     [
         ("losses", True, "expected one of"),
         ("loss", False, "y is None"),
@@ -72,31 +71,31 @@ def test_targets_without_y_mean_the_second_class():
         (np.full(40, np.nan), True, "not finite"),
     ],
 )
-def test_errors_say_what_was_expected(target, y, words):
+def test_errors_say_what_was_expected(output, y, words):
     model, _, _, _, X, y_test = models.fit("binary")
     with pytest.raises(ValueError, match=words):
-        Targets.read(
-            ti.read_model(model), X, y_test if y is True else None, target=target
+        EnsembleQueries.read(
+            ti.read_model(model), X, y_test if y is True else None, output=output
         )
 
 
 def test_methods_that_know_the_loss_alone_say_so():
     model, X, y, _, X_test, y_test = models.fit("binary")
     explainer = ti.BoostIn().fit(model, X, y)
-    with pytest.raises(ValueError, match="BoostIn does not explain target='raw_score'"):
-        explainer.explain(X_test, y_test, target="raw_score")
+    with pytest.raises(ValueError, match="BoostIn does not explain output='raw_score'"):
+        explainer.explain(X_test, y_test, output="raw_score")
 
 
 @pytest.mark.parametrize("recipe", ["binary", "multiclass", "poisson"])
 def test_influence_on_the_loss_is_that_on_its_derivative(recipe):
     model, X, y, _, X_test, y_test = models.fit(recipe)
     explainer = ti.LeafInfluence().fit(model, X, y)
-    targets = Targets.read(explainer.ensemble_, X_test, y_test)
-    derivative = targets.slope(targets.raw_score())
+    queries = EnsembleQueries.read(explainer.ensemble_, X_test, y_test)
+    derivative = queries.gradient(queries.raw_score())
     desired = explainer.explain(X_test, y_test).values
-    actual = explainer.explain(X_test, target=derivative).values
+    actual = explainer.explain(X_test, output=derivative).values
     assert_allclose(actual, desired, rtol=0, atol=1e-14 * np.abs(desired).max())
-    total = explainer.total(X_test, target=derivative)
+    total = explainer.total(X_test, output=derivative)
     assert_allclose(
         total, desired.sum(axis=1), rtol=0, atol=1e-11 * np.abs(desired).max()
     )
