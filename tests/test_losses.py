@@ -128,7 +128,7 @@ def test_derivatives_equal_the_slow_twin(loss, rng):
 def test_initial_score_is_where_the_gradient_sums_to_zero(loss, rng):
     target = make_targets(loss, rng)
     weight = rng.uniform(0.5, 2.0, size=len(target))
-    initial = loss.initial_score(target, weight)
+    initial = loss.base_score(target, weight)
     score = np.tile(initial, (len(target), 1))
     if isinstance(loss, Huber):
         # LightGBM starts Huber at the mean, which is not its optimum
@@ -212,7 +212,7 @@ def test_brier_is_least_at_the_shares_of_the_classes(rng):
     weight = np.array([1.0, 2.0, 4.0, 1.0])
     loss = Brier(3)
     assert not loss.is_differentiable
-    best = loss.initial_score(target, weight)
+    best = loss.base_score(target, weight)
     assert_allclose(best, [1 / 8, 1 / 8, 6 / 8])
     assert_allclose(loss.link(best[np.newaxis]), best[np.newaxis])
 

@@ -218,9 +218,9 @@ def test_the_base_score_answers_to_the_rows(rng, loss):
         ensemble = read_model(model)
         trace = ti.TrainingTrace.build(ensemble, X, y, sample_weight=weight)
         assert ensemble.training.estimates_base_score == estimated
-        assert len(trace.base_change) == (len(X) if estimated else 0)
+        assert len(trace.base_score_gradient) == (len(X) if estimated else 0)
         if estimated:
-            desired = ensemble.loss.initial_score(trace.rows.target, weight)
+            desired = ensemble.loss.base_score(trace.rows.target, weight)
             assert_allclose(ensemble.base_score, desired, rtol=1e-5)
 
 

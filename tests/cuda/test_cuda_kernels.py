@@ -90,7 +90,7 @@ class Case:
             scale=self.rng.normal(size=self.shape),
             theta=self.rng.normal(size=self.shape),
             matrix=self.rng.normal(size=matrix),
-            start_change=self.rng.normal(size=(N_ROWS, self.n_outputs)),
+            base_score_gradient=self.rng.normal(size=(N_ROWS, self.n_outputs)),
             shrinkage=self.rng.uniform(0.1, 0.5, len(self.leaves.output)),
         )
 

@@ -142,7 +142,7 @@ def test_influence_is_minus_the_derivative_of_a_refit(recipe, through_base_score
             factor[i] += sign * eps
             base = ensemble.base_score
             if through_base_score:
-                base = ensemble.loss.initial_score(trace.rows.target, plain * factor)
+                base = ensemble.loss.base_score(trace.rows.target, plain * factor)
             scores.append(refit_scores(trace, w * factor, leaf_test, base))
         change = (scores[0] - scores[1]) / (2 * eps)
         # eps**2, and the float32 gradients of the library
@@ -384,8 +384,8 @@ def check_derivative(explainer, X_test, y_test, n_checked=6, tolerance=2e-6):
             factor = np.ones(trace.rows.n_rows)
             factor[i] += sign * eps
             base = ensemble.base_score
-            if len(trace.base_change):
-                base = ensemble.loss.initial_score(trace.rows.target, w * factor)
+            if len(trace.base_score_gradient):
+                base = ensemble.loss.base_score(trace.rows.target, w * factor)
             scores.append(refit_scores(trace, w * factor, leaf_test, base))
         change = (scores[0] - scores[1]) / (2 * eps)
         # float32 leaf values of the library stand against a refit in double precision

@@ -98,7 +98,7 @@ def test_influence_equals_the_slow_twin(recipe, through_base_score):
         base = ensemble.base_score
         if through_base_score:
             kept = np.delete(np.arange(len(y)), removed)
-            base = loss.initial_score(rows.target[kept], plain[kept])
+            base = loss.base_score(rows.target[kept], plain[kept])
         found = naive_scores(explainer, X_test[few], removed, base.tolist(), most=most)
         return loss.loss(target, found)
 

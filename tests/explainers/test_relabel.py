@@ -80,7 +80,7 @@ def test_influence_is_the_derivative_on_the_way_to_the_label(recipe):
                 target = np.append(estimate.target, other.target[i])
                 w = np.append(estimate.weight, share * ratio * estimate.weight[i])
                 w[i] *= 1.0 - share
-                base = ensemble.loss.initial_score(target, w)
+                base = ensemble.loss.base_score(target, w)
                 scores.append(refit_two(trace, other, share, i, base, leaf_test))
             change = (scores[1] - scores[0]) / eps
             desired = (change * gradient).sum()

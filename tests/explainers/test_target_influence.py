@@ -96,7 +96,7 @@ def check_derivative(explainer, X_test):
             base = ensemble.base_score
             if trace.base_estimate.kind == "initial":
                 weight = trace.base_estimate.weight
-                base = ensemble.loss.initial_score(target, weight)
+                base = ensemble.loss.base_score(target, weight)
             scores.append(refit_scores(trace, target, base, leaf_test))
         change = (scores[0] - scores[1])[:, 0] / (2 * eps)
         assert_allclose(actual[i], change, rtol=0, atol=2e-6 * np.abs(actual).max())
@@ -144,7 +144,7 @@ def test_initial_scores_of_xgboost_are_followed(parameters):
     )
     estimate = explainer.trace_.base_estimate
     assert estimate.kind == ("step" if parameters else "initial")
-    change = estimate.target_change()[:, 0]
+    change = estimate.target_gradient()[:, 0]
     # squared error is linear in the targets; so is a Newton step only nearly
     moved = explainer.trace_.rows.target.copy()
     moved[3] += 1e-6

@@ -26,7 +26,7 @@ class BaseEstimate:
     ----------
     kind : {"fixed", "initial", "centred", "step"}
         It is not estimated, or not in a known way; it is the loss's own
-        `initial_score`; the same with its mean over the classes taken off (softmax);
+        `base_score`; the same with its mean over the classes taken off (softmax);
         one Newton step from 0.
     loss : Loss
         The training loss.
@@ -42,7 +42,7 @@ class BaseEstimate:
     weight: Array
     share: Array
 
-    def weight_change(self) -> Array:
+    def weight_gradient(self) -> Array:
         """Differentiate the score in the logarithm of each row's weight.
 
         Returns
@@ -52,7 +52,7 @@ class BaseEstimate:
         """
         return self._contribution(self.target)
 
-    def label_change(self, new_target: Array, ratio: Array) -> Array:
+    def label_gradient(self, new_target: Array, ratio: Array) -> Array:
         """Differentiate it on the way from each row's target to another.
 
         Parameters
@@ -71,7 +71,7 @@ class BaseEstimate:
         new = ratio[:, np.newaxis] * self._contribution(new_target)
         return new - self._contribution(self.target)
 
-    def target_change(self) -> Array:
+    def target_gradient(self) -> Array:
         """Differentiate it in each row's target; for losses of one output.
 
         Returns
@@ -86,7 +86,7 @@ class BaseEstimate:
             score, total = self._step()
             change = -(gradient + score * hessian) / total
             return np.asarray(self.weight[:, np.newaxis] * change * self.share)
-        return self.share * self.loss.initial_score_target_change(
+        return self.share * self.loss.base_score_target_gradient(
             self.target, self.weight
         )
 
@@ -113,7 +113,7 @@ class BaseEstimate:
         """Compute the estimate, shape (n_outputs,)."""
         if self.kind == "step":
             return self._step()[0]
-        score = self.loss.initial_score(self.target, self.weight)
+        score = self.loss.base_score(self.target, self.weight)
         return score - score.mean() if self.kind == "centred" else score
 
     def _contribution(self, target: Array) -> Array:
@@ -126,7 +126,7 @@ class BaseEstimate:
             score, total = self._step()
             change = -(gradient + score * hessian) / total
             return np.asarray(self.weight[:, np.newaxis] * change * self.share)
-        change = self.loss.initial_score_change(
+        change = self.loss.base_score_gradient(
             self.target, self.weight, new_target=target
         )
         if self.kind == "centred":

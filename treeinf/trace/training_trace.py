@@ -83,12 +83,12 @@ class TrainingTrace:
     report: ReproductionReport
 
     @property
-    def base_change(self) -> NDArray[np.float64]:
+    def base_score_gradient(self) -> NDArray[np.float64]:
         """Derivative of the base score in the logarithm of each row's weight.
 
         Shape (n_train, n_outputs), or (0, n_outputs) where it is not estimated.
         """
-        return self.base_estimate.weight_change()
+        return self.base_estimate.weight_gradient()
 
     def relabel(
         self, target: NDArray[np.float64]
@@ -105,7 +105,8 @@ class TrainingTrace:
         rows : StagedRows
             Their weights are those of the new classes; the factors of the classes are
             held fixed where they follow from counts.
-        base_change : ndarray of float64, shape (n_train, n_outputs) or (0, n_outputs)
+        base_score_gradient : ndarray of float64, shape (n_train, n_outputs) or \
+(0, n_outputs)
             Derivative of the base score on the way from the old target to the new.
         """
         rows, ratio = self.rows, np.ones((2, self.rows.n_rows))
@@ -117,7 +118,7 @@ class TrainingTrace:
         if (ratio != 1.0).any():
             weight = weight if weight.size else np.ones(rows.n_rows)
             weight = weight * ratio.prod(axis=0)
-        change = self.base_estimate.label_change(target, ratio[0])
+        change = self.base_estimate.label_gradient(target, ratio[0])
         return dataclasses.replace(rows, target=target, weight=weight), change
 
     @classmethod

@@ -189,7 +189,7 @@ class Loss:
         """
         return np.ones_like(raw_score)
 
-    def initial_score(self, target: Array, weight: Array) -> Array:
+    def base_score(self, target: Array, weight: Array) -> Array:
         """Compute the constant raw score that a library estimates before boosting.
 
         Parameters
@@ -205,15 +205,15 @@ class Loss:
         """
         return np.array([np.average(target, weights=weight)])
 
-    def initial_score_change(
+    def base_score_gradient(
         self, target: Array, weight: Array, *, new_target: Array | None = None
     ) -> Array:
-        """Differentiate `initial_score` in the logarithm of each row's weight.
+        """Differentiate `base_score` in the logarithm of each row's weight.
 
         Parameters
         ----------
         target, weight : ndarray of float64, shape (n_rows,)
-            See `initial_score`.
+            See `base_score`.
         new_target : ndarray of float64, shape (n_rows,), optional
             Give what each row would add if its target were this.
 
@@ -229,22 +229,22 @@ class Loss:
         mean = np.average(self._statistic(target), axis=0, weights=weight)
         statistic = self._statistic(target if new_target is None else new_target)
         share = (weight / weight.sum())[:, np.newaxis]
-        return self._initial_score_slope(mean) * (statistic - mean) * share
+        return self._base_score_slope(mean) * (statistic - mean) * share
 
-    def initial_score_target_change(self, target: Array, weight: Array) -> Array:
-        """Differentiate `initial_score` in each row's target; for losses of one output.
+    def base_score_target_gradient(self, target: Array, weight: Array) -> Array:
+        """Differentiate `base_score` in each row's target; for losses of one output.
 
         Parameters
         ----------
         target, weight : ndarray of float64, shape (n_rows,)
-            See `initial_score`.
+            See `base_score`.
 
         Returns
         -------
         ndarray of float64, shape (n_rows, 1)
         """
         mean = np.average(self._statistic(target), axis=0, weights=weight)
-        return self._initial_score_slope(mean) * (weight / weight.sum())[:, np.newaxis]
+        return self._base_score_slope(mean) * (weight / weight.sum())[:, np.newaxis]
 
     def _statistic(self, target: Array) -> Array:
         """Give the numbers whose mean the initial score is a function of."""
@@ -253,7 +253,7 @@ class Loss:
             return (statistic == np.arange(self.n_outputs)).astype(np.float64)
         return statistic
 
-    def _initial_score_slope(self, mean: Array) -> Array:
+    def _base_score_slope(self, mean: Array) -> Array:
         """Differentiate the initial score in the mean that it is a function of."""
         return np.ones_like(mean)
 

@@ -41,11 +41,11 @@ class CrossEntropy(Loss):
     def link_slope(self, target: Array, raw_score: Array) -> Array:
         return expit(raw_score) * expit(-raw_score)
 
-    def initial_score(self, target: Array, weight: Array) -> Array:
+    def base_score(self, target: Array, weight: Array) -> Array:
         mean = np.clip(np.average(target, weights=weight), TINY, 1.0 - TINY)
         return np.array([np.log(mean / (1.0 - mean)) / self.parameter])
 
-    def _initial_score_slope(self, mean: Array) -> Array:
+    def _base_score_slope(self, mean: Array) -> Array:
         return 1.0 / (self.parameter * np.maximum(mean * (1.0 - mean), TINY))
 
     def target_problem(self, target: Array) -> str | None:
@@ -123,10 +123,10 @@ class Softmax(Loss):
         own = (probability * is_class).sum(axis=1, keepdims=True)
         return own * (is_class - probability)
 
-    def initial_score(self, target: Array, weight: Array) -> Array:
+    def base_score(self, target: Array, weight: Array) -> Array:
         return np.log(np.maximum(self._shares(target, weight), TINY))
 
-    def _initial_score_slope(self, mean: Array) -> Array:
+    def _base_score_slope(self, mean: Array) -> Array:
         return 1.0 / np.maximum(mean, TINY)
 
     def _shares(self, target: Array, weight: Array) -> Array:
@@ -166,11 +166,11 @@ class OneVsAll(Softmax):
         score = self.scale * raw_score
         return is_class * self.scale * expit(score) * expit(-score)
 
-    def initial_score(self, target: Array, weight: Array) -> Array:
+    def base_score(self, target: Array, weight: Array) -> Array:
         share = np.clip(self._shares(target, weight), TINY, 1.0 - TINY)
         return np.log(share / (1.0 - share)) / self.scale
 
-    def _initial_score_slope(self, mean: Array) -> Array:
+    def _base_score_slope(self, mean: Array) -> Array:
         return 1.0 / (self.scale * np.maximum(mean * (1.0 - mean), TINY))
 
 
@@ -195,11 +195,11 @@ class Exponential(Loss):
         sign = 2.0 * target[:, np.newaxis] - 1.0
         return sign * 2.0 * expit(2.0 * raw_score) * expit(-2.0 * raw_score)
 
-    def initial_score(self, target: Array, weight: Array) -> Array:
+    def base_score(self, target: Array, weight: Array) -> Array:
         mean = np.clip(np.average(target, weights=weight), TINY, 1.0 - TINY)
         return np.array([0.5 * np.log(mean / (1.0 - mean))])
 
-    def _initial_score_slope(self, mean: Array) -> Array:
+    def _base_score_slope(self, mean: Array) -> Array:
         return 0.5 / np.maximum(mean * (1.0 - mean), TINY)
 
 
@@ -237,6 +237,6 @@ class Brier(Loss):
         is_class = target[:, np.newaxis] == np.arange(self.classes)
         return is_class.astype(np.float64)
 
-    def initial_score(self, target: Array, weight: Array) -> Array:
+    def base_score(self, target: Array, weight: Array) -> Array:
         totals = np.bincount(target.astype(np.intp), weight, minlength=self.classes)
         return totals / weight.sum()

@@ -82,10 +82,10 @@ class Poisson(Loss):
     def link_slope(self, target: Array, raw_score: Array) -> Array:
         return np.exp(raw_score)
 
-    def initial_score(self, target: Array, weight: Array) -> Array:
+    def base_score(self, target: Array, weight: Array) -> Array:
         return np.log([max(float(np.average(target, weights=weight)), TINY)])
 
-    def _initial_score_slope(self, mean: Array) -> Array:
+    def _base_score_slope(self, mean: Array) -> Array:
         return 1.0 / np.maximum(mean, TINY)
 
     def target_problem(self, target: Array) -> str | None:
@@ -134,10 +134,10 @@ class Tweedie(Loss):
     def link_slope(self, target: Array, raw_score: Array) -> Array:
         return np.exp(raw_score)
 
-    def initial_score(self, target: Array, weight: Array) -> Array:
+    def base_score(self, target: Array, weight: Array) -> Array:
         return np.log([max(float(np.average(target, weights=weight)), TINY)])
 
-    def _initial_score_slope(self, mean: Array) -> Array:
+    def _base_score_slope(self, mean: Array) -> Array:
         return 1.0 / np.maximum(mean, TINY)
 
     def target_problem(self, target: Array) -> str | None:

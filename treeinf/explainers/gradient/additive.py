@@ -188,7 +188,7 @@ class AdditiveExplainer(TreeExplainer):
                 rows, change = trace.relabel(np.ascontiguousarray(values[:, k.start]))
                 other = dataclasses.replace(self._rows, rows=rows)
                 influence[:, k.start] = own - other.contract(leaf_factor)
-                if len(factors.base_change):
+                if len(factors.base_score_gradient):
                     influence[:, k.start] -= change @ factors.base_factor[:, 0]
         influence[values == trace.rows.target[:, np.newaxis]] = 0.0
         return self._wrap(influence, names, "label")

@@ -49,8 +49,10 @@ class BackwardPass:
         The training.
     cross_class : bool
         Let an output's gradient answer to the other outputs' scores (softmax).
-    base_change : ndarray of float64, shape (n_train, n_outputs) or (0, n_outputs)
-        How the base score answers to each train row; empty where it is held fixed.
+    base_score_gradient : ndarray of float64, shape (n_train, n_outputs) or \
+(0, n_outputs)
+        Derivative of the base score with respect to the logarithm of each train row's
+        weight; empty where the base score is held fixed.
     device : Device, default=CPU
         Where targets are pushed back; on CUDA always by the sweep.
 
@@ -62,7 +64,7 @@ class BackwardPass:
 
     trace: TrainingTrace
     cross_class: bool
-    base_change: NDArray[np.float64]
+    base_score_gradient: NDArray[np.float64]
     device: Device = CPU
     n_swept: int = dataclasses.field(default=0, init=False)
 
@@ -107,7 +109,7 @@ class BackwardPass:
         if self.prefers_matrix(queries.n_all):
             seed_leaves(ensemble, queries.rows, pull, factor)
             base_factor[:] = self._matrix.solve(factor, self._respond) + pull.T
-            return DenseLeafFactors(factor, base_factor, self.base_change)
+            return DenseLeafFactors(factor, base_factor, self.base_score_gradient)
         adjoint_bytes = 8 * trace.rows.n_rows * ensemble.n_outputs
         size = _MOST_SWEPT
         if self.device.is_cpu:
@@ -120,7 +122,7 @@ class BackwardPass:
             factor[:, :, part] = seed
             base_factor[:, part] = base_pull + pull[part].T
         self.n_swept += queries.n_rows
-        return DenseLeafFactors(factor, base_factor, self.base_change)
+        return DenseLeafFactors(factor, base_factor, self.base_score_gradient)
 
     def push_sum(
         self, queries: EnsembleQueries, *, with_influence: bool = False
@@ -147,9 +149,9 @@ class BackwardPass:
         base_pull, influence = self._sweep(seed, with_influence=with_influence)
         base_factor = base_pull + pull.sum(axis=0)[:, np.newaxis]
         total = influence[:, 0]
-        if with_influence and len(self.base_change):
-            total += self.base_change @ base_factor[:, 0]
-        return DenseLeafFactors(seed, base_factor, self.base_change), total
+        if with_influence and len(self.base_score_gradient):
+            total += self.base_score_gradient @ base_factor[:, 0]
+        return DenseLeafFactors(seed, base_factor, self.base_score_gradient), total
 
     @functools.cached_property
     def _matrix(self) -> LeafMatrix:

@@ -49,8 +49,8 @@ class RowFactors:
         trees before.
     is_crossed : bool, default=True
         They answer to the scores of the other outputs too (softmax).
-    start_change : ndarray of float64, shape (n_train, n_outputs), or None
-        How the base score answers to the logarithm of each row's weight.
+    base_score_gradient : ndarray of float64, shape (n_train, n_outputs), or None
+        Derivative of the base score with respect to the logarithm of each row's weight.
     n_steps : int, default=1
         Iterations that are steps of one tree.
     by_target : bool, default=False
@@ -68,7 +68,7 @@ class RowFactors:
     matrix: NDArray[np.float64] | None = None
     is_carried: bool = False
     is_crossed: bool = True
-    start_change: NDArray[np.float64] | None = None
+    base_score_gradient: NDArray[np.float64] | None = None
     n_steps: int = 1
     by_target: bool = False
     device: Device = CPU
@@ -91,20 +91,23 @@ class RowFactors:
 
     def blocks(self, begin: int, end: int) -> Iterator[tuple[slice, RowFactors]]:
         """Give runs of the rows that fit on the device; see `StagedRows.runs`."""
-        start = self.start_change
+        start = self.base_score_gradient
         for run in self.rows.runs(self.device, 8, wanted=slice(begin, end)):
             rows = self.rows.block(run)
             if rows is self.rows:
                 yield run, self
             else:
                 change = None if start is None else start[run]
-                yield run, dataclasses.replace(self, rows=rows, start_change=change)
+                yield (
+                    run,
+                    dataclasses.replace(self, rows=rows, base_score_gradient=change),
+                )
 
     @functools.cached_property
     def rule(self) -> contraction.FactorRule:
         """The factors as the kernels read them."""
         width = self.ensemble.leaf_width
-        start = self.start_change
+        start = self.base_score_gradient
         return contraction.FactorRule(
             kind=contraction.CARRIED * self.is_carried
             | contraction.CROSSED * self.is_crossed
@@ -117,9 +120,9 @@ class RowFactors:
             matrix=np.empty((0, width, width), REAL)
             if self.matrix is None
             else self.matrix,
-            start_change=np.empty((0, self.ensemble.n_outputs), REAL)
+            base_score_gradient=np.empty((0, self.ensemble.n_outputs), REAL)
             if start is None
-            else np.ascontiguousarray(-start),
+            else np.require(start, REAL, ["C", "W"]),
             shrinkage=np.array(self.ensemble.shrinkage, REAL),
         )
 
@@ -202,8 +205,8 @@ class RowFactors:
         """Multiply the change of each row's own score with its final gradient."""
         ensemble, rows = self.ensemble, self.rows
         change = np.zeros((rows.n_rows, ensemble.n_outputs), dtype=REAL)
-        if self.start_change is not None:
-            change -= self.start_change
+        if self.base_score_gradient is not None:
+            change -= self.base_score_gradient
         if ensemble.leaf_width == 1:
             output = np.maximum(ensemble.output, 0) * (ensemble.n_outputs > 1)
         else:
@@ -262,7 +265,7 @@ class LeafFactors(abc.ABC):
     """What a change of each leaf does to each of several targets."""
 
     base_factor: NDArray[np.float64]
-    base_change: NDArray[np.float64]
+    base_score_gradient: NDArray[np.float64]
 
     @property
     def n_queries(self) -> int:
@@ -328,7 +331,7 @@ class LeafFactors(abc.ABC):
 
             part = influence[line : line + len(run.factor)]
             device.write_columns(part, first_query, self.n_queries, write)
-        change = self.base_change[first_row : first_row + len(influence)]
+        change = self.base_score_gradient[first_row : first_row + len(influence)]
         if len(change):
             home = CPU if isinstance(influence, np.ndarray) else device
             factor = home.hold(self, self.base_factor)
@@ -349,7 +352,8 @@ class SparseLeafFactors(LeafFactors):
         Factor of each.
     base_factor : ndarray of float64, shape (n_outputs, n_queries)
         What a unit more of the base score does to each target.
-    base_change : ndarray of float64, shape (n_train, n_outputs) or (0, n_outputs)
+    base_score_gradient : ndarray of float64, shape (n_train, n_outputs) or \
+(0, n_outputs)
         See `DenseLeafFactors`.
     """
 
@@ -357,7 +361,7 @@ class SparseLeafFactors(LeafFactors):
     target: NDArray[np.int32]
     factor: NDArray[np.float64]
     base_factor: NDArray[np.float64]
-    base_change: NDArray[np.float64]
+    base_score_gradient: NDArray[np.float64]
 
     @functools.cached_property
     def single(self) -> NDArray[np.float32]:
@@ -408,7 +412,7 @@ class SparseLeafFactors(LeafFactors):
         ensemble: TreeEnsemble,
         queries: StagedRows,
         slope: NDArray[np.float64],
-        base_change: NDArray[np.float64],
+        base_score_gradient: NDArray[np.float64],
     ) -> SparseLeafFactors:
         """Give each target the same factor in every tree of an output.
 
@@ -420,7 +424,8 @@ class SparseLeafFactors(LeafFactors):
             The targets.
         slope : ndarray of float64, shape (n_queries, n_outputs)
             Their factors.
-        base_change : ndarray of float64, shape (n_train, n_outputs) or (0, n_outputs)
+        base_score_gradient : ndarray of float64, shape (n_train, n_outputs) or \
+(0, n_outputs)
             See `DenseLeafFactors`.
         """
         if ensemble.leaf_width > 1:
@@ -430,7 +435,11 @@ class SparseLeafFactors(LeafFactors):
             output = np.maximum(ensemble.output, 0) * (ensemble.n_outputs > 1)
             by_tree = slope[:, output, np.newaxis]
         return cls._group(
-            ensemble, queries, by_tree, base_change, np.ascontiguousarray(-slope.T)
+            ensemble,
+            queries,
+            by_tree,
+            base_score_gradient,
+            np.ascontiguousarray(-slope.T),
         )
 
     @classmethod
@@ -439,7 +448,7 @@ class SparseLeafFactors(LeafFactors):
         ensemble: TreeEnsemble,
         queries: StagedRows,
         by_tree: NDArray[np.float64],
-        base_change: NDArray[np.float64],
+        base_score_gradient: NDArray[np.float64],
         base_factor: NDArray[np.float64],
     ) -> SparseLeafFactors:
         n_trees, n = ensemble.n_trees, queries.n_rows
@@ -450,7 +459,7 @@ class SparseLeafFactors(LeafFactors):
         )
         tree = np.repeat(np.arange(n_trees), n)
         factor = np.ascontiguousarray(by_tree[target, tree])
-        return cls(start, target, factor, base_factor, base_change)
+        return cls(start, target, factor, base_factor, base_score_gradient)
 
     def contract(
         self,
@@ -481,14 +490,15 @@ class DenseLeafFactors(LeafFactors):
         What a unit more of a leaf's gradient sum does to each target.
     base_factor : ndarray of float64, shape (n_outputs, n_queries)
         What a unit more of the base score does to each target.
-    base_change : ndarray of float64, shape (n_train, n_outputs) or (0, n_outputs)
-        How the base score answers to the logarithm of each train row's weight; empty
-        where it does not.
+    base_score_gradient : ndarray of float64, shape (n_train, n_outputs) or \
+(0, n_outputs)
+        Derivative of the base score with respect to the logarithm of each train row's
+        weight; empty where the base score is fixed.
     """
 
     factor: NDArray[np.float64]
     base_factor: NDArray[np.float64]
-    base_change: NDArray[np.float64]
+    base_score_gradient: NDArray[np.float64]
 
     @functools.cached_property
     def tiles(self) -> NDArray[np.float64]:
@@ -505,8 +515,8 @@ class DenseLeafFactors(LeafFactors):
         ndarray of float64, shape (n_train,)
         """
         total = rows.contract(np.ascontiguousarray(self.factor[:, :, 0]))
-        if len(self.base_change):
-            total += self.base_change @ self.base_factor[:, 0]
+        if len(self.base_score_gradient):
+            total += self.base_score_gradient @ self.base_factor[:, 0]
         return total
 
 

@@ -117,11 +117,11 @@ class LeafInfluence(AdditiveExplainer):
 
     def _learn(self, *arguments: Any) -> NDArray[np.uint64]:
         fingerprint = super()._learn(*arguments)
-        change = self.trace_.base_change
+        change = self.trace_.base_score_gradient
         self._backward = BackwardPass(
             self.trace_,
             cross_class=self.cross_class,
-            base_change=change if self.through_base_score else change[:0],
+            base_score_gradient=change if self.through_base_score else change[:0],
             device=self._device,
         )
         return fingerprint
@@ -132,7 +132,7 @@ class LeafInfluence(AdditiveExplainer):
             return RowFactors(trace.ensemble, trace.rows, ones, trace.leaf_step)
         ensemble = trace.ensemble
         shrinkage = ensemble.shrinkage[ensemble.leaf_tree, np.newaxis]
-        start = trace.base_change
+        start = trace.base_score_gradient
         response = 1.0 if trace.leaf_matrix is not None else trace.leaf_response
         return RowFactors(
             ensemble,
@@ -142,7 +142,9 @@ class LeafInfluence(AdditiveExplainer):
             trace.leaf_matrix,
             is_carried=True,
             is_crossed=self.cross_class,
-            start_change=start if self.through_base_score and len(start) else None,
+            base_score_gradient=start
+            if self.through_base_score and len(start)
+            else None,
             n_steps=trace.n_steps,
         )
 
@@ -158,7 +160,7 @@ class LeafInfluence(AdditiveExplainer):
             self.ensemble_,
             queries.rows,
             queries.gradient(queries.raw_score()),
-            self._backward.base_change,
+            self._backward.base_score_gradient,
         )
 
     def _total(self, queries: EnsembleQueries) -> NDArray[np.float64]:
@@ -168,8 +170,8 @@ class LeafInfluence(AdditiveExplainer):
         leaf_factor = np.zeros((*self.trace_.leaf_step.shape, 1), dtype=REAL)
         seed_leaves(self.ensemble_, queries.rows, slope, leaf_factor)
         total = self._rows.contract(np.ascontiguousarray(leaf_factor[:, :, 0]))
-        if len(self._backward.base_change):
-            total -= self._backward.base_change @ slope.sum(axis=0)
+        if len(self._backward.base_score_gradient):
+            total -= self._backward.base_score_gradient @ slope.sum(axis=0)
         return total
 
     def _sum_factors(self, queries: EnsembleQueries) -> DenseLeafFactors:

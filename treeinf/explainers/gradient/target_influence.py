@@ -109,11 +109,11 @@ class TargetInfluence(AdditiveExplainer):
                     "LeafInfluence.relabel tells what another class would do."
                 )
         fingerprint = super()._learn(model, ensemble, X, y, sample_weight, init_score)
-        change = -self.trace_.base_estimate.target_change()
+        change = -self.trace_.base_estimate.target_gradient()
         self._backward = BackwardPass(
             self.trace_,
             cross_class=False,
-            base_change=change if self.through_base_score else change[:0],
+            base_score_gradient=change if self.through_base_score else change[:0],
             device=self._device,
         )
         return fingerprint

@@ -52,7 +52,7 @@ BY_TARGET = 8
 """Bit: derivatives of g and h in the row's target stand for them."""
 
 FactorRule = namedtuple(
-    "FactorRule", "kind n_steps scale theta matrix start_change shrinkage"
+    "FactorRule", "kind n_steps scale theta matrix base_score_gradient shrinkage"
 )
 FactorRule.__doc__ = """What a row contributes to its leaf.
 
@@ -66,9 +66,9 @@ scale, theta : ndarray of float64, shape (n_leaves, leaf_width)
     The factor is ``scale * (g + theta * h)``.
 matrix : ndarray of float64, shape (n_leaves, leaf_width, leaf_width) or (0, ...)
     Multiplied with the factors of a leaf's outputs; empty for none.
-start_change : ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
-    How each row's base score falls for a unit more of the logarithm of its weight;
-    empty for not at all.
+base_score_gradient : ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
+    Derivative of the base score with respect to the logarithm of each row's weight;
+    empty for none.
 shrinkage : ndarray of float64, shape (n_trees,)
     Read where trees take several steps.
 """
@@ -226,7 +226,7 @@ def _add_products(tree_leaf, on_gradient, on_hessian, gradient, hessian, is_own,
 
 
 @kernel
-def _start_change(rule, begin, n, change):
+def _seed_score_change(rule, begin, n, change):
     """Set how a block's scores fall for a unit more of their rows' log weights.
 
     Parameters
@@ -240,10 +240,10 @@ def _start_change(rule, begin, n, change):
         at; that before the current tree; what the current iteration adds.
     """
     change[:] = 0.0
-    if (rule.kind & CARRIED) != 0 and rule.start_change.shape[0] > 0:
+    if (rule.kind & CARRIED) != 0 and rule.base_score_gradient.shape[0] > 0:
         for k in range(change.shape[1]):
             for i in range(n):
-                change[0, k, i] = rule.start_change[begin + i, k]
+                change[0, k, i] = -rule.base_score_gradient[begin + i, k]
                 change[1, k, i] = change[0, k, i]
 
 
@@ -270,7 +270,7 @@ def _bend_derivatives(
     rule : FactorRule
         The row factors.
     change : ndarray of float64, shape (3, n_outputs, >= n)
-        See `_start_change`; the fall of the score, so what is added is subtracted.
+        See `_seed_score_change`; the fall of the score, so what is added is subtracted.
     gradient, hessian : ndarray of float64, shape (n_outputs, >= n)
         Changed in place. If carried, they answer to the change of the scores; if full,
         the gradient is left alone and the hessian becomes the probability, for
@@ -374,7 +374,7 @@ def _tree_factors(
     gradient, hessian : ndarray of float64, shape (n_outputs, >= n)
         From `_bend_derivatives`, unless the rule is neither carried nor full.
     change : ndarray of float64, shape (3, n_outputs, >= n)
-        See `_start_change`; the iteration's part is added to.
+        See `_seed_score_change`; the iteration's part is added to.
     factor : ndarray of float64, shape (leaf_width, >= n)
         Output, overwritten.
 
@@ -547,7 +547,7 @@ first_row, factor
         y = target[begin : begin + n]
         start_scores(base_score, offset, begin, n, score)
         if bends is not None:
-            _start_change(rule, begin, n, change)
+            _seed_score_change(rule, begin, n, change)
         for iteration in range(leaves.iteration_start.size - 1):
             if iteration == 0 or not leaves.is_averaged:
                 loss_derivatives(
@@ -648,7 +648,7 @@ def _contract_bent(
         sums = np.zeros(STAGE_BLOCK)
         y = target[begin : begin + n]
         start_scores(base_score, offset, begin, n, score)
-        _start_change(rule, begin, n, change)
+        _seed_score_change(rule, begin, n, change)
         for iteration in range(leaves.iteration_start.size - 1):
             if iteration == 0 or not leaves.is_averaged:
                 loss_derivatives(

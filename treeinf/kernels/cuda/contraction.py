@@ -105,7 +105,7 @@ def _walk_rows(loss_code, n_outputs, leaf_width, kind, use):
     differentiate = on_device(loss_derivatives, n_outputs)
     start = on_device(start_scores, n_outputs)
     add = on_device(add_tree, n_outputs)
-    start_change = on_device(cpu._start_change, n_outputs)
+    base_score_gradient = on_device(cpu._seed_score_change, n_outputs)
     bend_derivatives = on_device(cpu._bend_derivatives, n_outputs)
     tree_factors = on_device(cpu._tree_factors, n_outputs)
     carry_change = on_device(cpu._carry_change, n_outputs)
@@ -139,7 +139,7 @@ def _walk_rows(loss_code, n_outputs, leaf_width, kind, use):
             y = target[row : row + 1]
             total = 0.0
             start(base_score, offset, row, 1, score)
-            start_change(rule, row, 1, change)
+            base_score_gradient(rule, row, 1, change)
             for iteration in range(leaves.iteration_start.size - 1):
                 if iteration == 0 or not leaves.is_averaged:
                     differentiate(
