@@ -65,7 +65,7 @@ lint: $(DEV)
 	@$(BIN)/mypy
 
 bench: $(DEV)
-	@$(BIN)/treeinf bench --out build/bench --force
+	@$(BIN)/python -m benchmarks.speed --out build/bench --force
 
 clean:
 	rm -rf .venv .venv-lowest build dist htmlcov .coverage .coverage.* .hypothesis \

@@ -6,9 +6,9 @@ from typing import Any
 
 from benchmarks.speed.bench import N_LEAVES, N_TREES, Bench, Measured
 from benchmarks.speed.rows import Row
-from benchmarks.speed.timing import Timing, take_turns
 from treeinf.adapters import read_model
 from treeinf.adapters.parity import N_SAMPLED, check_parity
+from treeinf.evaluation.timing import Timing, take_turns
 from treeinf.kernels.threads import limit_threads
 from treeinf.trace import StagedRows, TrainingTrace, as_trained, sum_derivatives
 

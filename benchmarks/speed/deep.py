@@ -7,8 +7,8 @@ from typing import Any
 
 from benchmarks.speed.bench import Bench, Case, Measured, count_leaf_ids
 from benchmarks.speed.rows import Row
-from benchmarks.speed.timing import Timing, take_turns
 from treeinf.adapters import read_model
+from treeinf.evaluation.timing import Timing, take_turns
 from treeinf.explainers import BoostIn, LeafInfluence
 from treeinf.kernels.threads import limit_threads
 

@@ -13,7 +13,7 @@ from sklearn.base import clone
 from benchmarks.speed.bench import N_LEAVES, N_TREES, Bench, Measured, count_leaf_ids
 from benchmarks.speed.factors import multiply, write_out
 from benchmarks.speed.rows import Row
-from benchmarks.speed.timing import take_turns
+from treeinf.evaluation.timing import take_turns
 from treeinf.explainers import BoostIn, LeafInfluence
 
 __all__ = ["measure_dense"]

@@ -11,8 +11,8 @@ from sklearn.base import clone
 
 from benchmarks.speed.bench import N_TREES, Bench, Measured
 from benchmarks.speed.rows import Curve, Reach, Row, fit_slope
-from benchmarks.speed.timing import take_turns
 from treeinf.adapters import read_model
+from treeinf.evaluation.timing import take_turns
 from treeinf.explainers import BoostIn, LeafInfluence
 
 __all__ = ["measure_growth"]

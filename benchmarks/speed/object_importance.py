@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.speed.bench import Bench, Measured, make_rows
 from benchmarks.speed.rows import Row
-from benchmarks.speed.timing import Timing, take_turns
+from treeinf.evaluation.timing import Timing, take_turns
 from treeinf.explainers import LeafInfluence
 
 __all__ = ["measure_object_importance"]

@@ -10,8 +10,8 @@ import numpy as np
 
 from benchmarks.speed.bench import Bench, Measured, is_installed
 from benchmarks.speed.rows import Row
-from benchmarks.speed.timing import take_turns
 from treeinf.adapters import read_model
+from treeinf.evaluation.timing import take_turns
 
 __all__ = ["measure_reading"]
 

@@ -15,7 +15,7 @@ from benchmarks.speed.factors import (
     push_one_by_one,
 )
 from benchmarks.speed.rows import Curve, Row, fit_slope
-from benchmarks.speed.timing import Timing, take_turns
+from treeinf.evaluation.timing import Timing, take_turns
 from treeinf.explainers import LeafInfluence
 
 __all__ = ["measure_recursion"]

@@ -18,7 +18,7 @@ from benchmarks.speed.bench import (
     count_leaf_ids,
 )
 from benchmarks.speed.rows import Row
-from benchmarks.speed.timing import Timing, take_turns
+from treeinf.evaluation.timing import Timing, take_turns
 from treeinf.explainers import LeafRefit
 
 __all__ = ["measure_refit", "refit_one_by_one"]

@@ -16,8 +16,8 @@ from benchmarks.speed.bench import (
     is_installed,
 )
 from benchmarks.speed.rows import Row
-from benchmarks.speed.timing import take_turns
 from treeinf.adapters import read_model
+from treeinf.evaluation.timing import take_turns
 from treeinf.kernels.threads import limit_threads
 
 __all__ = ["measure_routing"]

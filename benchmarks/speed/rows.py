@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.speed.timing import Timing
+from treeinf.evaluation.timing import Timing
 
 __all__ = ["Curve", "Reach", "Row", "fit_slope"]
 

@@ -25,13 +25,13 @@ from benchmarks.speed.deep import measure_deep
 from benchmarks.speed.dense import measure_dense
 from benchmarks.speed.growth import measure_growth
 from benchmarks.speed.latency import measure_latency
+from benchmarks.speed.memory import measure_bandwidth
 from benchmarks.speed.object_importance import measure_object_importance
 from benchmarks.speed.reading import measure_reading
 from benchmarks.speed.recursion import measure_recursion
 from benchmarks.speed.refit import measure_refit
 from benchmarks.speed.routing import measure_routing
 from benchmarks.speed.startup import measure_startup
-from benchmarks.speed.timing import measure_bandwidth
 from benchmarks.speed.top_k import measure_top_k
 from benchmarks.speed.totals import measure_totals
 from benchmarks.speed.trex import measure_trex

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.speed.bench import Bench, Measured, is_installed
 from benchmarks.speed.rows import Row
-from benchmarks.speed.timing import Timing, take_turns
+from treeinf.evaluation.timing import Timing, take_turns
 
 __all__ = ["measure_startup"]
 

@@ -18,7 +18,7 @@ from benchmarks.speed.bench import (
     count_leaf_ids,
 )
 from benchmarks.speed.rows import Row
-from benchmarks.speed.timing import take_turns
+from treeinf.evaluation.timing import take_turns
 from treeinf.explainers import BoostIn, LeafInfluence
 from treeinf.explainers.base import TreeExplainer
 

@@ -14,8 +14,8 @@ from benchmarks.speed.bench import (
     count_leaf_ids,
 )
 from benchmarks.speed.rows import Row
-from benchmarks.speed.timing import take_turns
 from treeinf.adapters import read_model
+from treeinf.evaluation.timing import take_turns
 from treeinf.explainers import BoostIn, LeafInfluence
 
 __all__ = ["measure_totals"]

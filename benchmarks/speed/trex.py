@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.speed.bench import N_LEAVES, N_TREES, Bench, Case, Measured
 from benchmarks.speed.descent import Logistic, descend
 from benchmarks.speed.rows import Row
-from benchmarks.speed.timing import Timing, take_turns
+from treeinf.evaluation.timing import Timing, take_turns
 from treeinf.explainers import Trex
 from treeinf.explainers.tree_kernel.features import LeafFeatures
 from treeinf.explainers.tree_kernel.row_features import RowFeatures

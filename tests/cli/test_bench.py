@@ -1,70 +1,80 @@
-"""`treeinf bench`: measure, print, resume."""
+"""`treeinf bench MODEL`: each question beside the library's own prediction."""
 
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
 
 pytest.importorskip("typer")
-pytest.importorskip("lightgbm")
-
-TINY = ("--rows", 500, "--repeats", 1, "--n-jobs", 1)
+lightgbm = pytest.importorskip("lightgbm")
 
 
-def test_measures_prints_and_stores(run, tmp_path):
-    out = tmp_path / "bench"
-    first = run("bench", *TINY, "--only", "latency", "--out", out)
-    assert first.exit_code == 0, first.output
-    assert "explain of one row" in " ".join(first.stdout.split())
-    assert "bench.md" in first.stdout
-    assert "One row at a time" in (out / "bench.md").read_text()
-    refused = run("bench", *TINY, "--out", out)
-    assert refused.exit_code == 1
-    assert "--resume" in refused.stderr
-    again = run(
-        "bench", *TINY, "--only", "latency,", "--out", out, "--resume", "--json"
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Write a table and models of it."""
+    folder = tmp_path_factory.mktemp("bench")
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(120, 3)), columns=list("abc"))
+    y = (X["a"] + 0.3 * rng.normal(size=120) > 0).astype(int)
+    X.assign(y=y).to_csv(folder / "train.csv", index=False)
+    model = lightgbm.LGBMClassifier(n_estimators=3, verbose=-1, n_jobs=1).fit(X, y)
+    model.booster_.save_model(folder / "model.txt")
+    (folder / "dump.json").write_text(json.dumps(model.booster_.dump_model()))
+    return folder
+
+
+def bench(run, files, model, *options):
+    return run(
+        "bench",
+        model,
+        "--train",
+        files / "train.csv",
+        "--target",
+        "y",
+        "--repeats",
+        1,
+        "--n-jobs",
+        1,
+        *options,
     )
-    assert again.exit_code == 0, again.output
-    result = json.loads(again.stdout)
-    assert result["groups"]["latency"]["status"] == "done"
-    assert result["files"]["markdown"] == str(out / "bench.md")
 
 
-def test_quick_is_a_small_run(run, tmp_path, monkeypatch):
-    from treeinf import speed
-
-    seen = []
-    monkeypatch.setattr(
-        speed, "run_bench", lambda bench, out, **_: seen.append(bench) or {}
-    )
-    # there is nothing to report on
-    assert run("bench", "--quick", "--out", tmp_path).exit_code == 1
-    run_rows = [(bench.n_rows, bench.repeats, bench.n_jobs) for bench in seen]
-    assert run_rows == [(20_000, 3, 2)]
-
-
-def test_an_interrupt_tells_how_to_go_on(run, tmp_path, monkeypatch):
-    from benchmarks.speed import runner
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(runner, "_run_group", interrupt)
-    result = run("bench", *TINY, "--out", tmp_path, "--quiet")
-    assert result.exit_code == 130
-    assert "--resume" in result.stderr
+def test_questions_stand_beside_the_library_s_prediction(run, files):
+    result = bench(run, files, files / "model.txt", "--json")
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout)
+    assert (record["n_train"], record["n_test"], record["n_trees"]) == (120, 120, 3)
+    first, *others = record["costs"]
+    assert (first["method"], first["ratio"]) == ("lightgbm", 1.0)
+    questions = {(cost["method"], cost["question"]) for cost in others}
+    assert {
+        ("BoostIn", "fit"),
+        ("BoostIn", "self influence"),
+        ("LeafInfluence", "total over 120 test rows"),
+        ("LeafInfluence", "explain one row"),
+        ("LeafRefit", "one group removed, 120 test rows"),
+    } <= questions
+    for cost in others:
+        assert 0 < cost["low"] <= cost["median"] <= cost["high"]
+        assert cost["ratio"] == pytest.approx(cost["median"] / first["median"])
 
 
-def test_a_failed_group_ends_in_an_exit_code(run, tmp_path, monkeypatch):
-    from benchmarks.speed import runner
+def test_test_rows_and_a_trained_model(run, files):
+    pd.read_csv(files / "train.csv").head(7).to_csv(files / "test.csv", index=False)
+    result = bench(run, files, "lightgbm", "--test", files / "test.csv")
+    assert result.exit_code == 0, result.output
+    assert "120 train rows, 7 test rows, 100 trees" in result.stdout
+    assert "x prediction" in result.stdout
 
-    failed = {"status": "failed", "reason": "why", "rows": [], "curves": []}
-    monkeypatch.setattr(runner, "_run_group", lambda *_: failed)
-    result = run("bench", *TINY, "--only", "trex", "--out", tmp_path)
+
+def test_a_model_that_its_library_does_not_load_has_no_ratios(run, files):
+    result = bench(run, files, files / "dump.json")
+    assert result.exit_code == 0, result.output
+    assert "nothing to compare" in " ".join(result.stdout.split())
+
+
+def test_a_missing_model_is_refused_before_any_work(run, files):
+    result = bench(run, files, files / "no.txt")
     assert result.exit_code == 1
-    assert "Trex: failed: why" in result.stdout
-
-
-def test_unknown_groups_are_refused(run, tmp_path):
-    result = run("bench", "--only", "gpu", "--out", tmp_path)
-    assert result.exit_code == 1
-    assert "'gpu'; expected some of routing" in result.stderr
+    assert "does not exist" in result.stderr

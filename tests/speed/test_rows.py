@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks.speed.rows import Reach, Row, fit_slope
-from benchmarks.speed.timing import Timing
+from treeinf.evaluation.timing import Timing
 
 OWN, PEER = Timing([1.0, 2.0, 4.0]), Timing([8.0, 10.0, 12.0])
 

@@ -10,8 +10,8 @@ from benchmarks.speed.bench import Bench, Measured
 from benchmarks.speed.report import fill_page, to_markdown, write_report
 from benchmarks.speed.rows import Curve, Reach, Row
 from benchmarks.speed.runner import GROUPS, read_bench, run_bench
-from benchmarks.speed.timing import Timing
 from treeinf.evaluation.machine import describe_run
+from treeinf.evaluation.timing import Timing
 
 TINY = Bench(n_rows=100, repeats=1, n_jobs=1)
 

@@ -1,60 +1,63 @@
-"""`treeinf bench`: measure the speed table, and write it."""
+"""`treeinf bench`: what influence costs on your machine, with your model and table."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from treeinf.cli.exits import DONE, INTERRUPTED, USER_ERROR, CommandError
+from treeinf.cli.exits import CommandError
 from treeinf.cli.printing import Printer
 
-__all__ = ["bench", "run_bench_command"]
+if TYPE_CHECKING:
+    from treeinf.ensemble import TreeEnsemble
+    from treeinf.evaluation import ModelBench
 
-_FOLDER = Path("treeinf-bench")
-_QUICK_ROWS = 20_000
-_QUICK_REPEATS = 3
+__all__ = ["bench"]
+
+_N_TEST = 1_000
+_LONGEST_NOTE = 200
 
 
 def bench(
-    only: Annotated[
-        list[str] | None,
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="Model file, or a library to train with: lightgbm, xgboost, "
+            "catboost, sklearn.",
+        ),
+    ],
+    train: Annotated[
+        Path, typer.Option("--train", help="The rows the model was trained on.")
+    ],
+    target: Annotated[
+        str, typer.Option("--target", help="Column with the labels or numbers.")
+    ],
+    test: Annotated[
+        Path | None,
         typer.Option(
-            "--only",
-            help="What to measure, a,b,c: routing, totals, checks, memory, explain, "
-            "top_k, latency, deep, recursion, refit, catboost, trex, growth, reading, "
-            "startup.",
+            "--test", help="Rows to explain; by default the first 1,000 train rows."
         ),
     ] = None,
-    rows: Annotated[
-        int | None,
-        typer.Option(
-            "--rows",
-            min=1,
-            help="Train rows of the large cases, 500,000 by default; fewer make all "
-            "sizes smaller, and targets are then not judged.",
-        ),
+    weight: Annotated[
+        str | None, typer.Option("--weight", help="Column of row weights.")
     ] = None,
+    drop_columns: Annotated[
+        str,
+        typer.Option("--drop-columns", help="Columns that are no features, a,b,c."),
+    ] = "",
     repeats: Annotated[
-        int | None,
-        typer.Option("--repeats", min=1, help="Turns of each operation, 5 by default."),
-    ] = None,
-    n_jobs: Annotated[
         int,
-        typer.Option("--n-jobs", min=1, help="Threads of treeinf and of all peers."),
-    ] = 2,
-    quick: Annotated[
-        bool,
-        typer.Option("--quick", help="20,000 rows and 3 turns: a minute or two."),
-    ] = False,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the run.")] = _FOLDER,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with what lies in the folder.")
-    ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Measure anew what lies in the folder.")
-    ] = False,
+        typer.Option("--repeats", min=1, help="Turns of each question after the first"),
+    ] = 3,
+    n_jobs: Annotated[
+        int | None,
+        typer.Option("--n-jobs", help="Threads; all cores by default."),
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object instead of text.")
     ] = False,
@@ -62,94 +65,133 @@ def bench(
         bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")
     ] = False,
 ) -> None:
-    """Measure treeinf's speed beside that of LightGBM, XGBoost, CatBoost and SciPy."""
-    if rows is None:
-        rows = _QUICK_ROWS if quick else 500_000
-    if repeats is None:
-        repeats = _QUICK_REPEATS if quick else 5
-    code = run_bench_command(
-        Printer(as_json=json, quiet=quiet),
-        only=[name for given in only or [] for name in given.split(",") if name],
-        n_rows=rows,
+    """Time each question about a model beside the library's own prediction."""
+    from treeinf.cli.models import (
+        LIBRARIES,
+        new_estimator,
+        read_model_file,
+        task_of,
+        with_model_columns,
+    )
+    from treeinf.cli.tables import read_table
+    from treeinf.cli.training_data import (
+        read_test_rows,
+        read_training_data,
+        text_columns,
+    )
+    from treeinf.evaluation import bench_model
+
+    printer = Printer(as_json=json, quiet=quiet)
+    ensemble = None if model in LIBRARIES else read_model_file(Path(model))
+    table = read_table(train, option="--train")
+    data = read_training_data(
+        table,
+        target,
+        weight=weight,
+        task="auto" if ensemble is None else task_of(ensemble),
+        drop_columns=[name for name in drop_columns.split(",") if name],
+    )
+    test_data = None
+    if test is not None:
+        test_table = read_table(test, option="--test", text_columns=text_columns(table))
+        test_data = read_test_rows(test_table, data)
+    fitted: Any = ensemble
+    if ensemble is None:
+        fitted = new_estimator(model, data.task, data=data, seed=0, n_jobs=n_jobs)
+        fitted.fit(data.X, data.y, sample_weight=data.weight)
+        y, library_model = data.y, fitted
+    else:
+        data = with_model_columns(data, ensemble)
+        if test_data is not None:
+            test_data = with_model_columns(test_data, ensemble)
+        y, library_model = data.codes, _load(Path(model), ensemble)
+    if test_data is None:
+        X_test, y_test = data.X.iloc[:_N_TEST], y[:_N_TEST]
+    else:
+        X_test = test_data.X
+        y_test = test_data.y if ensemble is None else test_data.codes
+    if not len(y_test):
+        raise CommandError("--test has no rows; expected at least one.")
+    result = bench_model(
+        fitted,
+        data.X,
+        y,
+        X_test,
+        y_test,
+        sample_weight=data.weight,
+        predict=None if library_model is None else _prediction(library_model, data.X),
         repeats=repeats,
         n_jobs=n_jobs,
-        out=out,
-        resume=resume,
-        force=force,
     )
-    if code:
-        raise typer.Exit(code)
+    _print(result, printer)
+    printer.finish({"command": "bench", "model": model, **dataclasses.asdict(result)})
 
 
-def run_bench_command(
-    printer: Printer,
-    *,
-    only: list[str],
-    n_rows: int,
-    repeats: int,
-    n_jobs: int,
-    out: Path,
-    resume: bool,
-    force: bool,
-) -> int:
-    """Measure, store, and print the table.
-
-    Parameters
-    ----------
-    printer : Printer
-        Where to say it.
-    only, out, resume, force
-        See `benchmarks.speed.run_bench`.
-    n_rows, repeats, n_jobs : int
-        See `benchmarks.speed.Bench`.
-
-    Returns
-    -------
-    int
-        Exit code: 1 if a group failed.
-
-    Raises
-    ------
-    CommandError
-        If the folder is at fault, or the run was interrupted.
-    """
-    from benchmarks.speed import Bench, run_bench, write_report
-    from benchmarks.speed.report import describe, list_lines
-    from benchmarks.speed.runner import FAILED, FILE, GROUPS
-
+def _load(path: Path, ensemble: TreeEnsemble) -> Any:
+    """Load a model file with the library that wrote it; None where that fails."""
     try:
-        record = run_bench(
-            Bench(n_rows=n_rows, repeats=repeats, n_jobs=n_jobs),
-            out,
-            only=only,
-            resume=resume,
-            force=force,
-            verbose=not printer.quiet,
-        )
-    except FileExistsError as error:
-        raise CommandError(f"{error} Pass --resume, --force or --out.") from error
-    except KeyboardInterrupt:
-        if (out / FILE).exists():
-            write_report(out)
-        raise CommandError(
-            f"Interrupted; what ended is in {out}, and --resume goes on.", INTERRUPTED
-        ) from None
-    written = write_report(out)
-    printer.say(describe(record))
-    lines = list_lines(record)
+        if ensemble.library == "lightgbm":
+            import lightgbm
+
+            return lightgbm.Booster(model_file=str(path))
+        if ensemble.library == "xgboost":
+            import xgboost
+
+            booster = xgboost.Booster()
+            booster.load_model(path)
+            return booster
+        if ensemble.library == "catboost":
+            import catboost
+
+            is_json = path.read_bytes()[:1] == b"{"
+            return catboost.CatBoost().load_model(
+                str(path), format="json" if is_json else "cbm"
+            )
+    except Exception:  # the library's own errors have no common class
+        return None
+    return None
+
+
+def _prediction(model: Any, X: Any) -> Callable[[], Any]:
+    from treeinf.adapters import find_adapter
+
+    adapter, inner = find_adapter(model)
+    return lambda: adapter.raw_score(inner, X)
+
+
+def _print(result: ModelBench, printer: Printer) -> None:
+    printer.say(
+        f"{result.n_train:,} train rows, {result.n_test:,} test rows, "
+        f"{result.n_trees:,} trees, {result.n_leaves:,} leaves"
+    )
+    has_ratio = result.costs[0].ratio == result.costs[0].ratio
     printer.table(
-        ["work", "measured", "to reach", "against"],
+        ["method", "question", "first call", "median", "range", "x prediction"],
         [
-            (f"{work} ({size})" if size else work, measured, reach, peer)
-            for work, size, measured, reach, _, peer, _ in lines
+            (
+                cost.method,
+                cost.question,
+                _seconds(cost.first),
+                _seconds(cost.median),
+                f"{_seconds(cost.low)} to {_seconds(cost.high)}",
+                f"{cost.ratio:.3g}" if has_ratio else "-",
+            )
+            for cost in result.costs
         ],
     )
-    has_failed = False
-    for name, group in record["groups"].items():
-        if group["reason"]:
-            printer.say(f"{GROUPS[name].title}: {group['status']}: {group['reason']}")
-        has_failed |= group["status"] == FAILED
-    files = {name: str(path) for name, path in written.items()}
-    printer.facts([("result", str(out / FILE)), *files.items()])
-    printer.finish({"command": "bench", "out": str(out), "files": files, **record})
-    return USER_ERROR if has_failed else DONE
+    printer.say(
+        "The first call may compile kernels, once per machine."
+        if has_ratio
+        else "The first call may compile kernels, once per machine. The library that "
+        "wrote the model does not load it here, so that there is nothing to compare "
+        "with."
+    )
+    for name, reason in result.refused.items():
+        short = reason if len(reason) <= _LONGEST_NOTE else f"{reason[:197]}..."
+        printer.say(f"{name} does not explain this model: {short}")
+
+
+def _seconds(seconds: float) -> str:
+    if seconds < 0.1:
+        return f"{1e3 * seconds:.3g} ms"
+    return f"{seconds:.3g} s"

@@ -13,6 +13,7 @@ from treeinf.evaluation.measures.pruning import pruning
 from treeinf.evaluation.measures.registry import MEASURES, Measure
 from treeinf.evaluation.measures.removal import removal
 from treeinf.evaluation.measures.stability import stability
+from treeinf.evaluation.model_bench import ModelBench, QuestionCost, bench_model
 from treeinf.evaluation.ranking import (
     Ranking,
     critical_difference,
@@ -26,10 +27,13 @@ __all__ = [
     "MEASURES",
     "Averages",
     "Measure",
+    "ModelBench",
+    "QuestionCost",
     "Ranking",
     "Suite",
     "agreement",
     "average_cells",
+    "bench_model",
     "cost",
     "critical_difference",
     "detection",

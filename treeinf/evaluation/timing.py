@@ -1,4 +1,4 @@
-"""The stopwatch: operations that take turns, so that a drift meets all alike."""
+"""Time operations in turns, so that a drift of the machine's speed meets all alike."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ import functools
 import statistics
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Timing", "measure_bandwidth", "take_turns", "time_call"]
+__all__ = ["Timing", "take_turns", "time_call"]
 
 _SHORT_TURN = 0.2
 _MOST_MORE = 8
-_BANDWIDTH_BYTES = 2**28
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +41,7 @@ class Timing:
 
 
 def time_call(call: Callable[[], Any]) -> tuple[float, Any]:
-    """Call, and give the wall seconds and the result."""
+    """Return the wall seconds of a call, and its result."""
     start = time.perf_counter()
     result = call()
     return time.perf_counter() - start, result
@@ -82,8 +80,8 @@ def take_turns(
     repeated = [name for name in work if name not in once]
 
     def spend(name: str) -> float:
-        given = [] if prepare is None or name not in prepare else [prepare[name]()]
-        return time_call(functools.partial(work[name], *given))[0]
+        arguments = [prepare[name]()] if prepare and name in prepare else []
+        return time_call(functools.partial(work[name], *arguments))[0]
 
     for name in repeated:
         spend(name)
@@ -101,35 +99,3 @@ def take_turns(
     for name in once:
         seconds[name].append(spend(name))
     return {name: Timing(tuple(values)) for name, values in seconds.items()}
-
-
-def measure_bandwidth(n_jobs: int, repeats: int = 5) -> float:
-    """Measure how fast memory streams: a copy, each thread its own part.
-
-    Parameters
-    ----------
-    n_jobs : int
-        Threads.
-    repeats : int, default=5
-        Copies timed, after one that is not; the best counts.
-
-    Returns
-    -------
-    float
-        Bytes a second, those read and those written.
-    """
-    source = np.ones(_BANDWIDTH_BYTES // 8)
-    target = np.zeros_like(source)
-    parts = list(
-        zip(np.array_split(source, n_jobs), np.array_split(target, n_jobs), strict=True)
-    )
-
-    def copy(part: tuple[Any, Any]) -> None:
-        np.copyto(part[1], part[0])
-
-    with ThreadPoolExecutor(n_jobs) as pool:
-        list(pool.map(copy, parts))
-        best = min(
-            time_call(lambda: list(pool.map(copy, parts)))[0] for _ in range(repeats)
-        )
-    return 2.0 * source.nbytes / best

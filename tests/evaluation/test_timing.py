@@ -1,10 +1,6 @@
-"""The stopwatch, the bandwidth, the memory of a call."""
+"""Operations timed in turns."""
 
-import numpy as np
-import pytest
-
-from benchmarks.speed.memory import grow_of_peak
-from benchmarks.speed.timing import Timing, measure_bandwidth, take_turns
+from treeinf.evaluation.timing import Timing, take_turns
 
 
 def test_operations_take_turns_after_one_untimed_run_each():
@@ -39,15 +35,3 @@ def test_summary_of_times():
     timing = Timing([3.0, 1.0, 2.0])
     assert timing.median == 2.0
     assert timing.spread == (1.0, 3.0)
-
-
-def test_bandwidth_is_a_number_of_bytes_a_second():
-    assert measure_bandwidth(1, repeats=1) > 1e6
-
-
-def test_memory_of_a_call_is_what_it_touches():
-    grown = grow_of_peak(lambda: np.ones(2**23))
-    if np.isnan(grown):
-        pytest.skip("no /proc to ask")
-    assert 60 < grown < 80  # MiB
-    assert grow_of_peak(lambda: None) < 8
