@@ -65,7 +65,7 @@ def test_test_rows_and_a_trained_model(run, files):
     result = bench(run, files, "lightgbm", "--test", files / "test.csv")
     assert result.exit_code == 0, result.output
     assert "120 train rows, 7 test rows, 100 trees" in result.stdout
-    assert "x prediction" in result.stdout
+    assert "Ratios are to the library's own raw scores" in result.stdout
 
 
 def test_a_model_that_its_library_does_not_load_has_no_ratios(run, files):

@@ -166,7 +166,7 @@ def _print(result: ModelBench, printer: Printer) -> None:
     )
     has_ratio = result.costs[0].ratio == result.costs[0].ratio
     printer.table(
-        ["method", "question", "first call", "median", "range", "x prediction"],
+        ["method", "question", "first call", "median", "range", "ratio"],
         [
             (
                 cost.method,
@@ -179,12 +179,12 @@ def _print(result: ModelBench, printer: Printer) -> None:
             for cost in result.costs
         ],
     )
+    printer.say("The first call may compile kernels, once per machine.")
     printer.say(
-        "The first call may compile kernels, once per machine."
+        "Ratios are to the library's own raw scores of the train rows."
         if has_ratio
-        else "The first call may compile kernels, once per machine. The library that "
-        "wrote the model does not load it here, so that there is nothing to compare "
-        "with."
+        else "The library that wrote the model does not load it here, so that there is "
+        "nothing to compare with."
     )
     for name, reason in result.refused.items():
         short = reason if len(reason) <= _LONGEST_NOTE else f"{reason[:197]}..."
