@@ -1,11 +1,11 @@
 """Write tables of committed results into the pages that show them.
 
-    treeinf bench --out benchmarks/results/bench --force
+    python -m benchmarks.speed --out benchmarks/results/bench --force
     treeinf evaluate report build/evaluation_real --to benchmarks/results/evaluation
     python benchmarks/fill_pages.py
 
 Pages say where: blocks from `<!-- bench NAME ... -->` to `<!-- /bench -->`, with the
-names of groups of `treeinf bench`, or none for how it was measured; and from
+names of groups of `benchmarks.speed`, or none for how it was measured; and from
 `<!-- evaluation TITLE -->` to `<!-- /evaluation -->`, with the title of a section of
 evaluation.md that has a table, and `| N` after it for its first N lines. Numbers
 between the tables are written by hand.
