@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from scipy import sparse
 
-from tests.adapters.lightgbm_models import train
+from tests.adapters.lightgbm.models import train
 from treeinf.adapters import parity, read_model
 from treeinf.adapters.parity import check_parity
 from treeinf.errors import ModelParityError

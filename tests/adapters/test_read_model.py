@@ -16,7 +16,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from tests.adapters.lightgbm_models import train
+from tests.adapters.lightgbm.models import train
 from treeinf.adapters import read_model
 from treeinf.errors import ModelFormatError, UnsupportedModelError
 

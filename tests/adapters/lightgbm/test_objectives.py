@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from tests.adapters.lightgbm_models import (
+from tests.adapters.lightgbm.models import (
     assert_same_model,
     hard_rows,
     mixed_rows,

@@ -13,8 +13,8 @@ from treeinf.adapters.xgboost.files import parse_model
 from treeinf.adapters.xgboost.trees import read_trees
 from treeinf.trace import TrainingTrace
 
-HERE = Path(__file__).parents[1] / "golden"
-SHARED = Path(__file__).parents[3] / "shared" / "golden"
+HERE = Path(__file__).parents[2] / "golden"
+SHARED = Path(__file__).parents[4] / "shared" / "golden"
 
 CASES = (
     *("squarederror", "logistic", "softprob", "poisson", "dart", "vectors"),

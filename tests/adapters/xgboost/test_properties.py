@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from tests.adapters.xgboost_models import assert_same_model, hard_rows, train
+from tests.adapters.xgboost.models import assert_same_model, hard_rows, train
 from treeinf.adapters import read_model
 from treeinf.trace import TrainingTrace
 

@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import NotFittedError
 
-from tests.adapters.lightgbm_models import (
+from tests.adapters.lightgbm.models import (
     assert_same_model,
     mixed_rows,
     mixed_score,
@@ -372,7 +372,8 @@ def test_features_are_named(rng):
     expected = ("body_mass", "h\u00f6he=\u2028m")
     assert read_model(named).input_rules.feature_names == expected
     assert (
-        read_model(json.loads(json.dumps(named.dump_model()))).feature_names == expected
+        read_model(json.loads(json.dumps(named.dump_model()))).input_rules.feature_names
+        == expected
     )
 
 

@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import ensemble as sk
 from sklearn import tree as sk_tree
 
-from tests.adapters.sklearn_models import assert_same_model, make_rows, make_targets
+from tests.adapters.sklearn.models import assert_same_model, make_rows, make_targets
 from treeinf.adapters import read_model
 from treeinf.adapters.parity import check_parity
 from treeinf.adapters.sklearn.reader import bootstrap_counts, raw_score, tree_weights

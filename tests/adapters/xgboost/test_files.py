@@ -13,7 +13,7 @@ import pytest
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tests.adapters.xgboost_models import (
+from tests.adapters.xgboost.models import (
     dropping_trees,
     mixed_rows,
     mixed_score,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from tests.adapters.lightgbm_models import assert_same_model, hard_rows, train
+from tests.adapters.lightgbm.models import assert_same_model, hard_rows, train
 from treeinf.adapters import read_model
 
 lightgbm = pytest.importorskip("lightgbm")

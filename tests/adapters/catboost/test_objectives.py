@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import treeinf as ti
-from tests.adapters.catboost_models import (
+from tests.adapters.catboost.models import (
     GROW_POLICIES,
     LOSSES,
     QUIET,
@@ -29,7 +29,7 @@ from treeinf.errors import (
 
 catboost = pytest.importorskip("catboost")
 
-GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
+GOLDEN = Path(__file__).parents[4] / "shared" / "golden"
 
 EXPECTED = {
     "RMSE": losses.SquaredError(),

@@ -10,7 +10,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 import treeinf as ti
-from tests.adapters.sklearn_models import assert_same_model, make_rows, make_targets
+from tests.adapters.sklearn.models import assert_same_model, make_rows, make_targets
 from tests.models import load_golden
 from treeinf.adapters import init_score, read_model
 from treeinf.adapters.parity import check_parity

@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 
-from tests.adapters.xgboost_models import (
+from tests.adapters.xgboost.models import (
     assert_same_model,
     dropping_trees,
     mixed_rows,

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from tests.adapters.catboost_models import (
+from tests.adapters.catboost.models import (
     GROW_POLICIES,
     QUIET,
     assert_same_model,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tests.adapters.xgboost_models import (
+from tests.adapters.xgboost.models import (
     assert_same_model,
     dropping_trees,
     hard_rows,

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from tests.adapters.lightgbm_models import mixed_rows, mixed_score, train
+from tests.adapters.lightgbm.models import mixed_rows, mixed_score, train
 from treeinf.adapters import read_model
 from treeinf.adapters.lightgbm.reader import read_json, read_text
 from treeinf.ensemble import TreeEnsemble

@@ -19,7 +19,7 @@ from sklearn.model_selection import GridSearchCV, TunedThresholdClassifierCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from tests.adapters.sklearn_models import make_rows, make_targets
+from tests.adapters.sklearn.models import make_rows, make_targets
 from treeinf.adapters import find_adapter, read_model
 from treeinf.adapters.parity import check_parity
 from treeinf.adapters.sklearn.reader import leaf_nodes

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import sparse
 
-from tests.adapters.xgboost_models import (
+from tests.adapters.xgboost.models import (
     SPECIAL,
     assert_same_model,
     hard_rows,

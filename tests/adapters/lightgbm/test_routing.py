@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tests.adapters.lightgbm_models import (
+from tests.adapters.lightgbm.models import (
     SPECIAL,
     assert_same_model,
     hard_rows,

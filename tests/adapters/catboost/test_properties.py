@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 import treeinf as ti
-from tests.adapters.catboost_models import (
+from tests.adapters.catboost.models import (
     GROW_POLICIES,
     LOSSES,
     QUIET,

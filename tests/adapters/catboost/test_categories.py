@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import treeinf as ti
-from tests.adapters.catboost_models import (
+from tests.adapters.catboost.models import (
     GROW_POLICIES,
     QUIET,
     assert_same_model,

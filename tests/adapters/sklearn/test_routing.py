@@ -14,7 +14,7 @@ from sklearn import ensemble as sk
 from sklearn import tree as sk_tree
 from sklearn.base import clone
 
-from tests.adapters.sklearn_models import (
+from tests.adapters.sklearn.models import (
     assert_same_model,
     hard_rows,
     make_rows,
