@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
-import tempfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +14,7 @@ from treeinf.ensemble.facts import LeafRule, TrainingFacts
 from treeinf.ensemble.input_rules import InputRules
 from treeinf.ensemble.losses import loss_from_dict
 from treeinf.errors import ModelFormatError
+from treeinf.files import write_whole
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -71,16 +70,8 @@ def save(
             header[field.name] = value
     text = json.dumps(header, default=_plain)
     arrays[_HEADER] = np.frombuffer(text.encode(), dtype=np.uint8)
-    folder = os.path.dirname(os.path.abspath(path))
-    handle, temporary = tempfile.mkstemp(suffix=".npz", dir=folder)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+    with write_whole(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def load(path: str | PathLike[str]) -> TreeEnsemble:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
+from treeinf.files import write_whole
 
 __all__ = ["Checkpoint", "RecordFile", "describe_estimator", "hash_arrays"]
 
@@ -121,9 +122,8 @@ class Checkpoint:
                     f"Got checkpoint={str(path)!r}, a folder with other files "
                     f"({', '.join(others[:3])}) and no {_NAME}; give a new folder."
                 )
-            fresh = label.with_suffix(f".{os.getpid()}.tmp")
-            fresh.write_text(json.dumps({"format": _FORMAT, **identity}, indent=1))
-            os.replace(fresh, label)
+            with write_whole(label) as file:
+                file.write_text(json.dumps({"format": _FORMAT, **identity}, indent=1))
         try:
             found = json.loads(label.read_text())
         except ValueError as error:
