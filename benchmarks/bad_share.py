@@ -85,6 +85,7 @@ def run_cell(name: str, seed: int, share: float, kind: str) -> dict[str, Any]:
     """Estimate the share of one table."""
     import lightgbm
 
+    from treeinf.cleaning.costs import Costs
     from treeinf.cleaning.rows import read_classes, read_labels, read_rows
     from treeinf.cleaning.scores.methods import METHODS
     from treeinf.cleaning.scores.noise_rate import (
@@ -93,7 +94,7 @@ def run_cell(name: str, seed: int, share: float, kind: str) -> dict[str, Any]:
         estimate_bad_targets,
     )
     from treeinf.cleaning.scores.scoring import score_rows
-    from treeinf.cleaning.training import CopyTrainer, Costs
+    from treeinf.training.learner import Learner
 
     X, y, _, _, task = draw_rows(name, seed)
     noisy = make_wrong(y, share, kind, task, seed)
@@ -102,7 +103,7 @@ def run_cell(name: str, seed: int, share: float, kind: str) -> dict[str, Any]:
     labels = read_labels(noisy, len(y), "y", as_numbers=is_regression)
     classes = None if is_regression else read_classes(labels)
     rows = read_rows(X, labels, classes)
-    trainer = CopyTrainer(getattr(lightgbm, estimator)(**MODEL), classes)
+    trainer = Learner(getattr(lightgbm, estimator)(**MODEL), classes)
     scores = score_rows(
         METHODS["loss"], trainer, rows, n_repeats=5, seed=seed, costs=Costs()
     )

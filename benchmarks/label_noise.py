@@ -57,11 +57,11 @@ from sklearn.model_selection import (
     train_test_split,
 )
 
+from treeinf.cleaning.costs import Costs
 from treeinf.cleaning.scores.label_confusion import doubt_labels
 from treeinf.cleaning.scores.methods import METHODS, Evidence, Method
 from treeinf.cleaning.scores.scoring import score_rows
 from treeinf.cleaning.scores.stacking import pool_views
-from treeinf.cleaning.training import CopyTrainer, Costs, LabelledRows
 from treeinf.datasets import load
 from treeinf.datasets.label_noise import flip_labels, shift_targets
 from treeinf.explainers import (
@@ -72,6 +72,8 @@ from treeinf.explainers import (
     OutOfBagProbability,
     TrainingDynamics,
 )
+from treeinf.training.learner import Learner
+from treeinf.training.rows import LabelledRows
 
 CELLS = Path("build/label_noise")
 N_TRAIN, N_TEST = 1000, 2000
@@ -172,10 +174,10 @@ class Cell:
         """Give rows as the cleaner takes them."""
         return LabelledRows(X, y, None if self.task == "regression" else y)
 
-    def trainer(self) -> CopyTrainer:
+    def trainer(self) -> Learner:
         """Give what trains copies."""
         classes = None if self.task == "regression" else np.arange(self.n_classes)
-        return CopyTrainer(new_model(self.library, self.task), classes)
+        return Learner(new_model(self.library, self.task), classes)
 
     def out_of_fold(self, X: np.ndarray, y: np.ndarray, n_scored: int) -> np.ndarray:
         """Predict the first rows in 5 folds; the others are in every training part."""

@@ -20,7 +20,7 @@ from treeinf.cleaning.scores.stacking import (
     leave_out_by_kernel,
     pool_views,
 )
-from treeinf.cleaning.training import LabelledRows
+from treeinf.training.rows import LabelledRows
 
 
 def small_rows(rng, n_rows=40, *, weighted=False):

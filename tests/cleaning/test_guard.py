@@ -8,10 +8,10 @@ import pytest
 from treeinf.cleaning import METHODS, InfluenceCleaner, Method
 from treeinf.cleaning.report.report import write_headline
 from treeinf.cleaning.scores import methods as methods_module
-from treeinf.cleaning.training import LabelledRows
 from treeinf.cleaning.trial.controls import remove_at_random
 from treeinf.cleaning.trial.judging import RowLosses
 from treeinf.cleaning.trial.run import Rehearsal, random_places
+from treeinf.training.rows import LabelledRows
 
 from .conftest import classifier
 
@@ -143,16 +143,16 @@ def test_clean_rows_do_not_say_how_many_train_rows_are_wrong(cancer):
 
 
 def test_appended_rows_are_those_that_do_not_judge(cancer, monkeypatch):
-    from treeinf.cleaning.training import CopyTrainer
+    from treeinf.training.learner import Learner
 
     sizes = []
-    fit = CopyTrainer.fit
+    fit = Learner.fit
 
     def spy(self, rows, seed):
         sizes.append(rows.n_rows)
         return fit(self, rows, seed)
 
-    monkeypatch.setattr(CopyTrainer, "fit", spy)
+    monkeypatch.setattr(Learner, "fit", spy)
     quick(validation=(cancer.X_test, cancer.y_test), method="loss").fit(
         cancer.X, cancer.y
     )

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from treeinf.cleaning.training import LabelledRows
 from treeinf.cleaning.trial import judging
+from treeinf.training.rows import LabelledRows
 
 
 def probabilities(p):

@@ -18,9 +18,10 @@ from treeinf.cleaning.report.flagged_rows import describe_repair
 from treeinf.cleaning.report.report import write_headline
 from treeinf.cleaning.scores.relabelling import LabelGains, weigh_suggestions
 from treeinf.cleaning.scores.scoring import RowScores
-from treeinf.cleaning.training import CopyTrainer, LabelledRows
 from treeinf.cleaning.trial.splits import split_in_halves
 from treeinf.errors import UnsupportedModelError
+from treeinf.training.learner import Learner
+from treeinf.training.rows import LabelledRows
 
 from .conftest import classifier, noisy_diabetes, regressor
 
@@ -46,7 +47,7 @@ def train_copies(rows, estimator, classes, n_repeats=2):
     for _ in range(n_repeats):
         first, second = split_in_halves(rows, rng)
         splits += [(first, second), (second, first)]
-    trainer = CopyTrainer(estimator, classes)
+    trainer = Learner(estimator, classes)
     return [trainer.fit(rows.take(seen), 0) for seen, _ in splits], splits
 
 
@@ -110,7 +111,7 @@ def test_a_class_that_a_copy_has_never_met_is_not_spoken_of(cancer):
     rows = LabelledRows(cancer.X, names[code], code)
     everything = np.arange(rows.n_rows)
     split = (everything[3::2], np.r_[0, 1, 2, everything[4::2]])
-    model = CopyTrainer(classifier(n_estimators=5), names).fit(rows.take(split[0]), 0)
+    model = Learner(classifier(n_estimators=5), names).fit(rows.take(split[0]), 0)
     assert list(model.classes_) == ["a", "b"]
     gains = weigh_suggestions([model], [split], rows, np.full(rows.n_rows, 2), names)
     assert (gains.relabel == 0.0).all()
@@ -123,7 +124,7 @@ def test_a_class_that_a_copy_has_never_met_is_not_spoken_of(cancer):
 def test_a_constant_copy_says_nothing(cancer):
     rows = of_cancer(cancer)
     ones = np.flatnonzero(rows.code == 1)
-    model = CopyTrainer(classifier(), np.array([0, 1])).fit(rows.take(ones), 0)
+    model = Learner(classifier(), np.array([0, 1])).fit(rows.take(ones), 0)
     gains = weigh_suggestions(
         [model], [(ones, ones)], rows, 1 - rows.code, np.array([0, 1])
     )

@@ -5,7 +5,7 @@ import pytest
 
 from treeinf.cleaning.actions import Handling, pick_suspects, repair_rows
 from treeinf.cleaning.scores.scoring import RowScores
-from treeinf.cleaning.training import LabelledRows
+from treeinf.training.rows import LabelledRows
 
 
 def scored(score, suggestion=None):

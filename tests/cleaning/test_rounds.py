@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.model_selection import KFold, ShuffleSplit
 
-from treeinf.cleaning.training import LabelledRows
 from treeinf.cleaning.trial.splits import deal_folds, plan_rounds
+from treeinf.training.rows import LabelledRows
 
 
 def rows(n_rows=103, n_classes=3, seed=0):

@@ -15,11 +15,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from treeinf.cleaning import Amount, InfluenceSelector
-from treeinf.cleaning.training import LabelledRows
 from treeinf.cleaning.trial.candidates import Ranking, find_leaf_clusters, pick_subset
 from treeinf.cleaning.trial.judging import RowLosses
 from treeinf.cleaning.trial.selection import Trial, choose_trial
 from treeinf.errors import UnsupportedModelError
+from treeinf.training.rows import LabelledRows
 
 from .conftest import classifier, noisy_diabetes, regressor
 

@@ -32,7 +32,7 @@ from treeinf.explainers.baselines.random import (
     OutOfFoldLoss,
     Random,
 )
-from treeinf.training.learner import derive_seed
+from treeinf.training.seeds import derive_seed
 
 SCORES = [
     Loss(),

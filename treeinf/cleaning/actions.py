@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.cleaning.scores.scoring import RowScores
-from treeinf.cleaning.training import LabelledRows
+from treeinf.training.rows import LabelledRows
 
 __all__ = ["ACTIONS", "Handling", "Repair", "pick_suspects", "repair_rows"]
 

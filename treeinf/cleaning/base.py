@@ -31,10 +31,11 @@ from treeinf.cleaning.rows import (
     read_rows,
     refuse_overlap,
 )
-from treeinf.cleaning.training import CopyTrainer, LabelledRows, Progress
 from treeinf.cleaning.trial.splits import check_validation
 from treeinf.errors import TreeinfWarning
-from treeinf.training.learner import readable_rows
+from treeinf.training.learner import Learner, readable_rows
+from treeinf.training.parallel import Progress
+from treeinf.training.rows import LabelledRows
 from treeinf.validation import count_rows
 
 __all__ = ["RowMetaEstimator"]
@@ -90,7 +91,7 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
         self._check_parameters(estimator, rows)
         self._scorer()
         progress = Progress(self._doing, is_shown=self.verbose)
-        trainer = CopyTrainer(
+        trainer = Learner(
             estimator, getattr(self, "classes_", None), self.n_jobs, progress
         )
         with contextlib.closing(progress), _once_each():
@@ -104,7 +105,7 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
         raise NotImplementedError
 
     def _work(
-        self, rows: LabelledRows, given: LabelledRows | None, trainer: CopyTrainer
+        self, rows: LabelledRows, given: LabelledRows | None, trainer: Learner
     ) -> Any:
         """Do the work, set the fitted attributes, and give the report."""
         raise NotImplementedError

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from treeinf.cleaning.actions import ACTIONS, Repair
 from treeinf.cleaning.amounts import Amount
 from treeinf.cleaning.base import RowMetaEstimator
+from treeinf.cleaning.costs import Costs
 from treeinf.cleaning.parameters import check_name, check_number
 from treeinf.cleaning.report.flagged_rows import list_scores, list_touched_rows
 from treeinf.cleaning.report.report import CleaningReport
@@ -20,16 +21,12 @@ from treeinf.cleaning.rows import join_rows, replace_labels
 from treeinf.cleaning.scores.methods import METHODS
 from treeinf.cleaning.scores.relabelling import RELABEL_RULES
 from treeinf.cleaning.scores.scoring import RowScores, check_readable, is_readable
-from treeinf.cleaning.training import (
-    CopyTrainer,
-    Costs,
-    LabelledRows,
-    accepts_weights,
-)
 from treeinf.cleaning.trial.run import Recipe, Rehearsal, random_places, rehearse
 from treeinf.cleaning.trial.splits import plan_rounds
 from treeinf.errors import UnsupportedModelError
 from treeinf.explainers.influence import frame_library
+from treeinf.training.learner import Learner, accepts_weights
+from treeinf.training.rows import LabelledRows
 from treeinf.validation import check_count, row_labels, take_rows
 
 __all__ = ["InfluenceCleaner"]
@@ -287,7 +284,7 @@ default="consensus"
     # the work
 
     def _work(
-        self, rows: LabelledRows, given: LabelledRows | None, trainer: CopyTrainer
+        self, rows: LabelledRows, given: LabelledRows | None, trainer: Learner
     ) -> CleaningReport:
         """Rehearse, decide, clean, train the final model, and write it all down."""
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -369,7 +366,7 @@ default="consensus"
 
     def _announce(
         self,
-        trainer: CopyTrainer,
+        trainer: Learner,
         recipe: Recipe,
         n_rounds: int,
         n_shares: int,
@@ -442,7 +439,7 @@ default="consensus"
         rows: LabelledRows,
         given: LabelledRows | None,
         scored: NDArray[np.int64],
-        trainer: CopyTrainer,
+        trainer: Learner,
         seed: int,
         repair: Repair | None,
         costs: Costs,
@@ -465,7 +462,7 @@ default="consensus"
         touched: NDArray[np.int64],
         repair: Repair,
         scores: RowScores,
-        trainer: CopyTrainer,
+        trainer: Learner,
         seed: int,
         costs: Costs,
     ) -> None:

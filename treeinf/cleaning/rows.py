@@ -11,7 +11,7 @@ from scipy import sparse
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from treeinf.cleaning.training import LabelledRows
+from treeinf.training.rows import LabelledRows
 from treeinf.validation import check_weights, row_labels
 
 __all__ = [

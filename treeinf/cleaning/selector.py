@@ -13,17 +13,11 @@ from sklearn.utils import check_random_state
 
 from treeinf.cleaning.amounts import Amount
 from treeinf.cleaning.base import RowMetaEstimator
+from treeinf.cleaning.costs import Costs
 from treeinf.cleaning.parameters import check_name, check_number
 from treeinf.cleaning.report.report import Comparison, list_settings, list_versions
-from treeinf.cleaning.report.report import to_plain as report_to_plain
 from treeinf.cleaning.rows import join_rows
 from treeinf.cleaning.scores.scoring import check_readable
-from treeinf.cleaning.training import (
-    CopyTrainer,
-    Costs,
-    LabelledRows,
-    accepts_weights,
-)
 from treeinf.cleaning.trial import judging
 from treeinf.cleaning.trial.candidates import STRATEGIES, pick_subset
 from treeinf.cleaning.trial.selection import (
@@ -34,6 +28,9 @@ from treeinf.cleaning.trial.selection import (
     try_subsets,
 )
 from treeinf.cleaning.trial.splits import Round, plan_rounds
+from treeinf.files import to_plain
+from treeinf.training.learner import Learner, accepts_weights
+from treeinf.training.rows import LabelledRows
 from treeinf.validation import check_count, take_rows
 
 __all__ = ["InfluenceSelector", "SelectionReport"]
@@ -93,7 +90,7 @@ class SelectionReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain types that `json.dumps` takes; what is not finite becomes None."""
-        plain: dict[str, Any] = report_to_plain(dataclasses.asdict(self))
+        plain: dict[str, Any] = to_plain(dataclasses.asdict(self))
         return plain
 
     def __str__(self) -> str:
@@ -271,7 +268,7 @@ class InfluenceSelector(RowMetaEstimator):
         check_readable(estimator)
 
     def _work(
-        self, rows: LabelledRows, given: LabelledRows | None, trainer: CopyTrainer
+        self, rows: LabelledRows, given: LabelledRows | None, trainer: Learner
     ) -> SelectionReport:
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         rng = np.random.default_rng(seed)
@@ -368,7 +365,7 @@ class InfluenceSelector(RowMetaEstimator):
         self,
         rows: LabelledRows,
         part: LabelledRows,
-        trainer: CopyTrainer,
+        trainer: Learner,
         trials: Trials,
         chosen: Trial,
         n_kept: int,

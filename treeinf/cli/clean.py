@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.cleaning import Amount, CleaningReport, InfluenceCleaner
-from treeinf.cleaning.training import LabelledRows
 from treeinf.cli.cleaned_files import check_weight_column, write_cleaned
 from treeinf.cli.exits import DONE, FOUND, CommandError
 from treeinf.cli.jobs import (
@@ -28,6 +27,7 @@ from treeinf.cli.outputs import write_together
 from treeinf.cli.printing import Printer
 from treeinf.cli.proof import ScoreChange
 from treeinf.explainers import BoostIn
+from treeinf.training.rows import LabelledRows
 
 __all__ = ["CleanOptions", "run_clean"]
 

@@ -13,7 +13,6 @@ from sklearn.base import clone
 
 from treeinf.cleaning.amounts import Amount
 from treeinf.cleaning.rows import join_rows
-from treeinf.cleaning.training import LabelledRows
 from treeinf.cli.exits import CommandError
 from treeinf.cli.models import (
     LIBRARIES,
@@ -35,6 +34,7 @@ from treeinf.cli.training_data import (
     text_columns,
 )
 from treeinf.ensemble import TreeEnsemble
+from treeinf.training.rows import LabelledRows
 
 __all__ = [
     "Clock",

@@ -15,13 +15,10 @@ from sklearn.metrics import accuracy_score, r2_score
 
 from treeinf.explainers.retraining.base import RetrainingExplainer, score_prediction
 from treeinf.training.checkpoint import describe_estimator
-from treeinf.training.learner import (
-    Learner,
-    check_random_state,
-    copy_estimator,
-    derive_seed,
-    run_tasks,
-)
+from treeinf.training.learner import copy_estimator
+from treeinf.training.parallel import run_numbered
+from treeinf.training.seeds import check_random_state, derive_seed
+from treeinf.training.subsets import SubsetLearner
 from treeinf.validation import count_rows, row_labels, take_rows
 
 __all__ = [
@@ -90,7 +87,7 @@ class Experiment:
 
     Parameters
     ----------
-    learner : Learner
+    learner : SubsetLearner
         Trains copies.
     X_train, X_test : array-like or frame
         Rows.
@@ -108,7 +105,7 @@ class Experiment:
         Whether to show progress bars.
     """
 
-    learner: Learner
+    learner: SubsetLearner
     X_train: Any
     y_train: NDArray[Any]
     X_test: Any
@@ -148,7 +145,7 @@ class Experiment:
                 )
         if not count_rows(X_test):
             raise ValueError("X_test has no rows.")
-        learner = Learner.read(estimator, X_train, y_train, sample_weight)
+        learner = SubsetLearner.read(estimator, X_train, y_train, sample_weight)
         return cls(
             learner,
             X_train,
@@ -330,12 +327,12 @@ class Experiment:
             derive_seed(self.seed),
             self.X_test if X is None else X,
         )
-        results = run_tasks(
+        results = run_numbered(
             task,
             range(len(trainings)),
             n_jobs=self.n_jobs,
             verbose=self.verbose,
-            what=what,
+            label=what,
         )
         return [prediction for _, prediction in results]
 
@@ -370,7 +367,11 @@ class Experiment:
 
 
 def _predict(
-    learner: Learner, trainings: Sequence[Training], seed: int, X: Any, number: int
+    learner: SubsetLearner,
+    trainings: Sequence[Training],
+    seed: int,
+    X: Any,
+    number: int,
 ) -> NDArray[np.float64]:
     training = trainings[number]
     if training.target is not None:

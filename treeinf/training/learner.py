@@ -1,246 +1,150 @@
-"""Copies of an estimator trained on some of the rows, several at a time."""
+"""Train copies of an estimator: seeds, threads, weights, and their predictions."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
+import functools
 import inspect
-import itertools
-import numbers
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
+from sklearn import get_config
 from sklearn.base import clone
+from sklearn.dummy import DummyClassifier, DummyRegressor
 from threadpoolctl import threadpool_limits
-from tqdm.auto import tqdm
 
 from treeinf.dtypes import REAL
 from treeinf.kernels.threads import check_n_jobs
-from treeinf.training.encoding import Task
-from treeinf.validation import check_weights, count_rows, take_rows, to_pandas
+from treeinf.training.parallel import Progress, run_tasks
+from treeinf.training.rows import LabelledRows
+from treeinf.validation import count_rows, to_pandas
 
 __all__ = [
     "Learner",
-    "Results",
-    "check_random_state",
+    "accepts_weights",
+    "check_trainable",
     "copy_estimator",
-    "derive_seed",
+    "find_library",
+    "is_constant",
     "readable_rows",
-    "run_tasks",
 ]
 
 _BOOSTERS = ("catboost", "lightgbm", "xgboost")
 _THREADS = ("n_jobs", "thread_count", "nthread", "num_threads")
 _SEEDS = ("random_state", "random_seed")
 _STOPPING = ("early_stopping_rounds", "early_stopping_round")
-_LARGEST_CHUNK = 16
+_VERBOSITY = {"verbose", "silent", "logging_level", "verbose_eval"}
 
-
-class Results(Protocol):
-    """Where results of tasks are kept, by number."""
-
-    def __contains__(self, number: object) -> bool: ...
-
-    def read(self, number: int) -> NDArray[np.float64]:
-        """Give a result that is there."""
-
-    def append(self, number: int, result: NDArray[np.float64]) -> None:
-        """Keep a result."""
-
-
-def derive_seed(*key: int) -> int:
-    """Make a seed for one purpose out of the numbers that name it.
-
-    Returns
-    -------
-    int
-        In [0, 2**31).
-    """
-    return int(np.random.SeedSequence(key).generate_state(1)[0] >> 1)
-
-
-def check_random_state(random_state: Any) -> int:
-    """Turn `random_state` into a seed; None draws one.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is neither None nor an integer of at least 0.
-    """
-    if random_state is None:
-        return int(np.random.SeedSequence().generate_state(1)[0])
-    if isinstance(random_state, bool) or not isinstance(random_state, numbers.Integral):
-        raise TypeError(
-            f"Got random_state={random_state!r}; expected None or an integer."
-        )
-    if random_state < 0:
-        raise ValueError(
-            f"Got random_state={random_state!r}; expected an integer of at least 0."
-        )
-    return int(random_state)
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Learner:
-    """Trains copies of one estimator on some of the train rows, and predicts.
+    """Train unfitted copies of one estimator, several at a time, and predict.
 
-    Make it with `read`. Each copy has one thread whatever the estimator says, since
-    libraries add up in another order with another number of threads: the copies are
-    what runs in parallel, and their predictions have the same bits for any number of
-    processes.
+    Copies differ in their rows and seeds alone, so that the worker that trains one
+    changes nothing.
 
     Parameters
     ----------
     estimator : estimator
-        What to copy; never fitted itself.
-    X : array-like, sparse matrix or frame, shape (n_train, n_features)
-        Train rows, see `readable_rows`.
-    target : ndarray of float64, shape (n_train,)
-        Class numbers or values.
-    task : Task
-        The classes, or regression.
-    weight : ndarray of float64, shape (n_train,), or None
-        Weights; None for 1.
-    by : {"drop", "weight"}
-        Leave rows out of the table, or give them weight 0.
+        Estimator to copy; it is never fitted itself.
+    classes : ndarray or None
+        Labels in order; None for regression.
+    n_jobs : int or None
+        Copies trained at a time by `run`; None for 1, -1 for one a core.
+    progress : Progress or None
+        Advanced by every copy that `run` trains.
+    isolated : bool, default=False
+        How seeds and threads are set, see `copy_estimator`.
     """
 
     estimator: Any
-    X: Any
-    target: NDArray[np.float64]
-    task: Task
-    weight: NDArray[np.float64] | None
-    by: str
-
-    @classmethod
-    def read(
-        cls, estimator: Any, X: Any, y: Any, sample_weight: Any = None, by: str = "drop"
-    ) -> Learner:
-        """Check that the estimator can be trained again, on these rows.
-
-        Raises
-        ------
-        TypeError
-            If it is not an estimator, or cannot do what is needed.
-        ValueError
-            If rows, targets, weights or `by` do not fit.
-        """
-        if by not in ("drop", "weight"):
-            raise ValueError(f"Got by={by!r}; expected 'drop' or 'weight'.")
-        estimator = _check_estimator(estimator)
-        n_train = count_rows(X)
-        if n_train < 2:
-            raise ValueError(f"X has {n_train} rows; at least 2 are needed.")
-        task = Task.read(estimator, y)
-        if task.classes is not None and not hasattr(estimator, "predict_proba"):
-            raise TypeError(
-                f"{type(estimator).__name__} has no predict_proba, which the log loss "
-                "needs; use a classifier that predicts probabilities."
-            )
-        weight = check_weights(sample_weight, n_train)
-        if _weight_keyword(estimator) is None and (weight is not None or by != "drop"):
-            what = "by='weight'" if weight is None else "sample_weight"
-            raise TypeError(
-                f"{type(estimator).__name__}.fit takes no sample_weight, which {what} "
-                "needs."
-            )
-        target = task.encode(y, n_train)
-        return cls(estimator, readable_rows(estimator, X), target, task, weight, by)
+    classes: NDArray[Any] | None
+    n_jobs: int | None = None
+    progress: Progress | None = None
+    isolated: bool = False
 
     @property
-    def n_train(self) -> int:
-        """Number of train rows."""
-        return len(self.target)
+    def n_workers(self) -> int:
+        """Copies trained at a time."""
+        return 1 if self.n_jobs is None else check_n_jobs(self.n_jobs)
 
-    def predict_nothing(self, n_rows: int) -> NDArray[np.float64]:
-        """Give the prediction of a copy without any rows: the train rows' base rate.
+    def copy(self, seed: int) -> Any:
+        """Return an unfitted copy; see `copy_estimator`."""
+        return copy_estimator(self.estimator, seed, isolated=self.isolated)
 
-        Returns
-        -------
-        ndarray of float64, shape (n_rows,) or (n_rows, n_classes)
-            The weighted mean of all train targets, or the shares of the classes.
+    def fit(self, rows: LabelledRows, seed: int) -> Any:
+        """Train a copy.
+
+        Most estimators refuse rows of a single class and single rows; a constant model
+        stands in for them, see `is_constant`.
         """
-        if self.task.classes is None:
-            mean = np.average(self.target, weights=self.weight)
-            return np.full(n_rows, mean)
-        codes = self.target.astype(np.intp)
-        shares = np.bincount(codes, self.weight, minlength=self.task.n_classes)
-        return np.tile(shares / shares.sum(), (n_rows, 1))
+        estimator = self.copy(seed)
+        if rows.code is None and rows.n_rows == 1:
+            return DummyRegressor().fit(np.zeros((1, 1)), rows.y)
+        if rows.code is not None and (rows.code == rows.code[0]).all():
+            return DummyClassifier().fit(np.zeros((rows.n_rows, 1)), rows.y)
+        arguments: dict[str, Any] = {}
+        if rows.weight is not None:
+            keyword = _weight_keyword(estimator)
+            assert keyword is not None
+            arguments[keyword] = rows.weight
+            _route_weights(estimator)
+        with self._limit_threads():
+            return estimator.fit(readable_rows(estimator, rows.X), rows.y, **arguments)
 
-    def fit_predict(
-        self, is_in: NDArray[np.bool_], seed: int, X: Any
+    def _limit_threads(self) -> contextlib.AbstractContextManager[Any]:
+        # scikit-learn's histogram boosting has no parameter for threads
+        if self.isolated and find_library(self.estimator) not in _BOOSTERS:
+            return threadpool_limits(1, user_api="openmp")
+        return contextlib.nullcontext()
+
+    def predict(
+        self, model: Any, X: Any, met: NDArray[np.integer[Any]] | None = None
     ) -> NDArray[np.float64]:
-        """Train a copy on some of the rows and predict others.
+        """Predict values, or the probabilities of all classes.
 
         Parameters
         ----------
-        is_in : ndarray of bool, shape (n_train,)
-            The rows to train on.
-        seed : int
-            For the estimator's seeds that are not set.
-        X : array-like or frame, shape (n_rows, n_features)
-            Rows to predict.
+        model : estimator
+            Returned by `fit`.
+        X : array-like, sparse matrix or frame, shape (n_rows, n_features)
+            Rows.
+        met : ndarray of integer, optional
+            Numbers of the classes that the copy was trained on, in rising order; read
+            from its ``classes_`` by default.
 
         Returns
         -------
         ndarray of float64, shape (n_rows,) or (n_rows, n_classes)
-            Values, or probabilities of all classes of the train rows; 0 for classes
-            that the copy has not met. Rows of one class alone, and a single row, are
-            not handed to the estimator, since most refuse them: their class has
-            probability 1, their target is the prediction. No rows predict the base
-            rate.
+            NaN in the columns of classes that the copy has never met.
+
+        Raises
+        ------
+        ValueError
+            If the predictions have another shape.
         """
         n_rows = count_rows(X)
-        X = readable_rows(self.estimator, X)
-        seen = is_in if self.weight is None else is_in & (self.weight > 0.0)
-        target = self.target[seen]
-        if not target.size:
-            return self.predict_nothing(n_rows)
-        if self.task.classes is None:
-            if len(target) == 1:
-                return np.full(n_rows, target[0])
-            model = self._fit(is_in, seed, self.target)
+        X = readable_rows(model, X)
+        if self.classes is None:
             values = np.asarray(model.predict(X), dtype=REAL).reshape(-1)
             return self._check_shape(values, (n_rows,))
-        result = np.zeros((n_rows, self.task.n_classes))
-        codes = self.target.astype(np.intp)
-        if (target == target[0]).all():
-            result[:, int(target[0])] = 1.0
-            return result
-        met = np.arange(self.task.n_classes)
-        if self.by == "drop":
-            met = np.unique(codes[is_in])
-        labels = self.task.classes[codes]
-        if _package(_last_step(self.estimator)) == "xgboost":
-            # it wants numbers from 0 without a gap
-            labels = np.searchsorted(met, codes)
-        model = self._fit(is_in, seed, labels)
-        values = np.asarray(model.predict_proba(X), dtype=REAL)
-        result[:, met] = self._check_shape(values, (n_rows, len(met)))
+        if met is None:
+            met = np.searchsorted(self.classes, model.classes_)
+        result = np.full((n_rows, len(self.classes)), np.nan)
+        if hasattr(model, "predict_proba"):
+            values = np.asarray(model.predict_proba(X), dtype=REAL)
+            result[:, met] = self._check_shape(values, (n_rows, len(met)))
+        else:
+            result[:, met] = 0.0
+            codes = np.searchsorted(self.classes, model.predict(X))
+            result[np.arange(n_rows), codes] = 1.0
         return result
-
-    def _fit(self, is_in: NDArray[np.bool_], seed: int, y: NDArray[Any]) -> Any:
-        estimator = copy_estimator(self.estimator, seed)
-        weight = self.weight
-        X = self.X
-        if self.by == "weight":
-            weight = is_in.astype(REAL) if weight is None else weight * is_in
-        elif not is_in.all():
-            X, y = take_rows(X, is_in), y[is_in]
-            weight = None if weight is None else weight[is_in]
-        arguments: dict[str, Any] = {}
-        if weight is not None:
-            keyword = _weight_keyword(estimator)
-            assert keyword is not None
-            arguments[keyword] = weight
-        if _package(_last_step(estimator)) in _BOOSTERS:
-            return estimator.fit(X, y, **arguments)
-        # scikit-learn's boosting has no parameter for threads
-        with threadpool_limits(1, user_api="openmp"):
-            return estimator.fit(X, y, **arguments)
 
     def _check_shape(
         self, values: NDArray[np.float64], shape: tuple[int, ...]
@@ -252,19 +156,61 @@ class Learner:
             )
         return values
 
+    def fit_task(self, rows: LabelledRows, seed: int) -> Callable[[], Any]:
+        """Return a task for `run` that trains one copy."""
+        return functools.partial(self.fit, rows, seed)
 
-def copy_estimator(estimator: Any, seed: int, *, replace_seeds: bool = False) -> Any:
-    """Give an unfitted, quiet copy of one thread, its open seeds set.
+    def run(self, tasks: Sequence[Callable[[], T]], stage: str) -> Iterator[T]:
+        """Run tasks that train copies, and yield their results in order.
+
+        Parameters
+        ----------
+        tasks : sequence of callable
+            Each trains one copy.
+        stage : str
+            Name of this part of the job, for the progress bar.
+
+        Notes
+        -----
+        Threads, because the libraries release the GIL while they train; processes can
+        be chosen with `joblib.parallel_config`.
+        """
+        for result in run_tasks(tasks, self.n_workers):
+            if self.progress is not None:
+                self.progress.step(stage)
+            yield result
+
+
+def is_constant(model: Any) -> bool:
+    """Return whether a copy is the constant that stands in where none can be trained.
+
+    See `Learner.fit`.
+    """
+    return isinstance(model, DummyClassifier | DummyRegressor)
+
+
+def copy_estimator(
+    estimator: Any, seed: int, *, isolated: bool = True, replace_seeds: bool = False
+) -> Any:
+    """Return an unfitted copy with its seeds and threads set.
 
     Parameters
     ----------
     estimator : estimator
         Fitted or not; its parameters are copied.
     seed : int
-        For seeds that are not set, but those of LightGBM, XGBoost and CatBoost, which
-        have a fixed one of their own.
+        Seed for the copy.
+    isolated : bool, default=True
+        One of two rules, which give different numbers. Isolated copies, of explainers
+        and experiments that train again, have one thread whatever the estimator says,
+        since libraries add in another order with another number of threads; `seed` goes
+        to seeds that are None, except those of LightGBM, XGBoost and CatBoost, which
+        have a fixed default; CatBoost is quiet and writes no files. Other copies, those
+        that clean and select rows, keep the estimator's own parameters: `seed` goes to
+        every seed that is None, and boosting libraries get one thread where the number
+        is None.
     replace_seeds : bool, default=False
-        Set all seeds, those that are set and those of the three libraries too.
+        Set all seeds, also those that are not None and those of the three libraries.
 
     Returns
     -------
@@ -272,41 +218,44 @@ def copy_estimator(estimator: Any, seed: int, *, replace_seeds: bool = False) ->
     """
     estimator = _clone(estimator)
     parameters = estimator.get_params(deep=True)
-    wanted: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     for name, value in parameters.items():
         prefix, _, last = name.rpartition("__")
-        owner = parameters[prefix] if prefix else estimator
-        package = _package(owner)
+        library = _package(parameters[prefix] if prefix else estimator)
         if last in _THREADS:
-            wanted[name] = 1
-        # without a seed, the boosting libraries have one of their own
-        elif last in _SEEDS and (
-            replace_seeds or (value is None and package not in _BOOSTERS)
-        ):
-            wanted[name] = seed
+            # None is one thread in scikit-learn, and every core elsewhere
+            if isolated or (value is None and library != "sklearn"):
+                changes[name] = 1
+        elif last in _SEEDS:
+            has_default = isolated and library in _BOOSTERS
+            if replace_seeds or (value is None and not has_default):
+                changes[name] = seed
     last_step = _last_step(estimator)
-    if _package(last_step) == "catboost":
-        given = last_step.get_params()
-        quiet: dict[str, Any] = {"thread_count": 1}
-        if not {"verbose", "silent", "logging_level", "verbose_eval"} & set(given):
-            quiet["verbose"] = False
-        # copies would all write to the same folder
-        quiet["allow_writing_files"] = False
-        # it lists only the parameters that it was given
-        if replace_seeds and not set(_SEEDS) & set(given):
-            quiet["random_seed"] = seed
-        last_step.set_params(**quiet)
-    return estimator.set_params(**wanted)
+    if isolated and _package(last_step) == "catboost":
+        _isolate_catboost(last_step, seed if replace_seeds else None)
+    return estimator.set_params(**changes)
+
+
+def _isolate_catboost(estimator: Any, seed: int | None) -> None:
+    """Set parameters that CatBoost's get_params omits unless they were passed."""
+    passed = set(estimator.get_params())
+    # copies would all write to the same folder
+    changes: dict[str, Any] = {"thread_count": 1, "allow_writing_files": False}
+    if not _VERBOSITY & passed:
+        changes["verbose"] = False
+    if seed is not None and not passed & set(_SEEDS):
+        changes["random_seed"] = seed
+    estimator.set_params(**changes)
 
 
 def readable_rows(estimator: Any, X: Any) -> Any:
-    """Give rows in a form that the estimator's library can read.
+    """Convert rows to a type that the estimator's library can read.
 
     Parameters
     ----------
     estimator : estimator
-        Who is to be trained on them, or to predict them. What the first step of a
-        pipeline reads is known to the caller alone.
+        Estimator that is trained on the rows or predicts them. Pipelines get the rows
+        as they are: only the caller knows what their first step reads.
     X : array-like, sparse matrix or frame, shape (n_rows, n_features)
         Rows.
 
@@ -323,7 +272,16 @@ def readable_rows(estimator: Any, X: Any) -> Any:
     return to_pandas(X) if _package(estimator) in ("catboost", "lightgbm") else X
 
 
-def _check_estimator(estimator: Any) -> Any:
+def check_trainable(estimator: Any) -> Any:
+    """Return an unfitted copy of an estimator that can be trained again.
+
+    Raises
+    ------
+    TypeError
+        If it has no fit, predict and get_params.
+    ValueError
+        If it stops early, which needs rows that copies do not have.
+    """
     if isinstance(estimator, type) or not all(
         hasattr(estimator, name) for name in ("fit", "predict", "get_params")
     ):
@@ -335,21 +293,31 @@ def _check_estimator(estimator: Any) -> Any:
         )
     last = _last_step(estimator)
     if _package(last) in ("lightgbm", "xgboost"):
-        given = last.get_params()
-        found = [name for name in _STOPPING if given.get(name)]
-        if found:
-            raise ValueError(
-                f"{type(last).__name__} has {found[0]}={given[found[0]]!r}, which "
-                "needs rows to stop by; refits have none. Set it to None and "
-                "n_estimators to the number of iterations wanted."
-            )
+        parameters = last.get_params()
+        for name in _STOPPING:
+            if parameters.get(name):
+                raise ValueError(
+                    f"{type(last).__name__} has {name}={parameters[name]!r}, which "
+                    "needs rows to stop by; refits have none. Set it to None and "
+                    "n_estimators to the number of iterations wanted."
+                )
     return _clone(estimator)
 
 
+def accepts_weights(estimator: Any) -> bool:
+    """Return whether the estimator, or a pipeline's last step, takes row weights."""
+    return _weight_keyword(estimator) is not None
+
+
+def find_library(estimator: Any) -> str:
+    """Return the package of the estimator, or of a pipeline's last step."""
+    return _package(_last_step(estimator))
+
+
 def _clone(estimator: Any) -> Any:
-    """Give an unfitted copy."""
+    """Return an unfitted copy with the same parameters."""
     if _package(estimator) == "catboost":
-        # CatBoost copies lists it is given, which clone takes for a fault
+        # CatBoost copies lists passed to it, which clone takes for a fault
         return type(estimator)(**copy.deepcopy(estimator.get_params()))
     return clone(estimator)
 
@@ -361,6 +329,7 @@ def _last_step(estimator: Any) -> Any:
 
 
 def _package(estimator: Any) -> str:
+    """Return the package of a class; of one derived from a booster, the booster's."""
     for parent in type(estimator).__mro__:
         package = parent.__module__.partition(".")[0]
         if package in _BOOSTERS:
@@ -373,75 +342,29 @@ def _weight_keyword(estimator: Any) -> str | None:
     if hasattr(estimator, "steps"):
         name, last = estimator.steps[-1]
         inner = _weight_keyword(last)
-        return None if inner is None else f"{name}__{inner}"
+        if inner is None or get_config()["enable_metadata_routing"]:
+            # each step has said whether it takes them, see `_route_weights`
+            return inner
+        return f"{name}__{inner}"
     if "sample_weight" in inspect.signature(estimator.fit).parameters:
         return "sample_weight"
     return None
 
 
-def run_tasks(
-    task: Callable[[int], NDArray[np.float64]],
-    wanted: Sequence[int],
-    *,
-    results: Results | None = None,
-    n_jobs: int | None = None,
-    verbose: bool = False,
-    what: str = "",
-) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """Run numbered tasks, a few at a time, and give their results in order.
+def _route_weights(estimator: Any) -> None:
+    """Route the weights to the last step of a pipeline, where no step requests them.
 
-    Parameters
-    ----------
-    task : callable
-        Gives the result of a number; pickled where there are several processes.
-    wanted : sequence of int
-        Numbers.
-    results : Results, optional
-        Where results are looked up first and kept as they come.
-    n_jobs : int or None
-        Processes; None or -1 for all.
-    verbose : bool
-        Show a progress bar.
-    what : str
-        Its name.
-
-    Yields
-    ------
-    number : int
-        In the order of `wanted`.
-    result : ndarray of float64
-        Its result, the same for any number of processes.
-
-    Notes
-    -----
-    Another backend of joblib can be chosen with `joblib.parallel_config`.
+    With scikit-learn's metadata routing a pipeline asks its steps which of them take
+    weights. Without routing only the last step gets them; the same is set up here.
     """
-    missing = [n for n in wanted if results is None or n not in results]
-    workers = min(check_n_jobs(n_jobs), len(missing))
-    fresh: Iterator[NDArray[np.float64]]
-    if workers <= 1:
-        fresh = (task(number) for number in missing)
-    else:
-        # the rows travel with every chunk, so that few are better than many
-        size = min(_LARGEST_CHUNK, max(1, len(missing) // (4 * workers)))
-        chunks = [missing[i : i + size] for i in range(0, len(missing), size)]
-        parallel = Parallel(n_jobs=workers, prefer="processes", return_as="generator")
-        fresh = itertools.chain.from_iterable(
-            parallel(delayed(_run_chunk)(task, chunk) for chunk in chunks)
-        )
-    to_do = set(missing)
-    for number in tqdm(wanted, desc=what, unit="fit", disable=not verbose):
-        if number not in to_do:
-            assert results is not None
-            yield number, results.read(number)
-            continue
-        result = next(fresh)
-        if results is not None:
-            results.append(number, result)
-        yield number, result
-
-
-def _run_chunk(
-    task: Callable[[int], NDArray[np.float64]], chunk: Sequence[int]
-) -> list[NDArray[np.float64]]:
-    return [task(number) for number in chunk]
+    if not hasattr(estimator, "steps") or not get_config()["enable_metadata_routing"]:
+        return
+    *before, last = (step for _, step in estimator.steps)
+    for step, is_requested in [*((step, False) for step in before), (last, True)]:
+        if hasattr(step, "steps"):
+            _route_weights(step)
+        elif hasattr(step, "set_fit_request") and (
+            "sample_weight" in inspect.signature(step.fit).parameters
+            and step.get_metadata_routing().fit.requests.get("sample_weight") is None
+        ):
+            step.set_fit_request(sample_weight=is_requested)

@@ -11,9 +11,9 @@ from scipy import stats
 
 from treeinf.cleaning.scores.methods import Method, explain_model
 from treeinf.cleaning.scores.scoring import RowScores
-from treeinf.cleaning.training import LabelledRows
 from treeinf.errors import TreeinfWarning, UnsupportedModelError
 from treeinf.explainers.influence import make_frame
+from treeinf.training.rows import LabelledRows
 
 __all__ = ["list_scores", "list_touched_rows"]
 

@@ -9,7 +9,7 @@ import math
 import platform
 from typing import Any
 
-import numpy as np
+from treeinf.files import to_plain
 
 __all__ = [
     "Alternative",
@@ -18,7 +18,6 @@ __all__ = [
     "list_settings",
     "list_versions",
     "name_score",
-    "to_plain",
     "write_headline",
 ]
 
@@ -260,23 +259,6 @@ class CleaningReport:
 def name_score(metric: str) -> str:
     """Write a score's name as people do."""
     return "R2" if metric == "r2" else metric
-
-
-def to_plain(value: Any) -> Any:
-    """Bring a value to what JSON knows; objects become their repr."""
-    if isinstance(value, dict):
-        return {str(key): to_plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [to_plain(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return to_plain(value.tolist())
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return repr(value)
 
 
 _DONE = {"drop": "Removed", "relabel": "Relabelled", "downweight": "Down-weighted"}

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from treeinf.cleaning.actions import Repair
+from treeinf.cleaning.costs import Costs
 from treeinf.cleaning.report.report import (
     Alternative,
     CleaningReport,
@@ -21,8 +22,9 @@ from treeinf.cleaning.scores.noise_rate import (
     estimate_bad_targets,
 )
 from treeinf.cleaning.scores.scoring import RowScores
-from treeinf.cleaning.training import CopyTrainer, Costs, LabelledRows
 from treeinf.cleaning.trial.run import Rehearsal
+from treeinf.training.learner import Learner
+from treeinf.training.rows import LabelledRows
 
 __all__ = ["write_report"]
 
@@ -31,7 +33,7 @@ _FEW_GUARD_ROWS = 100
 
 def write_report(
     cleaner: Any,
-    trainer: CopyTrainer,
+    trainer: Learner,
     *,
     rows: LabelledRows,
     part: LabelledRows,
@@ -49,7 +51,7 @@ def write_report(
     ----------
     cleaner : InfluenceCleaner
         Whose report it is.
-    trainer : CopyTrainer
+    trainer : Learner
         What trained the copies.
     rows, part : LabelledRows
         All rows, and those that could be cleaned.

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.cleaning.training import LabelledRows
 from treeinf.errors import SelfExplanationWarning
 from treeinf.explainers import BoostIn
+from treeinf.training.rows import LabelledRows
 
 __all__ = [
     "MEASURES",

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.cleaning.scores.methods import explain_model, take_met
-from treeinf.cleaning.training import LabelledRows, is_constant
 from treeinf.errors import SelfExplanationWarning, UnsupportedModelError
+from treeinf.training.learner import is_constant
+from treeinf.training.rows import LabelledRows
 
 __all__ = ["RELABEL_RULES", "LabelGains", "check_explained", "weigh_suggestions"]
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.adapters import find_adapter, unwrap_pipeline
+from treeinf.cleaning.costs import Costs
 from treeinf.cleaning.rows import join_rows
 from treeinf.cleaning.scores.label_confusion import doubt_labels
 from treeinf.cleaning.scores.methods import MEASURES, Evidence, Method
@@ -18,9 +19,10 @@ from treeinf.cleaning.scores.relabelling import (
     weigh_suggestions,
 )
 from treeinf.cleaning.scores.stacking import pool_views
-from treeinf.cleaning.training import CopyTrainer, Costs, LabelledRows, is_constant
 from treeinf.cleaning.trial.splits import split_in_halves
 from treeinf.errors import UnsupportedModelError
+from treeinf.training.learner import Learner, is_constant
+from treeinf.training.rows import LabelledRows
 
 __all__ = ["RowScores", "check_readable", "is_readable", "score_rows"]
 
@@ -80,7 +82,7 @@ def is_readable(estimator: Any) -> bool:
 
 def score_rows(
     method: Method,
-    trainer: CopyTrainer,
+    trainer: Learner,
     rows: LabelledRows,
     *,
     n_repeats: int,
@@ -96,7 +98,7 @@ def score_rows(
     ----------
     method : Method
         How.
-    trainer : CopyTrainer
+    trainer : Learner
         Trains the copies.
     rows : LabelledRows
         Rows to score.
@@ -143,10 +145,10 @@ def score_rows(
         unseen = rows.take(out_of_bag)
         with costs.timed("train"):
             model = next(models)
-            prediction = trainer.predict(model, unseen)
+            prediction = trainer.predict(model, unseen.X)
             # of each two copies one has not seen a row, so one is asked here, too
             if clean is not None and number % 2 == 0:
-                on_clean.append(np.nan_to_num(trainer.predict(model, clean)))
+                on_clean.append(np.nan_to_num(trainer.predict(model, clean.X)))
         if weighs_labels:
             if not number and not method.measures:
                 check_explained(model, rows.take(in_bag))
@@ -189,7 +191,7 @@ def score_rows(
 
 def _ask_views(
     names: tuple[str, ...],
-    trainer: CopyTrainer,
+    trainer: Learner,
     rows: LabelledRows,
     target: LabelledRows | None,
     own: NDArray[np.float64],

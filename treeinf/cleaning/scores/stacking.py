@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
 from scipy import special, stats
 from scipy.optimize import minimize
@@ -22,10 +20,11 @@ from scipy.spatial.distance import pdist
 from sklearn import config_context
 from sklearn.tree import ExtraTreeRegressor
 
-from treeinf.cleaning.training import LabelledRows
 from treeinf.kernels.cholesky import invert_factor
 from treeinf.kernels.threads import one_blas_thread
 from treeinf.training.encoding import TableEncoder
+from treeinf.training.parallel import run_tasks
+from treeinf.training.rows import LabelledRows
 
 __all__ = ["VIEWS", "Pool", "leave_out_by_forest", "leave_out_by_kernel", "pool_views"]
 
@@ -111,7 +110,9 @@ def leave_out_by_forest(
     seeds = np.random.RandomState(seed).randint(_MOST_SEED, size=_N_TREES)
     parts = np.array_split(seeds, -(-_N_TREES // _TREES_A_TASK))
     total, n_asked = np.zeros_like(target), np.zeros((rows.n_rows, 1))
-    for part in _run(n_jobs, [functools.partial(grow, part) for part in parts]):
+    for part in run_tasks(
+        [functools.partial(grow, part) for part in parts], n_jobs, shares_memory=True
+    ):
         for unseen, found in part:
             total[unseen] += found
             n_asked[unseen] += 1.0
@@ -197,7 +198,7 @@ def leave_out_by_kernel(
     left_out = np.empty_like(target)
     some = _Ridge.read(place, weight, target, order[:_CHOICE_ROWS])
     scales = [functools.partial(some.errors, scale) for scale in _SCALES]
-    tried = list(_run(n_jobs, scales))
+    tried = list(run_tasks(scales, n_jobs, shares_memory=True))
     at_scale, at_penalty = np.unravel_index(np.argmin(tried), np.shape(tried))
     scale, penalty = _SCALES[at_scale], float(_PENALTIES[at_penalty])
 
@@ -205,7 +206,9 @@ def leave_out_by_kernel(
         return _Ridge.read(place, weight, target, block).residuals(scale, penalty)
 
     tasks = [functools.partial(leave_out, block) for block in blocks]
-    for block, residuals in zip(blocks, _run(n_jobs, tasks), strict=True):
+    for block, residuals in zip(
+        blocks, run_tasks(tasks, n_jobs, shares_memory=True), strict=True
+    ):
         left_out[block] = residuals
     prediction: NDArray[np.float64] = target - left_out / np.sqrt(weight)[:, np.newaxis]
     return prediction
@@ -280,14 +283,6 @@ class _Ridge:
             factor @ (factor.T @ self.target) / diagonal[:, np.newaxis]
         )
         return residuals
-
-
-def _run(n_jobs: int, tasks: Sequence[Callable[[], Any]]) -> Iterator[Any]:
-    """Run tasks in threads, and give their results in order as they come."""
-    if n_jobs == 1 or len(tasks) == 1:
-        return (task() for task in tasks)
-    parallel = Parallel(n_jobs, backend="threading", return_as="generator")
-    return iter(parallel(delayed(task)() for task in tasks))
 
 
 VIEWS: dict[
@@ -371,7 +366,9 @@ def pool_views(
     side_by_side, each = (n_jobs, 1) if rows.n_rows <= _BLOCK_ROWS else (1, n_jobs)
     names = tuple(names)
     tasks = [functools.partial(VIEWS[name], rows, target, seed, each) for name in names]
-    views = dict(zip(names, _run(side_by_side, tasks), strict=True))
+    views = dict(
+        zip(names, run_tasks(tasks, side_by_side, shares_memory=True), strict=True)
+    )
     if own is not None:
         others = np.mean(list(views.values()), axis=0) if views else np.zeros(())
         given = own.reshape(target.shape)

@@ -13,7 +13,8 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import TruncatedSVD
 
 from treeinf.adapters import read_model, unwrap_pipeline
-from treeinf.cleaning.training import LabelledRows, is_constant
+from treeinf.training.learner import is_constant
+from treeinf.training.rows import LabelledRows
 
 __all__ = ["STRATEGIES", "Ranking", "find_leaf_clusters", "pick_subset"]
 

@@ -20,11 +20,11 @@ from treeinf.cleaning.actions import Repair, repair_rows
 from treeinf.cleaning.report.report import Alternative
 from treeinf.cleaning.rows import join_rows
 from treeinf.cleaning.scores.scoring import RowScores
-from treeinf.cleaning.training import CopyTrainer, LabelledRows
 from treeinf.cleaning.trial import judging
 from treeinf.cleaning.trial.losses import primary_metric
 from treeinf.cleaning.trial.splits import Judges
-from treeinf.training.learner import readable_rows
+from treeinf.training.learner import Learner, readable_rows
+from treeinf.training.rows import LabelledRows
 
 __all__ = [
     "NAMES",
@@ -66,7 +66,7 @@ class AlternativesOfRound:
 
     Parameters
     ----------
-    trainer : CopyTrainer
+    trainer : Learner
         Trains the models.
     scorer : callable
         Gives the reported score of a model, rows and labels.
@@ -85,7 +85,7 @@ class AlternativesOfRound:
         The reported scores.
     """
 
-    trainer: CopyTrainer
+    trainer: Learner
     scorer: Callable[..., float]
     seed: int
     has_clean_rows: bool
@@ -157,7 +157,7 @@ class AlternativesOfRound:
         self, rows: LabelledRows, judge: LabelledRows
     ) -> tuple[NDArray[np.float64], float]:
         model = self.trainer.fit(rows, self.seed)
-        return self.trainer.predict(model, judge), measure(self.scorer, model, judge)
+        return self.trainer.predict(model, judge.X), measure(self.scorer, model, judge)
 
     def finish(self) -> Alternatives:
         """Put all parts together."""

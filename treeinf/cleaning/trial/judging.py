@@ -37,9 +37,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from treeinf.cleaning.report.report import Comparison
-from treeinf.cleaning.training import LabelledRows
 from treeinf.cleaning.trial.calibration import calibrated_losses, fit_calibration, pick
 from treeinf.cleaning.trial.losses import auc_losses, error_losses, square_losses
+from treeinf.training.rows import LabelledRows
 
 __all__ = [
     "RowLosses",

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from treeinf.cleaning.actions import Handling, Repair, repair_rows
 from treeinf.cleaning.amounts import Amount
+from treeinf.cleaning.costs import Costs
 from treeinf.cleaning.report.report import Comparison
 from treeinf.cleaning.scores.methods import METHODS
 from treeinf.cleaning.scores.scoring import RowScores, score_rows
-from treeinf.cleaning.training import CopyTrainer, Costs, LabelledRows
 from treeinf.cleaning.trial import judging
 from treeinf.cleaning.trial.controls import (
     Alternatives,
@@ -25,6 +25,8 @@ from treeinf.cleaning.trial.controls import (
 )
 from treeinf.cleaning.trial.losses import primary_metric
 from treeinf.cleaning.trial.splits import Round
+from treeinf.training.learner import Learner
+from treeinf.training.rows import LabelledRows
 
 __all__ = ["Recipe", "Rehearsal", "random_places", "rehearse"]
 
@@ -74,7 +76,7 @@ class Recipe:
 
     def score(
         self,
-        trainer: CopyTrainer,
+        trainer: Learner,
         rows: LabelledRows,
         seed: int,
         target: LabelledRows | None,
@@ -234,7 +236,7 @@ class Rehearsal:
 
 def rehearse(
     recipe: Recipe,
-    trainer: CopyTrainer,
+    trainer: Learner,
     rows: LabelledRows,
     rounds: list[Round],
     shares: list[float],
@@ -253,7 +255,7 @@ def rehearse(
     ----------
     recipe : Recipe
         How rows are scored and cleaned.
-    trainer : CopyTrainer
+    trainer : Learner
         Trains the copies.
     rows : LabelledRows
         All rows.
@@ -349,7 +351,7 @@ def rehearse(
 
 
 def _try(
-    trainer: CopyTrainer,
+    trainer: Learner,
     candidate: LabelledRows,
     seed: int,
     one: Round,
@@ -359,8 +361,8 @@ def _try(
     model = trainer.fit(candidate, seed)
     first, second = one.first.rows, one.second.rows
     return (
-        trainer.predict(model, first),
-        trainer.predict(model, second),
+        trainer.predict(model, first.X),
+        trainer.predict(model, second.X),
         measure(scorer, model, first),
         measure(scorer, model, second),
     )

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from treeinf.cleaning.costs import Costs
 from treeinf.cleaning.report.report import Comparison
 from treeinf.cleaning.scores.methods import METHODS
 from treeinf.cleaning.scores.scoring import score_rows
-from treeinf.cleaning.training import CopyTrainer, Costs, LabelledRows
 from treeinf.cleaning.trial import judging
 from treeinf.cleaning.trial.candidates import (
     STRATEGIES,
@@ -24,6 +24,8 @@ from treeinf.cleaning.trial.candidates import (
 from treeinf.cleaning.trial.controls import measure
 from treeinf.cleaning.trial.losses import primary_metric
 from treeinf.cleaning.trial.splits import Round
+from treeinf.training.learner import Learner
+from treeinf.training.rows import LabelledRows
 
 __all__ = ["Trial", "Trials", "rank_rows", "try_subsets"]
 
@@ -166,7 +168,7 @@ def choose_trial(
 
 
 def rank_rows(
-    trainer: CopyTrainer,
+    trainer: Learner,
     rows: LabelledRows,
     target: LabelledRows | None,
     *,
@@ -180,7 +182,7 @@ def rank_rows(
 
     Parameters
     ----------
-    trainer : CopyTrainer
+    trainer : Learner
         Trains the copies that measure.
     rows : LabelledRows
         Rows to rank.
@@ -206,7 +208,7 @@ def rank_rows(
 
 
 def try_subsets(
-    trainer: CopyTrainer,
+    trainer: Learner,
     rows: LabelledRows,
     rounds: list[Round],
     shares: Sequence[float],
@@ -224,7 +226,7 @@ def try_subsets(
 
     Parameters
     ----------
-    trainer : CopyTrainer
+    trainer : Learner
         Trains the models.
     rows : LabelledRows
         All rows.
@@ -307,7 +309,7 @@ def _random_of(trials: Sequence[Trial], place: int) -> int:
 
 
 def _try(
-    trainer: CopyTrainer,
+    trainer: Learner,
     part: LabelledRows,
     seed: int,
     one: Round,
@@ -317,12 +319,12 @@ def _try(
 
 
 def _say(
-    trainer: CopyTrainer, model: Any, one: Round, scorer: Callable[..., float]
+    trainer: Learner, model: Any, one: Round, scorer: Callable[..., float]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     """Predict the rows that guide and judge, and score the latter."""
     return (
-        trainer.predict(model, one.first.rows),
-        trainer.predict(model, one.second.rows),
+        trainer.predict(model, one.first.rows.X),
+        trainer.predict(model, one.second.rows.X),
         measure(scorer, model, one.second.rows),
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import check_cv
 
-from treeinf.cleaning.training import LabelledRows
+from treeinf.training.rows import LabelledRows
 
 __all__ = [
     "Judges",

@@ -15,11 +15,8 @@ from treeinf.evaluation.experiment import Spent, import_pandas, start_clock
 from treeinf.evaluation.methods import read_methods
 from treeinf.explainers.base import Explainer
 from treeinf.explainers.retraining import LOO
-from treeinf.training.learner import (
-    check_random_state,
-    copy_estimator,
-    derive_seed,
-)
+from treeinf.training.learner import copy_estimator
+from treeinf.training.seeds import check_random_state, derive_seed
 from treeinf.validation import count_rows, row_labels
 
 __all__ = ["agreement", "compare_columns", "mean_agreement"]

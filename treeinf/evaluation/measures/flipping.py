@@ -18,7 +18,9 @@ from treeinf.evaluation.experiment import (
     sort_down,
 )
 from treeinf.evaluation.methods import read_methods
-from treeinf.training.learner import Learner, derive_seed, run_tasks
+from treeinf.training.parallel import run_numbered
+from treeinf.training.seeds import derive_seed
+from treeinf.training.subsets import SubsetLearner
 from treeinf.validation import take_rows
 
 __all__ = ["rows_to_flip"]
@@ -129,8 +131,8 @@ def rows_to_flip(
         codes,
         n_most,
     )
-    found = run_tasks(
-        task, range(len(orders)), n_jobs=n_jobs, verbose=verbose, what="rows_to_flip"
+    found = run_numbered(
+        task, range(len(orders)), n_jobs=n_jobs, verbose=verbose, label="rows_to_flip"
     )
     labels = experiment.test_labels
     return pd.DataFrame(
@@ -149,7 +151,7 @@ def rows_to_flip(
 
 
 def _search(
-    learner: Learner,
+    learner: SubsetLearner,
     seed: int,
     X: Any,
     orders: list[NDArray[np.intp]],

@@ -19,7 +19,8 @@ from treeinf.evaluation.experiment import (
 )
 from treeinf.evaluation.measures.agreement import compare_columns
 from treeinf.evaluation.methods import read_methods
-from treeinf.training.learner import copy_estimator, derive_seed
+from treeinf.training.learner import copy_estimator
+from treeinf.training.seeds import derive_seed
 
 __all__ = ["stability"]
 

@@ -26,12 +26,9 @@ from treeinf.explainers.queries import EnsembleQueries, Output
 from treeinf.explainers.retraining.base import score_prediction
 from treeinf.kernels.threads import check_n_jobs, limit_threads
 from treeinf.training.encoding import TableEncoder, Task, fingerprint_table
-from treeinf.training.learner import (
-    Learner,
-    check_random_state,
-    derive_seed,
-    run_tasks,
-)
+from treeinf.training.parallel import run_numbered
+from treeinf.training.seeds import check_random_state, derive_seed
+from treeinf.training.subsets import SubsetLearner
 from treeinf.validation import (
     check_count,
     check_weights,
@@ -377,7 +374,7 @@ class OutOfFoldLoss(RowScore):
     ) -> NDArray[np.float64]:
         from sklearn.model_selection import KFold, StratifiedKFold
 
-        learner = Learner.read(model, X, y, sample_weight)
+        learner = SubsetLearner.read(model, X, y, sample_weight)
         seed = check_random_state(self.random_state)
         kind = KFold if learner.task.classes is None else StratifiedKFold
         folds: list[NDArray[np.int64]] = []
@@ -389,12 +386,12 @@ class OutOfFoldLoss(RowScore):
             folds += [held_out for _, held_out in dealer.split(zeros, learner.target)]
         width = () if learner.task.classes is None else (learner.task.n_classes,)
         total = np.zeros((learner.n_train, *width))
-        results = run_tasks(
+        results = run_numbered(
             functools.partial(_predict_fold, learner, folds, derive_seed(seed)),
             range(len(folds)),
             n_jobs=self.n_jobs,
             verbose=self.verbose,
-            what=type(self).__name__,
+            label=type(self).__name__,
         )
         for number, prediction in results:
             total[folds[number]] += prediction
@@ -403,7 +400,7 @@ class OutOfFoldLoss(RowScore):
 
 
 def _predict_fold(
-    learner: Learner, folds: Sequence[NDArray[np.int64]], seed: int, number: int
+    learner: SubsetLearner, folds: Sequence[NDArray[np.int64]], seed: int, number: int
 ) -> NDArray[np.float64]:
     """Predict the rows of a fold by a copy trained on the others."""
     is_in = np.ones(learner.n_train, dtype=np.bool_)

@@ -23,11 +23,9 @@ from treeinf.training.checkpoint import (
     hash_arrays,
 )
 from treeinf.training.encoding import Task, fingerprint_table
-from treeinf.training.learner import (
-    Learner,
-    check_random_state,
-    run_tasks,
-)
+from treeinf.training.parallel import run_numbered
+from treeinf.training.seeds import check_random_state
+from treeinf.training.subsets import SubsetLearner
 from treeinf.validation import check_weights, count_rows, take_rows
 
 __all__ = [
@@ -243,7 +241,7 @@ class RetrainingExplainer(Explainer):
         """
         self._check_parameters()
         _refuse_init_score(init_score)
-        learner = Learner.read(model, X, y, sample_weight, self.by)
+        learner = SubsetLearner.read(model, X, y, sample_weight, self.by)
         fingerprint = fingerprint_table(X, learner.target)
         self._learner = learner
         self._seed = check_random_state(self.random_state)
@@ -346,13 +344,13 @@ class RetrainingExplainer(Explainer):
         self, task: Any, wanted: Sequence[int], results: RecordFile | None
     ) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Run tasks in processes, with results kept in the checkpoint."""
-        return run_tasks(
+        return run_numbered(
             task,
             wanted,
-            results=results,
+            store=results,
             n_jobs=check_n_jobs(self.n_jobs),
             verbose=self.verbose,
-            what=type(self).__name__,
+            label=type(self).__name__,
         )
 
     def _results(self, name: str, shape: tuple[int, ...]) -> RecordFile | None:

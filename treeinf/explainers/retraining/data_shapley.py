@@ -15,7 +15,8 @@ from treeinf.explainers.retraining.base import (
     RetrainingExplainer,
 )
 from treeinf.training.checkpoint import hash_arrays
-from treeinf.training.learner import Learner, derive_seed
+from treeinf.training.seeds import derive_seed
+from treeinf.training.subsets import SubsetLearner
 from treeinf.validation import check_count
 
 __all__ = ["DataShapley"]
@@ -193,7 +194,7 @@ class _Walk:
 
     Parameters
     ----------
-    learner : Learner
+    learner : SubsetLearner
         Trains the copies.
     queries : RefitTargets
         What is explained.
@@ -210,7 +211,7 @@ class _Walk:
         there is one, what each row adds to the target of its own number.
     """
 
-    learner: Learner
+    learner: SubsetLearner
     queries: RefitTargets
     everything: float
     truncation: float

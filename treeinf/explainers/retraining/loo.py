@@ -12,7 +12,7 @@ from treeinf.explainers.retraining.base import (
     RefitTargets,
     RetrainingExplainer,
 )
-from treeinf.training.learner import derive_seed
+from treeinf.training.seeds import derive_seed
 
 __all__ = ["LOO"]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from treeinf.dtypes import REAL
 from treeinf.explainers.base import Columns
 from treeinf.explainers.retraining.base import RefitTargets, RetrainingExplainer
-from treeinf.training.learner import derive_seed
+from treeinf.training.seeds import derive_seed
 from treeinf.validation import check_count
 
 __all__ = ["SubSample"]

@@ -1,0 +1,172 @@
+"""Run lists of independent tasks in threads or processes, with progress."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, Protocol, TypeVar
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from treeinf.kernels.threads import check_n_jobs
+
+__all__ = ["Progress", "ResultStore", "run_numbered", "run_tasks"]
+
+_LARGEST_CHUNK = 16
+_CHUNKS_PER_WORKER = 4
+
+T = TypeVar("T")
+
+
+class Progress:
+    """Progress bar over all fits of a job, with the time left.
+
+    Parameters
+    ----------
+    label : str
+        Text before the bar.
+    is_shown : bool
+        Whether to show it.
+    """
+
+    def __init__(self, label: str, *, is_shown: bool) -> None:
+        self._bar = tqdm(desc=label, total=0, unit="fit", disable=not is_shown)
+
+    def expect(self, n_fits: int) -> None:
+        """Announce fits; the time left is estimated from those announced."""
+        self._bar.total += n_fits
+        self._bar.refresh()
+
+    def step(self, stage: str = "") -> None:
+        """Count one fit as done."""
+        if stage:
+            self._bar.set_postfix_str(stage, refresh=False)
+        self._bar.update()
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        self._bar.close()
+
+
+class ResultStore(Protocol):
+    """Results of numbered tasks that outlive the process."""
+
+    def __contains__(self, number: object) -> bool: ...
+
+    def read(self, number: int) -> NDArray[np.float64]:
+        """Return a stored result."""
+
+    def append(self, number: int, result: NDArray[np.float64]) -> None:
+        """Store a result."""
+
+
+def run_tasks(
+    tasks: Sequence[Callable[[], T]],
+    n_workers: int,
+    *,
+    workers: Literal["threads", "processes"] = "threads",
+    shares_memory: bool = False,
+    ordered: bool = True,
+    chunk_size: int = 1,
+) -> Iterator[T]:
+    """Run tasks, several at a time, and return their results as they come.
+
+    Parameters
+    ----------
+    tasks : sequence of callable
+        Independent of one another; pickled for processes.
+    n_workers : int
+        Tasks at a time; 1 runs them in the calling thread.
+    workers : {"threads", "processes"}, default="threads"
+        What runs them, unless `joblib.parallel_config` names another backend.
+    shares_memory : bool, default=False
+        Insist on threads, whatever is configured.
+    ordered : bool, default=True
+        Yield the results in the order of the tasks.
+    chunk_size : int, default=1
+        Tasks sent to a worker together.
+
+    Returns
+    -------
+    iterator
+        Of the results; several workers start at once, one works when asked.
+    """
+    if n_workers <= 1 or len(tasks) <= 1:
+        return (task() for task in tasks)
+    chunks = [tasks[i : i + chunk_size] for i in range(0, len(tasks), chunk_size)]
+    where = {"require": "sharedmem"} if shares_memory else {"prefer": workers}
+    parallel = Parallel(
+        n_jobs=n_workers,
+        return_as="generator" if ordered else "generator_unordered",
+        **where,
+    )
+    return itertools.chain.from_iterable(
+        parallel(delayed(_run_chunk)(chunk) for chunk in chunks)
+    )
+
+
+def _run_chunk(tasks: Sequence[Callable[[], T]]) -> list[T]:
+    return [task() for task in tasks]
+
+
+def run_numbered(
+    task: Callable[[int], NDArray[np.float64]],
+    numbers: Sequence[int],
+    *,
+    store: ResultStore | None = None,
+    n_jobs: int | None = None,
+    verbose: bool = False,
+    label: str = "",
+) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """Run one task for several numbers in processes; stored results are not computed.
+
+    Parameters
+    ----------
+    task : callable
+        Returns the result of a number; pickled for several processes.
+    numbers : sequence of int
+        Arguments of the task.
+    store : ResultStore, optional
+        Where results are looked up first and appended as they come.
+    n_jobs : int or None
+        Processes; None or -1 for all.
+    verbose : bool
+        Show a progress bar.
+    label : str
+        Text before the bar.
+
+    Yields
+    ------
+    number : int
+        In the order of `numbers`.
+    result : ndarray of float64
+        The same for any number of processes.
+    """
+    missing = [n for n in numbers if store is None or n not in store]
+    n_workers = min(check_n_jobs(n_jobs), len(missing))
+    # the rows are pickled once a chunk, so a few large chunks are cheaper
+    chunk_size = len(missing) // (_CHUNKS_PER_WORKER * max(n_workers, 1))
+    fresh = run_tasks(
+        [functools.partial(task, number) for number in missing],
+        n_workers,
+        workers="processes",
+        chunk_size=min(_LARGEST_CHUNK, max(1, chunk_size)),
+    )
+    to_compute = set(missing)
+    with contextlib.closing(Progress(label, is_shown=verbose)) as progress:
+        progress.expect(len(numbers))
+        for number in numbers:
+            if number in to_compute:
+                result = next(fresh)
+                if store is not None:
+                    store.append(number, result)
+            else:
+                assert store is not None
+                result = store.read(number)
+            progress.step()
+            yield number, result

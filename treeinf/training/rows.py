@@ -1,0 +1,49 @@
+"""Rows with their labels and weights, in the caller's own table type."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treeinf.validation import take_rows
+
+__all__ = ["LabelledRows"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LabelledRows:
+    """Rows of the caller's own type with labels and weights.
+
+    Parameters
+    ----------
+    X : array-like, sparse matrix or frame, shape (n_rows, n_features)
+        Features.
+    y : ndarray, shape (n_rows,)
+        The caller's labels, or float64 targets.
+    code : ndarray of int64, shape (n_rows,), or None
+        Number of each label among the classes; None for regression.
+    weight : ndarray of float64, shape (n_rows,), or None
+        Weights; None for 1.
+    """
+
+    X: Any
+    y: NDArray[Any]
+    code: NDArray[np.int64] | None = None
+    weight: NDArray[np.float64] | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(self.y)
+
+    def take(self, rows: NDArray[np.integer[Any]] | NDArray[np.bool_]) -> LabelledRows:
+        """Return some of the rows, by position or by mask."""
+        return LabelledRows(
+            take_rows(self.X, rows),
+            self.y[rows],
+            None if self.code is None else self.code[rows],
+            None if self.weight is None else self.weight[rows],
+        )
