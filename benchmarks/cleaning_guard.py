@@ -422,7 +422,11 @@ def main() -> None:
             if key_of(cell) == key
         ],
         "cells": [
-            {k: v for k, v in c.items() if k not in ("settings", "bad_share")}
+            {
+                k: v
+                for k, v in c.items()
+                if k not in ("settings", "noise_rate", "bad_share")
+            }
             for c in cells
         ],
     }

@@ -58,9 +58,9 @@ def test_report_removed_and_history_agree(cancer, cleaned):
     assert report.n_removed == len(removed) == (~cleaned.kept_).sum()
     assert report.guard.is_beyond_noise
     assert report.guard.n_rows == report.choice.n_rows == len(cancer.X)
-    assert 0.05 < report.bad_share_low <= report.estimated_bad_share
-    assert report.estimated_bad_share <= report.bad_share_high < 0.35
-    assert report.bad_share_low < report.bad_share_high
+    assert 0.05 < report.noise_rate_low <= report.noise_rate
+    assert report.noise_rate <= report.noise_rate_high < 0.35
+    assert report.noise_rate_low < report.noise_rate_high
     # copies, candidates, random removals of three sizes; final copies and models
     assert report.n_fits == 5 * (10 + 11 + 2 + 2) + 10 + 1 + 1
     assert [line["share"] for line in cleaned.history_][:3] == [0.0, 0.01, 0.02]

@@ -136,10 +136,10 @@ def test_clean_rows_do_not_say_how_many_train_rows_are_wrong(cancer):
     settings = {"validation": given, "n_repeats": 3}
     report = quick(**settings).fit(cancer.X, cancer.y).report_
     # a fifth of the train rows is wrong, none of those that judge
-    assert 0.05 < report.bad_share_low < report.bad_share_high < 0.35
+    assert 0.05 < report.noise_rate_low < report.noise_rate_high < 0.35
     without = quick(validation=given, method="random").fit(cancer.X, cancer.y)
-    assert without.report_.estimated_bad_share is None
-    assert without.report_.bad_share_text == ""
+    assert without.report_.noise_rate is None
+    assert without.report_.noise_rate_text == ""
 
 
 def test_appended_rows_are_those_that_do_not_judge(cancer, monkeypatch):

@@ -45,9 +45,9 @@ def make_cleaner(n_rows=60, n_removed=7, **changes):
         n_removed=n_removed,
         share=n_removed / (n_rows - 3),
         chosen_share=n_removed / (n_rows - 3),
-        estimated_bad_share=0.12,
-        bad_share_low=0.08,
-        bad_share_high=0.17,
+        noise_rate=0.12,
+        noise_rate_low=0.08,
+        noise_rate_high=0.17,
         choice=comparison,
         guard=comparison,
         primary=dataclasses.replace(comparison, metric="AUC"),
@@ -216,10 +216,10 @@ def test_the_heading_says_what_was_done_with_the_rows(action, actions, title):
     ],
 )
 def test_a_share_that_may_be_0_is_an_upper_end(low, said):
-    cleaner = make_cleaner(bad_share_low=low)
+    cleaner = make_cleaner(noise_rate_low=low)
     text = render_cleaning(cleaner)
     assert all(part in text for part in said)
-    assert ("at most 17.0%" in cleaner.report_.bad_share_text) == (not low)
+    assert ("at most 17.0%" in cleaner.report_.noise_rate_text) == (not low)
 
 
 def test_a_cleaning_that_kept_all_rows_is_reported():
@@ -234,7 +234,7 @@ def test_a_cleaning_that_nothing_judged_is_reported():
         guard=None,
         primary=None,
         alternatives=(),
-        estimated_bad_share=None,
+        noise_rate=None,
     )
     cleaner.history_ = []
     assert "Before and after" not in render_cleaning(cleaner)

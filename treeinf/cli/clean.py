@@ -299,8 +299,8 @@ def _tell(
     facts = [("verdict", report.verdict)]
     if report.guard is not None:
         facts.append(("guard", str(report.guard)))
-    if report.bad_share_text:
-        facts.append(("looks wrong", report.bad_share_text))
+    if report.noise_rate_text:
+        facts.append(("looks wrong", report.noise_rate_text))
     spent = {**report.seconds, **clock.seconds}
     order = ("read", "train", "route", "influence", "views", "retrain", "baselines")
     times = [

@@ -222,10 +222,10 @@ def _cards(
         before, after = report.score_before, report.score_after
     if report.acted and math.isfinite(before) and math.isfinite(after):
         cards.append({"name": name, "value": f"{before:.4g} \u2192 {after:.4g}"})
-    if report.estimated_bad_share is not None:
+    if report.noise_rate is not None:
         what = report.target_word
-        name, value = f"of the {what} look wrong", f"{report.estimated_bad_share:.0%}"
-        low, high = report.bad_share_low, report.bad_share_high
+        name, value = f"of the {what} look wrong", f"{report.noise_rate:.0%}"
+        low, high = report.noise_rate_low, report.noise_rate_high
         if low == 0.0 and high is not None:
             name, value = f"{name} at most, perhaps none", f"{high:.0%}"
         elif low is not None and high is not None:

@@ -123,7 +123,7 @@ class CleaningReport:
         `n_removed` / `n_scored`.
     chosen_share : float
         Share that the decision asked for, before the guard spoke.
-    estimated_bad_share, bad_share_low, bad_share_high : float or None
+    noise_rate, noise_rate_low, noise_rate_high : float or None
         Share of labels that look replaced by any other, or of targets that look like
         those of any other row, and its interval, by what copies without the rows say of
         those that could be cleaned; None without copies. A lower end of 0 says that
@@ -146,7 +146,7 @@ class CleaningReport:
     seconds : dict of str to float
         Wall time of "train" (copies for the scores), "influence", "views", "retrain"
         (all candidates), "baselines", "final" (the final model), "explain" (opponents
-        and helpers), "bad share" (its estimate) and "total".
+        and helpers), "noise rate" (its estimate) and "total".
     n_fits : int
         Times the estimator was trained.
     settings : dict of str to Any
@@ -169,9 +169,9 @@ class CleaningReport:
     n_removed: int
     share: float
     chosen_share: float
-    estimated_bad_share: float | None
-    bad_share_low: float | None
-    bad_share_high: float | None
+    noise_rate: float | None
+    noise_rate_low: float | None
+    noise_rate_high: float | None
     choice: Comparison | None
     guard: Comparison | None
     primary: Comparison | None
@@ -210,17 +210,17 @@ class CleaningReport:
         return "targets" if self.task == "regression" else "labels"
 
     @property
-    def bad_share_text(self) -> str:
-        """The estimated share of bad rows, or the most it may be; empty without any."""
-        if self.estimated_bad_share is None:
+    def noise_rate_text(self) -> str:
+        """The estimated noise rate, or the most it may be; empty without any."""
+        if self.noise_rate is None:
             return ""
         what = self.target_word
-        text = f"about {self.estimated_bad_share:.1%} of the {what}"
-        if self.bad_share_low is None or self.bad_share_high is None:
+        text = f"about {self.noise_rate:.1%} of the {what}"
+        if self.noise_rate_low is None or self.noise_rate_high is None:
             return text
-        if self.bad_share_low == 0.0:
-            return f"at most {self.bad_share_high:.1%} of the {what}, perhaps none"
-        return f"{text} ({self.bad_share_low:.1%} to {self.bad_share_high:.1%})"
+        if self.noise_rate_low == 0.0:
+            return f"at most {self.noise_rate_high:.1%} of the {what}, perhaps none"
+        return f"{text} ({self.noise_rate_low:.1%} to {self.noise_rate_high:.1%})"
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain types that `json.dumps` takes; what is not finite becomes None."""
@@ -236,8 +236,8 @@ class CleaningReport:
             ("scores", self.method),
             ("verdict", self.verdict),
         ]
-        if self.bad_share_text:
-            facts.append(("looks wrong", self.bad_share_text))
+        if self.noise_rate_text:
+            facts.append(("looks wrong", self.noise_rate_text))
         if self.choice is not None:
             facts.append(("choice", str(self.choice)))
         if self.guard is not None:

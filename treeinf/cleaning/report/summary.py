@@ -16,10 +16,10 @@ from treeinf.cleaning.report.report import (
     write_headline,
 )
 from treeinf.cleaning.scores.noise_rate import (
-    BadShare,
-    Seen,
-    estimate_bad_labels,
-    estimate_bad_targets,
+    NoiseRate,
+    OutOfBag,
+    estimate_label_noise,
+    estimate_target_noise,
 )
 from treeinf.cleaning.scores.scoring import RowScores
 from treeinf.cleaning.trial.run import Rehearsal
@@ -68,7 +68,7 @@ def write_report(
     costs : Costs
         Times.
     seed : int
-        Seed of the interval of the share of bad rows.
+        Seed of the interval of the noise rate.
     """
     confidence, metric = cleaner.confidence, cleaner._scorer()[0]
     n_suspect = len(repair.touched)
@@ -83,8 +83,8 @@ def write_report(
             alternatives = rehearsal.alternatives.compare(
                 confidence, metric, rehearsal.n_classes
             )
-    with costs.timed("bad share"):
-        bad = _estimate_bad_share(part, scores, given, confidence, seed)
+    with costs.timed("noise rate"):
+        noise = _estimate_noise_rate(part, scores, given, confidence, seed)
     notes = [*_notes(cleaner, rows, part, rehearsal, alternatives)]
     if n_touched and cleaner.action == "relabel":
         notes += _note_others(cleaner, repair)
@@ -109,9 +109,9 @@ def write_report(
         n_removed=n_touched,
         share=n_touched / part.n_rows,
         chosen_share=n_suspect / part.n_rows,
-        estimated_bad_share=None if bad is None else bad.share,
-        bad_share_low=None if bad is None else bad.low,
-        bad_share_high=None if bad is None else bad.high,
+        noise_rate=None if noise is None else noise.rate,
+        noise_rate_low=None if noise is None else noise.low,
+        noise_rate_high=None if noise is None else noise.high,
         choice=choice,
         guard=guard,
         primary=primary,
@@ -128,21 +128,21 @@ def write_report(
     )
 
 
-def _estimate_bad_share(
+def _estimate_noise_rate(
     part: LabelledRows,
     scores: RowScores,
     given: LabelledRows | None,
     confidence: float,
     seed: int,
-) -> BadShare | None:
+) -> NoiseRate | None:
     """Estimate how many rows look wrong; None for methods without predictions."""
     if scores.prediction is None:
         return None
-    rows = Seen(part.y if part.code is None else part.code, scores.prediction)
+    rows = OutOfBag(part.y if part.code is None else part.code, scores.prediction)
     clean = None
     if given is not None and scores.of_clean is not None:
-        clean = Seen(given.y if given.code is None else given.code, scores.of_clean)
-    estimate = estimate_bad_targets if part.code is None else estimate_bad_labels
+        clean = OutOfBag(given.y if given.code is None else given.code, scores.of_clean)
+    estimate = estimate_target_noise if part.code is None else estimate_label_noise
     return estimate(rows, confidence=confidence, seed=seed, clean=clean)
 
 

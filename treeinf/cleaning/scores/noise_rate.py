@@ -19,7 +19,7 @@ Clean rows given by the user settle the bend, as their chance is 0.
 All of this takes wrong labels to be of any class alike, and wrong targets to be those
 of other rows. Of these, nominal 90 % intervals held 78 to 100 % in the project's
 benchmark; where a fifth of the labels was wrong in other ways (labels that became the
-next class, targets moved far away), only 33 to 50 % (`benchmarks/bad_share.py`).
+next class, targets moved far away), only 33 to 50 % (`benchmarks/noise_rate.py`).
 
 No interval is narrower than the exact one for as many wrong rows of as many rows, were
 each wrong row plain to see. So an estimate of 0 has an upper end, about 3 in the number
@@ -48,7 +48,7 @@ from scipy.optimize import minimize
 
 from treeinf.kernels.threads import one_blas_thread
 
-__all__ = ["BadShare", "Seen", "estimate_bad_labels", "estimate_bad_targets"]
+__all__ = ["NoiseRate", "OutOfBag", "estimate_label_noise", "estimate_target_noise"]
 
 _MOST_ROWS = 2_000
 _MOST_VALUES = 24
@@ -63,24 +63,24 @@ _CHANCES = np.array([0.0, 0.02, 0.04, 0.07, *np.arange(0.1, 1.01, 0.05)])
 
 
 @dataclasses.dataclass(frozen=True)
-class BadShare:
-    """An estimated share of bad rows.
+class NoiseRate:
+    """An estimated noise rate: the share of wrong labels or targets.
 
     Parameters
     ----------
-    share : float
+    rate : float
         The estimate, in [0, 1].
     low, high : float
         Ends of its interval.
     """
 
-    share: float
+    rate: float
     low: float
     high: float
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Seen:
+class OutOfBag:
     """Labels, and what models that have not seen them predict.
 
     Parameters
@@ -95,34 +95,34 @@ class Seen:
     label: NDArray[np.int64] | NDArray[np.float64]
     prediction: NDArray[np.float64]
 
-    def draw(self, rng: np.random.Generator) -> Seen:
+    def draw(self, rng: np.random.Generator) -> OutOfBag:
         """Give the rows with a prediction, or 2,000 drawn of them."""
         lines = self.prediction.reshape(len(self.label), -1)
         rows = np.flatnonzero(np.isfinite(lines).any(axis=1))
         if len(rows) > _MOST_ROWS:
             rows = np.sort(rng.choice(rows, _MOST_ROWS, replace=False))
-        return Seen(self.label[rows], self.prediction[rows])
+        return OutOfBag(self.label[rows], self.prediction[rows])
 
 
-def estimate_bad_labels(
-    rows: Seen, *, confidence: float, seed: int, clean: Seen | None = None
-) -> BadShare | None:
+def estimate_label_noise(
+    rows: OutOfBag, *, confidence: float, seed: int, clean: OutOfBag | None = None
+) -> NoiseRate | None:
     """Estimate the share of labels that were replaced by another, all alike.
 
     Parameters
     ----------
-    rows : Seen
+    rows : OutOfBag
         Rows that may be wrong.
     confidence : float
         Of the interval, in (0, 1).
     seed : int
         Seed of the choice of rows, where there are more than 2,000.
-    clean : Seen, optional
+    clean : OutOfBag, optional
         Rows whose labels are right.
 
     Returns
     -------
-    BadShare or None
+    NoiseRate or None
         None without any prediction.
 
     Notes
@@ -138,19 +138,19 @@ def estimate_bad_labels(
     return _estimate(rows, clean, seed, _Labels.read, confidence)
 
 
-def estimate_bad_targets(
-    rows: Seen, *, confidence: float, seed: int, clean: Seen | None = None
-) -> BadShare | None:
+def estimate_target_noise(
+    rows: OutOfBag, *, confidence: float, seed: int, clean: OutOfBag | None = None
+) -> NoiseRate | None:
     """Estimate the share of targets that were replaced by those of other rows.
 
     Parameters
     ----------
     rows, confidence, seed, clean
-        See `estimate_bad_labels`.
+        See `estimate_label_noise`.
 
     Returns
     -------
-    BadShare or None
+    NoiseRate or None
         None without any prediction.
 
     Notes
@@ -169,12 +169,12 @@ def estimate_bad_targets(
 
 @one_blas_thread()
 def _estimate(
-    rows: Seen,
-    clean: Seen | None,
+    rows: OutOfBag,
+    clean: OutOfBag | None,
     seed: int,
-    read: Callable[[Seen, int], _Source],
+    read: Callable[[OutOfBag, int], _Source],
     confidence: float,
-) -> BadShare | None:
+) -> NoiseRate | None:
     rng = np.random.default_rng(seed)
     own = rows.draw(rng)
     n_rows = len(own.label)
@@ -183,7 +183,7 @@ def _estimate(
     both = own
     if clean is not None:
         trusted = clean.draw(rng)
-        both = Seen(
+        both = OutOfBag(
             np.concatenate([own.label, trusted.label]),
             np.concatenate([own.prediction, trusted.prediction]),
         )
@@ -251,7 +251,7 @@ def _cut(
 
 def _widen(
     share: float, low: float, high: float, n_rows: int, confidence: float
-) -> BadShare:
+) -> NoiseRate:
     """Make an interval at least as wide as the exact one of a share that is seen."""
     count, tail = share * n_rows, 0.5 * (1.0 - confidence)
     least = stats.beta.ppf(tail, count, n_rows - count + 1.0) if count > 0.0 else 0.0
@@ -260,7 +260,7 @@ def _widen(
         if count < n_rows
         else 1.0
     )
-    return BadShare(
+    return NoiseRate(
         float(share),
         float(max(0.0, min(low, least))),
         float(min(1.0, max(high, most))),
@@ -331,13 +331,13 @@ def _negative_log_likelihood(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Labels(_Source):
-    """Labels of classes; see `estimate_bad_labels`."""
+    """Labels of classes; see `estimate_label_noise`."""
 
     sign: NDArray[np.float64]
     size: NDArray[np.float64]
 
     @classmethod
-    def read(cls, rows: Seen, n_open: int) -> _Labels:
+    def read(cls, rows: OutOfBag, n_open: int) -> _Labels:
         """Set up rows, of which the first `n_open` may be wrong."""
         n_rows, n_classes = rows.prediction.shape
         log_chance = np.log(np.clip(np.nan_to_num(rows.prediction), _LEAST_CHANCE, 1.0))
@@ -382,7 +382,7 @@ class _Labels(_Source):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Targets(_Source):
-    """Targets of regression; see `estimate_bad_targets`."""
+    """Targets of regression; see `estimate_target_noise`."""
 
     value: NDArray[np.float64]
     log_share: NDArray[np.float64]
@@ -391,7 +391,7 @@ class _Targets(_Source):
     unit: float
 
     @classmethod
-    def read(cls, rows: Seen, n_open: int) -> _Targets:
+    def read(cls, rows: OutOfBag, n_open: int) -> _Targets:
         """Set up rows, of which the first `n_open` may be wrong."""
         target = rows.label.astype(np.float64)
         place, value = _sort_into_values(target, n_open)

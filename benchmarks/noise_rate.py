@@ -1,7 +1,7 @@
 """The estimated share of wrong labels: how often its interval holds the truth.
 
-    TREEINF_DATA=../shared/data python benchmarks/bad_share.py
-        [--seeds 0 1 2] [--out results/bad_share]
+    TREEINF_DATA=../shared/data python benchmarks/noise_rate.py
+        [--seeds 0 1 2] [--out results/noise_rate]
 
 A cell is one data set, one seed, one share and one kind of wrong labels. Train rows and
 noise are those of `cleaning_guard.py` (at most 1,000 rows); "uniform": the label
@@ -89,9 +89,9 @@ def run_cell(name: str, seed: int, share: float, kind: str) -> dict[str, Any]:
     from treeinf.cleaning.rows import read_classes, read_labels, read_rows
     from treeinf.cleaning.scores.methods import METHODS
     from treeinf.cleaning.scores.noise_rate import (
-        Seen,
-        estimate_bad_labels,
-        estimate_bad_targets,
+        OutOfBag,
+        estimate_label_noise,
+        estimate_target_noise,
     )
     from treeinf.cleaning.scores.scoring import score_rows
     from treeinf.training.learner import Learner
@@ -108,8 +108,8 @@ def run_cell(name: str, seed: int, share: float, kind: str) -> dict[str, Any]:
         METHODS["loss"], trainer, rows, n_repeats=5, seed=seed, costs=Costs()
     )
     begin = time.process_time()
-    estimate = estimate_bad_targets if is_regression else estimate_bad_labels
-    seen = Seen(rows.y if is_regression else rows.code, scores.prediction)
+    estimate = estimate_target_noise if is_regression else estimate_label_noise
+    seen = OutOfBag(rows.y if is_regression else rows.code, scores.prediction)
     found = estimate(seen, confidence=CONFIDENCE, seed=seed)
     assert found is not None
     return {
@@ -119,7 +119,7 @@ def run_cell(name: str, seed: int, share: float, kind: str) -> dict[str, Any]:
         "share": share,
         "kind": kind,
         "truth": round(float((noisy != y).mean()), 4),
-        "estimate": round(found.share, 4),
+        "estimate": round(found.rate, 4),
         "low": round(found.low, 4),
         "high": round(found.high, 4),
         "seconds": round(time.process_time() - begin, 3),
@@ -151,7 +151,7 @@ def to_markdown(result: dict[str, Any]) -> str:
         "# The estimated share of wrong labels: does its interval hold the truth?",
         "",
         f"{len(cells)} cells: {len(MADE_ON) + len(JUDGED_ON)} data sets, seeds "
-        f"{result['seeds']}, made by `benchmarks/bad_share.py`, which says what was "
+        f"{result['seeds']}, made by `benchmarks/noise_rate.py`, which says what was "
         "done: how often the nominal 90 % interval holds the share of labels that were "
         "made wrong, then the mean estimate and the mean ends of the interval. One "
         f"thread of {found['processor']}, Python {found['python']}; {found['date']}. "

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from tests.naive import confusions as naive
+from tests.naive import label_confusion as naive
 from treeinf.cleaning.scores.label_confusion import doubt_labels, find_confusions
 
 

@@ -4,7 +4,7 @@ import math
 
 
 def label_log_likelihood(code, probability, chance, scale, power, offsets):
-    """Follow the notes of `estimate_bad_labels`; chances from 0.00001 to 1."""
+    """Follow the notes of `estimate_label_noise`; chances from 0.00001 to 1."""
     n_classes = len(offsets)
     centred = []
     for row in probability:
@@ -27,7 +27,7 @@ def label_log_likelihood(code, probability, chance, scale, power, offsets):
 def target_log_likelihood(
     place, values, shares, prediction, chance, unit, shift, slope, log_scale, tilt, free
 ):
-    """Follow the notes of `estimate_bad_targets`; `shift` and scales in units."""
+    """Follow the notes of `estimate_target_noise`; `shift` and scales in units."""
     n_rows = len(prediction)
     centre = sum(prediction) / n_rows
     spread = math.sqrt(sum((f - centre) ** 2 for f in prediction) / n_rows)
