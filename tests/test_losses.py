@@ -35,6 +35,7 @@ from treeinf.kernels.cpu.derivatives import (
     differentiate_twice,
     loss_derivatives,
 )
+from treeinf.kernels.flat import FlatLoss
 from treeinf.kernels.rules import exponential
 
 DIFFERENTIABLE = [
@@ -145,7 +146,7 @@ def test_the_hessian_can_be_1(loss, rng):
     score = np.ascontiguousarray(rng.normal(size=(loss.n_outputs, 30)))
     found = np.empty((2, *score.shape))
     code = loss.kernel_code + UNIT_HESSIAN
-    loss_derivatives(code, loss.parameter, 30, target, score, found[0], found[1])
+    loss_derivatives(FlatLoss(code, loss.parameter), 30, target, score, *found[:2])
     assert_allclose(found[0].T, loss.derivatives(target, score.T)[0])
     assert (found[1] == 1.0).all()
 
@@ -256,7 +257,7 @@ def test_slope_and_bend_are_the_derivatives_of_gradient_and_hessian(loss, is_uni
     def differentiate(kernel, at):
         # filled with NaN: what a kernel does not write is seen
         results = [np.full_like(score, np.nan) for _ in range(2)]
-        kernel(code, loss.parameter, len(target), target, at, *results)
+        kernel(FlatLoss(code, loss.parameter), len(target), target, at, *results)
         return results
 
     slope, bend = differentiate(differentiate_twice, score)
@@ -294,7 +295,7 @@ def test_all_derivatives_are_those_taken_one_by_one(loss, is_unit, rng):
     if isinstance(loss, SquaredLogError):
         target, score = np.abs(target), np.abs(score)
     code = loss.kernel_code + (UNIT_HESSIAN if is_unit else 0)
-    arguments = code, loss.parameter, len(target), target, score
+    arguments = FlatLoss(code, loss.parameter), len(target), target, score
     found, desired = np.full((2, 4, *score.shape), np.nan)
     all_derivatives(*arguments, *found)
     loss_derivatives(*arguments, *desired[:2])

@@ -9,7 +9,8 @@ from numba import types as nb
 
 from treeinf.kernels.cpu import derivatives
 from treeinf.kernels.cpu.contraction import CARRIED, CROSSED, FULL, FactorRule
-from treeinf.kernels.flat import FlatLeaves, FlatTrees
+from treeinf.kernels.cpu.reverse_sweep import SweepRule, SweepState
+from treeinf.kernels.flat import FlatLeaves, FlatRows, FlatTrees
 
 pytestmark = pytest.mark.skipif(
     bool(config.ENABLE_CUDASIM) or importlib.util.find_spec("numba_cuda") is None,
@@ -30,8 +31,11 @@ I1, N1, B1, W1 = array(I8), array(I4), array(YES), array(nb.uint32)
 TREES = nb.NamedTuple(
     [*(I1, I1, N1, F1, N1, N1, B1, B1, B1, B1, I1, W1), F8, F8, YES], FlatTrees
 )
-LEAVES = nb.NamedTuple([I1, F2, N1, I1, YES, N1], FlatLeaves)
+LEAVES = nb.NamedTuple([I1, F2, N1, I1, YES, N1, F1], FlatLeaves)
+ROWS = nb.NamedTuple([LEAF, F1, F1, F2], FlatRows)
 RULE = nb.NamedTuple([I8, I8, F2, F2, F3, F2, F1], FactorRule)
+SWEEP = nb.NamedTuple([I8, I8, F2, F1], SweepRule)
+STATE = nb.NamedTuple([F2, F3, F3, F2], SweepState)
 
 
 @pytest.fixture(scope="module")
@@ -75,13 +79,11 @@ def test_sweep_and_row_factors(compile_kernel, code, n_outputs, width, kind):
     from treeinf.kernels.cuda import contraction, replay, reverse_sweep
 
     sweep = reverse_sweep._sweep_rows(code, n_outputs, width, kind, 1, False)
-    state = [F3, F2, F3, F3, F2]
-    given = [LEAF, LEAVES, F1, F1, F8]
-    compile_kernel(sweep, *given, F2, I8, I8, YES, F8, *state)
+    compile_kernel(sweep, ROWS, LEAVES, F8, SWEEP, I8, I8, YES, F3, STATE)
     step = replay._take_iteration(code, n_outputs)
-    compile_kernel(step, LEAF, LEAVES, I8, I8, YES, F1, F1, F8, F2, F2, F2)
+    compile_kernel(step, ROWS, LEAVES, I8, I8, YES, F8, F2, F2, F2)
     walk = contraction._walk_rows(code, n_outputs, width, kind | CARRIED, "staged")
-    compile_kernel(walk, LEAF, LEAVES, F1, F2, F1, F1, F8, RULE, I8, F2, F2)
+    compile_kernel(walk, ROWS, LEAVES, F8, RULE, I8, F2, F2)
 
 
 def test_products_and_ranking(compile_kernel):

@@ -17,8 +17,9 @@ from treeinf.kernels.cpu import reverse_sweep as cpu_sweep
 from treeinf.kernels.cpu import routing as cpu_routing
 from treeinf.kernels.cpu.contraction import BY_TARGET, CARRIED, CROSSED, FULL
 from treeinf.kernels.cpu.derivatives import UNIT_HESSIAN
+from treeinf.kernels.cpu.reverse_sweep import SweepRule, SweepState
 from treeinf.kernels.device import resolve_device
-from treeinf.kernels.flat import FlatLeaves
+from treeinf.kernels.flat import FlatLeaves, FlatLoss, FlatRows
 
 pytestmark = pytest.mark.cuda
 
@@ -65,21 +66,17 @@ class Case:
             iteration_start=np.arange(n_iterations + 1) * per_iteration,
             is_averaged=False,
             leaf_row=np.arange(n_trees, dtype=np.int32),
+            base_score=rng.normal(size=n_outputs),
         )
         self.leaf = np.array([rng.integers(0, n, N_ROWS) for n in n_leaves], np.uint8)
         self.n_outputs = n_outputs
-        self.base = rng.normal(size=n_outputs)
-        self.offset = rng.normal(size=(N_ROWS if offset else 0, n_outputs))
-        self.target = rng.integers(0, max(n_outputs, 2), N_ROWS).astype(np.float64)
-        self.weight = rng.uniform(0.5, 2.0, N_ROWS if weighted else 0)
-        self.rng = rng
-
-    @property
-    def rows(self):
-        return (
-            *(self.leaf, self.leaves, self.base, self.offset),
-            *(self.target, self.weight),
+        self.rows = FlatRows(
+            leaf=self.leaf,
+            y=rng.integers(0, max(n_outputs, 2), N_ROWS).astype(np.float64),
+            weight=rng.uniform(0.5, 2.0, N_ROWS if weighted else 0),
+            offset=rng.normal(size=(N_ROWS if offset else 0, n_outputs)),
         )
+        self.rng = rng
 
     def rule(self, kind, *, n_steps=1):
         width = self.shape[1]
@@ -100,11 +97,27 @@ def run_both(device, module, name, arguments, outputs):
 
     `outputs` are places among the arguments.
     """
-    own = [a.copy() if isinstance(a, np.ndarray) else a for a in arguments]
+    own = [_copy(a) for a in arguments]
     getattr(MODULES[module], name)(*own)
     moved = [device.put(a) for a in arguments]
     getattr(getattr(device, module), name)(*moved)
-    return [(device.get(moved[i]), own[i]) for i in outputs]
+    return [
+        pair
+        for i in outputs
+        for pair in zip(_list(device, moved[i]), _list(device, own[i]), strict=True)
+    ]
+
+
+def _copy(argument):
+    if isinstance(argument, SweepState):
+        return SweepState(*map(np.copy, argument))
+    return argument.copy() if isinstance(argument, np.ndarray) else argument
+
+
+def _list(device, argument):
+    """List the array, or the arrays of a named tuple."""
+    arrays = argument if isinstance(argument, tuple) else (argument,)
+    return [device.get(array) for array in arrays]
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
@@ -148,8 +161,9 @@ def test_replay(device, code, n_outputs, width):
     case = Case(code, n_outputs=n_outputs, width=width)
     parts = np.zeros((2, 2, *case.shape))
     scores = np.empty((N_ROWS, n_outputs))
-    arguments = (*case.rows, code, 1.3, scores, parts[0], parts[1])
-    for actual, desired in run_both(device, "replay", "replay", arguments, [8, 9, 10]):
+    loss = FlatLoss(code, 1.3)
+    arguments = (case.rows, case.leaves, loss, scores, parts[0], parts[1])
+    for actual, desired in run_both(device, "replay", "replay", arguments, [3, 4, 5]):
         assert_allclose(actual, desired, **CLOSE)
 
 
@@ -159,9 +173,9 @@ def test_replay_of_averaged_trees_and_rows_without_offset(device, weighted):
     leaves = case.leaves._replace(is_averaged=True)
     parts = np.zeros((2, 1, *case.shape))
     scores = np.empty((N_ROWS, 1))
-    rows = (case.rows[0], leaves, *case.rows[2:])
-    arguments = (*rows, derivatives.LOGISTIC, 1.0, scores, parts[0], parts[1])
-    for actual, desired in run_both(device, "replay", "replay", arguments, [8, 9, 10]):
+    loss = FlatLoss(derivatives.LOGISTIC, 1.0)
+    arguments = (case.rows, leaves, loss, scores, parts[0], parts[1])
+    for actual, desired in run_both(device, "replay", "replay", arguments, [3, 4, 5]):
         assert_allclose(actual, desired, **CLOSE)
 
 
@@ -173,8 +187,8 @@ def test_counts_and_scores(device):
         device, "replay", "count_leaf_rows", (*places, count), [3]
     )
     assert_array_equal(actual, desired)
-    arguments = (*case.rows[:4], 5, np.empty((N_ROWS, 3)))
-    [(actual, desired)] = run_both(device, "replay", "sum_leaf_values", arguments, [5])
+    arguments = (case.leaf, case.leaves, case.rows.offset, 5, np.empty((N_ROWS, 3)))
+    [(actual, desired)] = run_both(device, "replay", "sum_leaf_values", arguments, [4])
     assert_allclose(actual, desired, **CLOSE)
 
 
@@ -201,20 +215,22 @@ def test_sweep(device, code, n_outputs, width, kind, n_steps, n_targets, iterati
     if iteration:
         cut = case.leaves.leaf_offset[start[iteration - 1 : iteration + 1]]
         before = int(cut[1] - cut[0])
+    theta = case.rng.normal(size=case.shape)
+    shrinkage = np.full(len(case.leaves.output), 0.3)
     arguments = (
-        *(case.leaf, case.leaves, case.target, case.weight, code, 1.3),
-        case.rng.normal(size=case.shape),
-        *(iteration, n_steps, 0.3, kind),
+        *(case.rows, case.leaves, FlatLoss(code, 1.3)),
+        *(SweepRule(kind, n_steps, theta, shrinkage), iteration),
         case.rng.normal(size=(*case.shape, n_targets)),
-        case.rng.normal(size=(N_ROWS, n_outputs)),
-        case.rng.normal(size=state),
-        case.rng.normal(size=state if n_steps > 1 else (0, *state[1:])),
-        case.rng.normal(size=(N_ROWS, n_targets)),
+        SweepState(
+            case.rng.normal(size=(N_ROWS, n_outputs)),
+            case.rng.normal(size=state),
+            case.rng.normal(size=state if n_steps > 1 else (0, *state[1:])),
+            case.rng.normal(size=(N_ROWS, n_targets)),
+        ),
         np.empty((2, before, width, n_targets)),
     )
-    results = run_both(
-        device, "reverse_sweep", "sweep_iteration", arguments, range(12, 17)
-    )
+    results = run_both(device, "reverse_sweep", "sweep_iteration", arguments, [6, 7])
+    assert len(results) == 5
     for actual, desired in results:
         assert_allclose(actual, desired, **CLOSE)
 
@@ -241,9 +257,9 @@ def test_row_factors_and_their_sums(device, code, n_outputs, width, kind, n_step
     case = Case(kind, n_outputs=n_outputs, width=width)
     rule = case.rule(kind, n_steps=n_steps)
     factor = np.empty((20, len(case.leaves.output) * width))
-    common = (*case.rows, code, 1.3, rule)
+    common = (case.rows, case.leaves, FlatLoss(code, 1.3), rule)
     [(actual, staged)] = run_both(
-        device, "contraction", "stage_factors", (*common, 7, factor), [10]
+        device, "contraction", "stage_factors", (*common, 7, factor), [5]
     )
     assert_allclose(actual, staged, **CLOSE)
     leaf_factor = case.rng.normal(size=case.shape)
@@ -260,11 +276,12 @@ def test_row_factors_and_their_sums(device, code, n_outputs, width, kind, n_step
 def test_contract_rows(device, is_own):
     case = Case(3, n_outputs=3)
     arguments = (
-        *(*case.rows, derivatives.SOFTMAX, 1.3, case.rule(CROSSED)),
-        *(case.rng.normal(size=case.shape), is_own, np.empty(N_ROWS)),
+        *(case.rows, case.leaves, FlatLoss(derivatives.SOFTMAX, 1.3)),
+        *(case.rule(CROSSED), case.rng.normal(size=case.shape)),
+        *(is_own, np.empty(N_ROWS)),
     )
     [(actual, desired)] = run_both(
-        device, "contraction", "contract_rows", arguments, [11]
+        device, "contraction", "contract_rows", arguments, [6]
     )
     assert_allclose(actual, desired, **CLOSE)
 

@@ -70,7 +70,7 @@ def test_a_kernel_looks_like_its_function():
     kernel = replay.replay
     assert kernel.__name__ == "replay"
     assert "Replay boosting" in kernel.__doc__
-    assert list(inspect.signature(kernel).parameters)[:2] == ["leaf", "leaves"]
+    assert list(inspect.signature(kernel).parameters)[:2] == ["rows", "leaves"]
 
 
 def test_code_on_disk_is_of_one_state_of_all_kernels(tmp_path):

@@ -14,7 +14,7 @@ from tests.naive.boosting import NaiveModel
 from treeinf.kernels.cpu import contraction, products, replay
 from treeinf.kernels.cpu import leaf_coupling as leaf_matrix
 from treeinf.kernels.cpu.derivatives import SQUARED_ERROR
-from treeinf.kernels.flat import FlatLeaves
+from treeinf.kernels.flat import FlatLeaves, FlatLoss, FlatRows
 from treeinf.kernels.threads import check_n_jobs, limit_threads
 from treeinf.trace import sum_derivatives
 
@@ -223,7 +223,7 @@ def test_dense_products_equal_plain_loops(
         array.setflags(write=False)
     leaves = FlatLeaves(
         *(offset, leaf_value, np.zeros(n_trees, np.int32), np.arange(n_trees + 1)),
-        *(False, leaf_row),
+        *(False, leaf_row, np.zeros(1)),
     )
     factor = rng.normal(size=(n_lines, n_trees * leaf_width)).astype(dtype)
     leaf_factor = rng.normal(size=(n_trees * n_leaves, leaf_width, n_targets))
@@ -343,18 +343,14 @@ def test_sums_are_those_of_the_rows_in_one_lane_and_in_several(n_leaves, rng):
         np.array([0, 1]),
         False,
         np.zeros(1, np.int32),
+        np.zeros(1),
     )
     target, weight = rng.normal(size=n), rng.uniform(size=n)
     raw_score, parts = np.empty((n, 1)), np.zeros((2, 2, n_leaves, 1))
     replay.replay(
-        leaf,
+        FlatRows(leaf, target, weight, np.empty((0, 1))),
         leaves,
-        np.zeros(1),
-        np.empty((0, 1)),
-        target,
-        weight,
-        SQUARED_ERROR,
-        0.0,
+        FlatLoss(SQUARED_ERROR, 0.0),
         raw_score,
         *parts,
     )

@@ -185,7 +185,6 @@ def add_leaf_values(
     replay_kernels.sum_leaf_values(
         leaf,
         ensemble.flat_leaves,
-        ensemble.base_score,
         offset,
         ensemble.n_trees if n_trees is None else n_trees,
         raw_score,

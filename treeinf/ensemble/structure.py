@@ -26,7 +26,7 @@ from treeinf.ensemble.input_rules import InputRules
 from treeinf.ensemble.losses import Loss
 from treeinf.errors import UnsupportedModelError
 from treeinf.kernels.cpu.derivatives import UNIT_HESSIAN
-from treeinf.kernels.flat import FlatLeaves, FlatTrees
+from treeinf.kernels.flat import FlatLeaves, FlatLoss, FlatTrees
 from treeinf.kernels.ranked_trees import RankedTrees, rank_trees
 
 if TYPE_CHECKING:
@@ -269,6 +269,7 @@ class TreeEnsemble:
             ),
             is_averaged=bool(self.is_averaged),
             leaf_row=self.row_of_tree.copy(),
+            base_score=self.base_score,
         )
 
     @property
@@ -279,8 +280,8 @@ class TreeEnsemble:
         return np.arange(self.n_trees, dtype=NODE)
 
     @property
-    def loss_kernel(self) -> tuple[int, float]:
-        """Code and parameter of the loss's derivatives, as kernels take them.
+    def flat_loss(self) -> FlatLoss:
+        """The loss as kernels take it.
 
         Raises
         ------
@@ -294,7 +295,7 @@ class TreeEnsemble:
         code = self.loss.kernel_code
         if self.leaf_rule.kind == "gradient":
             code += UNIT_HESSIAN
-        return code, self.loss.parameter
+        return FlatLoss(code, float(self.loss.parameter))
 
     def take_trees(self, trees: ArrayLike) -> TreeEnsemble:
         """Give the ensemble of some of the trees, each with leaf ids of its own.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FlatLeaves", "FlatTrees"]
+__all__ = ["FlatLeaves", "FlatLoss", "FlatRows", "FlatTrees"]
 
 
 class FlatTrees(NamedTuple):
@@ -75,6 +75,8 @@ class FlatLeaves(NamedTuple):
         Gradients are taken at the base score in every iteration.
     leaf_row : ndarray of int32, shape (n_trees,)
         Row of each tree in the leaf ids: trees that share structure share it.
+    base_score : ndarray of float64, shape (n_outputs,)
+        Raw score before the first tree.
     """
 
     leaf_offset: NDArray[np.int64]
@@ -83,3 +85,40 @@ class FlatLeaves(NamedTuple):
     iteration_start: NDArray[np.int64]
     is_averaged: bool
     leaf_row: NDArray[np.int32]
+    base_score: NDArray[np.float64]
+
+
+class FlatRows(NamedTuple):
+    """Rows as replay and contraction read them: routed, with their targets.
+
+    Attributes
+    ----------
+    leaf : ndarray of unsigned integer, shape (n_structures, n_rows)
+        Leaf of each row within each tree, which reads its line ``leaf_row``.
+    y : ndarray of float64, shape (n_rows,)
+        Targets; class numbers for classifiers.
+    weight : ndarray of float64, shape (n_rows,) or (0,)
+        Row weights; empty for weights of 1.
+    offset : ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
+        Initial score of each row, on top of the base score; empty for 0.
+    """
+
+    leaf: NDArray[np.unsignedinteger[Any]]
+    y: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    offset: NDArray[np.float64]
+
+
+class FlatLoss(NamedTuple):
+    """The loss whose derivatives kernels compute; see `loss_derivatives`.
+
+    Attributes
+    ----------
+    code : int
+        Which loss, a constant of ``kernels/cpu/derivatives.py``.
+    parameter : float
+        Its one parameter.
+    """
+
+    code: int
+    parameter: float

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from treeinf.ensemble.routing import (
 from treeinf.kernels.cpu import replay as kernels
 from treeinf.kernels.cpu import routing as routing_kernels
 from treeinf.kernels.device import CPU, Device
+from treeinf.kernels.flat import FlatRows
 from treeinf.validation import check_targets, check_weights
 
 __all__ = ["StagedRows", "sum_derivatives"]
@@ -117,17 +119,18 @@ class StagedRows:
             fingerprint=fingerprint,
         )
 
-    def arrays(self, device: Device) -> tuple[Any, Any, Any, Any]:
-        """Give leaf ids, initial scores, targets and weights on a device.
+    @functools.cached_property
+    def flat(self) -> FlatRows:
+        """The arrays that kernels read."""
+        return FlatRows(self.leaf, self.target, self.weight, self.offset)
+
+    def on(self, device: Device) -> FlatRows:
+        """Return the arrays that kernels read, on a device.
 
         They are moved there once, and stay as long as the rows.
         """
-        return (
-            device.hold(self, self.leaf),
-            device.hold(self, self.offset),
-            device.hold(self, self.target),
-            device.hold(self, self.weight),
-        )
+        flat: FlatRows = device.hold(self, self.flat)
+        return flat
 
     def runs(
         self,
@@ -143,7 +146,7 @@ class StagedRows:
         device : Device
             The device.
         row_bytes, fixed_bytes : int
-            What the work takes for each row, besides what `arrays` gives, and in all.
+            What the work takes for each row, besides `flat`, and in all.
         wanted : slice, optional
             The runs are to cover these rows alone.
 
@@ -153,7 +156,7 @@ class StagedRows:
             All rows if they fit, whatever is wanted.
         """
         wanted = wanted or slice(0, self.n_rows)
-        if not device.holds(self, self.leaf):
+        if not device.holds(self, self.flat):
             row_bytes += self.leaf.itemsize * len(self.leaf)
             row_bytes += 8 * (2 + self.offset.shape[1])
         size = device.rows_at_once(self.n_rows, row_bytes, fixed_bytes)
@@ -213,15 +216,10 @@ def sum_derivatives(
         block = rows.block(run)
         n_parts = max(1, min(most_parts, -(-block.n_rows // kernels.BLOCK)))
         parts = [device.zeros((n_parts, *totals[0].shape)) for _ in totals]
-        leaf, offset, target, weight = block.arrays(device)
         arguments = (
-            leaf,
+            block.on(device),
             device.hold(ensemble, ensemble.flat_leaves),
-            device.hold(ensemble, ensemble.base_score),
-            offset,
-            target,
-            weight,
-            *ensemble.loss_kernel,
+            ensemble.flat_loss,
         )
 
         def write(

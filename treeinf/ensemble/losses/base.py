@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.kernels.cpu import derivatives
+from treeinf.kernels.flat import FlatLoss
 
 __all__ = ["TINY", "Array", "Loss", "say_outside"]
 
@@ -110,8 +111,7 @@ class Loss:
         gradient = np.empty_like(columns)
         hessian = np.empty_like(columns)
         derivatives.loss_derivatives(
-            self.kernel_code,
-            self.parameter,
+            FlatLoss(self.kernel_code, float(self.parameter)),
             len(target),
             np.ascontiguousarray(target),
             columns,
@@ -149,8 +149,7 @@ class Loss:
         gradient = np.empty_like(columns)
         hessian = np.empty_like(columns)
         derivatives.differentiate_in_target(
-            self.kernel_code,
-            self.parameter,
+            FlatLoss(self.kernel_code, float(self.parameter)),
             len(target),
             np.ascontiguousarray(target),
             columns,

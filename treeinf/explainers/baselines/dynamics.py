@@ -69,7 +69,7 @@ class StagedScore(RowScore):
                 f"{type(self).__name__} follows boosting; the trees of an averaged "
                 "forest do not build on one another. Use OutOfBagProbability."
             )
-        code, parameter = ensemble.loss_kernel
+        loss = ensemble.flat_loss
         rows = StagedRows.read(
             ensemble, X, y, sample_weight=sample_weight, init_score=init_score
         )
@@ -79,16 +79,7 @@ class StagedScore(RowScore):
         if isinstance(wanted, float):
             wanted = max(1, round(wanted * most))
         self.n_iterations_ = min(int(wanted), most)
-        arguments = (
-            rows.leaf,
-            ensemble.flat_leaves,
-            ensemble.base_score,
-            rows.offset,
-            rows.target,
-            code,
-            parameter,
-            self.n_iterations_,
-        )
+        arguments = (rows.flat, ensemble.flat_leaves, loss, self.n_iterations_)
         return self._follow(ensemble, arguments, rows.n_rows)
 
 

@@ -186,10 +186,13 @@ class BackwardPass:
             return sweep_on_device(
                 trace, self.device, kind, leaf_factor, with_influence=with_influence
             )
-        raw_score = trace.raw_score.copy()
         adjoint = np.zeros((rows.n_rows, ensemble.n_outputs, n_queries), dtype=REAL)
         inner = adjoint[:0] if trace.n_steps == 1 else np.zeros_like(adjoint)
         influence = np.zeros((rows.n_rows * with_influence, n_queries), dtype=REAL)
+        rule = kernels.SweepRule(
+            kind, trace.n_steps, trace.leaf_step, ensemble.shrinkage
+        )
+        state = kernels.SweepState(trace.raw_score.copy(), adjoint, inner, influence)
         first_leaf = ensemble.leaf_offset[leaves.iteration_start]
         most_parts = -(-rows.n_rows // kernels.SWEEP_BLOCK)
         part_sum = np.zeros((1, 0, ensemble.leaf_width, n_queries), dtype=REAL)
@@ -210,21 +213,13 @@ class BackwardPass:
             )
             with threads_for(rows.n_rows * n_queries):
                 kernels.sweep_iteration(
-                    rows.leaf,
+                    rows.flat,
                     leaves,
-                    rows.target,
-                    rows.weight,
-                    *ensemble.loss_kernel,
-                    trace.leaf_step,
+                    ensemble.flat_loss,
+                    rule,
                     iteration,
-                    trace.n_steps,
-                    float(ensemble.shrinkage[leaves.iteration_start[iteration]]),
-                    kind,
                     leaf_factor,
-                    raw_score,
-                    adjoint,
-                    inner,
-                    influence,
+                    state,
                     part_sum,
                 )
         return adjoint.sum(axis=0), influence

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
+from treeinf.kernels.cpu.reverse_sweep import SweepRule, SweepState
 from treeinf.kernels.device import Device
+from treeinf.kernels.flat import FlatRows
 from treeinf.trace import TrainingTrace
 
 __all__ = ["sweep_on_device"]
@@ -69,30 +71,22 @@ def sweep_on_device(
     factor = np.zeros((*trace.leaf_step.shape, width), REAL)
     factor[:, :, :n_queries] = leaf_factor
     factor = device.put(factor)
-    theta = device.hold(trace, trace.leaf_step)
+    rule = SweepRule(
+        kind,
+        trace.n_steps,
+        device.hold(trace, trace.leaf_step),
+        device.hold(ensemble, ensemble.shrinkage),
+    )
     blocks = _make_blocks(trace, device, width, with_influence)
     leaves = device.hold(ensemble, ensemble.flat_leaves)
     sums: list[Any] = []
     for iteration in reversed(range(ensemble.n_iterations)):
         kernels.respond_leaves(leaves, iteration, sums, response, matrix, factor)
-        sums = [block.sweep(iteration, kind, theta, factor) for block in blocks]
+        sums = [block.sweep(iteration, rule, factor) for block in blocks]
     leaf_factor[:] = device.get(factor)[:, :, :n_queries]
     base_pull = np.sum([block.base_pull() for block in blocks], axis=0)
     influence = np.concatenate([device.get(b.state.influence) for b in blocks])
     return base_pull[:, :n_queries], influence[:, :n_queries]
-
-
-@dataclasses.dataclass
-class _State:
-    """What the sweep changes of each row; see `sweep_iteration`."""
-
-    raw_score: Any
-    adjoint: Any
-    inner: Any
-    influence: Any
-
-    def map(self, function: Any) -> _State:
-        return _State(*map(function, vars(self).values()))
 
 
 @dataclasses.dataclass
@@ -109,7 +103,7 @@ class _Block:
         Which rows.
     stays : bool
         These are all rows, and stay on the device.
-    state : _State
+    state : SweepState
         On the device if it stays there, else not.
     """
 
@@ -117,14 +111,14 @@ class _Block:
     device: Device
     run: slice
     stays: bool
-    state: _State
+    state: SweepState
     parts: dict[tuple[int, ...], Any] = dataclasses.field(default_factory=dict)
 
-    def sweep(self, iteration: int, kind: int, theta: Any, factor: Any) -> Any:
+    def sweep(self, iteration: int, rule: SweepRule, factor: Any) -> Any:
         """Take an iteration back; gives the sums over the leaves before it."""
-        trace, ensemble, device = self.trace, self.trace.ensemble, self.device
-        leaf, leaves, target, weight = self._rows(iteration)
-        state = self.state if self.stays else self.state.map(device.put)
+        ensemble, device = self.trace.ensemble, self.device
+        rows, leaves = self._rows(iteration)
+        state = self.state if self.stays else device.put(self.state)
         trees = leaves.trees(max(iteration - 1, 0))
         before = int(np.diff(ensemble.leaf_offset[[trees.start, trees.stop]])[0])
         sums = (before if iteration else 0, ensemble.leaf_width, factor.shape[2])
@@ -135,25 +129,17 @@ class _Block:
         if shape not in self.parts:
             self.parts[shape] = device.empty(shape)
         device.reverse_sweep.sweep_iteration(
-            leaf,
+            rows,
             leaves,
-            target,
-            weight,
-            *ensemble.loss_kernel,
-            theta,
+            ensemble.flat_loss,
+            rule,
             iteration,
-            trace.n_steps,
-            float(ensemble.shrinkage[leaves.trees(iteration).start]),
-            kind,
             factor,
-            state.raw_score,
-            state.adjoint,
-            state.inner,
-            state.influence,
+            state,
             self.parts[shape],
         )
         if not self.stays:
-            self.state = state.map(device.get)
+            self.state = SweepState(*map(device.get, state))
         return self.parts[shape]
 
     def base_pull(self) -> NDArray[np.float64]:
@@ -164,24 +150,24 @@ class _Block:
         total = self.device.reverse_sweep.sum_columns(flat)
         return np.asarray(total).reshape(shape)
 
-    def _rows(self, iteration: int) -> tuple[Any, Any, Any, Any]:
-        """Give leaf ids, leaves, targets and weights on the device."""
+    def _rows(self, iteration: int) -> tuple[FlatRows, Any]:
+        """Return the rows and the leaves on the device."""
         rows, ensemble, device = self.trace.rows, self.trace.ensemble, self.device
         leaves = device.hold(ensemble, ensemble.flat_leaves)
         if self.stays:
-            leaf, _, target, weight = rows.arrays(device)
-            return leaf, leaves, target, weight
+            return rows.on(device), leaves
         first = leaves.trees(max(iteration - 1, 0)).start
         lines = ensemble.row_of_tree[first : leaves.trees(iteration).stop]
         known, place = np.unique(lines, return_inverse=True)
         leaf_row = np.zeros_like(ensemble.row_of_tree)
         leaf_row[first : first + len(lines)] = place
-        return (
-            device.put(rows.leaf[known, self.run]),
-            leaves.with_rows(leaf_row),
-            device.put(rows.target[self.run]),
-            device.put(rows.weight[self.run]),
+        flat = FlatRows(
+            leaf=rows.leaf[known, self.run],
+            y=rows.target[self.run],
+            weight=rows.weight[self.run],
+            offset=rows.offset[:0],
         )
+        return device.put(flat), leaves.with_rows(leaf_row)
 
 
 def _make_blocks(
@@ -197,7 +183,7 @@ def _make_blocks(
         n = run.stop - run.start
         make = device.zeros if len(runs) == 1 else np.zeros
         shape = (n, n_outputs, n_queries)
-        state = _State(
+        state = SweepState(
             device.copy(device.hold(trace, trace.raw_score))
             if len(runs) == 1
             else trace.raw_score[run].copy(),

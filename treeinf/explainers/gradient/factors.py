@@ -77,15 +77,10 @@ class RowFactors:
     @property
     def kernel_arguments(self) -> tuple[Any, ...]:
         """What all contraction kernels begin with, on the device."""
-        leaf, offset, target, weight = self.rows.arrays(self.device)
         return (
-            leaf,
+            self.rows.on(self.device),
             self.device.hold(self.ensemble, self.ensemble.flat_leaves),
-            self.device.hold(self.ensemble, self.ensemble.base_score),
-            offset,
-            target,
-            weight,
-            *self.ensemble.loss_kernel,
+            self.ensemble.flat_loss,
             self.device.hold(self, self.rule),
         )
 
@@ -144,7 +139,7 @@ class RowFactors:
                 n = min(size, min(end, run.stop) - first)
                 own = first - run.start
                 self.device.contraction.stage_factors(*arguments, own, buffer[:n])
-                yield FactorRun(first, buffer[:n], arguments[0], arguments[1], own)
+                yield FactorRun(first, buffer[:n], arguments[0].leaf, arguments[1], own)
 
     def contract(self, leaf_factor: NDArray[np.float64]) -> NDArray[np.float64]:
         """Multiply with one factor a leaf, shape (n_leaves, leaf_width), and add up.

@@ -18,6 +18,7 @@ from treeinf.dtypes import REAL
 from treeinf.ensemble import TreeEnsemble
 from treeinf.kernels.cpu import contraction
 from treeinf.kernels.cpu import leaf_coupling as kernels
+from treeinf.kernels.cpu.reverse_sweep import SweepRule
 from treeinf.trace import TrainingTrace
 
 __all__ = ["LeafMatrix"]
@@ -71,6 +72,7 @@ class LeafMatrix:
         kind = contraction.CROSSED * (cross_class and ensemble.n_outputs > 1)
         if trace.leaf_matrix is not None:
             kind |= contraction.FULL
+        rule = SweepRule(kind, trace.n_steps, trace.leaf_step, ensemble.shrinkage)
         starts = leaves.iteration_start
         runs = _split(ensemble)
         products = [np.zeros((one.n_lines, one.n_columns), REAL) for one in runs]
@@ -86,14 +88,11 @@ class LeafMatrix:
                 n_columns = int(starts[iteration + 1] - starts[iteration]) * width
                 coefficient = np.empty((n_columns, ensemble.n_outputs, n_run), REAL)
                 kernels.find_coefficients(
-                    rows.leaf,
+                    rows.flat,
                     leaves,
-                    rows.target,
-                    rows.weight,
-                    *ensemble.loss_kernel,
-                    trace.leaf_step,
+                    ensemble.flat_loss,
+                    rule,
                     iteration,
-                    kind,
                     begin,
                     score,
                     coefficient,

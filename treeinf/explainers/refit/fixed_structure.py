@@ -117,10 +117,9 @@ class Refits:
         n_all = len(self.base_score) * kernels.LANES
         found = np.empty((n_all, rows.n_rows, self.ensemble.n_outputs), REAL)
         kernels.score_rows(
-            rows.leaf,
+            rows.flat,
             self.ensemble.flat_leaves,
             self.base_score,
-            rows.offset,
             self.leaf_value,
             found,
         )
@@ -135,10 +134,9 @@ class Refits:
         """
         found = np.empty((self.n_sets, self.ensemble.n_outputs), REAL)
         kernels.score_own(
-            rows.leaf,
+            rows.flat,
             self.ensemble.flat_leaves,
             self.base_score,
-            rows.offset,
             self.leaf_value,
             row,
             found,
@@ -227,16 +225,13 @@ class BoostingRefit(Refit):
         base_score = _to_lanes(base_score)
         leaf_value = self._allocate(removals)
         kernels.refit_boosting(
-            self.rows.leaf,
+            self.rows.flat,
             self.ensemble.flat_leaves,
+            self.ensemble.flat_loss,
             self._shape,
             self._rule,
             base_score,
             l2_factor.reshape(-1, lanes),
-            self.rows.offset,
-            self.rows.target,
-            self.rows.weight,
-            *self.ensemble.loss_kernel,
             removals.padded_start,
             removals.row,
             leaf_value,

@@ -74,26 +74,13 @@ shrinkage : ndarray of float64, shape (n_trees,)
 """
 
 
-def contract_rows(
-    leaf,
-    leaves,
-    base_score,
-    offset,
-    target,
-    weight,
-    loss_code,
-    loss_parameter,
-    rule,
-    leaf_factor,
-    is_own,
-    influence,
-):
+def contract_rows(rows, leaves, loss, rule, leaf_factor, is_own, influence):
     """Multiply each row's factors by one factor a leaf and add over trees.
 
     Parameters
     ----------
-    leaf, leaves, base_score, offset, target, weight, loss_code, loss_parameter
-        Rows and ensemble, see `replay`.
+    rows, leaves, loss
+        Rows, ensemble and loss, see `replay`.
     rule : FactorRule
         The row factors, of any kind; if `is_own`, carried or not bent at all.
     leaf_factor : ndarray of float64, shape (n_leaves, leaf_width)
@@ -112,40 +99,15 @@ def contract_rows(
     """
     bends = rule.kind & (CARRIED | FULL | BY_TARGET)
     contract = _contract_bent if bends else _contract_plain
-    contract(
-        leaf,
-        leaves,
-        base_score,
-        offset,
-        target,
-        weight,
-        loss_code,
-        loss_parameter,
-        rule,
-        leaf_factor,
-        is_own,
-        influence,
-    )
+    contract(rows, leaves, loss, rule, leaf_factor, is_own, influence)
 
 
 @linear_kernel
-def _contract_plain(
-    leaf,
-    leaves,
-    base_score,
-    offset,
-    target,
-    weight,
-    loss_code,
-    loss_parameter,
-    rule,
-    leaf_factor,
-    is_own,
-    influence,
-):
+def _contract_plain(rows, leaves, loss, rule, leaf_factor, is_own, influence):
     """Add up factors of a rule that bends no derivative; see `contract_rows`."""
+    leaf, weight = rows.leaf, rows.weight
     n_rows = leaf.shape[1]
-    n_outputs = base_score.size
+    n_outputs = leaves.base_score.size
     leaf_width = leaves.leaf_value.shape[1]
     n_leaves = leaf_factor.shape[0]
     on_gradient = np.empty((leaf_width, n_leaves))
@@ -164,13 +126,11 @@ def _contract_plain(
         gradient = np.empty((n_outputs, BLOCK))
         hessian = np.empty((n_outputs, BLOCK))
         sums = np.zeros(BLOCK)
-        y = target[begin : begin + n]
-        start_scores(base_score, offset, begin, n, score)
+        y = rows.y[begin : begin + n]
+        start_scores(leaves.base_score, rows.offset, begin, n, score)
         for iteration in range(leaves.iteration_start.size - 1):
             if iteration == 0 or not leaves.is_averaged:
-                loss_derivatives(
-                    loss_code, loss_parameter, n, y, score, gradient, hessian
-                )
+                loss_derivatives(loss, n, y, score, gradient, hessian)
             for tree in range(
                 leaves.iteration_start[iteration],
                 leaves.iteration_start[iteration + 1],
@@ -249,8 +209,7 @@ def _seed_score_change(rule, begin, n, change):
 
 @kernel
 def _bend_derivatives(
-    loss_code,
-    loss_parameter,
+    loss,
     rule,
     n,
     y,
@@ -265,7 +224,7 @@ def _bend_derivatives(
 
     Parameters
     ----------
-    loss_code, loss_parameter, n, y, score
+    loss, n, y, score
         See `loss_derivatives`.
     rule : FactorRule
         The row factors.
@@ -280,17 +239,15 @@ def _bend_derivatives(
     """
     n_outputs = score.shape[0]
     if (rule.kind & BY_TARGET) != 0:
-        differentiate_in_target(
-            loss_code, loss_parameter, n, y, score, gradient, hessian
-        )
+        differentiate_in_target(loss, n, y, score, gradient, hessian)
         return
     if (rule.kind & FULL) != 0:
         for k in range(n_outputs):
             for i in range(n):
                 hessian[k, i] = gradient[k, i] + (1.0 if y[i] == k else 0.0)
         return
-    differentiate_twice(loss_code, loss_parameter, n, y, score, slope, bend)
-    if loss_code != SOFTMAX and loss_code != SOFTMAX + UNIT_HESSIAN:
+    differentiate_twice(loss, n, y, score, slope, bend)
+    if loss.code != SOFTMAX and loss.code != SOFTMAX + UNIT_HESSIAN:
         for k in range(n_outputs):
             for i in range(n):
                 gradient[k, i] -= slope[k, i] * change[0, k, i]
@@ -308,7 +265,7 @@ def _bend_derivatives(
                 gradient[k, i] -= moved
             else:
                 moved = p * (1.0 - p) * change[0, k, i]
-                gradient[k, i] -= loss_parameter * moved
+                gradient[k, i] -= loss.parameter * moved
             hessian[k, i] -= bend[k, i] * moved
 
 
@@ -457,25 +414,13 @@ def _carry_change(leaves, rule, iteration, n, change):
             change[2, k, i] = 0.0
 
 
-def stage_factors(
-    leaf,
-    leaves,
-    base_score,
-    offset,
-    target,
-    weight,
-    loss_code,
-    loss_parameter,
-    rule,
-    first_row,
-    factor,
-):
+def stage_factors(rows, leaves, loss, rule, first_row, factor):
     """Write the row factors of a run of rows in all trees.
 
     Parameters
     ----------
-    leaf, leaves, base_score, offset, target, weight, loss_code, loss_parameter
-        Rows and ensemble, see `replay`.
+    rows, leaves, loss
+        Rows, ensemble and loss, see `replay`.
     rule : FactorRule
         The row factors; a scale of 1 and a theta of 0 give the staged gradients.
     first_row : int64
@@ -488,50 +433,25 @@ def stage_factors(
     Rules that bend no derivative have a version of their own, which compiles in a
     third of the time.
     """
-    _stage_factors(
-        leaf,
-        leaves,
-        base_score,
-        offset,
-        target,
-        weight,
-        loss_code,
-        loss_parameter,
-        rule,
-        True if rule.kind & (CARRIED | FULL | BY_TARGET) else None,
-        first_row,
-        factor,
-    )
+    bends = True if rule.kind & (CARRIED | FULL | BY_TARGET) else None
+    _stage_factors(rows, leaves, loss, rule, bends, first_row, factor)
 
 
 @linear_kernel
-def _stage_factors(
-    leaf,
-    leaves,
-    base_score,
-    offset,
-    target,
-    weight,
-    loss_code,
-    loss_parameter,
-    rule,
-    bends,
-    first_row,
-    factor,
-):
+def _stage_factors(rows, leaves, loss, rule, bends, first_row, factor):
     """Write row factors, see `stage_factors`.
 
     Parameters
     ----------
-    leaf, leaves, base_score, offset, target, weight, loss_code, loss_parameter, rule, \
-first_row, factor
+    rows, leaves, loss, rule, first_row, factor
         See `stage_factors`.
     bends : bool or None
         None where the rule bends no derivative: what would is then left out when the
         kernel is compiled, since a branch on None is decided by its type.
     """
+    leaf, weight = rows.leaf, rows.weight
     n_run = factor.shape[0]
-    n_outputs = base_score.size
+    n_outputs = leaves.base_score.size
     leaf_width = leaves.leaf_value.shape[1]
     for block in prange((n_run + STAGE_BLOCK - 1) // STAGE_BLOCK):
         line = block * STAGE_BLOCK
@@ -544,19 +464,16 @@ first_row, factor
         bend = np.empty((n_outputs, STAGE_BLOCK))
         change = np.empty((3, n_outputs, STAGE_BLOCK))
         own = np.empty((leaf_width, STAGE_BLOCK))
-        y = target[begin : begin + n]
-        start_scores(base_score, offset, begin, n, score)
+        y = rows.y[begin : begin + n]
+        start_scores(leaves.base_score, rows.offset, begin, n, score)
         if bends is not None:
             _seed_score_change(rule, begin, n, change)
         for iteration in range(leaves.iteration_start.size - 1):
             if iteration == 0 or not leaves.is_averaged:
-                loss_derivatives(
-                    loss_code, loss_parameter, n, y, score, gradient, hessian
-                )
+                loss_derivatives(loss, n, y, score, gradient, hessian)
                 if bends is not None:
                     _bend_derivatives(
-                        loss_code,
-                        loss_parameter,
+                        loss,
                         rule,
                         n,
                         y,
@@ -616,23 +533,11 @@ first_row, factor
 
 
 @linear_kernel
-def _contract_bent(
-    leaf,
-    leaves,
-    base_score,
-    offset,
-    target,
-    weight,
-    loss_code,
-    loss_parameter,
-    rule,
-    leaf_factor,
-    is_own,
-    influence,
-):
+def _contract_bent(rows, leaves, loss, rule, leaf_factor, is_own, influence):
     """Add up factors of a rule that bends derivatives; see `contract_rows`."""
+    leaf, weight = rows.leaf, rows.weight
     n_rows = leaf.shape[1]
-    n_outputs = base_score.size
+    n_outputs = leaves.base_score.size
     leaf_width = leaves.leaf_value.shape[1]
     is_carried = (rule.kind & CARRIED) != 0
     for block in prange((n_rows + STAGE_BLOCK - 1) // STAGE_BLOCK):
@@ -646,17 +551,14 @@ def _contract_bent(
         change = np.empty((3, n_outputs, STAGE_BLOCK))
         own = np.empty((leaf_width, STAGE_BLOCK))
         sums = np.zeros(STAGE_BLOCK)
-        y = target[begin : begin + n]
-        start_scores(base_score, offset, begin, n, score)
+        y = rows.y[begin : begin + n]
+        start_scores(leaves.base_score, rows.offset, begin, n, score)
         _seed_score_change(rule, begin, n, change)
         for iteration in range(leaves.iteration_start.size - 1):
             if iteration == 0 or not leaves.is_averaged:
-                loss_derivatives(
-                    loss_code, loss_parameter, n, y, score, gradient, hessian
-                )
+                loss_derivatives(loss, n, y, score, gradient, hessian)
                 _bend_derivatives(
-                    loss_code,
-                    loss_parameter,
+                    loss,
                     rule,
                     n,
                     y,
@@ -705,7 +607,7 @@ def _contract_bent(
             if is_carried:
                 _carry_change(leaves, rule, iteration, n, change)
         if is_own:
-            loss_derivatives(loss_code, loss_parameter, n, y, score, gradient, hessian)
+            loss_derivatives(loss, n, y, score, gradient, hessian)
             for k in range(n_outputs):
                 for i in range(n):
                     sums[i] += change[1, k, i] * gradient[k, i]

@@ -53,21 +53,20 @@ UNIT_HESSIAN = 64
 
 
 @kernel
-def loss_derivatives(loss_code, parameter, n, target, raw_score, gradient, hessian):
+def loss_derivatives(loss, n, y, raw_score, gradient, hessian):
     """Differentiate the loss in the raw score, row by row.
 
     Parameters
     ----------
-    loss_code : int64
-        One of the constants of this module, to which `UNIT_HESSIAN` may be added.
-    parameter : float64
-        The loss's one parameter: scale of the logistic (`LOGISTIC`, `ONE_VS_ALL`),
-        factor of the hessian (`SOFTMAX`), shift of the hessian's exponent (`POISSON`),
-        variance power (`TWEEDIE`), width of the quadratic part (`HUBER`,
-        `HUBER_EXACT`, `PSEUDO_HUBER`, `FAIR`).
+    loss : FlatLoss
+        One of the constants of this module, to which `UNIT_HESSIAN` may be added, and
+        its parameter: scale of the logistic (`LOGISTIC`, `ONE_VS_ALL`), factor of the
+        hessian (`SOFTMAX`), shift of the hessian's exponent (`POISSON`), variance power
+        (`TWEEDIE`), width of the quadratic part (`HUBER`, `HUBER_EXACT`,
+        `PSEUDO_HUBER`, `FAIR`).
     n : int64
         Rows in the block; what lies behind them is computed too and means nothing.
-    target : ndarray of float64, shape (>= n,)
+    y : ndarray of float64, shape (>= n,)
         Targets; class numbers for `SOFTMAX` and `ONE_VS_ALL`.
     raw_score : ndarray of float64, shape (n_outputs, >= n)
         Raw scores.
@@ -84,19 +83,20 @@ def loss_derivatives(loss_code, parameter, n, target, raw_score, gradient, hessi
     score is held above -1 and whose hessian above 1e-6, as XGBoost does.
     """
     n_outputs = raw_score.shape[0]
-    has_unit_hessian = loss_code >= UNIT_HESSIAN
+    code, parameter = loss.code, loss.parameter
+    has_unit_hessian = code >= UNIT_HESSIAN
     if has_unit_hessian:
-        loss_code -= UNIT_HESSIAN
-    if loss_code == SQUARED_ERROR:
+        code -= UNIT_HESSIAN
+    if code == SQUARED_ERROR:
         for i in range(n):
-            gradient[0, i] = raw_score[0, i] - target[i]
+            gradient[0, i] = raw_score[0, i] - y[i]
             hessian[0, i] = 1.0
-    elif loss_code == LOGISTIC:
+    elif code == LOGISTIC:
         for i in range(n):
             probability = 1.0 / (1.0 + exponential(-parameter * raw_score[0, i]))
-            gradient[0, i] = parameter * (probability - target[i])
+            gradient[0, i] = parameter * (probability - y[i])
             hessian[0, i] = parameter * parameter * probability * (1.0 - probability)
-    elif loss_code == SOFTMAX:
+    elif code == SOFTMAX:
         largest = np.empty(n)
         total = np.zeros(n)
         for i in range(n):
@@ -112,66 +112,66 @@ def loss_derivatives(loss_code, parameter, n, target, raw_score, gradient, hessi
             for i in range(n):
                 probability = gradient[k, i] / total[i]
                 hessian[k, i] = parameter * probability * (1.0 - probability)
-                gradient[k, i] = probability - (1.0 if target[i] == k else 0.0)
-    elif loss_code == ONE_VS_ALL:
+                gradient[k, i] = probability - (1.0 if y[i] == k else 0.0)
+    elif code == ONE_VS_ALL:
         for k in range(n_outputs):
             for i in range(n):
                 probability = 1.0 / (1.0 + exponential(-parameter * raw_score[k, i]))
-                is_class = 1.0 if target[i] == k else 0.0
+                is_class = 1.0 if y[i] == k else 0.0
                 gradient[k, i] = parameter * (probability - is_class)
                 hessian[k, i] = (
                     parameter * parameter * probability * (1.0 - probability)
                 )
-    elif loss_code == POISSON:
+    elif code == POISSON:
         enlarged = exponential(parameter)
         for i in range(n):
             mean = exponential(raw_score[0, i])
-            gradient[0, i] = mean - target[i]
+            gradient[0, i] = mean - y[i]
             hessian[0, i] = mean * enlarged
-    elif loss_code == GAMMA:
+    elif code == GAMMA:
         for i in range(n):
-            ratio = target[i] * exponential(-raw_score[0, i])
+            ratio = y[i] * exponential(-raw_score[0, i])
             gradient[0, i] = 1.0 - ratio
             hessian[0, i] = ratio
-    elif loss_code == TWEEDIE:
+    elif code == TWEEDIE:
         for i in range(n):
-            first = target[i] * exponential((1.0 - parameter) * raw_score[0, i])
+            first = y[i] * exponential((1.0 - parameter) * raw_score[0, i])
             second = exponential((2.0 - parameter) * raw_score[0, i])
             gradient[0, i] = second - first
             hessian[0, i] = (2.0 - parameter) * second - (1.0 - parameter) * first
-    elif loss_code == HUBER:
+    elif code == HUBER:
         for i in range(n):
-            residual = raw_score[0, i] - target[i]
+            residual = raw_score[0, i] - y[i]
             gradient[0, i] = min(max(residual, -parameter), parameter)
             hessian[0, i] = 1.0
-    elif loss_code == HUBER_EXACT:
+    elif code == HUBER_EXACT:
         for i in range(n):
-            residual = raw_score[0, i] - target[i]
+            residual = raw_score[0, i] - y[i]
             gradient[0, i] = min(max(residual, -parameter), parameter)
             hessian[0, i] = 1.0 if abs(residual) < parameter else 0.0
-    elif loss_code == FAIR:
+    elif code == FAIR:
         for i in range(n):
-            residual = raw_score[0, i] - target[i]
+            residual = raw_score[0, i] - y[i]
             size = abs(residual) + parameter
             gradient[0, i] = parameter * residual / size
             hessian[0, i] = parameter * parameter / (size * size)
-    elif loss_code == EXPONENTIAL:
+    elif code == EXPONENTIAL:
         for i in range(n):
-            sign = 1.0 - 2.0 * target[i]
+            sign = 1.0 - 2.0 * y[i]
             gradient[0, i] = sign * exponential(sign * raw_score[0, i])
             hessian[0, i] = sign * gradient[0, i]
-    elif loss_code == PSEUDO_HUBER:
+    elif code == PSEUDO_HUBER:
         for i in range(n):
-            residual = raw_score[0, i] - target[i]
+            residual = raw_score[0, i] - y[i]
             ratio = residual / parameter
             size = 1.0 + ratio * ratio
             root = np.sqrt(size)
             gradient[0, i] = residual / root
             hessian[0, i] = 1.0 / (size * root)
-    elif loss_code == SQUARED_LOG_ERROR:
+    elif code == SQUARED_LOG_ERROR:
         for i in range(n):
             score = max(raw_score[0, i], LOWEST_SCORE)
-            difference = np.log1p(score) - np.log1p(target[i])
+            difference = np.log1p(score) - np.log1p(y[i])
             one_more = score + 1.0
             gradient[0, i] = difference / one_more
             curvature = (1.0 - difference) / (one_more * one_more)
@@ -183,12 +183,12 @@ def loss_derivatives(loss_code, parameter, n, target, raw_score, gradient, hessi
 
 
 @kernel
-def differentiate_twice(loss_code, parameter, n, target, raw_score, slope, bend):
+def differentiate_twice(loss, n, y, raw_score, slope, bend):
     """Differentiate gradient and hessian of the loss in the row's own output.
 
     Parameters
     ----------
-    loss_code, parameter, n, target, raw_score
+    loss, n, y, raw_score
         See `loss_derivatives`.
     slope : ndarray of float64, shape (n_outputs, >= n)
         Output, overwritten: derivative of the gradient. This is the second derivative
@@ -200,21 +200,22 @@ def differentiate_twice(loss_code, parameter, n, target, raw_score, slope, bend)
         ``parameter (1 - 2 p)``, by which the derivative of h_k in F_c is that of g_k.
     """
     n_outputs = raw_score.shape[0]
-    has_unit_hessian = loss_code >= UNIT_HESSIAN
+    code, parameter = loss.code, loss.parameter
+    has_unit_hessian = code >= UNIT_HESSIAN
     if has_unit_hessian:
-        loss_code -= UNIT_HESSIAN
-    if loss_code == SQUARED_ERROR:
+        code -= UNIT_HESSIAN
+    if code == SQUARED_ERROR:
         for i in range(n):
             slope[0, i] = 1.0
             bend[0, i] = 0.0
-    elif loss_code in (LOGISTIC, ONE_VS_ALL):
+    elif code in (LOGISTIC, ONE_VS_ALL):
         for k in range(n_outputs):
             for i in range(n):
                 probability = 1.0 / (1.0 + exponential(-parameter * raw_score[k, i]))
                 second = parameter * parameter * probability * (1.0 - probability)
                 slope[k, i] = second
                 bend[k, i] = parameter * second * (1.0 - 2.0 * probability)
-    elif loss_code == SOFTMAX:
+    elif code == SOFTMAX:
         for i in range(n):
             largest = raw_score[0, i]
             for k in range(1, n_outputs):
@@ -226,49 +227,49 @@ def differentiate_twice(loss_code, parameter, n, target, raw_score, slope, bend)
             for k in range(n_outputs):
                 slope[k, i] /= total
                 bend[k, i] = parameter * (1.0 - 2.0 * slope[k, i])
-    elif loss_code == POISSON:
+    elif code == POISSON:
         enlarged = exponential(parameter)
         for i in range(n):
             slope[0, i] = exponential(raw_score[0, i])
             bend[0, i] = slope[0, i] * enlarged
-    elif loss_code == GAMMA:
+    elif code == GAMMA:
         for i in range(n):
-            slope[0, i] = target[i] * exponential(-raw_score[0, i])
+            slope[0, i] = y[i] * exponential(-raw_score[0, i])
             bend[0, i] = -slope[0, i]
-    elif loss_code == TWEEDIE:
+    elif code == TWEEDIE:
         a, b = 1.0 - parameter, 2.0 - parameter
         for i in range(n):
-            first = target[i] * exponential(a * raw_score[0, i])
+            first = y[i] * exponential(a * raw_score[0, i])
             second = exponential(b * raw_score[0, i])
             slope[0, i] = b * second - a * first
             bend[0, i] = b * b * second - a * a * first
-    elif loss_code in (HUBER, HUBER_EXACT):
+    elif code in (HUBER, HUBER_EXACT):
         for i in range(n):
-            is_inside = abs(raw_score[0, i] - target[i]) < parameter
+            is_inside = abs(raw_score[0, i] - y[i]) < parameter
             slope[0, i] = 1.0 if is_inside else 0.0
             bend[0, i] = 0.0
-    elif loss_code == FAIR:
+    elif code == FAIR:
         for i in range(n):
-            residual = raw_score[0, i] - target[i]
+            residual = raw_score[0, i] - y[i]
             size = abs(residual) + parameter
             slope[0, i] = parameter * parameter / (size * size)
             sign = 1.0 if residual > 0.0 else (-1.0 if residual < 0.0 else 0.0)
             bend[0, i] = -2.0 * sign * slope[0, i] / size
-    elif loss_code == EXPONENTIAL:
+    elif code == EXPONENTIAL:
         for i in range(n):
-            sign = 1.0 - 2.0 * target[i]
+            sign = 1.0 - 2.0 * y[i]
             slope[0, i] = exponential(sign * raw_score[0, i])
             bend[0, i] = sign * slope[0, i]
-    elif loss_code == PSEUDO_HUBER:
+    elif code == PSEUDO_HUBER:
         for i in range(n):
-            ratio = (raw_score[0, i] - target[i]) / parameter
+            ratio = (raw_score[0, i] - y[i]) / parameter
             size = 1.0 + ratio * ratio
             slope[0, i] = 1.0 / (size * np.sqrt(size))
             bend[0, i] = -3.0 * ratio / (parameter * size) * slope[0, i]
-    elif loss_code == SQUARED_LOG_ERROR:
+    elif code == SQUARED_LOG_ERROR:
         for i in range(n):
             one_more = max(raw_score[0, i], LOWEST_SCORE) + 1.0
-            difference = np.log(one_more) - np.log1p(target[i])
+            difference = np.log(one_more) - np.log1p(y[i])
             curvature = (1.0 - difference) / (one_more * one_more)
             is_free = raw_score[0, i] > LOWEST_SCORE
             slope[0, i] = curvature if is_free else 0.0
@@ -281,31 +282,30 @@ def differentiate_twice(loss_code, parameter, n, target, raw_score, slope, bend)
 
 
 @kernel
-def all_derivatives(
-    loss_code, parameter, n, target, raw_score, gradient, hessian, slope, bend
-):
+def all_derivatives(loss, n, y, raw_score, gradient, hessian, slope, bend):
     """Differentiate the loss, and gradient and hessian, with few exponentials.
 
     Parameters
     ----------
-    loss_code, parameter, n, target, raw_score, gradient, hessian
+    loss, n, y, raw_score, gradient, hessian
         See `loss_derivatives`.
     slope, bend : ndarray of float64, shape (n_outputs, >= n)
         See `differentiate_twice`.
     """
-    loss_derivatives(loss_code, parameter, n, target, raw_score, gradient, hessian)
-    if loss_code == LOGISTIC:
+    loss_derivatives(loss, n, y, raw_score, gradient, hessian)
+    code, parameter = loss.code, loss.parameter
+    if code == LOGISTIC:
         for i in range(n):
-            probability = gradient[0, i] + parameter * target[i]
+            probability = gradient[0, i] + parameter * y[i]
             slope[0, i] = hessian[0, i]
             bend[0, i] = hessian[0, i] * (parameter - 2.0 * probability)
-    elif loss_code == SOFTMAX:
+    elif code == SOFTMAX:
         for k in range(raw_score.shape[0]):
             for i in range(n):
-                slope[k, i] = gradient[k, i] + (1.0 if target[i] == k else 0.0)
+                slope[k, i] = gradient[k, i] + (1.0 if y[i] == k else 0.0)
                 bend[k, i] = parameter * (1.0 - 2.0 * slope[k, i])
     else:
-        differentiate_twice(loss_code, parameter, n, target, raw_score, slope, bend)
+        differentiate_twice(loss, n, y, raw_score, slope, bend)
 
 
 def moves_with_target(loss_code):
@@ -320,49 +320,46 @@ def moves_with_target(loss_code):
 
 
 @kernel
-def differentiate_in_target(
-    loss_code, parameter, n, target, raw_score, gradient, hessian
-):
+def differentiate_in_target(loss, n, y, raw_score, gradient, hessian):
     """Differentiate gradient and hessian of losses of one output in the target.
 
     Parameters
     ----------
-    loss_code, parameter, n, target, raw_score
+    loss, n, y, raw_score
         See `loss_derivatives`; of losses for which `moves_with_target` holds.
     gradient, hessian : ndarray of float64, shape (1, >= n)
         Outputs, overwritten: derivatives of those of `loss_derivatives`.
     """
-    has_unit_hessian = loss_code >= UNIT_HESSIAN
+    code, parameter = loss.code, loss.parameter
+    has_unit_hessian = code >= UNIT_HESSIAN
     if has_unit_hessian:
-        loss_code -= UNIT_HESSIAN
+        code -= UNIT_HESSIAN
     for i in range(n):
         gradient[0, i] = -1.0
         hessian[0, i] = 0.0
-    if loss_code == LOGISTIC:
+    if code == LOGISTIC:
         for i in range(n):
             gradient[0, i] = -parameter
-    elif loss_code == GAMMA:
+    elif code == GAMMA:
         for i in range(n):
             hessian[0, i] = exponential(-raw_score[0, i])
             gradient[0, i] = -hessian[0, i]
-    elif loss_code == TWEEDIE:
+    elif code == TWEEDIE:
         for i in range(n):
             gradient[0, i] = -exponential((1.0 - parameter) * raw_score[0, i])
             hessian[0, i] = (1.0 - parameter) * gradient[0, i]
-    elif loss_code in (HUBER, HUBER_EXACT, FAIR, PSEUDO_HUBER):
+    elif code in (HUBER, HUBER_EXACT, FAIR, PSEUDO_HUBER):
         # functions of the residual: what a score adds, a target takes away
-        differentiate_twice(
-            loss_code, parameter, n, target, raw_score, gradient, hessian
-        )
+        differentiate_twice(loss, n, y, raw_score, gradient, hessian)
         for i in range(n):
             gradient[0, i] = -gradient[0, i]
             hessian[0, i] = -hessian[0, i]
-    elif loss_code == SQUARED_LOG_ERROR:
+    elif code == SQUARED_LOG_ERROR:
         for i in range(n):
             one_more = max(raw_score[0, i], LOWEST_SCORE) + 1.0
-            difference = np.log(one_more) - np.log1p(target[i])
+            difference = np.log(one_more) - np.log1p(y[i])
             is_free = (1.0 - difference) / (one_more * one_more) > LOWEST_HESSIAN
-            gradient[0, i] = -1.0 / ((1.0 + target[i]) * one_more)
+            gradient[0, i] = -1.0 / ((1.0 + y[i]) * one_more)
             hessian[0, i] = -gradient[0, i] / one_more if is_free else 0.0
     if has_unit_hessian:
         for i in range(n):

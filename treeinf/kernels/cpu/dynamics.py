@@ -35,24 +35,13 @@ def _add_iteration(leaf, leaves, iteration, begin, n, score):
 
 
 @parallel_kernel
-def follow_gradients(
-    leaf,
-    leaves,
-    base_score,
-    offset,
-    target,
-    loss_code,
-    loss_parameter,
-    n_iterations,
-    size,
-    variance,
-):
+def follow_gradients(rows, leaves, loss, n_iterations, size, variance):
     """Average each row's staged gradients over the first iterations.
 
     Parameters
     ----------
-    leaf, leaves, base_score, offset, target, loss_code, loss_parameter
-        Rows and ensemble, see `replay`.
+    rows, leaves, loss
+        Rows, ensemble and loss, see `replay`; without weights.
     n_iterations : int64
         Iterations to follow, at least 1; each counts with the gradient before it.
     size : ndarray of float64, shape (n_rows,)
@@ -66,8 +55,9 @@ def follow_gradients(
     One pass, running means (B. P. Welford, Technometrics 4, 1962); each thread owns
     blocks of rows.
     """
+    leaf = rows.leaf
     n_rows = leaf.shape[1]
-    n_outputs = base_score.size
+    n_outputs = leaves.base_score.size
     for block in prange((n_rows + BLOCK - 1) // BLOCK):
         begin = block * BLOCK
         n = min(BLOCK, n_rows - begin)
@@ -75,13 +65,13 @@ def follow_gradients(
         gradient = np.empty((n_outputs, BLOCK))
         hessian = np.empty((n_outputs, BLOCK))
         mean = np.zeros((n_outputs, BLOCK))
-        y = target[begin : begin + n]
+        y = rows.y[begin : begin + n]
         for i in range(begin, begin + n):
             size[i] = 0.0
             variance[i] = 0.0
-        start_scores(base_score, offset, begin, n, score)
+        start_scores(leaves.base_score, rows.offset, begin, n, score)
         for iteration in range(n_iterations):
-            loss_derivatives(loss_code, loss_parameter, n, y, score, gradient, hessian)
+            loss_derivatives(loss, n, y, score, gradient, hessian)
             for i in range(n):
                 squares = 0.0
                 for k in range(n_outputs):
@@ -98,25 +88,13 @@ def follow_gradients(
 
 
 @parallel_kernel
-def follow_probabilities(
-    leaf,
-    leaves,
-    base_score,
-    offset,
-    target,
-    loss_code,
-    loss_parameter,
-    n_iterations,
-    mean,
-    deviation,
-    correct,
-):
+def follow_probabilities(rows, leaves, loss, n_iterations, mean, deviation, correct):
     """Average the probability of each row's own class over the first iterations.
 
     Parameters
     ----------
-    leaf, leaves, base_score, offset, target, loss_code, loss_parameter
-        Rows and ensemble of a classifier, see `replay`.
+    rows, leaves, loss
+        Rows, ensemble and loss of a classifier, see `replay`; without weights.
     n_iterations : int64
         Iterations to follow, at least 1; each counts with the scores after it.
     mean, deviation : ndarray of float64, shape (n_rows,)
@@ -132,10 +110,11 @@ def follow_probabilities(
     ``1 - |g| / s``, for a softmax ``1 + g`` of the own output, for the exponential loss
     ``1 / (1 + g^2)``. One pass; each thread owns blocks of rows.
     """
+    leaf = rows.leaf
     n_rows = leaf.shape[1]
-    n_outputs = base_score.size
-    loss = loss_code - UNIT_HESSIAN if loss_code >= UNIT_HESSIAN else loss_code
-    scale = 1.0 if loss in (SOFTMAX, EXPONENTIAL) else loss_parameter
+    n_outputs = leaves.base_score.size
+    code = loss.code - UNIT_HESSIAN if loss.code >= UNIT_HESSIAN else loss.code
+    scale = 1.0 if code in (SOFTMAX, EXPONENTIAL) else loss.parameter
     for block in prange((n_rows + BLOCK - 1) // BLOCK):
         begin = block * BLOCK
         n = min(BLOCK, n_rows - begin)
@@ -143,19 +122,19 @@ def follow_probabilities(
         gradient = np.empty((n_outputs, BLOCK))
         hessian = np.empty((n_outputs, BLOCK))
         squares = np.zeros(BLOCK)
-        y = target[begin : begin + n]
+        y = rows.y[begin : begin + n]
         for i in range(begin, begin + n):
             mean[i] = 0.0
             correct[i] = 0.0
-        start_scores(base_score, offset, begin, n, score)
+        start_scores(leaves.base_score, rows.offset, begin, n, score)
         for iteration in range(n_iterations):
             _add_iteration(leaf, leaves, iteration, begin, n, score)
-            loss_derivatives(loss_code, loss_parameter, n, y, score, gradient, hessian)
+            loss_derivatives(loss, n, y, score, gradient, hessian)
             for i in range(n):
                 label = int(y[i])
                 own = label if n_outputs > 1 else 0
                 step = abs(gradient[own, i]) / scale
-                if loss == EXPONENTIAL:
+                if code == EXPONENTIAL:
                     value = 1.0 / (1.0 + step * step)
                 else:
                     value = 1.0 - step

@@ -36,31 +36,18 @@ TARGET_RUN = 512
 
 @parallel_kernel
 def find_coefficients(
-    leaf,
-    leaves,
-    target,
-    weight,
-    loss_code,
-    loss_parameter,
-    theta,
-    iteration,
-    kind,
-    begin,
-    raw_score,
-    coefficient,
+    rows, leaves, loss, rule, iteration, begin, raw_score, coefficient
 ):
     """Compute how row factors answer to scores before an iteration, and pass it.
 
     Parameters
     ----------
-    leaf, leaves, target, weight, loss_code, loss_parameter
-        Train rows and ensemble, see `replay`.
-    theta : ndarray of float64, shape (n_leaves, leaf_width)
-        Leaf values before shrinkage.
+    rows, leaves, loss
+        Train rows, ensemble and loss, see `replay`.
+    rule : SweepRule
+        How the row factors follow from scores.
     iteration : int64
         The iteration.
-    kind : int64
-        Bits `CROSSED` and `FULL` of the contraction's `FactorRule`.
     begin : int64
         First row of the run.
     raw_score : ndarray of float64, shape (n_outputs, n_run)
@@ -69,21 +56,22 @@ def find_coefficients(
         Output, overwritten: derivative of the row factor of each column of the
         iteration's leaves (tree by tree) in each output's score, with weights.
     """
+    leaf, weight, theta = rows.leaf, rows.weight, rule.theta
     n_outputs, n_run = raw_score.shape
     leaf_width = theta.shape[1]
     first_tree = leaves.iteration_start[iteration]
     last_tree = leaves.iteration_start[iteration + 1]
-    is_softmax = loss_code == SOFTMAX or loss_code == SOFTMAX + UNIT_HESSIAN
-    is_full = (kind & FULL) != 0
-    is_crossed = (kind & CROSSED) != 0
+    is_softmax = loss.code == SOFTMAX or loss.code == SOFTMAX + UNIT_HESSIAN
+    is_full = (rule.kind & FULL) != 0
+    is_crossed = (rule.kind & CROSSED) != 0
     for block in prange((n_run + BLOCK - 1) // BLOCK):
         start = block * BLOCK
         n = min(BLOCK, n_run - start)
         score = raw_score[:, start : start + n].copy()
         slope = np.empty((n_outputs, n))
         bend = np.empty((n_outputs, n))
-        y = target[begin + start : begin + start + n]
-        differentiate_twice(loss_code, loss_parameter, n, y, score, slope, bend)
+        y = rows.y[begin + start : begin + start + n]
+        differentiate_twice(loss, n, y, score, slope, bend)
         for tree in range(first_tree, last_tree):
             first = leaves.leaf_offset[tree]
             tree_leaf = leaf[leaves.leaf_row[tree]]
@@ -110,7 +98,7 @@ def find_coefficients(
                             found *= 1.0 + value * bend[k, i]
                         elif is_softmax:
                             found = is_own * slope[k, i] * (1.0 - slope[k, i])
-                            found *= loss_parameter + value * bend[k, i]
+                            found *= loss.parameter + value * bend[k, i]
                         else:
                             found = is_own * (slope[k, i] + value * bend[k, i])
                         coefficient[place, c, start + i] = w * found

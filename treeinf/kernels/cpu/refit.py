@@ -15,6 +15,7 @@ from numba import prange
 
 from treeinf.kernels.compilation import kernel, parallel_kernel
 from treeinf.kernels.cpu.derivatives import SOFTMAX, loss_derivatives
+from treeinf.kernels.flat import FlatLoss
 
 __all__ = [
     "LANES",
@@ -24,6 +25,8 @@ __all__ = [
     "score_own",
     "score_rows",
 ]
+
+SOFTMAX_LOSS = FlatLoss(SOFTMAX, 1.0)
 
 LANES = 8
 """Sets of rows that are left out side by side."""
@@ -80,17 +83,13 @@ leaf_parent : ndarray of int32, shape (n_leaves,)
 
 @parallel_kernel
 def refit_boosting(
-    leaf,
+    rows,
     leaves,
+    loss,
     shape,
     rule,
     base_score,
     l2_factor,
-    offset,
-    target,
-    weight,
-    loss_code,
-    loss_parameter,
     removed_start,
     removed_row,
     leaf_value,
@@ -99,10 +98,12 @@ def refit_boosting(
 
     Parameters
     ----------
-    leaf : ndarray of unsigned integer, shape (n_structures, n_rows)
-        Leaf of each row within each tree, which reads its line ``leaf_row``.
+    rows : FlatRows
+        Train rows.
     leaves : FlatLeaves
         The ensemble's leaves; values of trees that are not fitted are read.
+    loss : FlatLoss
+        The loss.
     shape : TreeShape
         Read under path smoothing alone.
     rule : RefitRule
@@ -111,14 +112,6 @@ def refit_boosting(
         Raw score before the first tree, for each set.
     l2_factor : ndarray of float64, shape (n_parts, LANES)
         Factor on the l2 penalties, for each set.
-    offset : ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
-        Each row's own initial score, on top.
-    target : ndarray of float64, shape (n_rows,)
-        Targets.
-    weight : ndarray of float64, shape (n_rows,) or (0,)
-        Row weights; empty for weights of 1.
-    loss_code, loss_parameter : int64, float64
-        See `loss_derivatives`.
     removed_start : ndarray of int64, shape (n_parts * LANES + 1,)
         Where each set begins in `removed_row`.
     removed_row : ndarray of int64, shape (n_removed,)
@@ -133,17 +126,13 @@ def refit_boosting(
     """
     for part in prange(leaf_value.shape[0]):
         _refit_lanes(
-            leaf,
+            rows,
             leaves,
+            loss,
             shape,
             rule,
             base_score[part],
             l2_factor[part],
-            offset,
-            target,
-            weight,
-            loss_code,
-            loss_parameter,
             removed_start[part * LANES : (part + 1) * LANES + 1],
             removed_row,
             leaf_value[part],
@@ -152,22 +141,19 @@ def refit_boosting(
 
 @kernel
 def _refit_lanes(
-    leaf,
+    rows,
     leaves,
+    loss,
     shape,
     rule,
     base_score,
     l2_factor,
-    offset,
-    target,
-    weight,
-    loss_code,
-    loss_parameter,
     removed_start,
     removed_row,
     leaf_value,
 ):
     """Fit all leaf values again in every lane of one part; see `refit_boosting`."""
+    leaf, weight, offset = rows.leaf, rows.weight, rows.offset
     n_rows = leaf.shape[1]
     n_outputs = base_score.shape[0]
     leaf_width = leaf_value.shape[1]
@@ -214,19 +200,11 @@ def _refit_lanes(
                     )
             for i in range(n):
                 for r in range(LANES):
-                    y[i * LANES + r] = target[begin + i]
+                    y[i * LANES + r] = rows.y[begin + i]
             if rule.is_full:
                 _softmax_matrix(n * LANES, y, score[block], gradient, hessian)
             else:
-                loss_derivatives(
-                    loss_code,
-                    loss_parameter,
-                    n * LANES,
-                    y,
-                    score[block],
-                    gradient,
-                    hessian,
-                )
+                loss_derivatives(loss, n * LANES, y, score[block], gradient, hessian)
             if weight.size > 0:
                 _multiply(weight, begin, n, gradient)
                 _multiply(weight, begin, n, hessian)
@@ -296,12 +274,12 @@ def _multiply(weight, begin, n, values):
 
 
 @kernel
-def _softmax_matrix(n, target, score, gradient, matrix):
+def _softmax_matrix(n, y, score, gradient, matrix):
     """Differentiate the softmax loss: gradients, and the lower half of the matrix."""
-    loss_derivatives(SOFTMAX, 1.0, n, target, score, gradient, matrix[: score.shape[0]])
+    loss_derivatives(SOFTMAX_LOSS, n, y, score, gradient, matrix[: score.shape[0]])
     for k in range(score.shape[0]):
         for i in range(n):
-            gradient[k, i] += 1.0 if target[i] == k else 0.0
+            gradient[k, i] += 1.0 if y[i] == k else 0.0
     line = 0
     for k in range(score.shape[0]):
         for m in range(k + 1):
@@ -311,7 +289,7 @@ def _softmax_matrix(n, target, score, gradient, matrix):
             line += 1
     for k in range(score.shape[0]):
         for i in range(n):
-            gradient[k, i] -= 1.0 if target[i] == k else 0.0
+            gradient[k, i] -= 1.0 if y[i] == k else 0.0
 
 
 @kernel
@@ -541,24 +519,23 @@ def _smooth_paths(
 
 
 @parallel_kernel
-def score_rows(leaf, leaves, base_score, offset, leaf_value, raw_score):
+def score_rows(rows, leaves, base_score, leaf_value, raw_score):
     """Compute raw scores of rows under every refit.
 
     Parameters
     ----------
-    leaf : ndarray of unsigned integer, shape (n_structures, n_rows)
-        Leaf of each row within each tree.
+    rows : FlatRows
+        The rows.
     leaves : FlatLeaves
         The ensemble's leaves; their values are not read.
     base_score : ndarray of float64, shape (n_parts, n_outputs, LANES)
         Raw score before the first tree.
-    offset : ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
-        Each row's own initial score, on top.
     leaf_value : ndarray of float64, shape (n_parts, n_leaves, leaf_width, LANES)
         Leaf values of each refit.
     raw_score : ndarray of float64, shape (n_parts * LANES, n_rows, n_outputs)
         Output, overwritten. Each thread owns a block of rows in one part.
     """
+    leaf, offset = rows.leaf, rows.offset
     n_rows = leaf.shape[1]
     n_outputs = base_score.shape[1]
     n_blocks = (n_rows + ROW_BLOCK - 1) // ROW_BLOCK
@@ -589,18 +566,19 @@ def score_rows(leaf, leaves, base_score, offset, leaf_value, raw_score):
 
 
 @parallel_kernel
-def score_own(leaf, leaves, base_score, offset, leaf_value, row, raw_score):
+def score_own(rows, leaves, base_score, leaf_value, row, raw_score):
     """Compute the raw scores of one row under each refit.
 
     Parameters
     ----------
-    leaf, leaves, base_score, offset, leaf_value
+    rows, leaves, base_score, leaf_value
         See `score_rows`.
     row : ndarray of int64, shape (n_sets,)
         The row whose scores are wanted under each refit.
     raw_score : ndarray of float64, shape (n_sets, n_outputs)
         Output, overwritten.
     """
+    leaf, offset = rows.leaf, rows.offset
     leaf_width = leaf_value.shape[2]
     for number in prange(row.size):
         part, r = number // LANES, number % LANES

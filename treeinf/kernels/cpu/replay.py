@@ -96,30 +96,26 @@ def add_tree(tree_leaf, begin, n, first, output, leaf_value, raw_score):
 
 
 @linear_kernel
-def sum_leaf_values(leaf, leaves, base_score, offset, n_trees, raw_score):
+def sum_leaf_values(leaf, leaves, offset, n_trees, raw_score):
     """Compute raw scores after the first `n_trees` trees.
 
     Parameters
     ----------
-    leaf : ndarray of unsigned integer, shape (n_structures, n_rows)
-        Leaf of each row within each tree, which reads its line ``leaf_row``.
+    leaf, offset : ndarray
+        Leaf ids and initial scores, see `FlatRows`.
     leaves : FlatLeaves
         The ensemble's leaves.
-    base_score : ndarray of float64, shape (n_outputs,)
-        Raw score before the first tree.
-    offset : ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
-        Each row's own initial score, on top.
     n_trees : int64
         Trees to add.
     raw_score : ndarray of float64, shape (n_rows, n_outputs)
         Output, overwritten.
     """
-    n_rows = leaf.shape[1]
+    n_rows, n_outputs = leaf.shape[1], leaves.base_score.size
     for block in prange((n_rows + BLOCK - 1) // BLOCK):
         begin = block * BLOCK
         n = min(BLOCK, n_rows - begin)
-        score = np.empty((base_score.size, BLOCK))
-        start_scores(base_score, offset, begin, n, score)
+        score = np.empty((n_outputs, BLOCK))
+        start_scores(leaves.base_score, offset, begin, n, score)
         for tree in range(n_trees):
             add_tree(
                 leaf[leaves.leaf_row[tree]],
@@ -131,42 +127,22 @@ def sum_leaf_values(leaf, leaves, base_score, offset, n_trees, raw_score):
                 score,
             )
         for i in range(n):
-            for k in range(base_score.size):
+            for k in range(n_outputs):
                 raw_score[begin + i, k] = score[k, i]
 
 
 @linear_kernel
-def replay(
-    leaf,
-    leaves,
-    base_score,
-    offset,
-    target,
-    weight,
-    loss_code,
-    loss_parameter,
-    raw_score,
-    part_gradient,
-    part_hessian,
-):
+def replay(rows, leaves, loss, raw_score, part_gradient, part_hessian):
     """Replay boosting over rows and add up each leaf's staged derivatives.
 
     Parameters
     ----------
-    leaf : ndarray of unsigned integer, shape (n_structures, n_rows)
-        Leaf of each row within each tree, which reads its line ``leaf_row``.
+    rows : FlatRows
+        The rows.
     leaves : FlatLeaves
         The ensemble's leaves.
-    base_score : ndarray of float64, shape (n_outputs,)
-        Raw score before the first tree.
-    offset : ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
-        Each row's own initial score, on top.
-    target : ndarray of float64, shape (n_rows,)
-        Targets.
-    weight : ndarray of float64, shape (n_rows,) or (0,)
-        Row weights; empty for weights of 1.
-    loss_code, loss_parameter : int64, float64
-        See `loss_derivatives`.
+    loss : FlatLoss
+        The loss.
     raw_score : ndarray of float64, shape (n_rows, n_outputs)
         Output, overwritten: raw scores after the last tree.
     part_gradient, part_hessian : ndarray of float64, \
@@ -180,8 +156,9 @@ shape (n_parts, n_leaves, leaf_width)
     added up by one thread in the order of its rows, so that the sums have the same bits
     for any number of threads.
     """
+    leaf, weight = rows.leaf, rows.weight
     n_rows = leaf.shape[1]
-    n_outputs = base_score.size
+    n_outputs = leaves.base_score.size
     n_parts = part_gradient.shape[0]
     leaf_width = leaves.leaf_value.shape[1]
     part_rows = (n_rows + n_parts - 1) // n_parts
@@ -198,13 +175,11 @@ shape (n_parts, n_leaves, leaf_width)
         ):
             n = min(BLOCK, min(n_rows, (part + 1) * part_rows) - begin)
             for i in range(n):
-                y[i] = target[begin + i]
-            start_scores(base_score, offset, begin, n, score)
+                y[i] = rows.y[begin + i]
+            start_scores(leaves.base_score, rows.offset, begin, n, score)
             for iteration in range(leaves.iteration_start.size - 1):
                 if iteration == 0 or not leaves.is_averaged:
-                    loss_derivatives(
-                        loss_code, loss_parameter, n, y, score, gradient, hessian
-                    )
+                    loss_derivatives(loss, n, y, score, gradient, hessian)
                     if weight.size > 0:
                         for k in range(n_outputs):
                             for i in range(n):

@@ -8,18 +8,64 @@ back. See ``docs/methods.md`` for the derivation.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import prange
+from numpy.typing import NDArray
 
 from treeinf.kernels.compilation import kernel, linear_kernel
 from treeinf.kernels.cpu.contraction import CROSSED, FULL
 from treeinf.kernels.cpu.derivatives import SOFTMAX, UNIT_HESSIAN, all_derivatives
 from treeinf.kernels.cpu.replay import count_lanes
 
-__all__ = ["SWEEP_BLOCK", "sweep_iteration"]
+__all__ = ["SWEEP_BLOCK", "SweepRule", "SweepState", "sweep_iteration"]
 
 SWEEP_BLOCK = 256
 """Rows handled together."""
+
+
+class SweepRule(NamedTuple):
+    """How row factors of full LeafInfluence follow from scores.
+
+    Attributes
+    ----------
+    kind : int
+        Bits `CROSSED` and `FULL` of the contraction's `FactorRule`.
+    n_steps : int
+        Iterations that are steps of one tree.
+    theta : ndarray of float64, shape (n_leaves, leaf_width)
+        Leaf values before shrinkage.
+    shrinkage : ndarray of float64, shape (n_trees,)
+        Read where trees take several steps.
+    """
+
+    kind: int
+    n_steps: int
+    theta: NDArray[np.float64]
+    shrinkage: NDArray[np.float64]
+
+
+class SweepState(NamedTuple):
+    """What the sweep changes of each row, iteration by iteration.
+
+    Attributes
+    ----------
+    raw_score : ndarray of float64, shape (n_rows, n_outputs)
+        Raw scores after the iteration that is taken back next.
+    adjoint : ndarray of float64, shape (n_rows, n_outputs, n_targets)
+        Minus the derivative of each target in the row's score, by way of later trees.
+    inner : ndarray of float64, shape (n_rows, n_outputs, n_targets) or (0, ...)
+        By way of later steps of the same tree, divided by the shrinkage. Empty where
+        trees take one step.
+    influence : ndarray of float64, shape (n_rows, n_targets) or (0, n_targets)
+        Added to in place; left alone if it has no rows.
+    """
+
+    raw_score: NDArray[np.float64]
+    adjoint: NDArray[np.float64]
+    inner: NDArray[np.float64]
+    influence: NDArray[np.float64]
 
 
 @kernel
@@ -94,55 +140,22 @@ def _pull_together(
 
 
 @linear_kernel
-def sweep_iteration(
-    leaf,
-    leaves,
-    target,
-    weight,
-    loss_code,
-    loss_parameter,
-    theta,
-    iteration,
-    n_steps,
-    shrinkage,
-    kind,
-    leaf_factor,
-    raw_score,
-    adjoint,
-    inner,
-    influence,
-    part_sum,
-):
+def sweep_iteration(rows, leaves, loss, rule, iteration, leaf_factor, state, part_sum):
     """Take one iteration back: its rows' influence, and the adjoint before it.
 
     Parameters
     ----------
-    leaf, leaves, target, weight, loss_code, loss_parameter
-        Train rows and ensemble, see `replay`.
-    theta : ndarray of float64, shape (n_leaves, leaf_width)
-        Leaf values before shrinkage.
+    rows, leaves, loss
+        Train rows, ensemble and loss, see `replay`.
+    rule : SweepRule
+        How the row factors follow from scores.
     iteration : int64
         Iteration to take back: a step of a tree, where trees take several.
-    n_steps : int64
-        Steps a tree.
-    shrinkage : float64
-        Of the tree; read where it takes several steps.
-    kind : int64
-        Bits `CROSSED` and `FULL` of the contraction's `FactorRule`.
     leaf_factor : ndarray of float64, shape (n_leaves, leaf_width, n_targets)
         What a unit more of gradient sum in a leaf of this iteration does to each
         target. Read for this iteration's leaves only.
-    raw_score : ndarray of float64, shape (n_rows, n_outputs)
-        Scores after the iteration; changed in place to those before it.
-    adjoint : ndarray of float64, shape (n_rows, n_outputs, n_targets)
-        Minus the derivative of each target in the row's score after the iteration, by
-        way of later trees; changed in place to that before it, once the first step of
-        the tree is taken back.
-    inner : ndarray of float64, shape (n_rows, n_outputs, n_targets) or (0, ...)
-        By way of later steps of the same tree, divided by the shrinkage; changed in
-        place. Empty where trees take one step.
-    influence : ndarray of float64, shape (n_rows, n_targets) or (0, n_targets)
-        Added to in place; left alone if it has no rows.
+    state : SweepState
+        Changed in place from after the iteration to before it.
     part_sum : ndarray of float64, shape (n_parts, n_previous, leaf_width, n_targets)
         Output, overwritten: sums of the new adjoints, inner ones included, over the
         leaves of the previous iteration, for each part of the rows. `n_previous` is the
@@ -153,53 +166,26 @@ def sweep_iteration(
     O(n_rows n_trees_of_iteration n_targets) time. A part is added up by one thread in
     the order of its rows, so that any number of threads gives the same bits.
     """
-    n_rows, n_parts = adjoint.shape[0], part_sum.shape[0]
+    n_rows, n_parts = state.adjoint.shape[0], part_sum.shape[0]
     part_rows = (n_rows + n_parts - 1) // n_parts
     for part in prange(n_parts):
         _sweep_rows(
             part * part_rows,
             min(n_rows, (part + 1) * part_rows),
-            leaf,
+            rows,
             leaves,
-            target,
-            weight,
-            loss_code,
-            loss_parameter,
-            theta,
+            loss,
+            rule,
             iteration,
-            n_steps,
-            shrinkage,
-            kind,
             leaf_factor,
-            raw_score,
-            adjoint,
-            inner,
-            influence,
+            state,
             part_sum[part],
         )
 
 
 @kernel
 def _sweep_rows(
-    start,
-    stop,
-    leaf,
-    leaves,
-    target,
-    weight,
-    loss_code,
-    loss_parameter,
-    theta,
-    iteration,
-    n_steps,
-    shrinkage,
-    kind,
-    leaf_factor,
-    raw_score,
-    adjoint,
-    inner,
-    influence,
-    total,
+    start, stop, rows, leaves, loss, rule, iteration, leaf_factor, state, total
 ):
     """Take one iteration back for a run of rows.
 
@@ -207,8 +193,7 @@ def _sweep_rows(
     ----------
     start, stop : int64
         First row of the run, and the first behind it.
-    leaf, leaves, target, weight, loss_code, loss_parameter, theta, iteration, n_steps,
-    shrinkage, kind, leaf_factor, raw_score, adjoint, inner, influence
+    rows, leaves, loss, rule, iteration, leaf_factor, state
         See `sweep_iteration`.
     total : ndarray of float64, shape (n_previous, leaf_width, n_targets)
         Output, overwritten: the run's line of `part_sum`.
@@ -217,17 +202,21 @@ def _sweep_rows(
     -----
     Apart from the loop over runs, since that is compiled in several versions.
     """
+    leaf, weight, theta = rows.leaf, rows.weight, rule.theta
+    raw_score, adjoint = state.raw_score, state.adjoint
+    inner, influence = state.inner, state.influence
     n_outputs, n_targets = adjoint.shape[1:]
     leaf_width = theta.shape[1]
     first_tree = leaves.iteration_start[iteration]
     last_tree = leaves.iteration_start[iteration + 1]
-    is_full = (kind & FULL) != 0
-    is_crossed = (kind & CROSSED) != 0
-    is_softmax = loss_code == SOFTMAX or loss_code == SOFTMAX + UNIT_HESSIAN
+    is_full = (rule.kind & FULL) != 0
+    is_crossed = (rule.kind & CROSSED) != 0
+    is_softmax = loss.code == SOFTMAX or loss.code == SOFTMAX + UNIT_HESSIAN
     has_inner = inner.shape[0] > 0
-    is_first_step = iteration % n_steps == 0
+    is_first_step = iteration % rule.n_steps == 0
+    shrinkage = rule.shrinkage[first_tree]
     # as published, the library's hessian stands for the slope of each output on its own
-    own_slope = 1.0 if is_crossed else loss_parameter
+    own_slope = 1.0 if is_crossed else loss.parameter
     is_direct = not (is_softmax or is_full or has_inner)
     previous = leaves.iteration_start[max(iteration - 1, 0)]
     n_previous = total.shape[0]
@@ -244,7 +233,7 @@ def _sweep_rows(
     sums = np.zeros((n_lanes, n_previous, leaf_width, n_targets))
     for begin in range(start, stop, SWEEP_BLOCK):
         n = min(SWEEP_BLOCK, stop - begin)
-        y = target[begin : begin + n]
+        y = rows.y[begin : begin + n]
         own_adjoint = adjoint[begin : begin + n]
         own_influence = influence[begin : begin + n]
         for k in range(n_outputs):
@@ -260,17 +249,7 @@ def _sweep_rows(
         for k in range(n_outputs):
             for i in range(n):
                 raw_score[begin + i, k] = score[k, i]
-        all_derivatives(
-            loss_code,
-            loss_parameter,
-            n,
-            y,
-            score,
-            gradient,
-            hessian,
-            slope,
-            bend,
-        )
+        all_derivatives(loss, n, y, score, gradient, hessian, slope, bend)
         if is_softmax:
             for k in range(n_outputs):
                 for i in range(n):

@@ -11,6 +11,7 @@ from treeinf.kernels.cpu.contraction import BY_TARGET, CARRIED, FULL
 from treeinf.kernels.cpu.derivatives import loss_derivatives
 from treeinf.kernels.cpu.replay import add_tree, start_scores
 from treeinf.kernels.cuda.compilation import THREADS, count_blocks, on_device
+from treeinf.kernels.flat import FlatLoss
 
 __all__ = [
     "contract_rows",
@@ -18,42 +19,24 @@ __all__ = [
 ]
 
 
-def contract_rows(
-    leaf,
-    leaves,
-    base_score,
-    offset,
-    target,
-    weight,
-    loss_code,
-    loss_parameter,
-    rule,
-    leaf_factor,
-    is_own,
-    influence,
-):
+def contract_rows(rows, leaves, loss, rule, leaf_factor, is_own, influence):
     """Multiply each row's factors by one factor a leaf and add over trees.
 
     Parameters
     ----------
-    leaf, leaves, base_score, offset, target, weight, loss_code, loss_parameter, \
-leaf_factor, is_own, influence
+    rows, leaves, loss, leaf_factor, is_own, influence
         See the CPU's; arrays on the device.
     rule : FactorRule
         The row factors, of any kind; if `is_own`, of kind 0.
     """
     use = "own" if is_own else "summed"
     kernel = _walk_rows(
-        int(loss_code), base_score.size, leaves.leaf_width, int(rule.kind), use
+        int(loss.code), leaves.n_outputs, leaves.leaf_width, int(rule.kind), use
     )
-    kernel[count_blocks(leaf.shape[1]), THREADS](
-        leaf,
+    kernel[count_blocks(rows.leaf.shape[1]), THREADS](
+        rows,
         leaves.device,
-        base_score,
-        offset,
-        target,
-        weight,
-        loss_parameter,
+        float(loss.parameter),
         rule,
         0,
         leaf_factor,
@@ -61,38 +44,21 @@ leaf_factor, is_own, influence
     )
 
 
-def stage_factors(
-    leaf,
-    leaves,
-    base_score,
-    offset,
-    target,
-    weight,
-    loss_code,
-    loss_parameter,
-    rule,
-    first_row,
-    factor,
-):
+def stage_factors(rows, leaves, loss, rule, first_row, factor):
     """Write the row factors of a run of rows in all trees.
 
     Parameters
     ----------
-    leaf, leaves, base_score, offset, target, weight, loss_code, loss_parameter, rule, \
-first_row, factor
+    rows, leaves, loss, rule, first_row, factor
         See the CPU's; arrays on the device.
     """
     kernel = _walk_rows(
-        int(loss_code), base_score.size, leaves.leaf_width, int(rule.kind), "staged"
+        int(loss.code), leaves.n_outputs, leaves.leaf_width, int(rule.kind), "staged"
     )
     kernel[count_blocks(factor.shape[0]), THREADS](
-        leaf,
+        rows,
         leaves.device,
-        base_score,
-        offset,
-        target,
-        weight,
-        loss_parameter,
+        float(loss.parameter),
         rule,
         first_row,
         rule.scale,
@@ -114,19 +80,8 @@ def _walk_rows(loss_code, n_outputs, leaf_width, kind, use):
     is_staged, is_own = use == "staged", use == "own"
 
     @cuda.jit
-    def walk_rows(
-        leaf,
-        leaves,
-        base_score,
-        offset,
-        target,
-        weight,
-        loss_parameter,
-        rule,
-        first_row,
-        leaf_factor,
-        result,
-    ):
+    def walk_rows(rows, leaves, loss_parameter, rule, first_row, leaf_factor, result):
+        loss = FlatLoss(loss_code, loss_parameter)
         score = cuda.local.array((n_outputs, 1), float64)
         gradient = cuda.local.array((n_outputs, 1), float64)
         hessian = cuda.local.array((n_outputs, 1), float64)
@@ -136,19 +91,16 @@ def _walk_rows(loss_code, n_outputs, leaf_width, kind, use):
         factor = cuda.local.array((leaf_width, 1), float64)
         for line in range(cuda.grid(1), result.shape[0], cuda.gridsize(1)):
             row = first_row + line
-            y = target[row : row + 1]
+            y = rows.y[row : row + 1]
             total = 0.0
-            start(base_score, offset, row, 1, score)
+            start(leaves.base_score, rows.offset, row, 1, score)
             base_score_gradient(rule, row, 1, change)
             for iteration in range(leaves.iteration_start.size - 1):
                 if iteration == 0 or not leaves.is_averaged:
-                    differentiate(
-                        loss_code, loss_parameter, 1, y, score, gradient, hessian
-                    )
+                    differentiate(loss, 1, y, score, gradient, hessian)
                     if not is_plain:
                         bend_derivatives(
-                            loss_code,
-                            loss_parameter,
+                            loss,
                             rule,
                             1,
                             y,
@@ -163,12 +115,12 @@ def _walk_rows(loss_code, n_outputs, leaf_width, kind, use):
                     leaves.iteration_start[iteration],
                     leaves.iteration_start[iteration + 1],
                 ):
-                    tree_leaf = leaf[leaves.leaf_row[tree]]
+                    tree_leaf = rows.leaf[leaves.leaf_row[tree]]
                     tree_factors(
                         leaves,
                         tree,
                         tree_leaf,
-                        weight,
+                        rows.weight,
                         rule,
                         row,
                         1,

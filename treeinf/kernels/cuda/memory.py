@@ -49,6 +49,11 @@ class DeviceLeaves:
         return self.host.leaf_value.shape[1]
 
     @property
+    def n_outputs(self) -> int:
+        """Number of raw-score columns."""
+        return self.host.base_score.size
+
+    @property
     def n_iterations(self) -> int:
         """Number of boosting iterations."""
         return len(self.host.iteration_start) - 1

@@ -11,6 +11,7 @@ from treeinf.kernels.cpu import replay as cpu
 from treeinf.kernels.cpu.derivatives import loss_derivatives
 from treeinf.kernels.cuda import leaf_sums, memory
 from treeinf.kernels.cuda.compilation import THREADS, count_blocks, on_device
+from treeinf.kernels.flat import FlatLoss
 
 __all__ = ["count_leaf_rows", "replay", "sum_leaf_values"]
 
@@ -18,27 +19,27 @@ _start_scores = on_device(cpu.start_scores)
 _add_tree = on_device(cpu.add_tree)
 
 
-def sum_leaf_values(leaf, leaves, base_score, offset, n_trees, raw_score):
+def sum_leaf_values(leaf, leaves, offset, n_trees, raw_score):
     """Compute raw scores after the first `n_trees` trees.
 
     Parameters
     ----------
-    leaf, leaves, base_score, offset, n_trees, raw_score
+    leaf, leaves, offset, n_trees, raw_score
         See the CPU's; arrays on the device.
     """
     kernel = _sum_leaf_values(raw_score.shape[1])
     kernel[count_blocks(raw_score.shape[0]), THREADS](
-        leaf, leaves.device, base_score, offset, n_trees, raw_score
+        leaf, leaves.device, offset, n_trees, raw_score
     )
 
 
 @functools.cache
 def _sum_leaf_values(n_outputs):
     @cuda.jit
-    def sum_rows(leaf, leaves, base_score, offset, n_trees, raw_score):
+    def sum_rows(leaf, leaves, offset, n_trees, raw_score):
         score = cuda.local.array((n_outputs, 1), float64)
         for row in range(cuda.grid(1), raw_score.shape[0], cuda.gridsize(1)):
-            _start_scores(base_score, offset, row, 1, score)
+            _start_scores(leaves.base_score, offset, row, 1, score)
             for tree in range(n_trees):
                 _add_tree(
                     leaf[leaves.leaf_row[tree]],
@@ -55,24 +56,12 @@ def _sum_leaf_values(n_outputs):
     return sum_rows
 
 
-def replay(
-    leaf,
-    leaves,
-    base_score,
-    offset,
-    target,
-    weight,
-    loss_code,
-    loss_parameter,
-    raw_score,
-    part_gradient,
-    part_hessian,
-):
+def replay(rows, leaves, loss, raw_score, part_gradient, part_hessian):
     """Replay boosting over rows and add up each leaf's staged derivatives.
 
     Parameters
     ----------
-    leaf, leaves, base_score, offset, target, weight, loss_code, loss_parameter
+    rows, leaves, loss
         See the CPU's; arrays on the device.
     raw_score, part_gradient, part_hessian
         Outputs, overwritten; see the CPU's.
@@ -84,23 +73,21 @@ def replay(
     """
     n_rows, n_outputs = raw_score.shape
     flat, width = leaves.device, leaves.leaf_width
-    sum_leaf_values(leaf, leaves, base_score, offset, 0, raw_score)
+    sum_leaf_values(rows.leaf, leaves, rows.offset, 0, raw_score)
     gradient = memory.empty((n_rows, n_outputs))
     hessian = memory.empty((n_rows, n_outputs))
     none = memory.nothing(n_outputs)
     output = memory.nothing(0, np.int32) if width > 1 else flat.output
-    step = _take_iteration(loss_code, n_outputs)
+    step = _take_iteration(int(loss.code), n_outputs)
     for iteration in range(leaves.n_iterations):
         trees = leaves.trees(iteration)
         step[count_blocks(n_rows), THREADS](
-            leaf,
+            rows,
             flat,
             trees.start,
             trees.stop,
             iteration == 0 or not flat.is_averaged,
-            target,
-            weight,
-            loss_parameter,
+            float(loss.parameter),
             raw_score,
             gradient,
             hessian,
@@ -108,7 +95,7 @@ def replay(
         first = int(leaves.host.leaf_offset[trees.start]) * width
         for value, part in (gradient, part_gradient), (hessian, part_hessian):
             leaf_sums.sum_trees(
-                leaf,
+                rows.leaf,
                 flat.leaf_offset,
                 flat.leaf_row,
                 output,
@@ -128,18 +115,17 @@ def _take_iteration(loss_code, n_outputs):
 
     @cuda.jit
     def take_iteration(
-        leaf,
+        rows,
         leaves,
         first_tree,
         last_tree,
         is_new,
-        target,
-        weight,
         loss_parameter,
         raw_score,
         gradient,
         hessian,
     ):
+        loss, weight = FlatLoss(loss_code, loss_parameter), rows.weight
         score = cuda.local.array((n_outputs, 1), float64)
         g = cuda.local.array((n_outputs, 1), float64)
         h = cuda.local.array((n_outputs, 1), float64)
@@ -147,8 +133,8 @@ def _take_iteration(loss_code, n_outputs):
             for k in range(n_outputs):
                 score[k, 0] = raw_score[row, k]
             if is_new:
-                y = target[row : row + 1]
-                differentiate(loss_code, loss_parameter, 1, y, score, g, h)
+                y = rows.y[row : row + 1]
+                differentiate(loss, 1, y, score, g, h)
                 w = 1.0
                 if weight.size > 0:
                     w = weight[row]
@@ -157,7 +143,7 @@ def _take_iteration(loss_code, n_outputs):
                     hessian[row, k] = w * h[k, 0]
             for tree in range(first_tree, last_tree):
                 _add_tree(
-                    leaf[leaves.leaf_row[tree]],
+                    rows.leaf[leaves.leaf_row[tree]],
                     row,
                     1,
                     leaves.leaf_offset[tree],

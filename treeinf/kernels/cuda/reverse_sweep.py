@@ -13,35 +13,17 @@ from treeinf.kernels.cpu.derivatives import SOFTMAX, UNIT_HESSIAN, all_derivativ
 from treeinf.kernels.cuda import leaf_sums, memory
 from treeinf.kernels.cuda.compilation import THREADS, count_blocks, on_device
 from treeinf.kernels.cuda.leaf_sums import count_parts, sum_columns
+from treeinf.kernels.flat import FlatLoss
 
 __all__ = ["count_parts", "respond_leaves", "sum_columns", "sweep_iteration"]
 
 
-def sweep_iteration(
-    leaf,
-    leaves,
-    target,
-    weight,
-    loss_code,
-    loss_parameter,
-    theta,
-    iteration,
-    n_steps,
-    shrinkage,
-    kind,
-    leaf_factor,
-    raw_score,
-    adjoint,
-    inner,
-    influence,
-    part_sum,
-):
+def sweep_iteration(rows, leaves, loss, rule, iteration, leaf_factor, state, part_sum):
     """Take one iteration back: its rows' influence, and the adjoint before it.
 
     Parameters
     ----------
-    leaf, leaves, target, weight, loss_code, loss_parameter, theta, iteration, \
-n_steps, shrinkage, kind, leaf_factor, raw_score, adjoint, inner, influence, part_sum
+    rows, leaves, loss, rule, iteration, leaf_factor, state, part_sum
         See the CPU's; arrays on the device.
 
     Notes
@@ -49,34 +31,29 @@ n_steps, shrinkage, kind, leaf_factor, raw_score, adjoint, inner, influence, par
     Two launches: a thread for each row, then the sums over the leaves before. The
     kernel is compiled anew for each loss, number of outputs and number of targets.
     """
+    adjoint, inner = state.adjoint, state.inner
     n_rows, n_outputs, n_targets = adjoint.shape
     flat, width, trees = leaves.device, leaves.leaf_width, leaves.trees(iteration)
     has_inner = inner.shape[0] > 0
     kernel = _sweep_rows(
-        int(loss_code), n_outputs, width, int(kind), n_targets, has_inner
+        int(loss.code), n_outputs, width, int(rule.kind), n_targets, has_inner
     )
     kernel[count_blocks(n_rows), THREADS](
-        leaf,
+        rows,
         flat,
-        target,
-        weight,
-        loss_parameter,
-        theta,
+        float(loss.parameter),
+        rule,
         trees.start,
         trees.stop,
-        iteration % n_steps == 0,
-        shrinkage,
+        iteration % rule.n_steps == 0,
         leaf_factor,
-        raw_score,
-        adjoint,
-        inner,
-        influence,
+        state,
     )
     if iteration == 0:
         return
     before = leaves.trees(iteration - 1)
     leaf_sums.sum_trees(
-        leaf,
+        rows.leaf,
         flat.leaf_offset,
         flat.leaf_row,
         memory.nothing(0, np.int32) if width > 1 else flat.output,
@@ -104,22 +81,21 @@ def _sweep_rows(loss_code, n_outputs, leaf_width, kind, n_targets, has_inner):
 
     @cuda.jit
     def sweep_rows(
-        leaf,
+        rows,
         leaves,
-        target,
-        weight,
         loss_parameter,
-        theta,
+        rule,
         first_tree,
         last_tree,
         is_first_step,
-        shrinkage,
         leaf_factor,
-        raw_score,
-        adjoint,
-        inner,
-        influence,
+        state,
     ):
+        loss = FlatLoss(loss_code, loss_parameter)
+        leaf, weight, theta = rows.leaf, rows.weight, rule.theta
+        raw_score, adjoint = state.raw_score, state.adjoint
+        inner, influence = state.inner, state.influence
+        shrinkage = rule.shrinkage[first_tree]
         score = cuda.local.array((n_outputs, 1), float64)
         gradient = cuda.local.array((n_outputs, 1), float64)
         hessian = cuda.local.array((n_outputs, 1), float64)
@@ -140,10 +116,8 @@ def _sweep_rows(loss_code, n_outputs, leaf_width, kind, n_targets, has_inner):
                     score[k, 0] -= leaves.leaf_value[number, column]
             for k in range(n_outputs):
                 raw_score[row, k] = score[k, 0]
-            y = target[row : row + 1]
-            differentiate(
-                loss_code, loss_parameter, 1, y, score, gradient, hessian, slope, bend
-            )
+            y = rows.y[row : row + 1]
+            differentiate(loss, 1, y, score, gradient, hessian, slope, bend)
             if is_softmax:
                 for k in range(n_outputs):
                     probability[k, 0] = slope[k, 0]
