@@ -234,7 +234,7 @@ def _replay(explainer: Any) -> Iterator[_Step]:
     for tree in range(ensemble.n_trees):
         first, last = ensemble.leaf_offset[tree : tree + 2]
         leaf = trace.rows.leaf[tree].astype(np.intp)
-        g, h = (d[:, 0] for d in ensemble.loss.derivatives(trace.rows.target, score))
+        g, h = (d[:, 0] for d in ensemble.loss.derivatives(trace.rows.y, score))
         p = 1.0 / (1.0 + np.exp(-score[:, 0]))
         theta = trace.leaf_step[first:last, 0][leaf]
         # the second derivative of the log loss changes by (1 - 2 p) of itself

@@ -93,7 +93,7 @@ def test_gradient_scores_equal_the_slow_twin(recipe):
                 gradient_moments(
                     naive.name, naive.parameter, target, stages(naive, row)[:n]
                 )
-                for row, target in zip(leaves, trace.rows.target, strict=True)
+                for row, target in zip(leaves, trace.rows.y, strict=True)
             ]
         )
         scale = np.abs(desired).max(axis=0)

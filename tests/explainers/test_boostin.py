@@ -78,7 +78,7 @@ def refit_tree(explainer, tree, weight):
         before[:, ensemble.output[t]] += ensemble.leaf_value[
             first + trace.rows.leaf[t], 0
         ]
-    gradient, hessian = ensemble.loss.derivatives(trace.rows.target, before)
+    gradient, hessian = ensemble.loss.derivatives(trace.rows.y, before)
     k = ensemble.output[tree]
     first, last = ensemble.leaf_offset[tree : tree + 2]
     rule = ensemble.leaf_rule
@@ -169,7 +169,7 @@ def test_full_matrices_are_followed(steps):
     score_test = np.tile(ensemble.base_score, (len(target), 1))
     for t in range(ensemble.n_trees):
         line = ensemble.row_of_tree[t]
-        gradient, _ = ensemble.loss.derivatives(trace.rows.target, score)
+        gradient, _ = ensemble.loss.derivatives(trace.rows.y, score)
         staged, _ = ensemble.loss.derivatives(target, score_test)
         p = ensemble.loss.link(score)
         for number in range(*ensemble.leaf_offset[t : t + 2]):

@@ -42,7 +42,7 @@ def test_influence_equals_the_published_forward_recursion(recipe, propagation):
     desired = leaf_influence(
         NaiveModel(ensemble),
         ensemble.apply(X).tolist(),
-        rows.target.tolist(),
+        rows.y.tolist(),
         rows.weight.tolist(),
         ensemble.apply(X_test[few]).tolist(),
         y_test[few].astype(np.float32).astype(np.float64).tolist(),
@@ -65,7 +65,7 @@ def refit_scores(trace, weight, leaf_test, base_score):
     ):
         before, inner, inner_test = train, train.copy(), np.zeros_like(test)
         for iteration in tree:
-            gradient, hessian = ensemble.loss.derivatives(rows.target, inner)
+            gradient, hessian = ensemble.loss.derivatives(rows.y, inner)
             probability = ensemble.loss.link(inner)
             inner = inner.copy()
             for t in np.flatnonzero(ensemble.iteration == iteration):
@@ -142,7 +142,7 @@ def test_influence_is_minus_the_derivative_of_a_refit(recipe, through_base_score
             factor[i] += sign * eps
             base = ensemble.base_score
             if through_base_score:
-                base = ensemble.loss.base_score(trace.rows.target, plain * factor)
+                base = ensemble.loss.base_score(trace.rows.y, plain * factor)
             scores.append(refit_scores(trace, w * factor, leaf_test, base))
         change = (scores[0] - scores[1]) / (2 * eps)
         # eps**2, and the float32 gradients of the library
@@ -370,7 +370,7 @@ def check_derivative(explainer, X_test, y_test, n_checked=6, tolerance=2e-6):
     """Compare with central differences of a refit, rounding of the library apart."""
     trace, ensemble = explainer.trace_, explainer.ensemble_
     leaf_test = find_leaves(ensemble, X_test)
-    target = explainer._read_queries(X_test, y_test, "loss", None, None).rows.target
+    target = explainer._read_queries(X_test, y_test, "loss", None, None).rows.y
     w = trace.rows.weight if trace.rows.weight.size else np.ones(trace.rows.n_rows)
     final = ensemble.raw_score(X_test)
     plain = refit_scores(trace, w, leaf_test, ensemble.base_score)
@@ -385,7 +385,7 @@ def check_derivative(explainer, X_test, y_test, n_checked=6, tolerance=2e-6):
             factor[i] += sign * eps
             base = ensemble.base_score
             if len(trace.base_score_gradient):
-                base = ensemble.loss.base_score(trace.rows.target, w * factor)
+                base = ensemble.loss.base_score(trace.rows.y, w * factor)
             scores.append(refit_scores(trace, w * factor, leaf_test, base))
         change = (scores[0] - scores[1]) / (2 * eps)
         # float32 leaf values of the library stand against a refit in double precision

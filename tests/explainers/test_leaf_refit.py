@@ -44,7 +44,7 @@ def naive_scores(explainer, X_test, removed, base, **rule):
     values = refit(
         naive,
         rows.leaf.T.tolist(),
-        rows.target.tolist(),
+        rows.y.tolist(),
         weight.tolist(),
         removed,
         base,
@@ -98,7 +98,7 @@ def test_influence_equals_the_slow_twin(recipe, through_base_score):
         base = ensemble.base_score
         if through_base_score:
             kept = np.delete(np.arange(len(y)), removed)
-            base = loss.base_score(rows.target[kept], plain[kept])
+            base = loss.base_score(rows.y[kept], plain[kept])
         found = naive_scores(explainer, X_test[few], removed, base.tolist(), most=most)
         return loss.loss(target, found)
 
@@ -275,7 +275,7 @@ def catboost_steps(ensemble, rows, removed, base, X_test, lengths):
     """CatBoost's leaf steps by NumPy, tree by tree; gives raw scores of test rows."""
     kept = np.delete(np.arange(rows.n_rows), removed)
     weight = rows.weight if rows.weight.size else np.ones(rows.n_rows)
-    weight, target, leaf = weight[kept], rows.target[kept], rows.leaf[:, kept]
+    weight, target, leaf = weight[kept], rows.y[kept], rows.leaf[:, kept]
     l2 = ensemble.leaf_l2[0] * weight.mean()
     rule, loss = ensemble.leaf_rule, ensemble.loss
     scores, test = np.tile(base, (len(kept), 1)), np.tile(base, (len(X_test), 1))
@@ -734,7 +734,7 @@ def test_published_values_are_refits_with_late_gradients(name):
     actual = explainer.explain(X_test, y_test).values
     ensemble, rows = explainer.ensemble_, explainer.trace_.rows
     naive = NaiveModel(ensemble)
-    leaves, target = rows.leaf.T.tolist(), rows.target.tolist()
+    leaves, target = rows.leaf.T.tolist(), rows.y.tolist()
     weight, test = [1.0] * len(y), ensemble.apply(X_test).tolist()
     is_single = ensemble.leaf_rule.fits_single_leaf
     lightest = ensemble.leaf_rule.min_leaf_hessian

@@ -18,11 +18,11 @@ def refit_two(trace, other, share, i, base, leaf_test):
     weight = rows.weight if rows.weight.size else np.ones(rows.n_rows)
     new = other.weight if other.weight.size else np.ones(rows.n_rows)
     leaf = np.concatenate([rows.leaf, rows.leaf[:, [i]]], axis=1)
-    target = np.append(rows.target, other.target[i])
+    target = np.append(rows.y, other.y[i])
     weight = np.append(weight, share * new[i])
     weight[i] *= 1.0 - share
     both = dataclasses.replace(
-        trace, rows=dataclasses.replace(rows, leaf=leaf, target=target, weight=weight)
+        trace, rows=dataclasses.replace(rows, leaf=leaf, y=target, weight=weight)
     )
     train = np.tile(base, (len(target), 1))
     test = np.tile(base, (leaf_test.shape[1], 1))
@@ -68,16 +68,16 @@ def test_influence_is_the_derivative_on_the_way_to_the_label(recipe):
     for k, label in enumerate(names):
         other, _ = trace.relabel(np.full(len(y), float(np.float32(label))))
         for i in (0, 57, 121, 230):
-            if other.target[i] == trace.rows.target[i]:
+            if other.y[i] == trace.rows.y[i]:
                 assert actual[i, k] == 0.0
                 continue
             scores = []
             for share in (0.0, eps):
                 ratio = 1.0
                 if trace.label_weight.size:
-                    old, new = int(trace.rows.target[i]), int(other.target[i])
+                    old, new = int(trace.rows.y[i]), int(other.y[i])
                     ratio = trace.label_weight[0, new] / trace.label_weight[0, old]
-                target = np.append(estimate.target, other.target[i])
+                target = np.append(estimate.target, other.y[i])
                 w = np.append(estimate.weight, share * ratio * estimate.weight[i])
                 w[i] *= 1.0 - share
                 base = ensemble.loss.base_score(target, w)

@@ -91,7 +91,7 @@ def check_derivative(explainer, X_test):
     for i in range(0, trace.rows.n_rows, 40):
         scores = []
         for sign in (1, -1):
-            target = trace.rows.target.copy()
+            target = trace.rows.y.copy()
             target[i] += sign * eps
             base = ensemble.base_score
             if trace.base_estimate.kind == "initial":
@@ -146,7 +146,7 @@ def test_initial_scores_of_xgboost_are_followed(parameters):
     assert estimate.kind == ("step" if parameters else "initial")
     change = estimate.target_gradient()[:, 0]
     # squared error is linear in the targets; so is a Newton step only nearly
-    moved = explainer.trace_.rows.target.copy()
+    moved = explainer.trace_.rows.y.copy()
     moved[3] += 1e-6
     other = type(estimate)(
         estimate.kind, estimate.loss, moved, estimate.weight, estimate.share

@@ -26,7 +26,7 @@ def test_leaf_sums_equal_the_slow_twin(recipe):
     naive = NaiveModel(trace.ensemble)
     gradient, hessian = naive.leaf_sums(
         trace.ensemble.apply(X).tolist(),
-        trace.rows.target.tolist(),
+        trace.rows.y.tolist(),
         trace.rows.weight.tolist(),
     )
     desired = np.array([value for tree in gradient for value in tree])

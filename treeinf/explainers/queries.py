@@ -181,7 +181,7 @@ class EnsembleQueries:
         -------
         ndarray of float64, shape (n_rows,)
         """
-        loss, target = self.ensemble.loss, self.rows.target
+        loss, target = self.ensemble.loss, self.rows.y
         if self.output == "derivative":
             value = (raw_score * self.derivative).sum(axis=1)
         elif self.output == "raw_score":
@@ -208,7 +208,7 @@ class EnsembleQueries:
         -------
         ndarray of float64, shape (n_rows, n_outputs)
         """
-        loss, target = self.ensemble.loss, self.rows.target
+        loss, target = self.ensemble.loss, self.rows.y
         if self.output == "derivative":
             slope = self.derivative.copy()
         elif self.output == "raw_score":
@@ -228,7 +228,7 @@ class EnsembleQueries:
     def _own_output(self) -> NDArray[np.intp]:
         if self.ensemble.n_outputs == 1:
             return np.zeros((self.n_rows, 1), np.intp)
-        return self.rows.target.astype(np.intp)[:, np.newaxis]
+        return self.rows.y.astype(np.intp)[:, np.newaxis]
 
 
 def _stand_in(ensemble: TreeEnsemble, output: str, n_rows: int) -> Any:

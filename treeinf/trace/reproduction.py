@@ -107,7 +107,7 @@ def bound_rounding(
     facts = ensemble.training
     is_single = facts.single_precision or facts.single_gradients
     assert ensemble.loss is not None
-    target = rows.target[:: -(-rows.n_rows // _MEAN_ROWS)]
+    target = rows.y[:: -(-rows.n_rows // _MEAN_ROWS)]
     first = np.tile(ensemble.base_score, (len(target), 1))
     if rows.offset.size:
         first += rows.offset[:: -(-rows.n_rows // _MEAN_ROWS)]
@@ -375,7 +375,7 @@ def _count_from_hessians(
     if ensemble.leaf_count is not None or rows.weight.size or rows.offset.size:
         return None
     start = np.tile(ensemble.base_score, (rows.n_rows, 1))
-    _, hessian = ensemble.loss.derivatives(rows.target, start)
+    _, hessian = ensemble.loss.derivatives(rows.y, start)
     hessian = hessian[:, max(int(ensemble.output[0]), 0)]
     if hessian[0] <= 0.0 or np.ptp(hessian) > 1e-6 * hessian[0]:
         return None

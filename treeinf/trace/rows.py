@@ -37,7 +37,7 @@ class StagedRows:
     leaf : ndarray of unsigned integer, shape (n_trees, n_rows)
         Leaf of each row within each tree; one line for each number in the ensemble's
         `leaf_row`, where trees share their leaf ids.
-    target : ndarray of float64, shape (n_rows,)
+    y : ndarray of float64, shape (n_rows,)
         Targets as the loss compares them.
     weight : ndarray of float64, shape (n_rows,) or (0,)
         Weight of each row's loss; empty for 1.
@@ -48,7 +48,7 @@ class StagedRows:
     """
 
     leaf: NDArray[np.unsignedinteger[Any]]
-    target: NDArray[np.float64]
+    y: NDArray[np.float64]
     weight: NDArray[np.float64]
     offset: NDArray[np.float64]
     fingerprint: NDArray[np.uint64]
@@ -111,7 +111,7 @@ class StagedRows:
             leaf=find_leaves(ensemble, X)
             if ensemble.is_native
             else route_rows(ensemble, values, device),
-            target=target,
+            y=target,
             weight=np.empty(0, REAL) if weight is None else weight,
             offset=np.empty((0, ensemble.n_outputs), REAL)
             if offset is None
@@ -122,7 +122,7 @@ class StagedRows:
     @functools.cached_property
     def flat(self) -> FlatRows:
         """The arrays that kernels read."""
-        return FlatRows(self.leaf, self.target, self.weight, self.offset)
+        return FlatRows(self.leaf, self.y, self.weight, self.offset)
 
     def on(self, device: Device) -> FlatRows:
         """Return the arrays that kernels read, on a device.
@@ -175,7 +175,7 @@ class StagedRows:
         """Give a run of the rows."""
         return StagedRows(
             leaf=np.ascontiguousarray(self.leaf[:, part]),
-            target=self.target[part],
+            y=self.y[part],
             weight=self.weight[part] if self.weight.size else self.weight,
             offset=self.offset[part] if self.offset.size else self.offset,
             fingerprint=self.fingerprint[part],

@@ -111,7 +111,7 @@ class TrainingTrace:
         """
         rows, ratio = self.rows, np.ones((2, self.rows.n_rows))
         if self.label_weight.size:
-            new, old = target.astype(np.intp), rows.target.astype(np.intp)
+            new, old = target.astype(np.intp), rows.y.astype(np.intp)
             known = self.label_weight[:, old]
             ratio = self.label_weight[:, new] / np.where(known > 0.0, known, np.inf)
         weight = rows.weight
@@ -119,7 +119,7 @@ class TrainingTrace:
             weight = weight if weight.size else np.ones(rows.n_rows)
             weight = weight * ratio.prod(axis=0)
         change = self.base_estimate.label_gradient(target, ratio[0])
-        return dataclasses.replace(rows, target=target, weight=weight), change
+        return dataclasses.replace(rows, y=target, weight=weight), change
 
     @classmethod
     def build(
@@ -178,7 +178,7 @@ class TrainingTrace:
             init_score=init_score,
             device=device,
         )
-        label_weight = _label_weights(ensemble, rows.target)
+        label_weight = _label_weights(ensemble, rows.y)
         ensemble, rows, base_estimate = as_trained(ensemble, rows)
         leaf_gradient, leaf_hessian, raw_score = sum_derivatives(ensemble, rows, device)
         leaf_rows = np.zeros(ensemble.n_leaves, COUNT)
@@ -194,7 +194,7 @@ class TrainingTrace:
         leaf_matrix = None
         if rule.n_steps > 1 or rule.kind == "full newton":
             taken = take_leaf_steps(
-                ensemble, rows.leaf, rows.target, rows.weight, rows.offset
+                ensemble, rows.leaf, rows.y, rows.weight, rows.offset
             )
             expected, leaf_response = taken.total, taken.response[0]
             leaf_matrix = None if taken.matrix is None else taken.matrix[0]
@@ -298,10 +298,10 @@ def as_trained(
     facts, loss = ensemble.training, ensemble.loss
     assert loss is not None
     weight = rows.weight if rows.weight.size else np.ones(rows.n_rows)
-    of_class, of_gradient = label_weights = _label_weights(ensemble, rows.target)
+    of_class, of_gradient = label_weights = _label_weights(ensemble, rows.y)
     has_label_weights = bool((label_weights != 1.0).any())
     if has_label_weights:
-        label = rows.target.astype(np.intp)
+        label = rows.y.astype(np.intp)
         weight = weight * of_class[label]
     if facts.single_precision or facts.single_inputs:
         weight = weight.astype(np.float32).astype(REAL)
@@ -318,10 +318,10 @@ def as_trained(
         weight = weight * of_gradient[label]
     elif not loss.n_classes and facts.positive_weight is not None:
         # a target that is a number weighs more where it is 1, which XGBoost allows
-        is_one = rows.target == 1.0
+        is_one = rows.y == 1.0
         weight = weight * _positive_weights(facts.positive_weight, is_one)[is_one * 1]
     share = ensemble.base_score_folded
-    estimate = BaseEstimate("fixed", loss, rows.target, plain, share.astype(REAL))
+    estimate = BaseEstimate("fixed", loss, rows.y, plain, share.astype(REAL))
     if share.any():
         base_score = np.zeros(ensemble.n_outputs)
         if not rows.offset.size:
@@ -329,7 +329,7 @@ def as_trained(
             base_score = estimate.score()
         ensemble = ensemble.separate_base_score(base_score)
     elif facts.estimates_base_score and not rows.offset.size:
-        estimate = find_base_estimate(ensemble, rows.target, (plain, weight))
+        estimate = find_base_estimate(ensemble, rows.y, (plain, weight))
     if (weight == 1.0).all():
         weight = np.empty(0, REAL)
     rows = dataclasses.replace(rows, weight=np.ascontiguousarray(weight))

@@ -220,7 +220,7 @@ def test_the_base_score_answers_to_the_rows(rng, loss):
         assert ensemble.training.estimates_base_score == estimated
         assert len(trace.base_score_gradient) == (len(X) if estimated else 0)
         if estimated:
-            desired = ensemble.loss.base_score(trace.rows.target, weight)
+            desired = ensemble.loss.base_score(trace.rows.y, weight)
             assert_allclose(ensemble.base_score, desired, rtol=1e-5)
 
 

@@ -190,7 +190,7 @@ class AdditiveExplainer(TreeExplainer):
                 influence[:, k.start] = own - other.contract(leaf_factor)
                 if len(factors.base_score_gradient):
                     influence[:, k.start] -= change @ factors.base_factor[:, 0]
-        influence[values == trace.rows.target[:, np.newaxis]] = 0.0
+        influence[values == trace.rows.y[:, np.newaxis]] = 0.0
         return self._wrap(influence, names, "label")
 
     def _columns(self, queries: EnsembleQueries) -> Columns:

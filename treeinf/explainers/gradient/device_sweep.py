@@ -163,7 +163,7 @@ class _Block:
         leaf_row[first : first + len(lines)] = place
         flat = FlatRows(
             leaf=rows.leaf[known, self.run],
-            y=rows.target[self.run],
+            y=rows.y[self.run],
             weight=rows.weight[self.run],
             offset=rows.offset[:0],
         )

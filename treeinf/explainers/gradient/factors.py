@@ -214,7 +214,7 @@ class RowFactors:
         offset = rows.offset if rows.offset.size else None
         score = add_leaf_values(ensemble, rows.leaf, offset=offset)
         assert ensemble.loss is not None
-        gradient, _ = ensemble.loss.derivatives(rows.target, score)
+        gradient, _ = ensemble.loss.derivatives(rows.y, score)
         return np.asarray((change * gradient).sum(axis=1))
 
     @property

@@ -116,7 +116,7 @@ class ForestRows:
             inner = find_adapter(model)[1]
             found = tree_weights(inner, np.asarray(y), sample_weight=sample_weight)
             tree_weight = np.ascontiguousarray(found[: ensemble.n_trees], REAL)
-        value = rows.target[:, np.newaxis]
+        value = rows.y[:, np.newaxis]
         if ensemble.leaf_width > 1:
             value = (value == np.arange(ensemble.leaf_width)).astype(REAL)
         value = np.ascontiguousarray(value)

@@ -391,7 +391,7 @@ def _values(
         queries,
         rows=StagedRows(
             leaf=np.empty((0, n_models * n_queries), np.uint8),
-            target=np.tile(rows.target, n_models),
+            y=np.tile(rows.y, n_models),
             weight=np.tile(rows.weight, n_models),
             offset=np.empty((0, n_outputs), REAL),
             fingerprint=np.empty(0, np.uint64),

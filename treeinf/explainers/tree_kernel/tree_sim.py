@@ -275,8 +275,8 @@ class TreeSim(TreeExplainer):
     def _columns(self, queries: EnsembleQueries) -> Columns:
         return _Signed(
             self._compare(queries.rows.leaf),
-            self._rows.target,
-            queries.rows.target,
+            self._rows.y,
+            queries.rows.y,
             None if self._has_classes else self._predict(queries),
             queries.rows.weight,
         )
@@ -285,8 +285,8 @@ class TreeSim(TreeExplainer):
         if self.measure != "dot" or not self._has_classes:
             return super()._total(queries)
         # the sign is that of the train row's class: one sum over the targets for each
-        classes, own = np.unique(self._rows.target, return_inverse=True)
-        signs = np.where(queries.rows.target[:, np.newaxis] == classes, 1.0, -1.0)
+        classes, own = np.unique(self._rows.y, return_inverse=True)
+        signs = np.where(queries.rows.y[:, np.newaxis] == classes, 1.0, -1.0)
         if queries.rows.weight.size:
             signs *= queries.rows.weight[:, np.newaxis]
         sums = self._features.multiply(

@@ -230,7 +230,7 @@ class Trex(TreeExplainer):
         )
         target = prediction
         if self.surrogate_target == "actual":
-            target = rows.target[:, np.newaxis]
+            target = rows.y[:, np.newaxis]
             if kind == "softmax":
                 target = (target == np.arange(loss.n_outputs)).astype(REAL)
         weight = rows.weight if rows.weight.size else np.ones(rows.n_rows)
@@ -386,7 +386,7 @@ def _tile(queries: EnsembleQueries, n: int) -> EnsembleQueries:
         rows=dataclasses.replace(
             rows,
             leaf=np.empty((0, n * rows.n_rows), rows.leaf.dtype),
-            target=np.tile(rows.target, n),
+            y=np.tile(rows.y, n),
             weight=np.tile(rows.weight, n),
             offset=np.tile(rows.offset, (n, 1)),
             fingerprint=np.tile(rows.fingerprint, n),
