@@ -11,6 +11,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from tests.cleaning.conftest import classifier, noisy_diabetes, regressor
 from treeinf import BoostIn
 from treeinf.cleaning import InfluenceCleaner
 from treeinf.cleaning.actions import Handling, repair_rows
@@ -22,8 +23,6 @@ from treeinf.cleaning.trial.splits import split_in_halves
 from treeinf.errors import UnsupportedModelError
 from treeinf.training.learner import Learner
 from treeinf.training.rows import LabelledRows
-
-from .conftest import classifier, noisy_diabetes, regressor
 
 
 def quick(estimator=None, **settings):
