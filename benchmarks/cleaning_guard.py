@@ -1,7 +1,7 @@
 """Clean data that needs no cleaning: what the guard does, and what it costs.
 
     TREEINF_DATA=../shared/data python benchmarks/cleaning_guard.py
-        [--method consensus] [--seeds 0 1 2 3 4] [--out results/cleaning_guard]
+        [--method stacking] [--seeds 0 1 2 3 4] [--out results/cleaning_guard]
 
 A cell is one data set, one seed and one share of labels made wrong: none, or a fifth.
 The seed draws train rows (at most 1,000, and at most 70 % of the set) and up to 2,000
@@ -369,7 +369,7 @@ def main() -> None:
     parser.add_argument(
         "--cells", type=Path, default=folder / "cleaning_guard_cells.tmp"
     )
-    parser.add_argument("--method", default="consensus")
+    parser.add_argument("--method", default="stacking")
     parser.add_argument("--out", type=Path, help="path without .json and .md")
     parser.add_argument("--tables", action="store_true", help="run nothing")
     arguments = parser.parse_args()

@@ -81,7 +81,7 @@ N_SEEDS = 5
 LIBRARIES = ("lightgbm", "xgboost")
 
 DEVELOPMENT = ("breast_cancer", "spambase", "bean", "adult", "credit_card", "digits")
-"""Sets that the consensus was developed on, or that share rows with the nine cells."""
+"""Sets that stacking was developed on, or that share rows with the nine cells."""
 
 JUDGES = {
     "classification": (
@@ -270,15 +270,15 @@ def score_without_clean(cell: Cell) -> dict[str, tuple[np.ndarray, float]]:
     for label, name in (("BoostIn total, copies", "boostin_total"), ("boostin",) * 2):
         found[label] = METHODS[name].formula(evidence[0]), training + influence
     for name, given, cost in (
-        ("consensus", scored.prediction, training),
-        ("consensus without copies", None, 0.0),
+        ("stacking", scored.prediction, training),
+        ("stacking without copies", None, 0.0),
     ):
         pool, more = timed(
             lambda given=given: pool_views(rows, cell.n_classes, own=given, seed=seed)
         )
         if cell.n_classes and given is not None:
             plain = cell.error(pool.prediction)
-            found["consensus, confusions ignored"] = plain, cost + more
+            found["stacking, confusions ignored"] = plain, cost + more
         found[name] = cell.doubt(pool.prediction), cost + more
     return found
 
@@ -319,7 +319,7 @@ def score_with_clean(cell: Cell) -> dict[str, tuple[np.ndarray, float]]:
     rows, clean = cell.rows(X, y), cell.rows(*cell.clean)
     scored, seconds = timed(
         lambda: score_rows(
-            METHODS["consensus"],
+            METHODS["stacking"],
             cell.trainer(),
             rows,
             n_repeats=5,
@@ -328,7 +328,7 @@ def score_with_clean(cell: Cell) -> dict[str, tuple[np.ndarray, float]]:
             target=clean,
         )
     )
-    found["clean: consensus"] = scored.score, seconds
+    found["clean: stacking"] = scored.score, seconds
     both = cell.rows(*cell.both)
     pool, seconds = timed(
         lambda: pool_views(
@@ -338,7 +338,7 @@ def score_with_clean(cell: Cell) -> dict[str, tuple[np.ndarray, float]]:
             seed=seed,
         )
     )
-    found["clean: consensus without copies"] = cell.doubt(pool.prediction), seconds
+    found["clean: stacking without copies"] = cell.doubt(pool.prediction), seconds
     return found
 
 

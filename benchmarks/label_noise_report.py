@@ -29,7 +29,14 @@ Cells = list[dict[str, Any]]
 
 def read_cells(folder: Path) -> Cells:
     """Read what is stored, in order of file names."""
-    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    cells = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    for cell in cells:
+        # cells stored before stacking had its name
+        cell["methods"] = {
+            name.replace("consensus", "stacking"): scores
+            for name, scores in cell["methods"].items()
+        }
+    return cells
 
 
 def shared_methods(cells: Cells, *, clean: bool) -> list[str]:

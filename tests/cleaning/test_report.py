@@ -12,7 +12,7 @@ def test_to_dict_is_json(cleaned):
     report = json.loads(text)
     assert report["acted"] is True
     assert report["guard"]["gain_low"] > 0
-    assert report["settings"]["method"] == "consensus"
+    assert report["settings"]["method"] == "stacking"
     assert report["settings"]["estimator_parameters"]["num_leaves"] == 15
     assert {"treeinf", "lightgbm", "numpy"} <= set(report["versions"])
     assert report["random_state"] == 0

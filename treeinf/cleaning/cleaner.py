@@ -45,11 +45,11 @@ class InfluenceCleaner(RowMetaEstimator):
     estimator : estimator, optional
         Classifier or regressor to clean for, alone or at the end of a pipeline.
         Methods that use influence need one that `treeinf.read_model` reads;
-        "consensus", "loss" and "random" take any. By default LightGBM's, as the targets
+        "stacking", "loss" and "random" take any. By default LightGBM's, as the targets
         ask.
-    method : {"consensus", "boostin", "boostin_self", "boostin_total", "loss", \
+    method : {"stacking", "boostin", "boostin_self", "boostin_total", "loss", \
 "random"}, \
-default="consensus"
+default="stacking"
         How rows are scored; see Notes.
     action : {"drop", "relabel", "downweight"}, default="drop"
         What is done with suspects. "relabel" gives them the label (the value) that
@@ -157,11 +157,11 @@ default="consensus"
     copies that have seen it, each leaf's term multiplied by the leaf's rows;
     "boostin_self" is BoostIn self influence alone;
     "boostin_total" is the harm a row does to the loss of rows its copies have not seen,
-    or of validation rows given; "consensus" is the chance that a label is wrong (or the
+    or of validation rows given; "stacking" is the chance that a label is wrong (or the
     size of the residual) by the copies, an extra-trees forest and a kernel ridge that
     have not seen it, pooled, see `treeinf.cleaning.scores.stacking`; "loss" is the
     out-of-bag loss; "random" is a baseline. In the project's label-noise benchmark
-    "consensus" finds most wrong labels, for any estimator.
+    "stacking" finds most wrong labels, for any estimator.
 
     Amounts are chosen by, and the guard judges by, losses that hold up on rows that are
     as noisy as the train rows; see `treeinf.cleaning.trial.judging`.
@@ -185,7 +185,7 @@ default="consensus"
         self,
         estimator: Any = None,
         *,
-        method: str = "consensus",
+        method: str = "stacking",
         action: str = "drop",
         amount: Any = "auto",
         validation: Any = 5,

@@ -161,10 +161,10 @@ def clean(
         str,
         _option(
             "--method",
-            "consensus, boostin, boostin_self, boostin_total, loss or random: the "
+            "stacking, boostin, boostin_self, boostin_total, loss or random: the "
             "scores.",
         ),
-    ] = "consensus",
+    ] = "stacking",
     amount: Annotated[
         str,
         _option(

@@ -59,7 +59,7 @@ class CleanOptions(JobOptions):
         See `JobOptions`.
     """
 
-    method: str = "consensus"
+    method: str = "stacking"
     amount: str = "auto"
     action: str = "drop"
     suspect_weight: float = 0.1

@@ -13,7 +13,7 @@ from sklearn.utils.fixes import parse_version
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from tests.naive.kernel_ridge import leave_one_out, leave_one_out_best, place_rows
-from treeinf.cleaning.scores import stacking as consensus
+from treeinf.cleaning.scores import stacking
 from treeinf.cleaning.scores.stacking import (
     VIEWS,
     leave_out_by_forest,
@@ -48,7 +48,7 @@ def test_kernel_view_equals_refits_without_each_row(weighted, rng):
     target = np.eye(2)[rows.code]
     weight = np.ones(25) if rows.weight is None else rows.weight
     desired = leave_one_out_best(
-        rows.X, target, weight, consensus._SCALES, consensus._PENALTIES
+        rows.X, target, weight, stacking._SCALES, stacking._PENALTIES
     )
     np.testing.assert_allclose(
         leave_out_by_kernel(rows, target, 0), desired, rtol=1e-7, atol=1e-9
@@ -58,10 +58,10 @@ def test_kernel_view_equals_refits_without_each_row(weighted, rng):
 def test_rows_beyond_a_block_are_dealt_into_blocks(rng, monkeypatch):
     rows = small_rows(rng, 50)
     target = np.eye(2)[rows.code]
-    monkeypatch.setattr(consensus, "_SCALES", (1.0,))
-    monkeypatch.setattr(consensus, "_PENALTIES", np.array([1.0]))
+    monkeypatch.setattr(stacking, "_SCALES", (1.0,))
+    monkeypatch.setattr(stacking, "_PENALTIES", np.array([1.0]))
     whole = leave_out_by_kernel(rows, target, 0)
-    monkeypatch.setattr(consensus, "_BLOCK_ROWS", 30)
+    monkeypatch.setattr(stacking, "_BLOCK_ROWS", 30)
     parts = leave_out_by_kernel(rows, target, 0)
     assert np.abs(parts - whole).max() > 1e-3
     order = np.random.default_rng(0).permutation(50)
@@ -106,7 +106,7 @@ def test_draws_as_numpy_does(weight):
         limit /= limit[-1]
     for seed in range(20):
         drawn = np.random.RandomState(seed).choice(40, 40, p=chance)
-        actual = consensus._draw_counts(np.random.RandomState(seed), 40, limit)
+        actual = stacking._draw_counts(np.random.RandomState(seed), 40, limit)
         np.testing.assert_array_equal(actual, np.bincount(drawn, minlength=40))
 
 
@@ -115,7 +115,7 @@ def test_views_are_the_same_bits_for_any_number_of_threads(
     block_rows, rng, monkeypatch
 ):
     """Views side by side where rows are few, trees and blocks where they are many."""
-    monkeypatch.setattr(consensus, "_BLOCK_ROWS", block_rows)
+    monkeypatch.setattr(stacking, "_BLOCK_ROWS", block_rows)
     rows = small_rows(rng, 100, weighted=True)
     target = np.eye(2)[rows.code]
     for view in VIEWS.values():
@@ -160,7 +160,7 @@ def test_no_tree_that_has_seen_a_row_predicts_it(rng):
 def test_shares_are_the_best_of_the_penalised_error(rng):
     errors = [rng.normal(size=(200, 1)), 0.5 * rng.normal(size=(200, 1))]
     weight = rng.uniform(0.5, 2.0, 200)
-    share = consensus._find_shares(errors, weight)
+    share = stacking._find_shares(errors, weight)
     first = np.linspace(0.0, 1.0, 2001)
     squares = [(weight[:, None] * e * e).sum() for e in errors]
     product = (weight[:, None] * errors[0] * errors[1]).sum()
@@ -176,9 +176,9 @@ def test_shares_are_the_best_of_the_penalised_error(rng):
 
 def test_equal_views_and_perfect_ones_share_alike():
     errors = [np.ones((5, 1)), np.ones((5, 1))]
-    np.testing.assert_allclose(consensus._find_shares(errors, np.ones(5)), 0.5)
+    np.testing.assert_allclose(stacking._find_shares(errors, np.ones(5)), 0.5)
     perfect = [np.zeros((5, 1))] * 3
-    np.testing.assert_allclose(consensus._find_shares(perfect, np.ones(5)), 1 / 3)
+    np.testing.assert_allclose(stacking._find_shares(perfect, np.ones(5)), 1 / 3)
 
 
 def test_finds_wrong_labels():
@@ -256,7 +256,7 @@ def test_follows_the_seed(rng):
     assert (first.prediction != other.prediction).any()
 
 
-def test_the_cleaner_scores_any_estimator_by_consensus():
+def test_the_cleaner_scores_any_estimator_by_stacking():
     from sklearn.datasets import load_breast_cancer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -269,7 +269,7 @@ def test_the_cleaner_scores_any_estimator_by_consensus():
     noisy, is_flipped = flip_labels(y[:300], 0.2, seed=1)
     cleaner = InfluenceCleaner(
         make_pipeline(StandardScaler(), LogisticRegression()),
-        method="consensus",
+        method="stacking",
         amount=0.2,
         guard=False,
         validation=(X[300:], y[300:]),
@@ -286,8 +286,8 @@ def test_rows_that_every_tree_has_seen_get_the_mean(monkeypatch):
     # zeros that trees predict stay zeros
     nothing = leave_out_by_forest(rows, np.where(target > 1e9, 5.0, 0.0), 0)
     np.testing.assert_array_equal(nothing, 0.0)
-    monkeypatch.setattr(consensus, "_N_TREES", 1)
-    monkeypatch.setattr(consensus, "_LEAF_ROWS", 20)
+    monkeypatch.setattr(stacking, "_N_TREES", 1)
+    monkeypatch.setattr(stacking, "_LEAF_ROWS", 20)
     view = leave_out_by_forest(rows, target, 0)
     # one leaf: the mean of the tree's draw for rows it left out, of all for the others
     assert len(np.unique(view)) == 2

@@ -141,7 +141,7 @@ class Method:
     needs_copies : bool, default=True
         Whether copies must be trained at all.
     views : tuple of str, default=()
-        Names in `consensus.VIEWS`: models of other kinds, whose predictions are pooled
+        Names in `stacking.BASE_MODELS`: models of other kinds, whose predictions are pooled
         with those of the copies. They learn from validation rows given, too.
     """
 
@@ -175,7 +175,7 @@ METHODS: dict[str, Method] = {
         "models with this row predict unseen rows worse",
         measures=("total",),
     ),
-    "consensus": Method(
+    "stacking": Method(
         lambda row: row.error if row.doubt is None else row.doubt,
         "models of several kinds, which have not seen this row, contradict its label",
         views=("forest", "kernel"),
