@@ -3,10 +3,17 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
+from numpy.testing import assert_array_equal
 
-from treeinf.ensemble import InputRules
+import treeinf as ti
+from tests import models
+from treeinf import validation
+from treeinf.adapters.parity import check_parity
+from treeinf.ensemble import InputRows, InputRules, routing
 from treeinf.errors import ModelFormatError
+from treeinf.trace import StagedRows
 
 
 @pytest.mark.parametrize(
@@ -40,3 +47,31 @@ def test_rules_are_frozen_and_take_numpys_numbers():
     rules = InputRules(np.int64(2), missing_value=np.float32(-1.0))
     with pytest.raises(dataclasses.FrozenInstanceError):
         rules.n_features = 3
+
+
+def test_rows_are_read_once(monkeypatch):
+    model, X, y, *_ = models.fit("binary")
+    n_read = []
+
+    def count(*arguments, **more):
+        n_read.append(1)
+        return validation.check_rows(*arguments, **more)
+
+    monkeypatch.setattr(routing, "check_rows", count)
+    ensemble = ti.read_model(model)
+    rows = ensemble.read_rows(X)
+    assert ensemble.read_rows(rows) is rows
+    assert check_parity(ensemble, model, rows) < 1e-12
+    assert_array_equal(ensemble.apply(rows), routing.find_leaves(ensemble, rows).T)
+    StagedRows.read(ensemble, rows, y)
+    assert len(n_read) == 1
+    ti.BoostIn().fit(model, X, y)
+    assert len(n_read) == 2
+
+
+def test_a_part_of_the_rows_keeps_the_callers_own(rng):
+    frame = pd.DataFrame(rng.normal(size=(5, 2)))
+    part = InputRows(frame.to_numpy(), frame).take(np.array([3, 0]))
+    assert len(part) == 2
+    assert_array_equal(part.values, frame.to_numpy()[[3, 0]])
+    assert part.source.index.tolist() == [3, 0]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from treeinf.adapters import find_adapter, init_score
-from treeinf.ensemble import TreeEnsemble
+from treeinf.ensemble import InputRows, TreeEnsemble
 from treeinf.errors import ModelParityError
 from treeinf.validation import count_rows, take_rows
 
@@ -36,8 +36,8 @@ def check_parity(
         What `read_model` made of the model.
     model : estimator or booster
         The live model.
-    X : array-like or frame, shape (n_rows, n_features)
-        Rows, as the library takes them.
+    X : array-like, frame or InputRows, shape (n_rows, n_features)
+        Rows, as the library takes them, or what `ensemble.read_rows` made of them.
     rows : {"sample", "all"}, default="sample"
         Compare 1,000 rows, spread evenly over X, or all of them.
     iterations : int or None
@@ -64,9 +64,10 @@ def check_parity(
     compared = np.arange(n_rows)
     if rows == "sample" and n_rows > N_SAMPLED:
         compared = np.linspace(0, n_rows - 1, N_SAMPLED).astype(np.intp)
-        X = take_rows(X, compared)
-    theirs = adapter.raw_score(inner, X, iterations=iterations)
-    offset = init_score(inner, X) if ensemble.initial_model else None
+        X = X.take(compared) if isinstance(X, InputRows) else take_rows(X, compared)
+    source = X.source if isinstance(X, InputRows) else X
+    theirs = adapter.raw_score(inner, source, iterations=iterations)
+    offset = init_score(inner, source) if ensemble.initial_model else None
     ours = ensemble.raw_score(X, init_score=offset)
     if ours.shape != theirs.shape:
         raise ModelParityError(

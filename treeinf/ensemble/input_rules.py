@@ -7,9 +7,13 @@ import math
 import numbers
 from typing import Any
 
-from treeinf.errors import ModelFormatError
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["InputRules"]
+from treeinf.errors import ModelFormatError
+from treeinf.validation import take_rows
+
+__all__ = ["InputRows", "InputRules"]
 
 _FLAGS = (
     *("numbers_are_labels", "labels_are_hashes"),
@@ -92,6 +96,32 @@ class InputRules:
             _refuse("zero_threshold", zero, "a finite number of at least 0")
         if not _is_number(floor) or not -1.0 <= floor < 0.0:
             _refuse("category_floor", floor, "a number in [-1, 0)")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class InputRows:
+    """Rows as a model reads them, read once, beside the caller's own.
+
+    `TreeEnsemble.read_rows` makes them. What takes rows to be read takes them too, and
+    does not read them again.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (n_rows, n_features)
+        What the nodes of the trees test.
+    source : array-like, SciPy sparse matrix or frame, shape (n_rows, n_features)
+        The caller's rows, as the model's library takes them.
+    """
+
+    values: NDArray[np.float64]
+    source: Any
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, rows: NDArray[np.integer[Any]]) -> InputRows:
+        """Select rows by position."""
+        return InputRows(self.values[rows], take_rows(self.source, rows))
 
 
 def _is_number(value: Any, kind: type = numbers.Real) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL, leaf_id_dtype
+from treeinf.ensemble.input_rules import InputRows
 from treeinf.errors import ModelParityError, UnsupportedModelError
 from treeinf.kernels.cpu import replay as replay_kernels
 from treeinf.kernels.cpu import routing as routing_kernels
@@ -27,20 +28,20 @@ _MOST_MASKED_LEAVES = 1024
 
 __all__ = [
     "add_leaf_values",
-    "check_ensemble_rows",
     "check_initial_scores",
     "find_leaves",
+    "read_rows",
     "route_rows",
 ]
 
 
-def check_ensemble_rows(ensemble: TreeEnsemble, X: Any) -> NDArray[np.float64]:
-    """Bring rows to the array that an ensemble's nodes test; see `check_rows`."""
+def read_rows(ensemble: TreeEnsemble, X: Any) -> InputRows:
+    """Read rows for an ensemble; see `TreeEnsemble.read_rows`."""
+    if isinstance(X, InputRows):
+        return X
     rules = ensemble.input_rules
-    if rules.absent_is_missing:
-        X = fill_absent(X)
     values = check_rows(
-        X,
+        fill_absent(X) if rules.absent_is_missing else X,
         n_features=rules.n_features,
         feature_names=rules.feature_names,
         categories=rules.categories,
@@ -48,8 +49,8 @@ def check_ensemble_rows(ensemble: TreeEnsemble, X: Any) -> NDArray[np.float64]:
         labels_are_hashes=rules.labels_are_hashes,
     )
     if rules.missing_value is not None:
-        return mark_missing(values, rules.missing_value, rules.round_to_single)
-    return values
+        values = mark_missing(values, rules.missing_value, rules.round_to_single)
+    return InputRows(values, X)
 
 
 def check_initial_scores(
@@ -71,15 +72,19 @@ def check_initial_scores(
     return check_offset(init_score, n_rows, ensemble.n_outputs)
 
 
-def find_leaves(ensemble: TreeEnsemble, X: Any) -> NDArray[np.unsignedinteger[Any]]:
+def find_leaves(
+    ensemble: TreeEnsemble, X: Any, device: Device = CPU
+) -> NDArray[np.unsignedinteger[Any]]:
     """Find the leaf of each row in each tree.
 
     Parameters
     ----------
     ensemble : TreeEnsemble
         The model.
-    X : array-like or frame, shape (n_rows, n_features)
+    X : array-like, frame or InputRows, shape (n_rows, n_features)
         Rows.
+    device : Device, default=CPU
+        Where they are routed.
 
     Returns
     -------
@@ -93,7 +98,8 @@ def find_leaves(ensemble: TreeEnsemble, X: Any) -> NDArray[np.unsignedinteger[An
         If the leaves are the library's own to find and it is not at hand.
     """
     if ensemble.is_native and ensemble.leaf_source is not None:
-        found = np.asarray(ensemble.leaf_source(X))
+        source = X.source if isinstance(X, InputRows) else X
+        found = np.asarray(ensemble.leaf_source(source))
         leaf = np.ascontiguousarray(found.T, leaf_id_dtype(ensemble.most_leaves))
         n_leaves = np.diff(ensemble.leaf_offset)
         if ensemble.leaf_row is not None:
@@ -103,7 +109,7 @@ def find_leaves(ensemble: TreeEnsemble, X: Any) -> NDArray[np.unsignedinteger[An
                 f"{ensemble.library} gives leaves that are not those of the model read."
             )
         return leaf
-    return route_rows(ensemble, check_ensemble_rows(ensemble, X))
+    return route_rows(ensemble, read_rows(ensemble, X).values, device)
 
 
 def route_rows(
@@ -116,7 +122,7 @@ def route_rows(
     ensemble : TreeEnsemble
         The model.
     rows : ndarray of float64, shape (n_rows, n_features)
-        What `check_ensemble_rows` gave.
+        Values that `read_rows` returns.
     device : Device, default=CPU
         Where they are routed, in blocks that fit there.
 

@@ -22,7 +22,7 @@ from treeinf.ensemble.checks import (
     freeze,
 )
 from treeinf.ensemble.facts import LeafRule, Missing, TrainingFacts
-from treeinf.ensemble.input_rules import InputRules
+from treeinf.ensemble.input_rules import InputRows, InputRules
 from treeinf.ensemble.losses import Loss
 from treeinf.errors import UnsupportedModelError
 from treeinf.kernels.cpu.derivatives import UNIT_HESSIAN
@@ -369,6 +369,29 @@ class TreeEnsemble:
             base_score_folded=np.zeros(self.n_outputs, REAL),
             leaf_value=leaf_value,
         )
+
+    def read_rows(self, X: Any) -> InputRows:
+        """Read rows as the model does.
+
+        Every method that takes rows takes the result in place of `X`, and does not read
+        them again.
+
+        Parameters
+        ----------
+        X : array-like, SciPy sparse matrix or frame, shape (n_rows, n_features)
+            Rows. Columns of a frame are matched by name, categories by their labels;
+            labels that the model does not know are missing.
+
+        Returns
+        -------
+        InputRows
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the rows do not fit the ensemble.
+        """
+        return routing.read_rows(self, X)
 
     def apply(self, X: Any) -> NDArray[np.unsignedinteger[Any]]:
         """Find the leaf of each row in each tree.

@@ -553,9 +553,12 @@ class TreeExplainer(Explainer):
         if init_score is None and own_start is not None:
             init_score = own_start(X)
         with limit_threads(self.n_jobs):
+            rows = ensemble.read_rows(X)
             if is_live:
-                check_parity(ensemble, model, X, rows=self.parity)
-            fingerprint = self._learn(model, ensemble, X, y, sample_weight, init_score)
+                check_parity(ensemble, model, rows, rows=self.parity)
+            fingerprint = self._learn(
+                model, ensemble, rows, y, sample_weight, init_score
+            )
         self._store_rows(source, fingerprint)
         self.n_features_in_ = ensemble.n_features
         self._transform = transform

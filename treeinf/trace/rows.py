@@ -11,12 +11,7 @@ from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
 from treeinf.ensemble import TreeEnsemble
-from treeinf.ensemble.routing import (
-    check_ensemble_rows,
-    check_initial_scores,
-    find_leaves,
-    route_rows,
-)
+from treeinf.ensemble.routing import check_initial_scores, find_leaves
 from treeinf.kernels.cpu import replay as kernels
 from treeinf.kernels.cpu import routing as routing_kernels
 from treeinf.kernels.device import CPU, Device
@@ -75,7 +70,7 @@ class StagedRows:
         ----------
         ensemble : TreeEnsemble
             The model.
-        X : array-like or frame, shape (n_rows, n_features)
+        X : array-like, frame or InputRows, shape (n_rows, n_features)
             Rows.
         y : array-like, shape (n_rows,)
             Targets, as the model was trained on.
@@ -91,8 +86,8 @@ class StagedRows:
         ValueError, TypeError
             If they do not fit the ensemble.
         """
-        values = check_ensemble_rows(ensemble, X)
-        n_rows = len(values)
+        input_rows = ensemble.read_rows(X)
+        n_rows = len(input_rows)
         if n_rows == 0:
             raise ValueError("X has no rows.")
         target = check_targets(
@@ -106,11 +101,9 @@ class StagedRows:
         weight = check_weights(sample_weight, n_rows)
         offset = check_initial_scores(ensemble, init_score, n_rows)
         fingerprint = np.empty(n_rows, np.uint64)
-        routing_kernels.fingerprint_rows(values, target, fingerprint)
+        routing_kernels.fingerprint_rows(input_rows.values, target, fingerprint)
         return cls(
-            leaf=find_leaves(ensemble, X)
-            if ensemble.is_native
-            else route_rows(ensemble, values, device),
+            leaf=find_leaves(ensemble, input_rows, device),
             y=target,
             weight=np.empty(0, REAL) if weight is None else weight,
             offset=np.empty((0, ensemble.n_outputs), REAL)

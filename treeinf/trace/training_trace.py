@@ -139,7 +139,7 @@ class TrainingTrace:
         ----------
         ensemble : TreeEnsemble
             The model.
-        X : array-like or frame, shape (n_train, n_features)
+        X : array-like, frame or InputRows, shape (n_train, n_features)
             The rows it was trained on.
         y : array-like, shape (n_train,)
             Their targets.

@@ -24,7 +24,6 @@ from treeinf.ensemble import (
     TreeEnsemble,
     losses,
 )
-from treeinf.ensemble.routing import check_ensemble_rows
 from treeinf.errors import ModelFormatError, UnsupportedModelError
 
 __all__ = ["ZERO_THRESHOLD", "raw_score", "read", "read_json", "read_text"]
@@ -119,7 +118,7 @@ def raw_score(
         X = sparse.csr_matrix(sparse.csr_array(X))
     elif not (isinstance(X, np.ndarray) or hasattr(X, "iloc")):
         # LightGBM knows the categories of pandas frames alone; it gets their numbers
-        X = check_ensemble_rows(read(model), X)
+        X = read(model).read_rows(X).values
     found = np.asarray(
         booster.predict(
             X, raw_score=True, num_iteration=iterations, **_own_threads(booster)

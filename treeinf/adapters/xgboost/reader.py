@@ -31,7 +31,6 @@ from treeinf.ensemble import (
     TreeEnsemble,
     losses,
 )
-from treeinf.ensemble.routing import check_ensemble_rows
 from treeinf.errors import ModelVersionWarning, UnsupportedModelError
 
 __all__ = ["leaf_nodes", "raw_score", "read", "read_model_entries", "read_ubjson"]
@@ -163,7 +162,7 @@ def raw_score(
     if sparse.issparse(X):
         X = sparse.csr_matrix(sparse.csr_array(X))
     elif not hasattr(X, "iloc"):
-        X = check_ensemble_rows(_without_missing_value(model), X)
+        X = _without_missing_value(model).read_rows(X).values
     n_iterations = booster.num_boosted_rounds()
     last = n_iterations if iterations is None else min(iterations, n_iterations)
     if hasattr(X, "iloc"):

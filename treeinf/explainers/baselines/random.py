@@ -262,10 +262,11 @@ class RowScore(BaseEstimator, abc.ABC):
         model, transform = unwrap_pipeline(model)
         ensemble = read_model(model)
         X = transform(X)
+        rows = ensemble.read_rows(X)
         if isinstance(model, TreeEnsemble | Mapping | str | os.PathLike):
-            return ensemble, X, None
-        check_parity(ensemble, model, X)
-        return ensemble, X, find_init_score(model, X)
+            return ensemble, rows, None
+        check_parity(ensemble, model, rows)
+        return ensemble, rows, find_init_score(model, X)
 
     def self_influence(self) -> Influence:
         """Give the scores of suspicion.
