@@ -1,4 +1,4 @@
-"""Rules for reading rows: what they may hold, and what is refused."""
+"""Rows of every kind users hold, as models read them."""
 
 import dataclasses
 
@@ -6,14 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
+from scipy import sparse
 
 import treeinf as ti
 from tests import models
-from treeinf import validation
+from tests.test_frames import frames
 from treeinf.adapters.parity import check_parity
 from treeinf.ensemble import InputRows, InputRules, routing
 from treeinf.errors import ModelFormatError
 from treeinf.trace import StagedRows
+
+CATEGORIES = (None, ("a", "b", "c"))
 
 
 @pytest.mark.parametrize(
@@ -53,11 +56,11 @@ def test_rows_are_read_once(monkeypatch):
     model, X, y, *_ = models.fit("binary")
     n_read = []
 
-    def count(*arguments, **more):
+    def count(rules, X, read=InputRules.read):
         n_read.append(1)
-        return validation.check_rows(*arguments, **more)
+        return read(rules, X)
 
-    monkeypatch.setattr(routing, "check_rows", count)
+    monkeypatch.setattr(InputRules, "read", count)
     ensemble = ti.read_model(model)
     rows = ensemble.read_rows(X)
     assert ensemble.read_rows(rows) is rows
@@ -75,3 +78,106 @@ def test_a_part_of_the_rows_keeps_the_callers_own(rng):
     assert len(part) == 2
     assert_array_equal(part.values, frame.to_numpy()[[3, 0]])
     assert part.source.index.tolist() == [3, 0]
+
+
+def test_frames_of_every_kind_are_read_alike():
+    desired = [[1.5, 1.0], [np.nan, np.nan], [-0.0, np.nan]]
+    for frame in frames():
+        values = InputRules(2, feature_names=("x", "c"), categories=CATEGORIES).read(
+            frame
+        )
+        assert_array_equal(values, desired)
+        assert values.flags.c_contiguous
+        assert values.dtype == np.float64
+
+
+def test_other_columns_are_read():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(
+        {
+            "flag": [True, False],
+            "nullable": pd.array([1, None], dtype="Int64"),
+            "maybe": pd.array([True, None], dtype="boolean"),
+            "small": np.array([1, 2], dtype=np.int8),
+        }
+    )
+    assert_array_equal(
+        InputRules(4).read(frame), [[1, 1, 1, 1], [0, np.nan, np.nan, 2]]
+    )
+
+
+@pytest.mark.parametrize("kind", ["csr_matrix", "csc_array", "coo_matrix"])
+def test_sparse_rows_are_read(kind, rng):
+    dense = rng.normal(size=(5, 4)) * (rng.random((5, 4)) < 0.4)
+    assert_array_equal(InputRules(4).read(getattr(sparse, kind)(dense)), dense)
+
+
+def test_rows_that_fit_are_not_copied(rng):
+    X = rng.normal(size=(5, 3))
+    assert InputRules(3).read(X) is X
+    assert InputRules(3).read(X.astype(np.float32)).dtype == np.float64
+    assert_array_equal(InputRules(2).read(X[::-1, ::2]), X[::-1, ::2])
+    assert_array_equal(InputRules(2).read([[1, 2], [3, 4]]), [[1.0, 2], [3, 4]])
+
+
+def make_frame(**columns):
+    pd = pytest.importorskip("pandas")
+    return pd.DataFrame(columns)
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "words"),
+    [
+        (lambda: np.zeros((2, 3)), ValueError, "X has 3 columns, the ensemble .* on 2"),
+        (lambda: np.zeros(2), ValueError, "reshape one row to"),
+        (lambda: np.zeros((2, 2, 2)), ValueError, r"expected \(n_rows, n_features\)"),
+        (lambda: np.array([["1", "b"]]), TypeError, "encode strings as numbers"),
+        (lambda: np.array([[1, "b"]], object), TypeError, "encode strings as numbers"),
+        (lambda: np.array([[1j, 2]]), TypeError, "complex"),
+        (lambda: make_frame(x=[1], y=["a"]), TypeError, "Column 'y' has dtype String"),
+        (lambda: make_frame(x=[1]), ValueError, r"missing \['y'\]"),
+        (lambda: make_frame(x=[1], z=[2]), ValueError, r"not known to it \['z'\]"),
+        (lambda: make_frame(y=[1], x=[2]), ValueError, "another order"),
+        (
+            lambda: pytest.importorskip("polars").LazyFrame({"x": [1], "y": [1]}),
+            TypeError,
+            "collect it first",
+        ),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused(rows, error, words):
+    with pytest.raises(error, match=words):
+        InputRules(2, feature_names=("x", "y")).read(rows())
+
+
+def test_automatic_names_are_not_compared():
+    frame = make_frame(p=[1.0], q=[2.0])
+    for names in (("Column_0", "Column_1"), None):
+        values = InputRules(2, feature_names=names).read(frame)
+        assert_array_equal(values, [[1.0, 2.0]])
+    with pytest.raises(ValueError, match="X has 2 columns"):
+        InputRules(3, feature_names=("Column_0", "Column_1", "Column_2")).read(frame)
+
+
+def test_numbers_are_labels_where_the_library_says_so():
+    known = (None, (-1.0, 3, 7.5), ("a", 2, None))
+    mixed = np.array(
+        [[0, 3, "a"], [1, 7.5, 2], [2, 3.5, "b"], [3, np.nan, None]], object
+    )
+    expected = [[0, 1, 0], [1, 2, 1], [2, np.nan, np.nan], [3, np.nan, 2]]
+    rows = InputRules(3, categories=known, numbers_are_labels=True).read(mixed)
+    assert_array_equal(rows, expected)
+    rules = InputRules(2, categories=known[:2], numbers_are_labels=True)
+    numbers = np.array([[0.5, -1.0], [np.inf, 4.0]])
+    rows = rules.read(numbers)
+    assert_array_equal(rows, [[0.5, 0.0], [np.inf, np.nan]])
+    assert_array_equal(InputRules(2, categories=known[:2]).read(numbers), numbers)
+    frame = pd.DataFrame({"x": [0.5, 1.0], "c": [7.5, -1.0]})
+    rows = rules.read(frame)
+    assert_array_equal(rows, [[0.5, 2.0], [1.0, 0.0]])
+    with pytest.raises(TypeError, match="trained"):
+        InputRules(2, categories=known[:2]).read(frame)
+    with pytest.raises(TypeError, match="not all numbers"):
+        InputRules(3, categories=(None, known[1], None), numbers_are_labels=True).read(
+            mixed
+        )

@@ -9,7 +9,7 @@ import numpy as np
 from treeinf.adapters import find_adapter, init_score
 from treeinf.ensemble import InputRows, TreeEnsemble
 from treeinf.errors import ModelParityError
-from treeinf.validation import count_rows, take_rows
+from treeinf.frames import count_rows, take_rows
 
 __all__ = ["N_SAMPLED", "check_parity"]
 

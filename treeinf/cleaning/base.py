@@ -33,10 +33,10 @@ from treeinf.cleaning.rows import (
 )
 from treeinf.cleaning.trial.splits import check_validation
 from treeinf.errors import TreeinfWarning
+from treeinf.frames import count_rows
 from treeinf.training.learner import Learner, readable_rows
 from treeinf.training.parallel import Progress
 from treeinf.training.rows import LabelledRows
-from treeinf.validation import count_rows
 
 __all__ = ["RowMetaEstimator"]
 

@@ -25,9 +25,10 @@ from treeinf.cleaning.trial.run import Recipe, Rehearsal, random_places, rehears
 from treeinf.cleaning.trial.splits import plan_rounds
 from treeinf.errors import UnsupportedModelError
 from treeinf.explainers.influence import frame_library
+from treeinf.frames import row_labels, take_rows
 from treeinf.training.learner import Learner, accepts_weights
 from treeinf.training.rows import LabelledRows
-from treeinf.validation import check_count, row_labels, take_rows
+from treeinf.validation import check_count
 
 __all__ = ["InfluenceCleaner"]
 

@@ -11,8 +11,9 @@ from scipy import sparse
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
+from treeinf.frames import row_labels
 from treeinf.training.rows import LabelledRows
-from treeinf.validation import check_weights, row_labels
+from treeinf.validation import check_weights
 
 __all__ = [
     "check_index",

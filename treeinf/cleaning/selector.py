@@ -29,9 +29,10 @@ from treeinf.cleaning.trial.selection import (
 )
 from treeinf.cleaning.trial.splits import Round, plan_rounds
 from treeinf.files import to_plain
+from treeinf.frames import take_rows
 from treeinf.training.learner import Learner, accepts_weights
 from treeinf.training.rows import LabelledRows
-from treeinf.validation import check_count, take_rows
+from treeinf.validation import check_count
 
 __all__ = ["InfluenceSelector", "SelectionReport"]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.datasets.encoding import encode_rows
-from treeinf.validation import take_rows
+from treeinf.frames import take_rows
 
 __all__ = ["Dataset", "Split"]
 

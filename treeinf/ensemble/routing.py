@@ -13,7 +13,7 @@ from treeinf.errors import ModelParityError, UnsupportedModelError
 from treeinf.kernels.cpu import replay as replay_kernels
 from treeinf.kernels.cpu import routing as routing_kernels
 from treeinf.kernels.device import CPU, Device
-from treeinf.validation import check_offset, check_rows, fill_absent, mark_missing
+from treeinf.validation import check_offset
 
 if TYPE_CHECKING:
     from treeinf.ensemble.structure import TreeEnsemble
@@ -39,18 +39,7 @@ def read_rows(ensemble: TreeEnsemble, X: Any) -> InputRows:
     """Read rows for an ensemble; see `TreeEnsemble.read_rows`."""
     if isinstance(X, InputRows):
         return X
-    rules = ensemble.input_rules
-    values = check_rows(
-        fill_absent(X) if rules.absent_is_missing else X,
-        n_features=rules.n_features,
-        feature_names=rules.feature_names,
-        categories=rules.categories,
-        numbers_are_labels=rules.numbers_are_labels,
-        labels_are_hashes=rules.labels_are_hashes,
-    )
-    if rules.missing_value is not None:
-        values = mark_missing(values, rules.missing_value, rules.round_to_single)
-    return InputRows(values, X)
+    return InputRows(ensemble.input_rules.read(X), X)
 
 
 def check_initial_scores(

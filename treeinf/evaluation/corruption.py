@@ -22,7 +22,7 @@ from treeinf.evaluation.experiment import (
     fit_method,
 )
 from treeinf.explainers.baselines.random import RowScore
-from treeinf.validation import take_rows
+from treeinf.frames import take_rows
 
 __all__ = ["Corruption", "Noise", "other_targets"]
 

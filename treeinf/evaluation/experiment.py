@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, r2_score
 
 from treeinf.explainers.retraining.base import RetrainingExplainer, score_prediction
+from treeinf.frames import count_rows, row_labels, take_rows
 from treeinf.training.checkpoint import describe_estimator
 from treeinf.training.learner import copy_estimator
 from treeinf.training.parallel import run_numbered
 from treeinf.training.seeds import check_random_state, derive_seed
 from treeinf.training.subsets import SubsetLearner
-from treeinf.validation import count_rows, row_labels, take_rows
 
 __all__ = [
     "Experiment",

@@ -15,7 +15,8 @@ from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import SelfExplanationWarning, UnsupportedModelError
 from treeinf.evaluation.timing import take_turns, time_call
 from treeinf.explainers import BoostIn, LeafInfluence, LeafRefit, Trex
-from treeinf.validation import check_count, take_rows
+from treeinf.frames import take_rows
+from treeinf.validation import check_count
 
 __all__ = ["ModelBench", "QuestionCost", "bench_model"]
 

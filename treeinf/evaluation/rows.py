@@ -11,7 +11,7 @@ from sklearn.utils import resample
 
 from treeinf.datasets import Dataset
 from treeinf.datasets.tables import Split
-from treeinf.validation import take_rows
+from treeinf.frames import take_rows
 
 __all__ = ["draw_rows"]
 

@@ -28,9 +28,10 @@ from treeinf.explainers.influence import (
     frame_library,
 )
 from treeinf.explainers.queries import OUTPUTS, EnsembleQueries, Output, Queries
+from treeinf.frames import row_labels
 from treeinf.kernels.device import CPU, Device
 from treeinf.kernels.threads import check_n_jobs, limit_threads
-from treeinf.validation import check_count, check_out, row_labels
+from treeinf.validation import check_count, check_out
 
 __all__ = ["Columns", "Explainer", "TreeExplainer"]
 

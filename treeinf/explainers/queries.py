@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from treeinf.dtypes import REAL
 from treeinf.ensemble import TreeEnsemble
 from treeinf.ensemble.routing import add_leaf_values
+from treeinf.frames import count_rows
 from treeinf.trace import StagedRows
-from treeinf.validation import count_rows
 
 __all__ = ["OUTPUTS", "EnsembleQueries", "Output", "Queries"]
 

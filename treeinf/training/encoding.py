@@ -7,86 +7,19 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
-import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 from sklearn.base import is_classifier, is_regressor
 from sklearn.utils.multiclass import type_of_target
 
 from treeinf.adapters import read_model
 from treeinf.dtypes import REAL
 from treeinf.ensemble.losses import Softmax
+from treeinf.frames import count_rows, read_columns
 from treeinf.kernels.cpu.routing import fingerprint_rows
-from treeinf.validation import check_targets, count_rows
+from treeinf.validation import check_targets
 
-__all__ = ["TableEncoder", "Task", "fingerprint_table", "read_columns"]
-
-
-def read_columns(X: Any) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Give the columns of rows of any kind, one after the other.
-
-    Parameters
-    ----------
-    X : array-like, sparse matrix or frame, shape (n_rows, n_features)
-        Rows.
-
-    Yields
-    ------
-    name : str
-        The column's name, or its number.
-    values : ndarray, shape (n_rows,)
-        float64 with NaN for what is missing; or, where not all are numbers, objects
-        with None for what is missing.
-
-    Raises
-    ------
-    ValueError
-        If the rows are not a table.
-    """
-    frame = nw.from_native(X, eager_only=True, pass_through=True)
-    if isinstance(frame, nw.DataFrame):
-        for column in frame.iter_columns():
-            if column.dtype.is_numeric() or column.dtype == nw.Boolean:
-                yield (
-                    str(column.name),
-                    column.cast(nw.Float64).to_numpy().astype(REAL, copy=False),
-                )
-            else:
-                yield str(column.name), _as_labels(column.to_list())
-        return
-    if sparse.issparse(X):
-        columns = sparse.csc_array(X)
-        for number in range(columns.shape[1]):
-            yield str(number), columns[:, [number]].toarray()[:, 0].astype(REAL)
-        return
-    values = np.asarray(X)
-    if values.ndim != 2:
-        raise ValueError(
-            f"Got rows of shape {values.shape}; expected (n_rows, n_features)."
-        )
-    for number in range(values.shape[1]):
-        if values.dtype.kind in "biuf":
-            yield str(number), values[:, number].astype(REAL)
-            continue
-        labels = _as_labels(values[:, number].tolist())
-        is_numeric = all(v is None or isinstance(v, int | float) for v in labels)
-        yield str(number), labels.astype(REAL) if is_numeric else labels
-
-
-def _as_labels(values: list[Any]) -> NDArray[Any]:
-    labels = np.empty(len(values), dtype=object)
-    labels[:] = [None if _is_missing(value) else value for value in values]
-    return labels
-
-
-def _is_missing(value: Any) -> bool:
-    if value is None:
-        return True
-    try:
-        return bool(value != value)
-    except TypeError:  # pandas.NA will not say
-        return True
+__all__ = ["TableEncoder", "Task", "fingerprint_table"]
 
 
 def fingerprint_table(X: Any, target: NDArray[np.float64]) -> NDArray[np.uint64]:

@@ -18,10 +18,10 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from threadpoolctl import threadpool_limits
 
 from treeinf.dtypes import REAL
+from treeinf.frames import count_rows, to_pandas
 from treeinf.kernels.threads import check_n_jobs
 from treeinf.training.parallel import Progress, run_tasks
 from treeinf.training.rows import LabelledRows
-from treeinf.validation import count_rows, to_pandas
 
 __all__ = [
     "Learner",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.validation import take_rows
+from treeinf.frames import take_rows
 
 __all__ = ["LabelledRows"]
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
+from treeinf.frames import count_rows
 from treeinf.training.encoding import Task
 from treeinf.training.learner import (
     Learner,
@@ -18,7 +19,7 @@ from treeinf.training.learner import (
     readable_rows,
 )
 from treeinf.training.rows import LabelledRows
-from treeinf.validation import check_weights, count_rows
+from treeinf.validation import check_weights
 
 __all__ = ["SubsetLearner"]
 

@@ -33,7 +33,7 @@ from treeinf.ensemble import (
 )
 from treeinf.ensemble.losses import Loss
 from treeinf.errors import UnsupportedModelError
-from treeinf.validation import to_pandas
+from treeinf.frames import to_pandas
 
 __all__ = ["is_catboost_json", "raw_score", "read", "read_binary", "read_json"]
 

@@ -16,9 +16,8 @@ from treeinf.adapters.sklearn import gradient_boosting as sklearn_gradient
 from treeinf.adapters.sklearn import hist_gradient_boosting as sklearn_hist
 from treeinf.adapters.sklearn.forest import bootstrap_counts, tree_weights
 from treeinf.adapters.sklearn.trees import join_trees
-from treeinf.ensemble import TreeEnsemble
+from treeinf.ensemble import InputRules, TreeEnsemble
 from treeinf.errors import UnsupportedModelError
-from treeinf.validation import check_rows
 
 __all__ = [
     "bootstrap_counts",
@@ -247,13 +246,13 @@ def _library_rows(family: ModuleType, model: Any, X: Any) -> Any:
     if family is sklearn_hist:
         if sparse.issparse(X):
             return sparse.csr_array(X).toarray()
-        return X if model.is_categorical_ is not None else _plain_rows(X)
-    return _plain_rows(X)
+        return X if model.is_categorical_ is not None else _plain_rows(model, X)
+    return _plain_rows(model, X)
 
 
-def _plain_rows(X: Any) -> Any:
+def _plain_rows(model: Any, X: Any) -> Any:
     if sparse.issparse(X):
         return sparse.csr_matrix(sparse.csr_array(X))
     if isinstance(X, np.ndarray) or hasattr(X, "iloc"):
         return X
-    return check_rows(X)
+    return InputRules(model.n_features_in_).read(X)

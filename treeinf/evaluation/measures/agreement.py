@@ -15,9 +15,9 @@ from treeinf.evaluation.experiment import Spent, import_pandas, start_clock
 from treeinf.evaluation.methods import read_methods
 from treeinf.explainers.base import Explainer
 from treeinf.explainers.retraining import LOO
+from treeinf.frames import count_rows, row_labels
 from treeinf.training.learner import copy_estimator
 from treeinf.training.seeds import check_random_state, derive_seed
-from treeinf.validation import count_rows, row_labels
 
 __all__ = ["agreement", "compare_columns", "mean_agreement"]
 

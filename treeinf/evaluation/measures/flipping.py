@@ -18,10 +18,10 @@ from treeinf.evaluation.experiment import (
     sort_down,
 )
 from treeinf.evaluation.methods import read_methods
+from treeinf.frames import take_rows
 from treeinf.training.parallel import run_numbered
 from treeinf.training.seeds import derive_seed
 from treeinf.training.subsets import SubsetLearner
-from treeinf.validation import take_rows
 
 __all__ = ["rows_to_flip"]
 

@@ -17,7 +17,7 @@ from treeinf.evaluation.experiment import (
     sort_down,
 )
 from treeinf.evaluation.methods import read_methods
-from treeinf.validation import take_rows
+from treeinf.frames import take_rows
 
 __all__ = ["pruning"]
 

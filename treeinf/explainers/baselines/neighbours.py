@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from treeinf.dtypes import REAL
 from treeinf.explainers.base import Columns, Explainer
 from treeinf.explainers.queries import Output
+from treeinf.frames import count_rows
 from treeinf.kernels.cpu import neighbours as kernels
 from treeinf.training.encoding import TableEncoder, Task, fingerprint_table
-from treeinf.validation import check_count, check_weights, count_rows
+from treeinf.validation import check_count, check_weights
 
 __all__ = ["InputSim", "KNNShapley", "PlacedRows", "TableExplainer"]
 

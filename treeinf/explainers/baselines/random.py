@@ -24,18 +24,13 @@ from treeinf.explainers.base import Columns, Explainer
 from treeinf.explainers.influence import Influence, frame_library
 from treeinf.explainers.queries import EnsembleQueries, Output
 from treeinf.explainers.retraining.base import score_prediction
+from treeinf.frames import count_rows, row_labels, take_rows
 from treeinf.kernels.threads import check_n_jobs, limit_threads
 from treeinf.training.encoding import TableEncoder, Task, fingerprint_table
 from treeinf.training.parallel import run_numbered
 from treeinf.training.seeds import check_random_state, derive_seed
 from treeinf.training.subsets import SubsetLearner
-from treeinf.validation import (
-    check_count,
-    check_weights,
-    count_rows,
-    row_labels,
-    take_rows,
-)
+from treeinf.validation import check_count, check_weights
 
 __all__ = [
     "Loss",

@@ -23,10 +23,10 @@ from treeinf.explainers.refit.fixed_structure import (
     Refit,
     Removals,
 )
+from treeinf.frames import row_labels
 from treeinf.kernels.cpu.refit import LANES
 from treeinf.kernels.threads import limit_threads
 from treeinf.trace import StagedRows, TrainingTrace
-from treeinf.validation import row_labels
 
 __all__ = ["LeafRefit"]
 

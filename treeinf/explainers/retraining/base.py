@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from treeinf.dtypes import REAL
 from treeinf.explainers.base import Columns, Explainer
 from treeinf.explainers.queries import Output
+from treeinf.frames import count_rows, take_rows
 from treeinf.kernels.threads import check_n_jobs
 from treeinf.training.checkpoint import (
     Checkpoint,
@@ -26,7 +27,7 @@ from treeinf.training.encoding import Task, fingerprint_table
 from treeinf.training.parallel import run_numbered
 from treeinf.training.seeds import check_random_state
 from treeinf.training.subsets import SubsetLearner
-from treeinf.validation import check_weights, count_rows, take_rows
+from treeinf.validation import check_weights
 
 __all__ = [
     "LOWEST_PROBABILITY",

@@ -16,12 +16,12 @@ from treeinf.ensemble import TreeEnsemble
 from treeinf.ensemble.losses import CrossEntropy, SquaredError
 from treeinf.errors import UnsupportedModelError
 from treeinf.explainers.base import Columns
+from treeinf.frames import count_rows
 from treeinf.kernels.cpu import leaf_features as kernels
 from treeinf.kernels.cpu import products
 from treeinf.kernels.cpu import replay as replay_kernels
 from treeinf.kernels.device import CPU, Device
 from treeinf.trace import StagedRows, as_trained
-from treeinf.validation import count_rows
 
 __all__ = [
     "TREE_KERNELS",

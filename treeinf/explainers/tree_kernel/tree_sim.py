@@ -26,8 +26,9 @@ from treeinf.explainers.tree_kernel.features import (
     predict_targets,
     read_train_rows,
 )
+from treeinf.frames import count_rows, row_labels
 from treeinf.kernels.threads import limit_threads
-from treeinf.validation import check_out, count_rows, row_labels
+from treeinf.validation import check_out
 
 __all__ = ["TreeSim"]
 
