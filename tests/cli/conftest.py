@@ -9,7 +9,7 @@ pytest.importorskip("lightgbm")
 
 from typer.testing import CliRunner  # noqa: E402
 
-from treeinf.cli.app import app  # noqa: E402
+from treeinf.cli.commands import app  # noqa: E402
 from treeinf.datasets import flip_labels  # noqa: E402
 
 

@@ -12,7 +12,7 @@ pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
 from benchmarks.speed import startup
-from treeinf.cli.demo_report import draw_thumbnail
+from treeinf.cli.commands.demo.report import draw_thumbnail
 
 QUICK = ("--data", "breast_cancer", "--n-jobs", "1")
 
@@ -43,8 +43,8 @@ def test_finds_flipped_labels_and_writes_the_report(run, tmp_path):
 
 def check_explanation(found):
     """See that the rows stand on their sides, the strongest first, and are told of."""
-    assert found["said"] != found["label"]  # a fifth of the labels is wrong
-    assert found["other"] == found["said"]
+    assert found["predicted"] != found["label"]  # a fifth of the labels is wrong
+    assert found["other"] == found["predicted"]
     assert found["probability"] < 0.5
     harmful, helpful = found["harmful"], found["helpful"]
     assert len(harmful) == len(helpful) == 5
@@ -55,7 +55,7 @@ def check_explanation(found):
         assert sizes == sorted(sizes, reverse=True)
     flipped = sum(row["is_flipped"] for row in harmful)
     assert f"{flipped} of the 5" in found["answer"]
-    assert {row["label"] for row in harmful} == {found["said"]}
+    assert {row["label"] for row in harmful} == {found["predicted"]}
 
 
 def test_the_explanation_comes_before_the_cleaning(run, tmp_path):
@@ -65,7 +65,7 @@ def test_the_explanation_comes_before_the_cleaning(run, tmp_path):
         "Which train rows",
         "speaks for",
         startup._FIRST_WORDS,
-        "most suspect rows",
+        "rows with the highest scores",
     ]
     places = [result.stdout.index(words) for words in order]
     assert places == sorted(places)

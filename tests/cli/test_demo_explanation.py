@@ -13,7 +13,7 @@ import lightgbm
 import pandas as pd
 
 import treeinf as ti
-from treeinf.cli.demo_explanation import Explanation, Pusher, explain_worst_row
+from treeinf.cli.commands.demo.explanation import Explanation, Pusher, explain_worst_row
 from treeinf.cli.training_data import TrainingData
 
 N_TRAIN = 120
@@ -58,7 +58,7 @@ def test_the_worst_row_is_explained_by_the_strongest_rows(case):
             worst, least = row, given
     assert (found.test_row, found.probability) == (worst, least)
     assert found.label == test.y[worst]
-    assert found.said == found.other == model.predict(test.X)[worst] != found.label
+    assert found.predicted == found.other == model.predict(test.X)[worst] != found.label
     influence = np.asarray(
         ti.BoostIn(n_jobs=1)
         .fit(model, train.X, train.y)
@@ -78,7 +78,7 @@ def test_a_model_without_errors_is_asked_why_it_doubts(case):
     said = model.predict(test.X)
     right = dataclasses.replace(test, y=said)
     found = explain_worst_row(model, train, right, is_flipped, 1)
-    assert found.said == found.label != found.other
+    assert found.predicted == found.label != found.other
     assert found.probability >= 0.5
     assert "least sure" in found.question
     assert f"towards {found.other}" in found.answer

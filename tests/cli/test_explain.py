@@ -113,8 +113,12 @@ def test_every_method_explains_a_model_file(run, model_files, method):
         assert found["reproduction"] == "not checked"
 
 
-def test_the_command_and_the_package_name_the_same_methods():
-    from treeinf.cli.app import ExplainMethod
-    from treeinf.cli.explain import METHODS
+def test_each_method_of_the_command_has_an_explainer():
+    from typing import get_args
 
-    assert {method.value for method in ExplainMethod} == set(METHODS)
+    import treeinf.explainers
+    from treeinf.cli.commands.explain import _EXPLAINERS, Method
+
+    assert set(get_args(Method)) == set(_EXPLAINERS)
+    for name in _EXPLAINERS.values():
+        assert hasattr(treeinf.explainers, name)

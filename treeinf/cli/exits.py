@@ -1,4 +1,4 @@
-"""Exit codes, and what turns a user's error into one line on stderr."""
+"""Exit codes, and errors of the user as one line on stderr."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ FOUND = 4
 INTERRUPTED = 130
 
 EPILOG = (
-    "Exit codes: 0 done, also when nothing was worth removing; 1 the table, the model "
-    "or a file is at fault, in one line on stderr; 2 the command is not understood; 3 "
-    "the rows are not those that the model was trained on; 4 as many rows were found "
-    "as --fail-on says; 130 interrupted. Nothing is left half-written. Rows are "
-    "counted from 0, without the header. Set "
-    "TREEINF_TRACEBACK=1 to see where an error came from."
+    "Exit codes: 0 done, even if no row was worth cleaning; 1 a table, a model or a "
+    "file is at fault, explained in one line on stderr; 2 invalid options; 3 the rows "
+    "are not those that the model was trained on; 4 the limit of --fail-on was "
+    "reached; 130 interrupted. Output files are written whole or not at all. Rows are "
+    "counted from 0, without the header. Set TREEINF_TRACEBACK=1 to see where an error "
+    "came from."
 )
 
 
 class CommandError(Exception):
-    """A mistake that the user can mend; the message is all that is printed.
+    """An error that the user can fix; only its message is printed.
 
     Parameters
     ----------
     message : str
-        What was given, what was expected, and the way out.
+        What was passed, what was expected, and the way out.
     code : int, default=1
         Exit code.
     """
@@ -48,17 +48,17 @@ class CommandError(Exception):
 
 
 def ends_cleanly(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a command end in an exit code instead of a traceback.
+    """Let a command end with an exit code instead of a traceback.
 
     Parameters
     ----------
     command : callable
-        What a subcommand runs.
+        Function of a subcommand.
 
     Returns
     -------
     callable
-        The same, for typer: the user's mistakes become one line on stderr.
+        The same function for typer.
     """
     import typer
 
@@ -87,13 +87,12 @@ def ends_cleanly(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _code_of(error: Exception) -> int | None:
-    """Give the exit code of an error; None if it is treeinf's own fault."""
+    """Return the exit code of an error, or None for an error of treeinf itself."""
     if isinstance(error, CommandError):
         return error.code
     if isinstance(error, TrainingDataMismatchError):
         return MISMATCH
-    # TreeinfError, ValueError and TypeError are what the library raises for arguments;
-    # the others are what it cannot know before
+    # the package raises the first three for arguments; the others depend on the machine
     kinds = (TreeinfError, ValueError, TypeError, OSError, ImportError, MemoryError)
     is_lightgbm = type(error).__name__ == "LightGBMError"
     return USER_ERROR if isinstance(error, kinds) or is_lightgbm else None
@@ -101,7 +100,7 @@ def _code_of(error: Exception) -> int | None:
 
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
-    # the way out in Python is none here
+    # a way out in Python that the command line does not have
     text = text.replace(" Pass on_mismatch='warn' to go on all the same.", "")
     return text or type(error).__name__
 

@@ -1,4 +1,4 @@
-"""What commands that train on a table do before and after: read, compare, say."""
+"""The job of commands that train on a table: its rows, its model, its comparison."""
 
 from __future__ import annotations
 
@@ -9,20 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sklearn.base import clone
-
-from treeinf.cleaning.amounts import Amount
 from treeinf.cleaning.rows import join_rows
-from treeinf.cli.exits import CommandError
 from treeinf.cli.models import (
-    LIBRARIES,
     estimator_like,
+    model_file,
     new_estimator,
     read_model_file,
     task_of,
     with_model_columns,
 )
-from treeinf.cli.outputs import check_outputs
 from treeinf.cli.printing import Printer
 from treeinf.cli.proof import ScoreChange, compare_on_test_rows, predict_for_scores
 from treeinf.cli.tables import Table, read_table
@@ -34,129 +29,34 @@ from treeinf.cli.training_data import (
     text_columns,
 )
 from treeinf.ensemble import TreeEnsemble
+from treeinf.training.learner import copy_estimator
 from treeinf.training.rows import LabelledRows
 
-__all__ = [
-    "Clock",
-    "Job",
-    "JobOptions",
-    "parse_amount",
-    "parse_validation",
-    "print_changes",
-    "read_job",
-]
-
-
-@dataclasses.dataclass(frozen=True)
-class JobOptions:
-    """What all commands that train on a table are asked for.
-
-    Parameters
-    ----------
-    train : pathlib.Path
-        Table of train rows.
-    target : str
-        Column to predict.
-    model : str, default="lightgbm"
-        Name of a library, or a model file whose settings are used.
-    test : pathlib.Path or None
-        Rows for the scores before and after; they take no part in the work.
-    weight : str or None
-        Column of row weights.
-    drop_columns : sequence of str
-        Columns that are no features.
-    task, validation : str
-        As on the command line.
-    seed, n_jobs
-        Random state and threads.
-    out : pathlib.Path or None
-        Table to write: the rows in the end.
-    force : bool, default=False
-        Whether files may be replaced.
-    """
-
-    train: Path
-    target: str
-    model: str = "lightgbm"
-    test: Path | None = None
-    weight: str | None = None
-    drop_columns: Sequence[str] = ()
-    task: str = "auto"
-    validation: str = "5"
-    seed: int = 0
-    n_jobs: int | None = None
-    out: Path | None = None
-    force: bool = False
-
-    def check_outputs(
-        self, outputs: Mapping[str, Path | None], validation: Path | None
-    ) -> dict[str, Path]:
-        """Check the files to write against those to read; see `check_outputs`."""
-        model = None if self.model in LIBRARIES else Path(self.model)
-        read = [self.train, self.test, validation, model]
-        return check_outputs(outputs, read, force=self.force)
+__all__ = ["Clock", "Job", "closing_facts", "read_job"]
 
 
 class Clock:
-    """Add up the seconds of named parts."""
+    """Add up the seconds of named steps."""
 
     def __init__(self) -> None:
         self.begin = time.perf_counter()
         self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def part(self, name: str) -> Iterator[None]:
+    def measure(self, step: str) -> Iterator[None]:
         """Add the time inside the ``with`` block."""
         begin = time.perf_counter()
         try:
             yield
         finally:
             spent = time.perf_counter() - begin
-            self.seconds[name] = self.seconds.get(name, 0.0) + spent
+            self.seconds[step] = self.seconds.get(step, 0.0) + spent
 
-    def tell(self, inner: dict[str, float]) -> dict[str, Any]:
-        """Give all times: those of the command, and in "cleaner" those of its work."""
+    def to_dict(self, cleaner: Mapping[str, float]) -> dict[str, Any]:
+        """Return the seconds of the command's steps and, as "cleaner", of its work."""
         spent = {**self.seconds, "total": time.perf_counter() - self.begin}
-        own = {name: round(value, 6) for name, value in spent.items()}
-        return {**own, "cleaner": dict(inner)}
-
-
-def parse_amount(text: str, option: str) -> Amount:
-    """Read an amount of rows.
-
-    Raises
-    ------
-    CommandError
-        Naming the option.
-    """
-    try:
-        return Amount.parse(text)
-    except ValueError as error:
-        message = str(error).replace("Got amount", f"Got {option}")
-        raise CommandError(message, code=2) from None
-
-
-def parse_validation(validation: str) -> tuple[int | float | None, Path | None]:
-    """Tell a number of folds and a share from a file of trusted rows.
-
-    Raises
-    ------
-    CommandError
-        If it is none of them.
-    """
-    for convert in (int, float):
-        try:
-            return convert(validation), None
-        except ValueError:
-            continue
-    path = Path(validation)
-    if not path.exists():
-        raise CommandError(
-            f"Got --validation {validation!r}; expected a number of folds such as 5, a "
-            "share such as 0.2, or a table of trusted rows, and there is no such file.",
-            code=2,
-        )
-    return None, path
+        rounded = {name: round(value, 6) for name, value in spent.items()}
+        return {**rounded, "cleaner": dict(cleaner)}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -166,44 +66,33 @@ class Job:
     Parameters
     ----------
     table : Table
-        Train rows as they stand in the file.
+        Training rows as they stand in the file.
     data : TrainingData
-        What is learned from them.
+        Their features, labels and weights.
+    weight : str or None
+        Column of the weights.
     test, trusted : TrainingData or None
-        Rows for the scores before and after, and validation rows of a file.
+        Test rows, which take no part in the work, and validation rows of a file.
     ensemble : TreeEnsemble or None
-        The model file given.
+        The model file, if one was passed.
     estimator : estimator
         To be copied and trained.
     notes : list of str
-        What was decided on the way, a sentence each.
+        Decisions made while reading, one sentence each.
     """
 
     table: Table
     data: TrainingData
+    weight: str | None
     test: TrainingData | None
     trusted: TrainingData | None
     ensemble: TreeEnsemble | None
     estimator: Any
     notes: list[str]
 
-    def describe(self, printer: Printer) -> None:
-        """Say what was read."""
-        data = self.data
-        goal = f"{len(data.classes)} classes" if data.classes else "regression"
-        printer.say(
-            f"{self.table.path}: {len(data.y):,} rows, {len(data.columns)} features, "
-            f"target {data.target!r} ({goal})."
-        )
-        for option, one in (("--test", self.test), ("--validation", self.trusted)):
-            if one is not None:
-                printer.say(f"{option}: {len(one.y):,} rows.")
-        for note in self.notes:
-            printer.say(note)
-
     @property
     def rows(self) -> LabelledRows:
-        """The train rows."""
+        """The training rows."""
         return LabelledRows(self.data.X, self.data.y, weight=self.data.weight)
 
     @property
@@ -212,12 +101,12 @@ class Job:
         return None if self.trusted is None else (self.trusted.X, self.trusted.y)
 
     def with_trusted(self, rows: LabelledRows) -> LabelledRows:
-        """Put the validation rows of a file below others."""
+        """Append the validation rows of a file to other rows."""
         if self.trusted is None:
             return rows
         return join_rows(rows, LabelledRows(self.trusted.X, self.trusted.y))
 
-    def prove(
+    def compare(
         self, model: Any, rows: LabelledRows | None, seed: int
     ) -> list[ScoreChange]:
         """Compare a model on the test rows with one trained on other rows.
@@ -227,98 +116,153 @@ class Job:
         model : estimator
             Fitted.
         rows : LabelledRows or None
-            What the other is trained on; None where it would be the same.
+            Training rows of the other model; None if it would be the same model.
         seed : int
-            Of the model and the intervals.
+            Of the other model and of the intervals.
         """
         if self.test is None:
             return []
-        after = predict_for_scores(model, self.test)
-        if rows is None:
-            return compare_on_test_rows(self.test, after, after, seed)
-        # one thread and a seed, as copies are trained
-        other = clone(self.estimator).set_params(n_jobs=1, random_state=seed)
-        other.fit(rows.X, rows.y, sample_weight=rows.weight)
-        before = predict_for_scores(other, self.test)
+        after = before = predict_for_scores(model, self.test)
+        if rows is not None:
+            other = copy_estimator(self.estimator, seed, replace_seeds=True)
+            other.fit(rows.X, rows.y, sample_weight=rows.weight)
+            before = predict_for_scores(other, self.test)
         return compare_on_test_rows(self.test, before, after, seed)
 
+    # what is printed
 
-def read_job(options: JobOptions, validation: Path | None) -> Job:
+    def print_input(self, printer: Printer) -> None:
+        """Describe the tables that were read."""
+        data = self.data
+        goal = f"{len(data.classes)} classes" if data.classes else "regression"
+        printer.say(
+            f"{self.table.path}: {len(data.y):,} rows, {len(data.columns)} features, "
+            f"target {data.target!r} ({goal})."
+        )
+        for option, rows in (("--test", self.test), ("--validation", self.trusted)):
+            if rows is not None:
+                printer.say(f"{option}: {len(rows.y):,} rows.")
+        for note in self.notes:
+            printer.say(note)
+
+    def to_dict(
+        self,
+        command: str,
+        report: Any,
+        changes: Sequence[ScoreChange],
+        clock: Clock,
+        outputs: Mapping[str, Path],
+    ) -> dict[str, Any]:
+        """Return what the JSON of every command on a table holds."""
+        return {
+            "command": command,
+            "train": str(self.table.path),
+            "target": self.data.target,
+            "task": self.data.task,
+            "n_features": len(self.data.columns),
+            "test": [dataclasses.asdict(change) for change in changes],
+            "report": report.to_dict(),
+            "seconds": clock.to_dict(report.seconds),
+            "outputs": {name.lstrip("-"): str(path) for name, path in outputs.items()},
+            "notes": self.notes,
+        }
+
+
+def closing_facts(
+    report: Any, clock: Clock, steps: str, outputs: Mapping[str, Path], options: str
+) -> list[tuple[str, str]]:
+    """Return names and texts of what ends a summary: times, notes and files.
+
+    Parameters
+    ----------
+    report : CleaningReport or SelectionReport
+        Of the work.
+    clock : Clock
+        Of the command.
+    steps : str
+        Steps whose times are listed, in order.
+    outputs : dict of str to pathlib.Path
+        Files written, by option.
+    options : str
+        Options that name files, for a command that wrote none.
+    """
+    spent = {**report.seconds, **clock.seconds}
+    times = [f"{step} {spent[step]:.2f} s" for step in steps.split() if step in spent]
+    written = [
+        (f"wrote {name.lstrip('-')}", str(path)) for name, path in outputs.items()
+    ]
+    return [
+        ("time", f"{', '.join(times)} ({report.n_fits:,} models trained)"),
+        *(("note", note) for note in report.notes),
+        *(written or [("wrote", f"nothing; name files with {options}")]),
+    ]
+
+
+def read_job(
+    train: Path,
+    target: str,
+    model: str,
+    *,
+    test: Path | None,
+    validation: Path | None,
+    weight: str | None,
+    drop_columns: Sequence[str],
+    task: str,
+) -> Job:
     """Read the tables and the model.
 
     Parameters
     ----------
-    options : JobOptions
-        What was asked for.
-    validation : pathlib.Path or None
-        Table of validation rows.
+    train, test, validation : pathlib.Path or None
+        Tables of training, test and validation rows.
+    target, weight : str or None
+        Columns of the labels or values and of the sample weights.
+    model : str
+        Name of a library, or a model file whose settings are used.
+    drop_columns : sequence of str
+        Columns that are not features.
+    task : {"auto", "classification", "regression"}
+        What to learn; a model file decides it.
 
     Raises
     ------
     CommandError
         If a table or the model is at fault.
     """
-    is_file = options.model not in LIBRARIES
-    ensemble = read_model_file(Path(options.model)) if is_file else None
-    table = read_table(options.train)
+    file = model_file(model)
+    ensemble = None if file is None else read_model_file(file)
+    table = read_table(train)
     data = read_training_data(
         table,
-        options.target,
-        weight=options.weight,
-        task=options.task if ensemble is None else task_of(ensemble),
-        drop_columns=options.drop_columns,
+        target,
+        weight=weight,
+        task=task if ensemble is None else task_of(ensemble),
+        drop_columns=drop_columns,
     )
-    others = {"--test": options.test, "--validation": validation}
-    tables = {
-        option: read_table(path, option=option, text_columns=text_columns(table))
+    others = {"--test": test, "--validation": validation}
+    held = {
+        option: read_test_rows(
+            read_table(path, option=option, text_columns=text_columns(table)), data
+        )
         for option, path in others.items()
         if path is not None
     }
-    held = {option: read_test_rows(found, data) for option, found in tables.items()}
     if ensemble is not None:
         data = with_model_columns(data, ensemble)
-        held = {name: with_model_columns(one, ensemble) for name, one in held.items()}
+        held = {name: with_model_columns(rows, ensemble) for name, rows in held.items()}
     notes = list(data.notes)
-    if ensemble is None:
-        estimator = new_estimator(options.model, data.task, data=data)
+    if file is None or ensemble is None:
+        estimator = new_estimator(model, data.task, data=data)
     else:
-        estimator, note = estimator_like(Path(options.model), ensemble)
+        estimator, note = estimator_like(file, ensemble)
         notes += [*number_labels(data), note]
     return Job(
         table,
         data,
+        weight,
         held.get("--test"),
         held.get("--validation"),
         ensemble,
         estimator,
         notes,
     )
-
-
-def print_changes(changes: Sequence[ScoreChange], printer: Printer, title: str) -> None:
-    """Print scores before and after as a table.
-
-    Parameters
-    ----------
-    changes : sequence of ScoreChange
-        Scores.
-    printer : Printer
-        Where to.
-    title : str
-        Heading.
-    """
-    if changes:
-        printer.table(
-            ["", "before", "after", "gain", f"{changes[0].confidence:.0%} interval"],
-            [
-                (
-                    change.name,
-                    f"{change.before:.4f}",
-                    f"{change.after:.4f}",
-                    f"{change.gain:+.4f}",
-                    f"{change.gain_low:+.4f} to {change.gain_high:+.4f}",
-                )
-                for change in changes
-            ],
-            title=title,
-        )

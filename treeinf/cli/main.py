@@ -14,7 +14,7 @@ _NEEDED = {"click", "pandas", "rich", "typer"}
 def run() -> None:
     """Run the command line and end the process with its exit code."""
     try:
-        from treeinf.cli.app import app
+        from treeinf.cli.commands import app
     except ModuleNotFoundError as error:
         if error.name not in _NEEDED:
             raise

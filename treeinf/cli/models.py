@@ -6,26 +6,24 @@ import dataclasses
 import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from treeinf.adapters import read_model
 from treeinf.adapters.parity import check_parity
 from treeinf.cli.exits import CommandError
+from treeinf.cli.options import Library
 from treeinf.cli.training_data import TrainingData
 from treeinf.ensemble import TreeEnsemble
 
 __all__ = [
-    "LIBRARIES",
     "compare_with_library",
     "estimator_like",
+    "model_file",
     "new_estimator",
     "read_model_file",
     "task_of",
     "with_model_columns",
 ]
-
-LIBRARIES = ("lightgbm", "xgboost", "catboost", "sklearn")
-"""Libraries to train with; scikit-learn's is HistGradientBoosting."""
 
 N_ESTIMATORS = 100
 
@@ -76,6 +74,11 @@ _LIGHTGBM_PARAMETERS: dict[str, tuple[str, str]] = {
     "poisson_max_delta_step": ("poisson_max_delta_step", "0.7"),
     "tweedie_variance_power": ("tweedie_variance_power", "1.5"),
 }
+
+
+def model_file(model: str) -> Path | None:
+    """Return the path that --model names, or None for the name of a library."""
+    return None if model in get_args(Library) else Path(model)
 
 
 def read_model_file(path: Path) -> TreeEnsemble:
@@ -192,7 +195,7 @@ def new_estimator(
     Parameters
     ----------
     library : str
-        One of `LIBRARIES`.
+        One of `Library`.
     task : {"classification", "regression"}
         What it learns.
     data : TrainingData, optional

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from treeinf.cli.printing import Printer
 from treeinf.cli.training_data import TrainingData
 
 __all__ = [
     "ScoreChange",
     "compare_on_test_rows",
     "predict_for_scores",
+    "print_changes",
     "score_on_test_rows",
 ]
 
@@ -165,6 +167,25 @@ def compare_on_test_rows(
             )
         )
     return changes
+
+
+def print_changes(changes: Sequence[ScoreChange], printer: Printer, title: str) -> None:
+    """Print scores before and after as a table."""
+    if changes:
+        printer.table(
+            ["", "before", "after", "gain", f"{changes[0].confidence:.0%} interval"],
+            [
+                (
+                    change.name,
+                    f"{change.before:.4f}",
+                    f"{change.after:.4f}",
+                    f"{change.gain:+.4f}",
+                    f"{change.gain_low:+.4f} to {change.gain_high:+.4f}",
+                )
+                for change in changes
+            ],
+            title=title,
+        )
 
 
 def _metrics(data: TrainingData, y: NDArray[Any]) -> list[tuple[str, bool, Metric]]:

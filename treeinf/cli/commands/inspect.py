@@ -1,61 +1,54 @@
-"""`treeinf inspect`: describe a model file and check its train rows."""
+"""`treeinf inspect`: describe a model file and check its training rows."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
+
+from treeinf.cli import options
 from treeinf.cli.exits import MISMATCH, CommandError
-from treeinf.cli.models import (
-    compare_with_library,
-    read_model_file,
-    task_of,
-    with_model_columns,
-)
-from treeinf.cli.printing import Printer
-from treeinf.cli.tables import read_table
-from treeinf.cli.training_data import number_labels, read_training_data
-from treeinf.trace import TrainingTrace
 
-__all__ = ["run_inspect"]
+__all__ = ["inspect"]
 
 
-def run_inspect(
-    model: Path,
-    train: Path | None,
-    target: str | None,
-    weight: str | None,
-    drop_columns: list[str],
-    printer: Printer,
+def inspect(
+    model: Annotated[Path, typer.Argument(metavar="MODELFILE", help="Model file.")],
+    train: Annotated[
+        Path | None,
+        typer.Option("--train", help="Rows to check: was it trained on these?"),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--target", "-y", help="Column that the model predicts."),
+    ] = None,
+    weight: options.Weight = None,
+    drop_columns: options.DropColumns = "",
+    json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
-    """Describe a model and, given rows, check whether it was trained on them.
+    """Describe a model file; with --train, check whether these rows trained it."""
+    from treeinf.cli.models import (
+        compare_with_library,
+        read_model_file,
+        task_of,
+        with_model_columns,
+    )
+    from treeinf.cli.printing import Printer
+    from treeinf.cli.tables import read_table
+    from treeinf.cli.training_data import number_labels, read_training_data
+    from treeinf.trace import TrainingTrace
 
-    Parameters
-    ----------
-    model : pathlib.Path
-        Model file.
-    train : pathlib.Path or None
-        The rows it was trained on.
-    target, weight : str or None
-        Columns of the targets and of the row weights.
-    drop_columns : list of str
-        Columns that are no features.
-    printer : Printer
-        Where to say it.
-
-    Raises
-    ------
-    CommandError
-        With exit code 3 if the rows are not those of the training.
-    """
     if train is not None and target is None:
         raise CommandError(
-            "--train needs --target, the column that was learnt.", code=2
+            "--train needs --target, the column that the model predicts.", code=2
         )
     if train is None and (target or weight or drop_columns):
         raise CommandError(
             "--target, --weight and --drop-columns need --train.", code=2
         )
+    printer = Printer(as_json=json, quiet=quiet)
     ensemble = read_model_file(model)
     printer.say(ensemble.describe())
     result: dict[str, Any] = {
@@ -80,7 +73,7 @@ def run_inspect(
         str(target),
         weight=weight,
         task=task_of(ensemble),
-        drop_columns=drop_columns,
+        drop_columns=options.split_names(drop_columns),
     )
     data = with_model_columns(data, ensemble)
     trace = TrainingTrace.build(

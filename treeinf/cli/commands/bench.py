@@ -67,7 +67,7 @@ def bench(
 ) -> None:
     """Time each question about a model beside the library's own prediction."""
     from treeinf.cli.models import (
-        LIBRARIES,
+        model_file,
         new_estimator,
         read_model_file,
         task_of,
@@ -82,7 +82,8 @@ def bench(
     from treeinf.evaluation import bench_model
 
     printer = Printer(as_json=json, quiet=quiet)
-    ensemble = None if model in LIBRARIES else read_model_file(Path(model))
+    file = model_file(model)
+    ensemble = None if file is None else read_model_file(file)
     table = read_table(train, option="--train")
     data = read_training_data(
         table,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from treeinf.cli import options
 from treeinf.cli.exits import DONE, INTERRUPTED, USER_ERROR, CommandError
 from treeinf.cli.printing import Printer
 
@@ -56,12 +57,8 @@ def evaluate(
             "--n-jobs", help="Cells at a time, each of one thread; one a core."
         ),
     ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object instead of text.")
-    ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")
-    ] = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Measure methods on data sets, libraries and seeds; rank them in a report."""
     printer = Printer(as_json=json, quiet=quiet)

@@ -1,79 +1,74 @@
-"""`treeinf demo`: wrong labels put into real data: what they did, cleaning, proof."""
+"""`treeinf demo`: flip labels of real data, explain an error, clean, compare."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+import typer
 
-from treeinf.cleaning import InfluenceCleaner
-from treeinf.cli.demo_explanation import explain_worst_row
-from treeinf.cli.demo_report import TITLE, write_demo_report
+from treeinf.cli import options
 from treeinf.cli.exits import CommandError
-from treeinf.cli.jobs import print_changes
-from treeinf.cli.models import LIBRARIES, new_estimator
-from treeinf.cli.outputs import check_outputs
-from treeinf.cli.printing import Printer
-from treeinf.cli.proof import (
-    compare_on_test_rows,
-    predict_for_scores,
-    score_on_test_rows,
-)
-from treeinf.cli.training_data import TrainingData
-from treeinf.datasets import Dataset, flip_labels, load
 
-__all__ = ["DATA_SETS", "run_demo"]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-DATA_SETS = ("digits_parity", "breast_cancer")
+    from treeinf.cleaning import InfluenceCleaner
+    from treeinf.cli.training_data import TrainingData
+    from treeinf.datasets import Dataset
+
+__all__ = ["demo"]
+
 _TEST_SIZE = 0.3
 # Keeps the random baseline apart from all other uses of the seed.
 _BASELINE_STREAM = 0x72616E64
 
 
-def run_demo(
-    *,
-    library: str,
-    data: str,
-    out: Path,
-    share: float,
-    seed: int,
-    n_jobs: int | None,
-    force: bool,
-    printer: Printer,
+def demo(
+    library: Annotated[
+        options.Library, typer.Option("--library", help="Library to train with.")
+    ] = "lightgbm",
+    data: Annotated[
+        Literal["digits_parity", "breast_cancer"],
+        typer.Option("--data", help="Data set of scikit-learn."),
+    ] = "digits_parity",
+    out: Annotated[Path, typer.Option("--out", help="Folder for report.html.")] = Path(
+        "treeinf-demo"
+    ),
+    share: Annotated[
+        float, typer.Option("--share", help="Share of the training labels to flip.")
+    ] = 0.2,
+    seed: options.Seed = 0,
+    n_jobs: options.Jobs = None,
+    force: options.Force = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
-    """Flip labels of real data, explain an error, clean, and tell what that brought.
+    """Flip labels of a real data set, explain an error, clean, compare the models."""
+    import numpy as np
 
-    Parameters
-    ----------
-    library : str
-        Whose model to use.
-    data : str
-        One of `DATA_SETS`.
-    out : pathlib.Path
-        Folder for report.html; made where it is missing.
-    share : float
-        Share of the train labels to flip.
-    seed, n_jobs
-        Random state and threads.
-    force : bool
-        Whether a report that is not the demo's own may be replaced.
-    printer : Printer
-        Where to say it.
-    """
+    from treeinf.cleaning import InfluenceCleaner
+    from treeinf.cli.commands.demo.explanation import explain_worst_row
+    from treeinf.cli.commands.demo.report import write_demo_report
+    from treeinf.cli.models import new_estimator
+    from treeinf.cli.printing import Printer
+    from treeinf.cli.proof import (
+        compare_on_test_rows,
+        predict_for_scores,
+        print_changes,
+        score_on_test_rows,
+    )
+    from treeinf.datasets import load
+
     begin = time.perf_counter()
-    if library not in LIBRARIES:
-        raise CommandError(
-            f"Got --library {library!r}; expected one of {', '.join(LIBRARIES)}.",
-            code=2,
-        )
     if not 0.0 < share < 0.5:
         raise CommandError(
             f"Got --share {share}; expected one between 0 and 0.5.", code=2
         )
+    printer = Printer(as_json=json, quiet=quiet)
     report_path = _prepare_folder(out, force=force)
     dataset = load(data)
     if library == "xgboost":  # which wants class numbers
@@ -90,7 +85,7 @@ def run_demo(
     )
     model = _train(library, train.X, train.y, seed)
     explanation = explain_worst_row(model, train, test, is_flipped, n_jobs)
-    explanation.tell(printer)
+    explanation.print(printer)
     until_first = time.perf_counter() - begin
     printer.say(f"First result after {until_first:.1f} s. Cleaning the train rows ...")
     cleaner = InfluenceCleaner(
@@ -100,7 +95,7 @@ def run_demo(
         verbose=printer.shows_progress,
     )
     cleaner.fit(train.X, train.y)
-    found = _count_found(cleaner, is_flipped)
+    counts = _count_flipped(cleaner, is_flipped)
     true_labels = np.array(dataset.classes)[_true_codes(dataset, seed)]
     plans = _plan_models(cleaner, train, true_labels, seed)
     predictions: dict[str, Any] = {}
@@ -114,7 +109,7 @@ def run_demo(
     changes = (
         compare_on_test_rows(test, first, second, seed) if cleaner.report_.acted else []
     )
-    sentence = _tell_found(found)
+    sentence = _describe_flipped(counts)
     measures = list(scores["with the true labels"])
     lines = [
         [name, f"{plans[name][0].sum():,}", *(f"{values[m]:.4f}" for m in measures)]
@@ -156,7 +151,7 @@ def run_demo(
             "n_train": len(train.y),
             "n_test": len(test.y),
             "explanation": explanation.to_dict(),
-            **found,
+            **counts,
             "scores": scores,
             "test": [dataclasses.asdict(change) for change in changes],
             "cleaning": cleaner.report_.to_dict(),
@@ -168,19 +163,24 @@ def run_demo(
 
 
 def _train(library: str, X: Any, labels: NDArray[Any], seed: int) -> Any:
+    from treeinf.cli.models import new_estimator
+
     return new_estimator(library, "classification", seed=seed, n_jobs=1).fit(X, labels)
 
 
 def _prepare_folder(out: Path, *, force: bool) -> Path:
     """Make the folder; replace only a report that a demo wrote."""
+    from treeinf.cli.commands.demo.report import TITLE
+    from treeinf.cli.outputs import check_outputs
+
     if out.exists() and not out.is_dir():
         raise CommandError(f"--out {out} is a file; expected a folder.")
     out.mkdir(parents=True, exist_ok=True)
     path = out / "report.html"
-    is_own = path.is_file() and TITLE in path.read_text(
+    is_demo = path.is_file() and TITLE in path.read_text(
         encoding="utf-8", errors="replace"
     )
-    check_outputs({"--out": path}, [], force=force or is_own)
+    check_outputs({"--out": path}, [], force=force or is_demo)
     return path
 
 
@@ -196,7 +196,12 @@ def _true_codes(dataset: Dataset, seed: int) -> NDArray[Any]:
 def _flip(
     dataset: Dataset, share: float, seed: int
 ) -> tuple[TrainingData, TrainingData, NDArray[np.bool_]]:
-    """Cut the data and flip train labels; labels are written out."""
+    """Split the data and flip training labels, which are text."""
+    import numpy as np
+
+    from treeinf.cli.training_data import TrainingData
+    from treeinf.datasets import flip_labels
+
     split = _split_codes(dataset, seed)
     noisy, is_flipped = flip_labels(split.y_train, share, seed=seed)
     names = np.array(dataset.classes)
@@ -216,10 +221,12 @@ def _flip(
     return train, test, is_flipped
 
 
-def _count_found(
+def _count_flipped(
     cleaner: InfluenceCleaner, is_flipped: NDArray[np.bool_]
 ) -> dict[str, Any]:
-    """Count flipped rows among those removed, and among the most suspect ones."""
+    """Count flipped rows among those removed, and among those of highest score."""
+    import numpy as np
+
     removed = ~cleaner.kept_
     n_flipped, n_removed = int(is_flipped.sum()), int(removed.sum())
     n_found = int((removed & is_flipped).sum())
@@ -238,17 +245,19 @@ def _count_found(
 def _plan_models(
     cleaner: InfluenceCleaner, train: TrainingData, true_labels: NDArray[Any], seed: int
 ) -> dict[str, tuple[NDArray[np.bool_], NDArray[Any]]]:
-    """Name the models to compare: the rows and the labels that each is trained on."""
+    """Return the rows and labels of each model to compare, by its name."""
+    import numpy as np
+
     report = cleaner.report_
     everything = np.ones(len(train.y), dtype=bool)
     kept, name = cleaner.kept_, "cleaned"
     if not report.acted:
-        # what the guard has spared us, or kept from us
-        n_suspect = round(report.chosen_share * report.n_scored)
+        # the cleaning that the guard prevented
+        n_flagged = round(report.chosen_share * report.n_scored)
         order = np.argsort(-cleaner.scores_, kind="stable")
         kept = everything.copy()
-        kept[order[:n_suspect]] = False
-        name = f"without the {n_suspect:,} suspects (not done)"
+        kept[order[:n_flagged]] = False
+        name = f"without the {n_flagged:,} flagged rows (not done)"
     plans = {"with the flipped labels": (everything, train.y)}
     if not kept.all():
         rng = np.random.default_rng([seed, _BASELINE_STREAM])
@@ -258,15 +267,16 @@ def _plan_models(
     return plans
 
 
-def _tell_found(found: dict[str, Any]) -> str:
+def _describe_flipped(counts: dict[str, Any]) -> str:
     ranked = (
-        f"Of the {found['n_flipped']:,} most suspect rows "
-        f"{found['precision_at_true_count']:.0%} are flipped ones."
+        f"Of the {counts['n_flipped']:,} rows with the highest scores "
+        f"{counts['precision_at_true_count']:.0%} are flipped ones."
     )
-    if not found["n_removed"]:
+    if not counts["n_removed"]:
         return f"No row was removed. {ranked}"
     return (
-        f"Of the {found['n_removed']:,} rows removed {found['n_found']:,} are flipped "
-        f"ones (precision {found['precision']:.0%}), of {found['n_flipped']:,} that "
-        f"were flipped (recall {found['recall']:.0%}). {ranked}"
+        f"Of the {counts['n_removed']:,} rows removed {counts['n_found']:,} are "
+        f"flipped ones (precision {counts['precision']:.0%}), of "
+        f"{counts['n_flipped']:,} that were flipped (recall {counts['recall']:.0%}). "
+        f"{ranked}"
     )

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from treeinf.cleaning import InfluenceCleaner
 from treeinf.cli.exits import CommandError
+from treeinf.cli.jobs import Job
 from treeinf.cli.proof import ScoreChange
 from treeinf.cli.tables import Table, write_frame
-from treeinf.cli.training_data import TrainingData
 
 __all__ = ["check_weight_column", "to_lines", "write_cleaned"]
 
@@ -21,7 +21,7 @@ WEIGHT_COLUMN = "treeinf_weight"
 """What "downweight" adds where the table has no weights."""
 
 
-def check_weight_column(table: Table, action: str, weight: str | None) -> None:
+def check_weight_column(job: Job, action: str) -> None:
     """Refuse a table that has a column of the name to be added.
 
     Raises
@@ -29,24 +29,21 @@ def check_weight_column(table: Table, action: str, weight: str | None) -> None:
     CommandError
         If it has.
     """
-    is_added = action == "downweight" and weight is None
-    if is_added and WEIGHT_COLUMN in table.frame.columns:
+    is_added = action == "downweight" and job.weight is None
+    if is_added and WEIGHT_COLUMN in job.table.frame.columns:
         raise CommandError(
-            f"{table.path} has a column {WEIGHT_COLUMN!r} already, which --action "
+            f"{job.table.path} has a column {WEIGHT_COLUMN!r} already, which --action "
             f"downweight would add; pass --weight {WEIGHT_COLUMN}, or rename it."
         )
 
 
 def write_cleaned(
     cleaner: InfluenceCleaner,
-    table: Table,
-    data: TrainingData,
+    job: Job,
     marks: Mapping[str, NDArray[np.float64]],
     changes: Sequence[ScoreChange],
-    notes: Sequence[str],
-    options: Any,
     outputs: Mapping[str, Path],
-    places: Mapping[str, Path],
+    files: Mapping[str, Path],
 ) -> None:
     """Fill the temporary files.
 
@@ -54,99 +51,91 @@ def write_cleaned(
     ----------
     cleaner : InfluenceCleaner
         Fitted.
-    table, data
-        The table that was cleaned, and what was learned from.
+    job : Job
+        The table that was cleaned, and what was read from it.
     marks : dict of str to ndarray
-        Further columns for the rows found, one value for each train row.
+        Further columns for the rows found, one value for each training row.
     changes : sequence of ScoreChange
         Scores on test rows.
-    notes : sequence of str
-        What was decided on the way.
-    options : CleanOptions
-        What was asked for.
-    outputs, places : dict of str to pathlib.Path
+    outputs, files : dict of str to pathlib.Path
         The files by option, and the temporary ones to fill.
     """
-    touched = np.asarray(cleaner.removed_["position"], dtype=np.int64)
-    if "--out" in places:
-        kept = np.flatnonzero(cleaner.kept_)
-        _repair_table(cleaner, table, data, options).write_rows(
-            places["--out"], kept, outputs["--out"]
+    table = job.table
+    flagged = np.asarray(cleaner.removed_["position"], dtype=np.int64)
+    if "--out" in files:
+        _cleaned_table(cleaner, job).write_rows(
+            files["--out"], np.flatnonzero(cleaner.kept_), outputs["--out"]
         )
-    if "--removed" in places:
-        frame = _removed_frame(cleaner.removed_, table, touched, marks)
-        write_frame(places["--removed"], frame, outputs["--removed"])
-    if "--report" in places:
+    if "--removed" in files:
+        frame = _removed_frame(cleaner.removed_, table, flagged, marks)
+        write_frame(files["--removed"], frame, outputs["--removed"])
+    if "--report" in files:
         from treeinf.reports import write_cleaning_report
 
         write_cleaning_report(
-            places["--report"],
+            files["--report"],
             cleaner,
             overwrite=True,
-            title=f"Cleaning of {options.train.name}",
-            values=(list(table.frame.columns), table.texts(touched)),
+            title=f"Cleaning of {table.path.name}",
+            values=(list(table.frame.columns), table.texts(flagged)),
             comparisons=to_lines(changes),
-            notes=notes,
-            X=data.X,
+            notes=job.notes,
+            X=job.data.X,
         )
 
 
-def _repair_table(
-    cleaner: InfluenceCleaner,
-    table: Table,
-    data: TrainingData,
-    options: Any,
-) -> Table:
+def _cleaned_table(cleaner: InfluenceCleaner, job: Job) -> Table:
     """Put new labels or weights into the table."""
-    if not cleaner.report_.acted or options.action == "drop":
+    table, data = job.table, job.data
+    if not cleaner.report_.acted or cleaner.action == "drop":
         return table
-    if options.action == "downweight":
+    if cleaner.action == "downweight":
         assert cleaner.weights_ is not None
-        return table.with_numbers(options.weight or WEIGHT_COLUMN, cleaner.weights_)
+        return table.with_numbers(job.weight or WEIGHT_COLUMN, cleaner.weights_)
     if not data.classes:
-        return table.with_numbers(options.target, cleaner.labels_)
-    # a row that has the label tells how the file writes it
+        return table.with_numbers(data.target, cleaner.labels_)
+    # write a label as the file does in a row that has it
     labels, first = np.unique(data.y, return_index=True)
     source = np.arange(table.n_rows)
     changed = np.flatnonzero(cleaner.labels_ != data.y)
     source[changed] = first[np.searchsorted(labels, cleaner.labels_[changed])]
-    return table.with_values_of(options.target, source)
+    return table.with_values_of(data.target, source)
 
 
 def _removed_frame(
-    removed: Any, table: Table, touched: NDArray[np.int64], marks: Mapping[str, Any]
+    removed: Any, table: Table, flagged: NDArray[np.int64], marks: Mapping[str, Any]
 ) -> Any:
-    """Put what is known of the removed rows before their own columns."""
+    """Put the cleaner's columns before those of the table."""
     import pandas as pd
 
-    known = pd.DataFrame(removed).drop(columns="position").reset_index(drop=True)
-    for name in known.columns:
+    frame = pd.DataFrame(removed).drop(columns="position").reset_index(drop=True)
+    for name in frame.columns:
         if name.startswith(("opponent_", "helper_")):
-            # whole numbers, of which some may be missing
-            known[name] = known[name].astype("Int64")
+            # integers, some of which may be missing
+            frame[name] = frame[name].astype("Int64")
     for name, values in marks.items():
-        known[name] = values[touched]
-    known["row"] = touched
+        frame[name] = values[flagged]
+    frame["row"] = flagged
     names = list(table.frame.columns)
-    known = known.rename(
-        columns={name: f"treeinf_{name}" for name in known.columns if name in names}
+    frame = frame.rename(
+        columns={name: f"treeinf_{name}" for name in frame.columns if name in names}
     )
     if table.kind == "csv":
-        own = pd.DataFrame(table.texts(touched), columns=names, dtype=object)
+        cells = pd.DataFrame(table.texts(flagged), columns=names, dtype=object)
     else:
-        own = table.frame.iloc[touched].reset_index(drop=True)
-    return pd.concat([known, own], axis=1)
+        cells = table.frame.iloc[flagged].reset_index(drop=True)
+    return pd.concat([frame, cells], axis=1)
 
 
 def to_lines(changes: Sequence[ScoreChange], where: str = "test rows") -> list[Any]:
-    """Bring score changes to lines of the report.
+    """Turn score changes into lines of the report.
 
     Parameters
     ----------
     changes : sequence of ScoreChange
         Scores before and after.
     where : str
-        What the rows are called.
+        Name of the rows in the report.
 
     Returns
     -------

@@ -45,14 +45,14 @@ class Pusher:
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """What the model said of one test row, and the train rows behind it.
+    """The model's prediction of one test row, and the training rows behind it.
 
     Parameters
     ----------
     test_row : int
         The row's number.
-    label, said : object
-        Its true label, and the model's: the same where the model errs nowhere.
+    label, predicted : object
+        Its true label, and the model's, which are equal if the model makes no error.
     other : object
         The label that the harmful rows speak for.
     probability : float
@@ -63,7 +63,7 @@ class Explanation:
 
     test_row: int
     label: Any
-    said: Any
+    predicted: Any
     other: Any
     probability: float
     harmful: list[Pusher]
@@ -72,21 +72,22 @@ class Explanation:
     @property
     def question(self) -> str:
         """What is asked."""
-        if self.said == self.label:
+        if self.predicted == self.label:
             return (
                 f"Test row {self.test_row} is {self.label}; the model is least sure of "
                 f"that ({self.probability:.0%}). Which train rows made it doubt?"
             )
         return (
-            f"Test row {self.test_row} is {self.label}; the model says {self.said} "
-            f"({1.0 - self.probability:.0%} sure). Which train rows made it say this?"
+            f"Test row {self.test_row} is {self.label}; the model says "
+            f"{self.predicted} ({1.0 - self.probability:.0%} sure). Which train rows "
+            "made it say this?"
         )
 
     @property
     def answer(self) -> str:
         """What is found."""
         wrong, right = (
-            sum(one.is_flipped for one in side) for side in (self.harmful, self.helpful)
+            sum(row.is_flipped for row in side) for side in (self.harmful, self.helpful)
         )
         return (
             f"{wrong} of the {len(self.harmful)} train rows that pushed hardest "
@@ -101,16 +102,16 @@ class Explanation:
         return [
             [
                 str(towards),
-                str(one.row),
-                str(one.label),
-                f"{one.influence:+.4f}",
-                "yes" if one.is_flipped else "no",
+                str(row.row),
+                str(row.label),
+                f"{row.influence:+.4f}",
+                "yes" if row.is_flipped else "no",
             ]
             for towards, side in sides
-            for one in side
+            for row in side
         ]
 
-    def tell(self, printer: Printer) -> None:
+    def print(self, printer: Printer) -> None:
         """Print question, table and answer."""
         printer.say()
         printer.say(self.question)
@@ -118,7 +119,7 @@ class Explanation:
         printer.say(self.answer)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give all as plain data."""
+        """Return all fields and the answer as a dictionary."""
         return {**dataclasses.asdict(self), "answer": self.answer}
 
 
@@ -149,8 +150,8 @@ def explain_worst_row(
     classes = np.asarray(model.classes_)
     probability = np.asarray(model.predict_proba(test.X))
     truth = np.searchsorted(classes, test.y)
-    given = probability[np.arange(len(truth)), truth]
-    row = int(np.argmin(given))
+    of_truth = probability[np.arange(len(truth)), truth]
+    row = int(np.argmin(of_truth))
     others = probability[row].copy()
     others[truth[row]] = -1.0
     explainer = BoostIn(on_mismatch="warn", n_jobs=n_jobs)
@@ -158,11 +159,11 @@ def explain_worst_row(
     influence = explainer.explain(test.X.iloc[row : row + 1], test.y[row : row + 1])
 
     def list_side(side: str) -> list[Pusher]:
-        found = influence.top(N_PUSHERS, side)
+        top = influence.top(N_PUSHERS, side)
         return [
             Pusher(i, train.y[i], value, bool(is_flipped[i]))
             for i, value in zip(
-                found.positions[0].tolist(), found.values[0].tolist(), strict=True
+                top.positions[0].tolist(), top.values[0].tolist(), strict=True
             )
             if i >= 0
         ]
@@ -170,9 +171,9 @@ def explain_worst_row(
     return Explanation(
         test_row=row,
         label=test.y[row],
-        said=classes[np.argmax(probability[row])],
+        predicted=classes[np.argmax(probability[row])],
         other=classes[np.argmax(others)],
-        probability=float(given[row]),
+        probability=float(of_truth[row]),
         harmful=list_side("harmful"),
         helpful=list_side("helpful"),
     )

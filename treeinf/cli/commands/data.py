@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from treeinf.cli import options
 from treeinf.cli.exits import EPILOG, CommandError, ends_cleanly
 from treeinf.cli.printing import Printer
 
@@ -21,13 +22,9 @@ data_app = typer.Typer(
 
 Home = Annotated[
     Path | None,
-    typer.Option("--home", help="The data home; by default what TREEINF_DATA names."),
-]
-Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object instead of text.")
-]
-Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")
+    typer.Option(
+        "--home", help="Data folder; by default the one that TREEINF_DATA names."
+    ),
 ]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a data set.")]
 
@@ -65,8 +62,8 @@ def list_sets(
     at_hand: Annotated[
         bool, typer.Option("--at-hand", help="Only those that load without a network.")
     ] = False,
-    json: Json = False,
-    quiet: Quiet = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """List the data sets, with their task and size and where they are."""
     from treeinf.datasets.loading import known_entries
@@ -124,7 +121,7 @@ def list_sets(
 
 @data_app.command("show", epilog=EPILOG)
 @ends_cleanly
-def show(name: Name, home: Home = None, json: Json = False) -> None:
+def show(name: Name, home: Home = None, json: options.Json = False) -> None:
     """Describe a data set: task, columns, files, source, licence, citation."""
     from treeinf.datasets.home import find_file, say_how_to_get
     from treeinf.datasets.loading import known_entries
@@ -215,8 +212,8 @@ def fetch_set(
     force: Annotated[
         bool, typer.Option("--force", help="Download files that are there, too.")
     ] = False,
-    json: Json = False,
-    quiet: Quiet = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Download the files of a data set into the data home, and verify them."""
     from treeinf.datasets import data_home, describe, fetch
@@ -267,8 +264,8 @@ def check_sets(
         typer.Argument(metavar="[NAME]...", help="Data sets; all that are there."),
     ] = None,
     home: Home = None,
-    json: Json = False,
-    quiet: Quiet = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Verify sha256, rows and columns of what is in the data home."""
     from treeinf.datasets import check

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.cleaning import InfluenceCleaner
-from treeinf.cli.cleaned_files import to_lines
-from treeinf.cli.demo_explanation import COLUMNS, Explanation
+from treeinf.cli.commands.cleaned_files import to_lines
+from treeinf.cli.commands.demo.explanation import COLUMNS, Explanation
 from treeinf.cli.outputs import write_together
 from treeinf.cli.training_data import TrainingData
 from treeinf.datasets import Dataset
@@ -61,11 +61,11 @@ def write_demo_report(
     """
     from treeinf.reports import ReportTable, write_cleaning_report
 
-    touched = np.asarray(cleaner.removed_["position"], dtype=np.int64)
-    features = train.X.iloc[touched].to_numpy()
+    flagged = np.asarray(cleaner.removed_["position"], dtype=np.int64)
+    features = train.X.iloc[flagged].to_numpy()
     values = [
         ["yes" if is_flipped[row] else "no", *numbers.tolist()]
-        for row, numbers in zip(touched.tolist(), features, strict=True)
+        for row, numbers in zip(flagged.tolist(), features, strict=True)
     ]
     columns = list(train.columns)
     thumbnails = None

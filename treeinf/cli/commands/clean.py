@@ -1,0 +1,340 @@
+"""`treeinf clean`: find harmful training rows, clean them, measure the gain."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from treeinf.cli import options
+from treeinf.cli.exits import FOUND, CommandError
+from treeinf.cli.options import FROM_ESTIMATOR
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from treeinf.cleaning import CleaningReport, InfluenceCleaner
+    from treeinf.cli.jobs import Clock, Job
+    from treeinf.cli.printing import Printer
+    from treeinf.cli.proof import ScoreChange
+    from treeinf.training.rows import LabelledRows
+
+__all__ = ["clean"]
+
+_STEPS = (
+    "read train route influence views retrain baselines final explain compare write"
+)
+
+
+def clean(
+    train: options.Train,
+    target: options.Target,
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            help="lightgbm, xgboost, catboost or sklearn; or a model file trained on "
+            "these rows.",
+        ),
+    ] = "lightgbm",
+    test: Annotated[
+        Path | None,
+        typer.Option(
+            "--test", help="Rows to score models on; never used for cleaning."
+        ),
+    ] = None,
+    weight: options.Weight = None,
+    drop_columns: options.DropColumns = "",
+    task: options.Task = "auto",
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method",
+            help="How rows are scored: stacking, boostin, boostin_self, "
+            "boostin_total, loss or random.",
+        ),
+    ] = FROM_ESTIMATOR,
+    amount: Annotated[
+        str,
+        typer.Option(
+            "--amount",
+            help="How many rows to clean: auto, a share (0.1 or 10%), a number (200), "
+            "or a score (score>=0.5).",
+        ),
+    ] = FROM_ESTIMATOR,
+    action: Annotated[
+        Literal["drop", "relabel", "downweight"],
+        typer.Option("--action", help="What to do with the rows found."),
+    ] = FROM_ESTIMATOR,
+    suspect_weight: Annotated[
+        float,
+        typer.Option(
+            "--suspect-weight",
+            help="Factor on the weights of the rows found, with --action downweight.",
+        ),
+    ] = FROM_ESTIMATOR,
+    relabel_by: Annotated[
+        Literal["influence", "influence_or_leave", "suggestion"],
+        typer.Option(
+            "--relabel-by",
+            help="Which rows --action relabel gives another label. influence: those "
+            "where influence says that it helps; the others are dropped, or left with "
+            "influence_or_leave. suggestion: all for which another label is predicted.",
+        ),
+    ] = FROM_ESTIMATOR,
+    validation: Annotated[
+        str,
+        typer.Option(
+            "--validation",
+            help="Rows to choose and judge by: folds (5), a share held out (0.2), or a "
+            "table of rows with labels that you trust.",
+        ),
+    ] = FROM_ESTIMATOR,
+    guard: Annotated[
+        bool,
+        typer.Option(
+            "--guard/--no-guard", help="Keep all rows unless the gain is beyond noise."
+        ),
+    ] = FROM_ESTIMATOR,
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            "--baselines/--no-baselines",
+            help="Also try to remove as many random rows, and to append the trusted "
+            "rows and clean nothing.",
+        ),
+    ] = FROM_ESTIMATOR,
+    refit_on_validation: Annotated[
+        bool | None,
+        typer.Option(
+            "--refit-on-validation/--no-refit-on-validation",
+            help="Train the final model, whose test scores are printed, on the "
+            "validation rows too; by default on those held out of TRAIN, not on those "
+            "of a table.",
+            show_default=False,
+        ),
+    ] = None,
+    fail_on: Annotated[
+        str | None,
+        typer.Option(
+            "--fail-on",
+            help="Exit with code 4 if at least this number (10) or share (0.02 or 2%) "
+            "of the rows was cleaned; files are written all the same.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Table to write: TRAIN, cleaned.")
+    ] = None,
+    removed: Annotated[
+        Path | None,
+        typer.Option("--removed", help="Table to write: the rows found, and why."),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="HTML report to write.")
+    ] = None,
+    seed: options.Seed = 0,
+    n_jobs: options.Jobs = None,
+    force: options.Force = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Find training rows that harm a model, clean them, and measure the gain."""
+    import numpy as np
+
+    from treeinf.cleaning import InfluenceCleaner
+    from treeinf.cli.commands.cleaned_files import check_weight_column, write_cleaned
+    from treeinf.cli.jobs import Clock, read_job
+    from treeinf.cli.models import model_file
+    from treeinf.cli.outputs import check_outputs, write_together
+    from treeinf.cli.printing import Printer
+
+    printer, clock = Printer(as_json=json, quiet=quiet), Clock()
+    folds, trusted = options.parse_validation(validation)
+    outputs = check_outputs(
+        {"--out": out, "--removed": removed, "--report": report},
+        [train, test, trusted, model_file(model)],
+        force=force,
+    )
+    if report is not None:
+        _need_report_libraries()
+    n_cleaned = options.parse_amount(amount, "--amount")
+    is_failure = _parse_limit(fail_on)
+    with clock.measure("read"):
+        job = read_job(
+            train,
+            target,
+            model,
+            test=test,
+            validation=trusted,
+            weight=weight,
+            drop_columns=options.split_names(drop_columns),
+            task=task,
+        )
+        check_weight_column(job, action)
+    job.print_input(printer)
+    marks = _explain_model_file(job, model, n_jobs, clock, printer)
+    cleaner = InfluenceCleaner(
+        job.estimator,
+        method=method,
+        amount=n_cleaned,
+        action=action,
+        suspect_weight=suspect_weight,
+        relabel_by=relabel_by,
+        baselines=baselines,
+        validation=job.trusted_rows or folds,
+        guard=guard,
+        refit_on_validation=refit_on_validation,
+        random_state=seed,
+        n_jobs=-1 if n_jobs is None else n_jobs,
+        verbose=printer.shows_progress,
+    )
+    with clock.measure("clean"):
+        cleaner.fit(job.data.X, job.data.y, job.data.weight)
+    changes: list[ScoreChange] = []
+    if job.test is not None:
+        with clock.measure("compare"):
+            changes = job.compare(cleaner.estimator_, _rows_before(cleaner, job), seed)
+    with clock.measure("write"), write_together(outputs) as files:
+        write_cleaned(cleaner, job, marks, changes, outputs, files)
+    _print_summary(cleaner, changes, clock, outputs, printer)
+    has_failed = is_failure(cleaner.report_)
+    printer.finish(
+        {
+            **job.to_dict("clean", cleaner.report_, changes, clock, outputs),
+            "action": action,
+            "touched_rows": np.sort(np.asarray(cleaner.removed_["position"])),
+            "removed_rows": np.flatnonzero(~cleaner.kept_),
+            "fail_on": fail_on,
+            "failed": has_failed,
+        }
+    )
+    if has_failed:
+        print(
+            f"Found {cleaner.report_.n_removed:,} rows of "
+            f"{cleaner.report_.n_scored:,}; --fail-on {fail_on} was reached.",
+            file=sys.stderr,
+            flush=True,
+        )
+        raise typer.Exit(FOUND)
+
+
+def _parse_limit(text: str | None) -> Callable[[CleaningReport], bool]:
+    """Return the test that --fail-on asks for."""
+    from treeinf.cleaning import Amount
+
+    if text is None:
+        return lambda report: False
+    expected = (
+        f"Got --fail-on {text!r}; expected a number of rows of at least 1, such as 10, "
+        "or a share of them above 0 and at most 1, such as 0.02 or 2%."
+    )
+    try:
+        amount = Amount.parse(text)
+    except ValueError:
+        raise CommandError(expected, code=2) from None
+    is_share = amount.kind == "share"
+    limit = float(amount.value or 0) if is_share or amount.kind == "count" else 0.0
+    if limit <= 0.0 or (is_share and limit > 1.0):
+        raise CommandError(expected, code=2)
+
+    def is_reached(report: CleaningReport) -> bool:
+        cleaned = report.share if is_share else report.n_removed
+        return report.acted and cleaned >= limit
+
+    return is_reached
+
+
+def _need_report_libraries() -> None:
+    for name in ("jinja2", "matplotlib"):
+        if importlib.util.find_spec(name) is None:
+            raise CommandError(
+                f"--report needs {name}, which is not installed; pip install "
+                "'treeinf[plot]'."
+            )
+
+
+def _explain_model_file(
+    job: Job, model: str, n_jobs: int | None, clock: Clock, printer: Printer
+) -> dict[str, NDArray[np.float64]]:
+    """Check that a model file was trained on the rows, and compute their influence."""
+    import numpy as np
+
+    from treeinf.explainers import BoostIn
+
+    if job.ensemble is None:
+        return {}
+    data, test = job.data, job.test
+    explainer = BoostIn(n_jobs=n_jobs, verbose=printer.shows_progress)
+    with clock.measure("route"):
+        explainer.fit(job.ensemble, data.X, data.codes, sample_weight=data.weight)
+    printer.say(
+        f"{model}: {job.ensemble.n_trees:,} trees, trained on these rows "
+        f"({explainer.reproduction_.verdict})."
+    )
+    with clock.measure("influence"):
+        marks = {"model_self_influence": np.asarray(explainer.self_influence())}
+        if test is not None:
+            total = explainer.total(test.X, test.codes)
+            marks["model_influence_on_test"] = np.asarray(total)
+    return marks
+
+
+def _rows_before(cleaner: InfluenceCleaner, job: Job) -> LabelledRows | None:
+    """Return the final model's rows before the cleaning; None if nothing changed."""
+    import numpy as np
+
+    if not cleaner.report_.acted:
+        return None
+    if cleaner.refit_on_validation is False:
+        return job.rows.take(np.flatnonzero(np.isfinite(cleaner.scores_)))
+    return job.with_trusted(job.rows) if cleaner.refit_on_validation else job.rows
+
+
+def _print_summary(
+    cleaner: InfluenceCleaner,
+    changes: Sequence[ScoreChange],
+    clock: Clock,
+    outputs: Mapping[str, Path],
+    printer: Printer,
+) -> None:
+    from treeinf.cli.jobs import closing_facts
+    from treeinf.cli.proof import print_changes
+
+    report = cleaner.report_
+    printer.say()
+    printer.say(report.headline)
+    printer.say()
+    if changes:
+        title = f"On {changes[0].n_rows:,} test rows, never used for cleaning"
+        if report.acted:
+            print_changes(changes, printer, title)
+        else:
+            scores = [(change.name, f"{change.before:.4f}") for change in changes]
+            printer.table(["", "all rows"], scores, title=title)
+    if report.alternatives:
+        first = report.alternatives[0].primary
+        printer.table(
+            ["", first.metric, "gain", f"{first.confidence:.0%} interval"],
+            [
+                (
+                    line.name,
+                    f"{line.primary.score_after:.4f}",
+                    f"{line.primary.gain:+.4f}",
+                    f"{line.primary.gain_low:+.4f} to {line.primary.gain_high:+.4f}",
+                )
+                for line in report.alternatives
+            ],
+            title=f"On the {first.n_rows:,} rows that judged the cleaning",
+        )
+    facts = [("verdict", report.verdict)]
+    if report.guard is not None:
+        facts.append(("guard", str(report.guard)))
+    if report.noise_rate_text:
+        facts.append(("looks wrong", report.noise_rate_text))
+    facts += closing_facts(report, clock, _STEPS, outputs, "--out, --removed, --report")
+    printer.facts(facts)

@@ -1,0 +1,240 @@
+"""`treeinf select`: keep a subset of the training rows that is enough."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from treeinf.cli import options
+from treeinf.cli.options import FROM_ESTIMATOR
+
+if TYPE_CHECKING:
+    from treeinf.cleaning import InfluenceSelector
+    from treeinf.cli.jobs import Clock, Job
+    from treeinf.cli.printing import Printer
+    from treeinf.cli.proof import ScoreChange
+
+__all__ = ["select"]
+
+_STEPS = "read train influence clusters retrain final compare"
+
+
+def select(
+    train: options.Train,
+    target: options.Target,
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            help="lightgbm, xgboost, catboost or sklearn; or a model file, whose "
+            "settings are used.",
+        ),
+    ] = "lightgbm",
+    test: Annotated[
+        Path | None,
+        typer.Option(
+            "--test", help="Rows to score models on; never used for selecting."
+        ),
+    ] = None,
+    weight: options.Weight = None,
+    drop_columns: options.DropColumns = "",
+    task: options.Task = "auto",
+    keep: Annotated[
+        str,
+        typer.Option(
+            "--keep",
+            help="How many rows to keep. auto: the smallest subset shown to be enough; "
+            "a share (0.3 or 30%); or a number (200).",
+        ),
+    ] = FROM_ESTIMATOR,
+    strategy: Annotated[
+        Literal["auto", "influence", "diverse", "random"],
+        typer.Option(
+            "--strategy",
+            help="Which rows to keep. influence: the most helpful; diverse: the most "
+            "helpful of each cluster; random: any; auto: the best of the three.",
+        ),
+    ] = FROM_ESTIMATOR,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            "--tolerance",
+            help="Relative increase of the loss, over that of all rows, to accept.",
+        ),
+    ] = FROM_ESTIMATOR,
+    validation: Annotated[
+        str,
+        typer.Option(
+            "--validation",
+            help="Rows to choose and judge by: a share held out (0.3), folds (5), or a "
+            "table.",
+        ),
+    ] = FROM_ESTIMATOR,
+    refit_on_validation: Annotated[
+        bool,
+        typer.Option(
+            "--refit-on-validation/--no-refit-on-validation",
+            help="Train the final model on the validation rows too, and write those "
+            "held out of TRAIN.",
+        ),
+    ] = FROM_ESTIMATOR,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Table to write: the rows kept.")
+    ] = None,
+    ranking: Annotated[
+        Path | None,
+        typer.Option(
+            "--ranking",
+            help="Table to write: influence and cluster of all rows, and which are "
+            "kept.",
+        ),
+    ] = None,
+    seed: options.Seed = 0,
+    n_jobs: options.Jobs = None,
+    force: options.Force = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Keep a subset of the training rows that is enough, by influence."""
+    import numpy as np
+
+    from treeinf.cleaning import InfluenceSelector
+    from treeinf.cli.jobs import Clock, read_job
+    from treeinf.cli.models import model_file
+    from treeinf.cli.outputs import check_outputs, write_together
+    from treeinf.cli.printing import Printer
+    from treeinf.cli.tables import write_frame
+
+    printer, clock = Printer(as_json=json, quiet=quiet), Clock()
+    folds, trusted = options.parse_validation(validation)
+    outputs = check_outputs(
+        {"--out": out, "--ranking": ranking},
+        [train, test, trusted, model_file(model)],
+        force=force,
+    )
+    n_kept = options.parse_amount(keep, "--keep")
+    with clock.measure("read"):
+        job = read_job(
+            train,
+            target,
+            model,
+            test=test,
+            validation=trusted,
+            weight=weight,
+            drop_columns=options.split_names(drop_columns),
+            task=task,
+        )
+    job.print_input(printer)
+    selector = InfluenceSelector(
+        job.estimator,
+        keep=n_kept,
+        strategy=strategy,
+        tolerance=tolerance,
+        validation=job.trusted_rows or folds,
+        refit_on_validation=refit_on_validation,
+        random_state=seed,
+        n_jobs=-1 if n_jobs is None else n_jobs,
+        verbose=printer.shows_progress,
+    )
+    with clock.measure("select"):
+        selector.fit(job.data.X, job.data.y, job.data.weight)
+    changes: list[ScoreChange] = []
+    if job.test is not None:
+        with clock.measure("compare"):
+            changes = _compare(selector, job, seed)
+    is_held_out = np.isnan(selector.influence_)
+    is_kept = selector.kept_ | (is_held_out & refit_on_validation)
+    with clock.measure("write"), write_together(outputs) as files:
+        if "--out" in files:
+            job.table.write_rows(
+                files["--out"], np.flatnonzero(is_kept), outputs["--out"]
+            )
+        if "--ranking" in files:
+            frame = _ranking_frame(selector, is_kept)
+            write_frame(files["--ranking"], frame, outputs["--ranking"])
+    _print_summary(selector, changes, clock, outputs, printer)
+    printer.finish(
+        {
+            **job.to_dict("select", selector.report_, changes, clock, outputs),
+            "kept_rows": np.flatnonzero(is_kept),
+            "held_out_rows": np.flatnonzero(is_held_out),
+            "history": selector.history_,
+        }
+    )
+
+
+def _compare(selector: InfluenceSelector, job: Job, seed: int) -> list[ScoreChange]:
+    """Compare the final model with one of all rows that could be kept."""
+    import numpy as np
+
+    if selector.report_.strategy == "all":
+        return job.compare(selector.estimator_, None, seed)
+    rows = job.rows
+    if selector.refit_on_validation:
+        rows = job.with_trusted(rows)
+    else:
+        rows = rows.take(np.flatnonzero(np.isfinite(selector.influence_)))
+    return job.compare(selector.estimator_, rows, seed)
+
+
+def _ranking_frame(selector: InfluenceSelector, is_kept: Any) -> Any:
+    """Return a frame of all rows: most helpful first, those held out last."""
+    import numpy as np
+    import pandas as pd
+
+    frame = pd.DataFrame(
+        {
+            "row": np.arange(len(is_kept)),
+            "influence": selector.influence_,
+            "cluster": pd.Series(selector.clusters_, dtype="Int64").replace(-1, pd.NA),
+            "is_held_out": np.isnan(selector.influence_),
+            "is_kept": is_kept,
+        }
+    )
+    return frame.sort_values(
+        "influence", ascending=False, kind="stable", na_position="last"
+    )
+
+
+def _print_summary(
+    selector: InfluenceSelector,
+    changes: Sequence[ScoreChange],
+    clock: Clock,
+    outputs: Mapping[str, Path],
+    printer: Printer,
+) -> None:
+    from treeinf.cli.jobs import closing_facts
+    from treeinf.cli.proof import print_changes
+
+    report = selector.report_
+    printer.say()
+    printer.say(report.headline)
+    printer.say()
+    if changes:
+        title = f"On {changes[0].n_rows:,} test rows: all rows, and those kept"
+        print_changes(changes, printer, title)
+    printer.table(
+        ["rows", "kept", "primary", "gain", "interval", "loss"],
+        [
+            (
+                line["strategy"],
+                f"{line['n_kept']:,}",
+                f"{line['primary']:.4f}",
+                f"{line['primary_gain']:+.4f}",
+                f"{line['primary_gain_low']:+.4f} to {line['primary_gain_high']:+.4f}",
+                f"{line['loss']:.4f}",
+            )
+            for line in selector.history_
+        ],
+        title=f"Parts tried, by {report.primary_against_all.metric} on unseen rows",
+    )
+    printer.facts(
+        [
+            ("against all", str(report.against_all)),
+            ("against any", str(report.against_random)),
+            *closing_facts(report, clock, _STEPS, outputs, "--out, --ranking"),
+        ]
+    )
