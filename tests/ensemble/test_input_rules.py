@@ -12,7 +12,7 @@ import treeinf as ti
 from tests import models
 from tests.test_frames import frames
 from treeinf.adapters.parity import check_parity
-from treeinf.ensemble import InputRows, InputRules, routing
+from treeinf.ensemble import InputRows, InputRules
 from treeinf.errors import ModelFormatError
 from treeinf.trace import StagedRows
 
@@ -65,7 +65,7 @@ def test_rows_are_read_once(monkeypatch):
     rows = ensemble.read_rows(X)
     assert ensemble.read_rows(rows) is rows
     assert check_parity(ensemble, model, rows) < 1e-12
-    assert_array_equal(ensemble.apply(rows), routing.find_leaves(ensemble, rows).T)
+    assert_array_equal(ensemble.apply(rows), ensemble.find_leaves(rows).T)
     StagedRows.read(ensemble, rows, y)
     assert len(n_read) == 1
     ti.BoostIn().fit(model, X, y)

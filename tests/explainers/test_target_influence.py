@@ -7,7 +7,6 @@ from numpy.testing import assert_allclose
 import treeinf as ti
 from tests import models
 from tests.explainers.test_leaf_influence import TASKS, fit_family, newton_steps
-from treeinf.ensemble.routing import find_leaves
 from treeinf.errors import UnsupportedModelError
 
 
@@ -85,7 +84,7 @@ def refit_scores(trace, target, base_score, leaf_test):
 
 def check_derivative(explainer, X_test):
     trace, ensemble = explainer.trace_, explainer.ensemble_
-    leaf_test = find_leaves(ensemble, X_test)
+    leaf_test = ensemble.find_leaves(X_test)
     actual = explainer.explain(X_test, output="raw_score").values
     eps = 1e-5
     for i in range(0, trace.rows.n_rows, 40):

@@ -6,6 +6,9 @@ import dataclasses
 import enum
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 __all__ = ["EVERY_OUTPUT", "LeafRule", "Missing", "TrainingFacts"]
 
 EVERY_OUTPUT = -1
@@ -74,6 +77,28 @@ class LeafRule:
         kinds = (*("newton", "full newton", "gradient", "quantile", "mean", "unknown"),)
         if self.kind not in kinds:
             raise ValueError(f"Got kind={self.kind!r}; expected one of {kinds}.")
+
+    def describe(self, leaf_l2: NDArray[np.float64] | None) -> str:
+        """Describe the rule in one line.
+
+        Parameters
+        ----------
+        leaf_l2 : ndarray of float64, shape (n_leaves,), or None
+            See `TreeEnsemble`.
+        """
+        words = [self.kind]
+        if leaf_l2 is not None:
+            penalties = np.unique(leaf_l2)
+            words.append("l2 " + " or ".join(f"{value:g}" for value in penalties[:4]))
+        if self.l1_leaf:
+            words.append(f"l1 {self.l1_leaf:g}")
+        if self.max_leaf_value:
+            words.append(f"at most {self.max_leaf_value:g} in size")
+        if self.path_smooth:
+            words.append(f"path smoothing {self.path_smooth:g}")
+        if self.n_steps != 1:
+            words.append(f"{self.n_steps} steps a tree")
+        return ", ".join(words)
 
 
 @dataclasses.dataclass(frozen=True)

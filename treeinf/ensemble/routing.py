@@ -1,119 +1,82 @@
-"""Rows to leaves, and leaves to raw scores."""
+"""Flatten trees for the routing kernels, and route rows through them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.dtypes import REAL, leaf_id_dtype
-from treeinf.ensemble.input_rules import InputRows
-from treeinf.errors import ModelParityError, UnsupportedModelError
-from treeinf.kernels.cpu import replay as replay_kernels
-from treeinf.kernels.cpu import routing as routing_kernels
+from treeinf.dtypes import leaf_id_dtype
+from treeinf.ensemble.facts import Missing
+from treeinf.ensemble.input_rules import InputRules
+from treeinf.kernels.cpu import routing as kernels
 from treeinf.kernels.device import CPU, Device
-from treeinf.validation import check_offset
+from treeinf.kernels.flat import FlatTrees
+from treeinf.kernels.ranked_trees import RankedTrees
 
-if TYPE_CHECKING:
-    from treeinf.ensemble.structure import TreeEnsemble
-
-_NATIVE = (
-    "This {library} model has splits that only {library} itself can follow. Load it "
-    "with {library} and pass the live model in place of the file."
-)
+__all__ = ["flatten_trees", "route_rows"]
 
 _FEWEST_MASKED_ROWS = 16
 _MOST_MASKED_LEAVES = 1024
 
-__all__ = [
-    "add_leaf_values",
-    "check_initial_scores",
-    "find_leaves",
-    "read_rows",
-    "route_rows",
-]
 
+def flatten_trees(arrays: Mapping[str, NDArray[Any]], rules: InputRules) -> FlatTrees:
+    """Return trees as the routing kernels read them.
 
-def read_rows(ensemble: TreeEnsemble, X: Any) -> InputRows:
-    """Read rows for an ensemble; see `TreeEnsemble.read_rows`."""
-    if isinstance(X, InputRows):
-        return X
-    return InputRows(ensemble.input_rules.read(X), X)
+    Parameters
+    ----------
+    arrays : mapping of str to ndarray
+        Those of a `TreeEnsemble`, each tree with leaf ids of its own.
+    rules : InputRules
+        How rows are read.
 
-
-def check_initial_scores(
-    ensemble: TreeEnsemble, init_score: Any, n_rows: int
-) -> NDArray[np.float64] | None:
-    """Bring each row's own initial score to an array; see `check_offset`.
-
-    Raises
-    ------
-    ValueError
-        If the shape is another, or a model gives initial scores and they are missing.
+    Returns
+    -------
+    FlatTrees
     """
-    if init_score is None and ensemble.initial_model is not None:
-        raise ValueError(
-            f"Each row starts from a score that {ensemble.initial_model} gives it, "
-            "which the ensemble does not hold; pass "
-            "init_score=treeinf.adapters.init_score(model, X)."
-        )
-    return check_offset(init_score, n_rows, ensemble.n_outputs)
+    is_categorical, default_left = arrays["is_categorical"], arrays["default_left"]
+    zero_by_threshold = arrays["threshold"] >= 0.0
+    nan_as_zero = (arrays["missing"] == Missing.NONE) & ~is_categorical
+    zero_is_missing = arrays["missing"] == Missing.ZERO
+    return FlatTrees(
+        node_offset=arrays["node_offset"],
+        leaf_offset=arrays["leaf_offset"],
+        feature=arrays["feature"],
+        threshold=arrays["threshold"],
+        left=arrays["left"],
+        right=arrays["right"],
+        nan_left=np.where(nan_as_zero, zero_by_threshold, default_left),
+        zero_left=np.where(zero_is_missing, default_left, zero_by_threshold),
+        is_plain=~is_categorical & ~zero_is_missing,
+        is_categorical=is_categorical,
+        category_offset=arrays["category_offset"],
+        category_bits=arrays["category_bits"],
+        zero_threshold=float(rules.zero_threshold),
+        category_floor=float(rules.category_floor),
+        round_to_single=rules.round_to_single,
+    )
 
 
-def find_leaves(
-    ensemble: TreeEnsemble, X: Any, device: Device = CPU
+def route_rows(
+    trees: FlatTrees,
+    ranked_trees: Callable[[], RankedTrees],
+    values: NDArray[np.float64],
+    device: Device = CPU,
 ) -> NDArray[np.unsignedinteger[Any]]:
     """Find the leaf of each row in each tree.
 
     Parameters
     ----------
-    ensemble : TreeEnsemble
-        The model.
-    X : array-like, frame or InputRows, shape (n_rows, n_features)
-        Rows.
+    trees : FlatTrees
+        The trees.
+    ranked_trees : callable
+        Returns the same trees as routing by masks reads them; called if they are used.
+    values : ndarray of float64, shape (n_rows, n_features)
+        Rows, from `InputRules.read`.
     device : Device, default=CPU
-        Where they are routed.
-
-    Returns
-    -------
-    ndarray of uint8, uint16 or uint32, shape (n_trees, n_rows)
-        Leaf within each tree, in the smallest type that fits; one line for each number
-        in `TreeEnsemble.leaf_row`, where trees share their leaf ids.
-
-    Raises
-    ------
-    UnsupportedModelError
-        If the leaves are the library's own to find and it is not at hand.
-    """
-    if ensemble.is_native and ensemble.leaf_source is not None:
-        source = X.source if isinstance(X, InputRows) else X
-        found = np.asarray(ensemble.leaf_source(source))
-        leaf = np.ascontiguousarray(found.T, leaf_id_dtype(ensemble.most_leaves))
-        n_leaves = np.diff(ensemble.leaf_offset)
-        if ensemble.leaf_row is not None:
-            n_leaves = n_leaves[np.unique(ensemble.leaf_row, return_index=True)[1]]
-        if len(leaf) != len(n_leaves) or (found >= n_leaves).any():
-            raise ModelParityError(
-                f"{ensemble.library} gives leaves that are not those of the model read."
-            )
-        return leaf
-    return route_rows(ensemble, read_rows(ensemble, X).values, device)
-
-
-def route_rows(
-    ensemble: TreeEnsemble, rows: NDArray[np.float64], device: Device = CPU
-) -> NDArray[np.unsignedinteger[Any]]:
-    """Find the leaf of each row in each tree, for rows that have been checked.
-
-    Parameters
-    ----------
-    ensemble : TreeEnsemble
-        The model.
-    rows : ndarray of float64, shape (n_rows, n_features)
-        Values that `read_rows` returns.
-    device : Device, default=CPU
-        Where they are routed, in blocks that fit there.
+        Where they are routed, in batches that fit there.
 
     Returns
     -------
@@ -123,65 +86,24 @@ def route_rows(
     Notes
     -----
     Masks visit every node of a tree for each 256 rows; where rows are few or trees
-    have very many leaves, each row walks its own way down.
+    have very many leaves, each row is walked down instead.
     """
-    if ensemble.is_native:
-        raise UnsupportedModelError(_NATIVE.format(library=ensemble.library))
-    trees = ensemble.flat_trees
-    n_rows_of_ids = len(trees.node_offset) - 1
-    leaf = np.empty(
-        (n_rows_of_ids, len(rows)), dtype=leaf_id_dtype(ensemble.most_leaves)
-    )
+    n_rows, n_trees = len(values), len(trees.node_offset) - 1
+    most_leaves = int(np.diff(trees.leaf_offset).max(initial=1))
+    leaf = np.empty((n_trees, n_rows), dtype=leaf_id_dtype(most_leaves))
     if not device.is_cpu:
-        moved = device.put(trees)
-        row_bytes = rows.shape[1] * 8 + n_rows_of_ids * leaf.itemsize
-        step = device.rows_at_once(max(len(rows), 1), row_bytes)
-        for begin in range(0, len(rows), step):
-            block = slice(begin, min(begin + step, len(rows)))
-            found = device.empty((n_rows_of_ids, block.stop - begin), leaf.dtype)
-            device.routing.route_walk(device.put(rows[block]), moved, found)
-            leaf[:, block] = device.get(found)
-    elif (
-        len(rows) >= _FEWEST_MASKED_ROWS and ensemble.most_leaves <= _MOST_MASKED_LEAVES
-    ):
-        routing_kernels.route_masks(rows, trees, ensemble.ranked_trees, leaf)
+        device_trees = device.put(trees)
+        row_bytes = values.shape[1] * 8 + n_trees * leaf.itemsize
+        size = device.rows_at_once(max(n_rows, 1), row_bytes)
+        for begin in range(0, n_rows, size):
+            batch = slice(begin, min(begin + size, n_rows))
+            batch_leaf = device.empty((n_trees, batch.stop - begin), leaf.dtype)
+            device.routing.route_walk(
+                device.put(values[batch]), device_trees, batch_leaf
+            )
+            leaf[:, batch] = device.get(batch_leaf)
+    elif n_rows >= _FEWEST_MASKED_ROWS and most_leaves <= _MOST_MASKED_LEAVES:
+        kernels.route_masks(values, trees, ranked_trees(), leaf)
     else:
-        routing_kernels.route_walk(rows, trees, leaf)
+        kernels.route_walk(values, trees, leaf)
     return leaf
-
-
-def add_leaf_values(
-    ensemble: TreeEnsemble,
-    leaf: NDArray[np.unsignedinteger[Any]],
-    *,
-    offset: NDArray[np.float64] | None = None,
-    n_trees: int | None = None,
-) -> NDArray[np.float64]:
-    """Compute raw scores of rows whose leaves are known.
-
-    Parameters
-    ----------
-    ensemble : TreeEnsemble
-        The model.
-    leaf : ndarray of unsigned integer, shape (n_trees, n_rows)
-        Leaf of each row within each tree.
-    offset : ndarray of float64, shape (n_rows, n_outputs), or None
-        Each row's own initial score, on top.
-    n_trees : int or None
-        First trees to add; None for all.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_rows, n_outputs)
-    """
-    raw_score = np.empty((leaf.shape[1], ensemble.n_outputs), dtype=REAL)
-    if offset is None:
-        offset = np.empty((0, ensemble.n_outputs), dtype=REAL)
-    replay_kernels.sum_leaf_values(
-        leaf,
-        ensemble.flat_leaves,
-        offset,
-        ensemble.n_trees if n_trees is None else n_trees,
-        raw_score,
-    )
-    return raw_score

@@ -10,24 +10,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from treeinf.dtypes import NODE, OFFSET, REAL
-from treeinf.ensemble import routing, storage
-from treeinf.ensemble.checks import (
-    ARRAYS,
-    OPTIONAL,
-    OPTIONAL_OF_LEAVES,
-    check_leaves,
-    check_nodes,
-    check_trees,
-    freeze,
-)
+from treeinf.dtypes import NODE, OFFSET, REAL, leaf_id_dtype
+from treeinf.ensemble import storage
+from treeinf.ensemble.arrays import check_arrays, freeze_arrays, take_trees
 from treeinf.ensemble.facts import LeafRule, Missing, TrainingFacts
 from treeinf.ensemble.input_rules import InputRows, InputRules
 from treeinf.ensemble.losses import Loss
-from treeinf.errors import UnsupportedModelError
+from treeinf.ensemble.routing import flatten_trees, route_rows
+from treeinf.errors import ModelFormatError, ModelParityError, UnsupportedModelError
+from treeinf.kernels.cpu import replay as kernels
 from treeinf.kernels.cpu.derivatives import UNIT_HESSIAN
+from treeinf.kernels.device import CPU, Device
 from treeinf.kernels.flat import FlatLeaves, FlatLoss, FlatTrees
 from treeinf.kernels.ranked_trees import RankedTrees, rank_trees
+from treeinf.validation import check_offset
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -81,8 +77,8 @@ class TreeEnsemble:
     base_score_folded : ndarray of float64, shape (n_outputs,)
         Share of an initial score, which the library does not store, that it has added
         to the leaf values of the output's first tree: 0 for none, 1 for all of it
-        (LightGBM's dart mode scales it with the tree). Nothing is said of averaged
-        trees. `TrainingTrace` finds the score from the train rows.
+        (LightGBM's dart mode scales it with the tree); 0 for averaged trees.
+        `TrainingTrace` estimates the score from the train rows.
     input_rules : InputRules
         How rows are read: their columns, categories, missing values and precision.
     loss : Loss or None
@@ -166,14 +162,15 @@ class TreeEnsemble:
     library_version: str = "unknown"
 
     def __post_init__(self) -> None:
-        for name, dtype in ARRAYS.items():
-            array = getattr(self, name)
-            if array is None and name in OPTIONAL:
-                continue
-            object.__setattr__(self, name, freeze(name, array, dtype))
-        check_trees(self)
-        check_nodes(self)
-        check_leaves(self)
+        arrays = freeze_arrays(vars(self))
+        check_arrays(arrays, self.n_features)
+        for name, array in arrays.items():
+            object.__setattr__(self, name, array)
+        if self.loss is not None and self.loss.n_outputs != self.n_outputs:
+            raise ModelFormatError(
+                f"{self.loss!r} has {self.loss.n_outputs} outputs; the model has "
+                f"{self.n_outputs}."
+            )
         if self.classes is not None:
             classes = np.array(self.classes)
             classes.setflags(write=False)
@@ -230,26 +227,7 @@ class TreeEnsemble:
         if self.leaf_row is not None:
             firsts = np.unique(self.leaf_row, return_index=True)[1]
             return self.take_trees(firsts).flat_trees
-        zero_by_threshold = self.threshold >= 0.0
-        nan_as_zero = (self.missing == Missing.NONE) & ~self.is_categorical
-        zero_is_missing = self.missing == Missing.ZERO
-        return FlatTrees(
-            node_offset=self.node_offset,
-            leaf_offset=self.leaf_offset,
-            feature=self.feature,
-            threshold=self.threshold,
-            left=self.left,
-            right=self.right,
-            nan_left=np.where(nan_as_zero, zero_by_threshold, self.default_left),
-            zero_left=np.where(zero_is_missing, self.default_left, zero_by_threshold),
-            is_plain=~self.is_categorical & ~zero_is_missing,
-            is_categorical=self.is_categorical,
-            category_offset=self.category_offset,
-            category_bits=self.category_bits,
-            zero_threshold=float(self.input_rules.zero_threshold),
-            category_floor=float(self.input_rules.category_floor),
-            round_to_single=self.input_rules.round_to_single,
-        )
+        return flatten_trees(vars(self), self.input_rules)
 
     @functools.cached_property
     def ranked_trees(self) -> RankedTrees:
@@ -274,7 +252,7 @@ class TreeEnsemble:
 
     @property
     def row_of_tree(self) -> NDArray[np.int32]:
-        """Row of each tree in the leaf ids that `routing.find_leaves` gives."""
+        """Row of each tree in the leaf ids that `find_leaves` returns."""
         if self.leaf_row is not None:
             return self.leaf_row
         return np.arange(self.n_trees, dtype=NODE)
@@ -298,7 +276,7 @@ class TreeEnsemble:
         return FlatLoss(code, float(self.loss.parameter))
 
     def take_trees(self, trees: ArrayLike) -> TreeEnsemble:
-        """Give the ensemble of some of the trees, each with leaf ids of its own.
+        """Return the ensemble of some of the trees, each with leaf ids of its own.
 
         Parameters
         ----------
@@ -309,40 +287,9 @@ class TreeEnsemble:
         -------
         TreeEnsemble
         """
-        trees = np.asarray(trees, OFFSET)
-
-        def gather(offset: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
-            """Entries of the trees in arrays cut at `offset`, and their own cuts."""
-            count = np.diff(offset)[trees]
-            own = np.concatenate([[0], np.cumsum(count)])
-            first = np.repeat(offset[trees] - own[:-1], count)
-            return np.arange(own[-1]) + first, own
-
-        nodes, node_offset = gather(self.node_offset)
-        leaves, leaf_offset = gather(self.leaf_offset)
-        words = np.diff(self.category_offset)[nodes]
-        category_offset = np.concatenate([[0], np.cumsum(words)])
-        word = np.arange(category_offset[-1]) + np.repeat(
-            self.category_offset[nodes] - category_offset[:-1], words
+        return dataclasses.replace(
+            self, **take_trees(vars(self), np.asarray(trees, OFFSET))
         )
-        taken: dict[str, Any] = {
-            "node_offset": node_offset,
-            "leaf_offset": leaf_offset,
-            "category_offset": category_offset,
-            "category_bits": self.category_bits[word],
-            "leaf_row": None,
-        }
-        for name in ("iteration", "output", "shrinkage"):
-            taken[name] = getattr(self, name)[trees]
-        for name in (
-            *("feature", "threshold", "left", "right"),
-            *("default_left", "missing", "is_categorical"),
-        ):
-            taken[name] = getattr(self, name)[nodes]
-        for name in ("leaf_value", *OPTIONAL_OF_LEAVES):
-            array = getattr(self, name)
-            taken[name] = None if array is None else array[leaves]
-        return dataclasses.replace(self, **taken)
 
     def separate_base_score(self, base_score: ArrayLike) -> TreeEnsemble:
         """Take an initial score out of the first tree's leaf values.
@@ -391,7 +338,105 @@ class TreeEnsemble:
         ValueError, TypeError
             If the rows do not fit the ensemble.
         """
-        return routing.read_rows(self, X)
+        return X if isinstance(X, InputRows) else InputRows(self.input_rules.read(X), X)
+
+    def find_leaves(
+        self, X: Any, device: Device = CPU
+    ) -> NDArray[np.unsignedinteger[Any]]:
+        """Find the leaf of each row in each tree, in the layout that kernels read.
+
+        Parameters
+        ----------
+        X : array-like, frame or InputRows, shape (n_rows, n_features)
+            Rows.
+        device : Device, default=CPU
+            Where they are routed.
+
+        Returns
+        -------
+        ndarray of uint8, uint16 or uint32, shape (n_structures, n_rows)
+            Leaf within each tree, in the smallest type that fits; one line for each
+            number in `leaf_row`, where trees share their leaf ids.
+
+        Raises
+        ------
+        UnsupportedModelError
+            If only the library itself can find the leaves, and it is not at hand.
+        """
+        if not self.is_native:
+            values = self.read_rows(X).values
+            return route_rows(
+                self.flat_trees, lambda: self.ranked_trees, values, device
+            )
+        if self.leaf_source is None:
+            raise UnsupportedModelError(
+                f"This {self.library} model has splits that only {self.library} itself "
+                f"can follow. Load it with {self.library} and pass the live model in "
+                "place of the file."
+            )
+        source = X.source if isinstance(X, InputRows) else X
+        leaf = np.asarray(self.leaf_source(source)).T
+        n_leaves = np.diff(self.leaf_offset)
+        if self.leaf_row is not None:
+            n_leaves = n_leaves[np.unique(self.leaf_row, return_index=True)[1]]
+        if len(leaf) != len(n_leaves) or (leaf >= n_leaves[:, np.newaxis]).any():
+            raise ModelParityError(
+                f"{self.library} gives leaves that are not those of the model read."
+            )
+        return np.ascontiguousarray(leaf, leaf_id_dtype(self.most_leaves))
+
+    def add_leaf_values(
+        self,
+        leaf: NDArray[np.unsignedinteger[Any]],
+        *,
+        offset: NDArray[np.float64] | None = None,
+        n_trees: int | None = None,
+    ) -> NDArray[np.float64]:
+        """Compute raw scores of rows whose leaves are known.
+
+        Parameters
+        ----------
+        leaf : ndarray of unsigned integer, shape (n_structures, n_rows)
+            Leaf of each row within each tree, from `find_leaves`.
+        offset : ndarray of float64, shape (n_rows, n_outputs), or None
+            Initial score of each row, on top of the base score.
+        n_trees : int or None
+            First trees to add; None for all.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_rows, n_outputs)
+        """
+        raw_score = np.empty((leaf.shape[1], self.n_outputs), dtype=REAL)
+        if offset is None:
+            offset = np.empty((0, self.n_outputs), dtype=REAL)
+        kernels.sum_leaf_values(
+            leaf,
+            self.flat_leaves,
+            offset,
+            self.n_trees if n_trees is None else n_trees,
+            raw_score,
+        )
+        return raw_score
+
+    def check_init_score(
+        self, init_score: Any, n_rows: int
+    ) -> NDArray[np.float64] | None:
+        """Bring the initial scores of rows to an array; see `check_offset`.
+
+        Raises
+        ------
+        ValueError
+            If the shape is another, or `initial_model` gives each row an initial score
+            that is not passed.
+        """
+        if init_score is None and self.initial_model is not None:
+            raise ValueError(
+                f"Each row starts from a score that {self.initial_model} gives it, "
+                "which the ensemble does not hold; pass "
+                "init_score=treeinf.adapters.init_score(model, X)."
+            )
+        return check_offset(init_score, n_rows, self.n_outputs)
 
     def apply(self, X: Any) -> NDArray[np.unsignedinteger[Any]]:
         """Find the leaf of each row in each tree.
@@ -404,14 +449,9 @@ class TreeEnsemble:
         Returns
         -------
         ndarray of uint8, uint16 or uint32, shape (n_rows, n_trees)
-            Leaf within each tree; a view, with the trees' own leaves contiguous.
-
-        Raises
-        ------
-        ValueError
-            If the rows do not fit the ensemble.
+            Leaf within each tree; a view, with each tree's leaves contiguous.
         """
-        leaf = routing.find_leaves(self, X)
+        leaf = self.find_leaves(X)
         return leaf.T if self.leaf_row is None else leaf[self.leaf_row].T
 
     def raw_score(self, X: Any, *, init_score: Any = None) -> NDArray[np.float64]:
@@ -434,9 +474,9 @@ class TreeEnsemble:
             If the rows do not fit the ensemble, or `initial_model` gives each an
             initial score that is not passed.
         """
-        leaf = routing.find_leaves(self, X)
-        offset = routing.check_initial_scores(self, init_score, leaf.shape[1])
-        return routing.add_leaf_values(self, leaf, offset=offset)
+        leaf = self.find_leaves(X)
+        offset = self.check_init_score(init_score, leaf.shape[1])
+        return self.add_leaf_values(leaf, offset=offset)
 
     def staged_raw_score(
         self, X: Any, *, init_score: Any = None
@@ -445,29 +485,25 @@ class TreeEnsemble:
 
         Parameters
         ----------
-        X : array-like or frame, shape (n_rows, n_features)
-            Rows.
-        init_score : array-like, shape (n_rows,) or (n_rows, n_outputs), optional
-            Each row's own initial score, on top of the base score.
+        X, init_score
+            See `raw_score`.
 
         Yields
         ------
         ndarray of float64, shape (n_rows, n_outputs)
         """
-        leaf = routing.find_leaves(self, X)
-        offset = routing.check_initial_scores(self, init_score, leaf.shape[1])
+        leaf = self.find_leaves(X)
+        offset = self.check_init_score(init_score, leaf.shape[1])
         for stop in self.flat_leaves.iteration_start[1:]:
-            yield routing.add_leaf_values(self, leaf, offset=offset, n_trees=int(stop))
+            yield self.add_leaf_values(leaf, offset=offset, n_trees=int(stop))
 
     def predict(self, X: Any, *, init_score: Any = None) -> NDArray[np.float64]:
         """Predict through the loss's link.
 
         Parameters
         ----------
-        X : array-like or frame, shape (n_rows, n_features)
-            Rows.
-        init_score : array-like, shape (n_rows,) or (n_rows, n_outputs), optional
-            Each row's own initial score, on top of the base score.
+        X, init_score
+            See `raw_score`.
 
         Returns
         -------
@@ -502,17 +538,14 @@ class TreeEnsemble:
             ("library", f"{self.library} {self.library_version}"),
             ("loss", f"{self.loss_name} ({loss})"),
             ("trees", f"{self.n_trees:,} in {self.n_iterations:,} iterations"),
-            (
-                "leaves",
-                f"{self.n_leaves:,} ({leaves.min()} to {leaves.max()} a tree)",
-            ),
+            ("leaves", f"{self.n_leaves:,} ({leaves.min()} to {leaves.max()} a tree)"),
             ("splits", splits),
             ("features", f"{self.n_features:,}"),
             ("outputs", f"{self.n_outputs}"),
             ("base score", base),
             *([("starts from", self.initial_model)] if self.initial_model else []),
             ("shrinkage", shrinkage),
-            ("leaf rule", _describe_rule(self)),
+            ("leaf rule", self.leaf_rule.describe(self.leaf_l2)),
         ]
         if self.classes is not None:
             lines.append(("classes", ", ".join(map(str, self.classes[:20]))))
@@ -536,14 +569,17 @@ class TreeEnsemble:
         path : path-like
             File to write.
         overwrite : bool, default=False
-            Replace a file that is there.
+            Replace an existing file.
 
         Raises
         ------
         FileExistsError
-            If the file is there and `overwrite` is false.
+            If the file exists and `overwrite` is false.
         """
-        storage.save(self, path, overwrite=overwrite)
+        fields = {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(self)
+        }
+        storage.save(fields, path, overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> TreeEnsemble:
@@ -559,22 +595,4 @@ class TreeEnsemble:
         ModelFormatError
             If the file is not one, or not a whole one.
         """
-        return storage.load(path)
-
-
-def _describe_rule(ensemble: TreeEnsemble) -> str:
-    """Put the leaf rule into words."""
-    rule = ensemble.leaf_rule
-    words = [rule.kind]
-    if ensemble.leaf_l2 is not None:
-        penalties = np.unique(ensemble.leaf_l2)
-        words.append("l2 " + " or ".join(f"{value:g}" for value in penalties[:4]))
-    if rule.l1_leaf:
-        words.append(f"l1 {rule.l1_leaf:g}")
-    if rule.max_leaf_value:
-        words.append(f"at most {rule.max_leaf_value:g} in size")
-    if rule.path_smooth:
-        words.append(f"path smoothing {rule.path_smooth:g}")
-    if rule.n_steps != 1:
-        words.append(f"{rule.n_steps} steps a tree")
-    return ", ".join(words)
+        return storage.load(path, cls)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
 from treeinf.ensemble import TreeEnsemble
-from treeinf.ensemble.routing import add_leaf_values
 from treeinf.frames import count_rows
 from treeinf.trace import StagedRows
 
@@ -168,7 +167,7 @@ class EnsembleQueries:
     def raw_score(self) -> NDArray[np.float64]:
         """Compute the final raw scores, shape (n_rows, n_outputs)."""
         offset = self.rows.offset if self.rows.offset.size else None
-        return add_leaf_values(self.ensemble, self.rows.leaf, offset=offset)
+        return self.ensemble.add_leaf_values(self.rows.leaf, offset=offset)
 
     def value(self, raw_score: NDArray[np.float64]) -> NDArray[np.float64]:
         """Compute what is explained at any raw scores, weighted.

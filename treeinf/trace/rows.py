@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
 from treeinf.ensemble import TreeEnsemble
-from treeinf.ensemble.routing import check_initial_scores, find_leaves
 from treeinf.kernels.cpu import replay as kernels
 from treeinf.kernels.cpu import routing as routing_kernels
 from treeinf.kernels.device import CPU, Device
@@ -99,11 +98,11 @@ class StagedRows:
             or ensemble.training.single_inputs,
         )
         weight = check_weights(sample_weight, n_rows)
-        offset = check_initial_scores(ensemble, init_score, n_rows)
+        offset = ensemble.check_init_score(init_score, n_rows)
         fingerprint = np.empty(n_rows, np.uint64)
         routing_kernels.fingerprint_rows(input_rows.values, target, fingerprint)
         return cls(
-            leaf=find_leaves(ensemble, input_rows, device),
+            leaf=ensemble.find_leaves(input_rows, device),
             y=target,
             weight=np.empty(0, REAL) if weight is None else weight,
             offset=np.empty((0, ensemble.n_outputs), REAL)

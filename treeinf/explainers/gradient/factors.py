@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from treeinf.dtypes import NODE, OFFSET, REAL
 from treeinf.ensemble import TreeEnsemble
-from treeinf.ensemble.routing import add_leaf_values
 from treeinf.kernels.cpu import contraction, products
 from treeinf.kernels.device import CPU, Device
 from treeinf.kernels.simd import LINE_WIDTHS, align
@@ -212,7 +211,7 @@ class RowFactors:
                 part = change[run.first : run.first + len(factor), k]
                 part += factor[:, output == k].sum(axis=1)
         offset = rows.offset if rows.offset.size else None
-        score = add_leaf_values(ensemble, rows.leaf, offset=offset)
+        score = ensemble.add_leaf_values(rows.leaf, offset=offset)
         assert ensemble.loss is not None
         gradient, _ = ensemble.loss.derivatives(rows.y, score)
         return np.asarray((change * gradient).sum(axis=1))

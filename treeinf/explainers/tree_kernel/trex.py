@@ -13,7 +13,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from treeinf.dtypes import NODE, REAL
 from treeinf.ensemble import TreeEnsemble, losses
-from treeinf.ensemble.routing import add_leaf_values, find_leaves
 from treeinf.errors import UnsupportedModelError
 from treeinf.explainers.base import Columns, TreeExplainer
 from treeinf.explainers.queries import EnsembleQueries
@@ -167,7 +166,7 @@ class Trex(TreeExplainer):
         """
         check_is_fitted(self)
         with limit_threads(self.n_jobs):
-            leaf = find_leaves(self.ensemble_, self._transform(X))
+            leaf = self.ensemble_.find_leaves(self._transform(X))
             return self._features.multiply(leaf, self.coef_)
 
     def _check_parameters(self) -> None:
@@ -224,7 +223,7 @@ class Trex(TreeExplainer):
         offset = rows.offset if rows.offset.size else None
         prediction = _as_columns(
             predict_targets(
-                ensemble, add_leaf_values(ensemble, rows.leaf, offset=offset)
+                ensemble, ensemble.add_leaf_values(rows.leaf, offset=offset)
             ),
             kind,
         )

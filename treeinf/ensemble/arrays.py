@@ -1,0 +1,339 @@
+"""The arrays of an ensemble: their types, checks, and selection of trees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treeinf.dtypes import BITS, COUNT, FLAG, NODE, OFFSET, REAL
+from treeinf.ensemble.facts import EVERY_OUTPUT, Missing
+from treeinf.errors import ModelFormatError
+
+__all__ = ["ARRAYS", "check_arrays", "freeze_arrays", "take_trees"]
+
+Arrays = Mapping[str, NDArray[Any]]
+
+ARRAYS: dict[str, Any] = {
+    "node_offset": OFFSET,
+    "leaf_offset": OFFSET,
+    "iteration": NODE,
+    "output": NODE,
+    "shrinkage": REAL,
+    "feature": NODE,
+    "threshold": REAL,
+    "left": NODE,
+    "right": NODE,
+    "default_left": FLAG,
+    "missing": np.uint8,
+    "is_categorical": FLAG,
+    "category_offset": OFFSET,
+    "category_bits": BITS,
+    "leaf_value": REAL,
+    "base_score": REAL,
+    "base_score_folded": REAL,
+    "leaf_count": COUNT,
+    "leaf_hessian": REAL,
+    "leaf_weight": REAL,
+    "leaf_l2": REAL,
+    "leaf_row": NODE,
+}
+"""Every array of an ensemble, with its dtype."""
+
+_OF_TREES = ("iteration", "output", "shrinkage")
+_OF_NODES = (
+    *("feature", "threshold", "left", "right"),
+    *("default_left", "missing", "is_categorical"),
+)
+_OPTIONAL_OF_LEAVES = ("leaf_count", "leaf_hessian", "leaf_weight", "leaf_l2")
+_OPTIONAL = (*_OPTIONAL_OF_LEAVES, "leaf_row")
+
+
+def freeze_arrays(fields: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Copy the arrays among an ensemble's fields to read-only ones of their dtypes.
+
+    Parameters
+    ----------
+    fields : mapping of str to Any
+        Fields of a `TreeEnsemble`, in which optional arrays may be None.
+
+    Returns
+    -------
+    dict of str to ndarray
+        C-contiguous; without the arrays that are None.
+
+    Raises
+    ------
+    ModelFormatError
+        If a value cannot be an array of its dtype.
+    """
+    return {
+        name: _freeze(name, fields[name], dtype)
+        for name, dtype in ARRAYS.items()
+        if fields[name] is not None or name not in _OPTIONAL
+    }
+
+
+def _freeze(name: str, array: Any, dtype: Any) -> NDArray[Any]:
+    values = np.asarray(array)
+    if values.dtype.kind not in "biuf" or not np.can_cast(
+        values.dtype, dtype, "same_kind"
+    ):
+        raise ModelFormatError(
+            f"{name} has dtype {values.dtype}; expected {np.dtype(dtype)}."
+        )
+    if values.dtype.kind in "iu" and np.dtype(dtype).kind in "iu" and values.size:
+        limits = np.iinfo(dtype)
+        if values.min() < limits.min or values.max() > limits.max:
+            raise ModelFormatError(f"{name} has values that do not fit {limits.dtype}.")
+    frozen = np.array(values, dtype=dtype, order="C")
+    frozen.setflags(write=False)
+    return frozen
+
+
+def check_arrays(arrays: Arrays, n_features: int) -> None:
+    """Refuse arrays that do not describe trees.
+
+    Parameters
+    ----------
+    arrays : mapping of str to ndarray
+        Those of an ensemble, from `freeze_arrays`.
+    n_features : int
+        Columns of the rows.
+
+    Raises
+    ------
+    ModelFormatError
+        If shapes do not fit together, children are out of range, a node has no or two
+        parents, or values are not finite.
+    """
+    _check_trees(arrays)
+    _check_leaf_rows(arrays)
+    _check_nodes(arrays, n_features)
+    _check_leaves(arrays)
+
+
+def take_trees(arrays: Arrays, trees: NDArray[np.int64]) -> dict[str, Any]:
+    """Select trees, each with leaf ids of its own.
+
+    Parameters
+    ----------
+    arrays : mapping of str to ndarray
+        Those of an ensemble; optional ones may be None.
+    trees : ndarray of int64, shape (n_taken,)
+        Trees, in an order in which iterations do not fall; one may come again.
+
+    Returns
+    -------
+    dict of str to ndarray or None
+        The fields that differ.
+    """
+    nodes, node_offset = _gather(arrays["node_offset"], trees)
+    leaves, leaf_offset = _gather(arrays["leaf_offset"], trees)
+    words, category_offset = _gather(arrays["category_offset"], nodes)
+    taken: dict[str, Any] = {
+        "node_offset": node_offset,
+        "leaf_offset": leaf_offset,
+        "category_offset": category_offset,
+        "category_bits": arrays["category_bits"][words],
+        "leaf_row": None,
+    }
+    for names, entries in (
+        (_OF_TREES, trees),
+        (_OF_NODES, nodes),
+        (("leaf_value", *_OPTIONAL_OF_LEAVES), leaves),
+    ):
+        taken |= {
+            name: arrays[name][entries]
+            for name in names
+            if arrays.get(name) is not None
+        }
+    return taken
+
+
+def _gather(
+    offset: NDArray[np.int64], groups: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the entries of some groups of an array, and the new groups' offsets."""
+    count = np.diff(offset)[groups]
+    new_offset = np.concatenate([[0], np.cumsum(count)])
+    first = np.repeat(offset[groups] - new_offset[:-1], count)
+    return np.arange(new_offset[-1]) + first, new_offset
+
+
+def _require(condition: Any, message: str) -> None:
+    if not condition:
+        raise ModelFormatError(message)
+
+
+def _check_trees(arrays: Arrays) -> None:
+    """Refuse offsets and per-tree arrays that do not fit together."""
+    n_trees = len(arrays["iteration"])
+    _require(n_trees > 0, "The model has no trees.")
+    for name in ("output", "shrinkage"):
+        _require(
+            arrays[name].shape == (n_trees,),
+            f"{name} has shape {arrays[name].shape}; expected ({n_trees},).",
+        )
+    for name, length in (
+        ("node_offset", len(arrays["feature"])),
+        ("leaf_offset", len(arrays["leaf_value"])),
+    ):
+        offset = arrays[name]
+        _require(
+            offset.shape == (n_trees + 1,)
+            and offset[0] == 0
+            and offset[-1] == length
+            and (np.diff(offset) >= 0).all(),
+            f"{name} must rise from 0 to {length} in {n_trees} steps.",
+        )
+    _require(
+        (np.diff(arrays["leaf_offset"]) == np.diff(arrays["node_offset"]) + 1).all(),
+        "A tree must have one leaf more than it has nodes.",
+    )
+    _require(
+        arrays["iteration"][0] >= 0 and (np.diff(arrays["iteration"]) >= 0).all(),
+        "Trees must be ordered by iteration.",
+    )
+    n_outputs = len(arrays["base_score"])
+    _require(
+        arrays["base_score"].shape == (n_outputs,) and n_outputs > 0,
+        "base_score must have one value an output.",
+    )
+    _require(
+        arrays["base_score_folded"].shape == (n_outputs,),
+        f"base_score_folded must have {n_outputs} values.",
+    )
+    if arrays["leaf_value"].ndim == 2 and arrays["leaf_value"].shape[1] > 1:
+        _require(
+            (arrays["output"] == EVERY_OUTPUT).all()
+            and arrays["leaf_value"].shape[1] == n_outputs,
+            "Leaves with several values must hold one for each output.",
+        )
+    else:
+        _require(
+            (arrays["output"] >= (EVERY_OUTPUT if n_outputs == 1 else 0)).all()
+            and (arrays["output"] < n_outputs).all(),
+            f"output must be in [0, {n_outputs}).",
+        )
+    _require(np.isfinite(arrays["base_score"]).all(), "base_score must be finite.")
+    _require(
+        np.isfinite(arrays["base_score_folded"]).all(),
+        "base_score_folded must be finite.",
+    )
+    _require(np.isfinite(arrays["shrinkage"]).all(), "shrinkage must be finite.")
+
+
+def _check_leaf_rows(arrays: Arrays) -> None:
+    """Refuse lines of leaf ids that trees cannot share."""
+    row = arrays.get("leaf_row")
+    if row is None:
+        return
+    _require(
+        row.shape == (len(arrays["iteration"]),),
+        f"leaf_row must have {len(arrays['iteration'])} numbers.",
+    )
+    newest = np.maximum.accumulate(row)
+    _require(
+        row[0] == 0 and (np.diff(newest) <= 1).all() and (row >= 0).all(),
+        "leaf_row must rise by 1 from 0 where its numbers are new.",
+    )
+    firsts = np.unique(row, return_index=True)[1]
+    _require(
+        (
+            np.diff(arrays["leaf_offset"])
+            == np.diff(arrays["leaf_offset"])[firsts][row]
+        ).all(),
+        "Trees of one leaf_row must have the same leaves.",
+    )
+
+
+def _check_nodes(arrays: Arrays, n_features: int) -> None:
+    """Refuse nodes that do not make trees."""
+    n_nodes = len(arrays["feature"])
+    for name in (
+        "threshold",
+        "left",
+        "right",
+        "default_left",
+        "missing",
+        "is_categorical",
+    ):
+        _require(
+            arrays[name].shape == (n_nodes,),
+            f"{name} has shape {arrays[name].shape}; expected ({n_nodes},).",
+        )
+    offset = arrays["category_offset"]
+    _require(
+        offset.shape == (n_nodes + 1,)
+        and offset[0] == 0
+        and offset[-1] == len(arrays["category_bits"])
+        and (np.diff(offset) >= 0).all(),
+        "category_offset must rise from 0 to the number of words in category_bits.",
+    )
+    _require(
+        ((arrays["feature"] >= 0) & (arrays["feature"] < n_features)).all(),
+        f"feature must be in [0, {n_features}).",
+    )
+    _require(not np.isnan(arrays["threshold"]).any(), "threshold must not be NaN.")
+    _require((arrays["missing"] <= max(Missing)).all(), "missing must be 0, 1 or 2.")
+    tree = np.repeat(
+        np.arange(len(arrays["iteration"])), np.diff(arrays["node_offset"])
+    )
+    is_node_child = np.zeros(n_nodes, np.int64)
+    is_leaf_child = np.zeros(len(arrays["leaf_value"]), np.int64)
+    parent = np.full(n_nodes, -1, np.int64)
+    for child in (arrays["left"], arrays["right"]):
+        is_node = child >= 0
+        first, count = arrays["node_offset"][tree], np.diff(arrays["node_offset"])[tree]
+        node = np.where(is_node, first + child, 0)
+        leaf_first, leaf_count = arrays["leaf_offset"][tree], count + 1
+        leaf = np.where(is_node, 0, leaf_first + ~child.astype(np.int64))
+        _require(
+            np.where(
+                is_node, child < count, ~child.astype(np.int64) < leaf_count
+            ).all(),
+            "A child lies outside its tree.",
+        )
+        is_node_child += np.bincount(node[is_node], minlength=n_nodes)
+        is_leaf_child += np.bincount(leaf[~is_node], minlength=len(is_leaf_child))
+        parent[node[is_node]] = np.flatnonzero(is_node)
+    roots = arrays["node_offset"][:-1][np.diff(arrays["node_offset"]) > 0]
+    expected = np.ones(n_nodes, np.int64)
+    expected[roots] = 0
+    _require((is_node_child == expected).all(), "A node must have exactly one parent.")
+    has_nodes = np.repeat(
+        np.diff(arrays["node_offset"]) > 0, np.diff(arrays["leaf_offset"])
+    )
+    _require((is_leaf_child == has_nodes).all(), "A leaf must have exactly one parent.")
+    # With one parent each, nodes that do not lead up to a root go round in a cycle;
+    # jumping to the parent's parent doubles the way in each step.
+    ancestor = parent
+    for _ in range(max(n_nodes, 1).bit_length()):
+        inside = ancestor >= 0
+        ancestor = np.where(inside, ancestor[np.where(inside, ancestor, 0)], -1)
+    _require((ancestor < 0).all(), "The children of a tree go round in a cycle.")
+
+
+def _check_leaves(arrays: Arrays) -> None:
+    """Refuse leaf arrays that do not fit together."""
+    values = arrays["leaf_value"]
+    _require(
+        values.ndim == 2 and values.shape[1] > 0,
+        f"leaf_value has shape {values.shape}; expected (n_leaves, leaf_width).",
+    )
+    _require(np.isfinite(values).all(), "leaf_value must be finite.")
+    for name in _OPTIONAL_OF_LEAVES:
+        array = arrays.get(name)
+        if array is None:
+            continue
+        _require(
+            array.shape == (len(values),),
+            f"{name} has shape {array.shape}; expected ({len(values)},).",
+        )
+        _require(
+            np.isfinite(array).all() and (array >= 0).all(),
+            f"{name} must be finite and at least 0.",
+        )
