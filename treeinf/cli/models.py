@@ -371,11 +371,11 @@ def estimator_like(path: Path, ensemble: TreeEnsemble) -> tuple[Any, str]:
 
 def _written_parameters(path: Path) -> dict[str, str] | None:
     """Read the training parameters that a model text lists."""
-    from treeinf.adapters.lightgbm.text import parse_text
+    from treeinf.adapters.lightgbm import text
 
     if not _is_lightgbm_text(path):
         return None
-    return parse_text(path.read_text(encoding="utf-8")).parameters
+    return text.parse(path.read_text(encoding="utf-8")).parameters
 
 
 def _parse(value: str) -> Any:

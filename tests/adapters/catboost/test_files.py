@@ -255,7 +255,7 @@ def test_every_cut_of_a_binary_file(saved):
     content = saved["SymmetricTree", "RMSE"].binary
     for length in [*range(4, 200), *range(200, len(content) - 1, 97)]:
         with pytest.raises(ModelFormatError):
-            adapter.read_binary(content[:length])
+            read_model(content[:length])
 
 
 def test_a_border_that_is_no_number(saved):
@@ -266,7 +266,7 @@ def test_a_border_that_is_no_number(saved):
     assert found.binary.count(old) >= 1
     for bits in (0x7F800001, 0x7FC00000, 0xFFFFFFFF):
         with pytest.raises(ModelFormatError, match="a border is not a number"):
-            adapter.read_binary(found.binary.replace(old, struct.pack("<I", bits)))
+            read_model(found.binary.replace(old, struct.pack("<I", bits)))
 
 
 def mutate(content, edits):
@@ -304,14 +304,14 @@ def test_binary_files_with_bytes_changed(saved, data):
     if data.draw(st.booleans()):
         core = content.rfind(b"FlabuffersModel_v1")
         edits = [(place % 600 + max(core - 600, 0), *rest) for place, *rest in edits]
-    attempt(adapter.read_binary, mutate(content, edits))
+    attempt(read_model, mutate(content, edits))
 
 
 @hypothesis.settings(max_examples=300)
 @hypothesis.given(st.binary(max_size=300))
 def test_binary_files_of_random_bytes(content):
     for size in (len(content), 8, 2**31):
-        attempt(adapter.read_binary, b"CBM1" + struct.pack("<I", size) + content)
+        attempt(read_model, b"CBM1" + struct.pack("<I", size) + content)
 
 
 def places_of(value, path=()):
@@ -459,11 +459,11 @@ def test_parts_pointed_to_again_and_again():
     # the trees' number of outputs is missing, which is found out first
     whole = b"CBM1" + struct.pack("<I", len(content)) + bytes(content)
     with pytest.raises(ModelFormatError, match="it has 0 outputs"):
-        adapter.read_binary(whole)
+        read_model(whole)
     write("trees vtable", "<8H", 16, 8, 4, 0, 0, 0, 0, 4)
     whole = b"CBM1" + struct.pack("<I", len(content)) + bytes(content)
     with pytest.raises(ModelFormatError, match="the same part too often"):
-        adapter.read_binary(whole)
+        read_model(whole)
 
 
 def test_a_large_model_is_read_in_time(saved):
@@ -484,7 +484,7 @@ def test_a_large_model_is_read_in_time(saved):
 
 def test_ensembles_are_stored(tmp_path, saved):
     found = saved["Depthwise", "MultiClass"]
-    ensemble = adapter.read_binary(found.binary)
+    ensemble = read_model(found.binary)
     path = tmp_path / "ensemble.npz"
     ensemble.save(path)
     stored = TreeEnsemble.load(path)

@@ -14,7 +14,6 @@ from numpy.testing import assert_array_equal
 
 from tests.adapters.lightgbm.models import mixed_rows, mixed_score, train
 from treeinf.adapters import read_model
-from treeinf.adapters.lightgbm.reader import read_json, read_text
 from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import ModelFormatError, UnsupportedModelError
 
@@ -51,7 +50,7 @@ def dumped(booster):
 
 
 def test_text_and_json_agree(text, dumped):
-    first, second = read_text(text), read_json(dumped)
+    first, second = read_model(text), read_model(dumped)
     for name in (
         *("node_offset", "leaf_offset", "feature", "threshold", "left", "right"),
         *("default_left", "missing", "is_categorical", "leaf_value", "leaf_count"),
@@ -80,13 +79,13 @@ def test_every_cut_of_a_text(text):
     for stop in range(0, len(text), 37):
         if stop < trees_end or section + len("parameters:") <= stop < whole:
             with pytest.raises(ModelFormatError):
-                read_text(text[:stop])
+                read_model(text[:stop])
 
 
 def test_tree_without_its_middle(text):
     start, stop = text.index("\nTree=1\n"), text.index("\nTree=2\n")
     with pytest.raises(ModelFormatError, match="tree '2' follows 1"):
-        read_text(text[:start] + text[stop:])
+        read_model(text[:start] + text[stop:])
 
 
 @pytest.mark.parametrize(
@@ -128,7 +127,7 @@ def test_hostile_trees(text, key, value, words):
     number = next(n for n in range(tree, len(lines)) if lines[n].startswith(key + "="))
     lines[number] = f"{key}={value}"
     with pytest.raises(ModelFormatError, match=words):
-        read_text("\n".join(lines))
+        read_model("\n".join(lines))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +153,7 @@ def test_hostile_header(text, key, value, words):
     number = next(n for n, line in enumerate(lines) if line.startswith(key + "="))
     lines[number] = f"{key}={value}"
     with pytest.raises(ModelFormatError, match=words):
-        read_text("\n".join(lines))
+        read_model("\n".join(lines))
 
 
 @pytest.mark.parametrize(
@@ -172,7 +171,7 @@ def test_hostile_header(text, key, value, words):
 def test_hostile_text(text, old, new, words):
     assert old in text
     with pytest.raises(ModelFormatError, match=words):
-        read_text(text.replace(old, new))
+        read_model(text.replace(old, new))
 
 
 def test_many_labels_for_many_columns_take_no_time(text):
@@ -189,7 +188,7 @@ def test_many_labels_for_many_columns_take_no_time(text):
             if line.startswith(key + "="):
                 lines[n] = f"{key}={value}"
     start = time.thread_time()
-    ensemble = read_text(
+    ensemble = read_model(
         "\n".join(lines).replace("categorical:null", "categorical:" + labels)
     )
     assert ensemble.n_features == 5000
@@ -201,7 +200,7 @@ def test_categorical_columns_that_are_not_there(text):
     old = "[categorical_feature: 1,2]"
     assert old in text
     for columns in ("99", "-1", "1,99", "x", "9" * 30):
-        ensemble = read_text(text.replace(old, f"[categorical_feature: {columns}]"))
+        ensemble = read_model(text.replace(old, f"[categorical_feature: {columns}]"))
         assert (
             ensemble.input_rules.categories is None
             or len(ensemble.input_rules.categories) == 5
@@ -225,14 +224,14 @@ def test_json_cycle(dumped):
     root, child = nodes_of(dumped)[:2]
     child["left_child"] = root
     with pytest.raises(ModelFormatError, match="two parents"):
-        read_json(dumped)
+        read_model(dumped)
 
 
 def test_json_shared_node(dumped):
     root = nodes_of(dumped)[0]
     root["left_child"] = root["right_child"]
     with pytest.raises(ModelFormatError, match="two parents"):
-        read_json(dumped)
+        read_model(dumped)
 
 
 @pytest.mark.parametrize(
@@ -264,7 +263,7 @@ def test_hostile_json_node(dumped, key, value):
     node = next(n for n in nodes_of(dumped) if n["decision_type"] == "<=")
     node[key] = value
     with pytest.raises(ModelFormatError):
-        read_json(dumped)
+        read_model(dumped)
 
 
 @pytest.mark.parametrize("threshold", ["-1", "x", str(10**30), "1||x"])
@@ -275,7 +274,7 @@ def test_hostile_json_categories(dumped, threshold):
     )
     node["threshold"] = threshold
     with pytest.raises(ModelFormatError):
-        read_json(dumped)
+        read_model(dumped)
 
 
 def test_json_categories_that_ask_for_gigabytes(dumped):
@@ -284,7 +283,7 @@ def test_json_categories_that_ask_for_gigabytes(dumped):
             node["decision_type"] = "=="
             node["threshold"] = str(2**31 - 1)
     with pytest.raises(ModelFormatError, match="numbered too high"):
-        read_json(dumped)
+        read_model(dumped)
 
 
 @pytest.mark.parametrize(
@@ -316,7 +315,7 @@ def test_hostile_json_header(dumped, key, value):
 def test_json_tree_with_another_count(dumped):
     dumped["tree_info"][0]["num_leaves"] = 10**12
     with pytest.raises(ModelFormatError, match="as it claims"):
-        read_json(dumped)
+        read_model(dumped)
 
 
 # Fuzz: whatever happens to the bytes, an ensemble or one of the refusals comes out.
@@ -452,7 +451,7 @@ def test_reading_is_fast():
     times = []
     for _ in range(3):
         begin = time.thread_time()
-        ensemble = read_text(long)
+        ensemble = read_model(long)
         times.append(time.thread_time() - begin)
     assert (ensemble.n_trees, ensemble.most_leaves) == (1000, 255)
     assert min(times) < 4.0

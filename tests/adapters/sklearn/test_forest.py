@@ -10,7 +10,8 @@ from sklearn import tree as sk_tree
 from tests.adapters.sklearn.models import assert_same_model, make_rows, make_targets
 from treeinf.adapters import read_model
 from treeinf.adapters.parity import check_parity
-from treeinf.adapters.sklearn.reader import bootstrap_counts, raw_score, tree_weights
+from treeinf.adapters.sklearn.forest import bootstrap_counts, tree_weights
+from treeinf.adapters.sklearn.reader import raw_score
 from treeinf.ensemble import losses
 from treeinf.errors import UnsupportedModelError
 from treeinf.trace import TrainingTrace

@@ -14,7 +14,8 @@ from tests.adapters.sklearn.models import assert_same_model, make_rows, make_tar
 from tests.models import load_golden
 from treeinf.adapters import init_score, read_model
 from treeinf.adapters.parity import check_parity
-from treeinf.adapters.sklearn.reader import raw_score, training_rows
+from treeinf.adapters.sklearn.early_stopping import training_rows
+from treeinf.adapters.sklearn.reader import raw_score
 from treeinf.ensemble import TreeEnsemble, losses
 from treeinf.errors import SubsampledTrainingWarning, UnsupportedModelError
 from treeinf.trace import TrainingTrace

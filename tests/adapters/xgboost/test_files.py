@@ -22,8 +22,7 @@ from tests.adapters.xgboost.models import (
 )
 from treeinf.adapters import read_model
 from treeinf.adapters.xgboost import reader as adapter
-from treeinf.adapters.xgboost.reader import read_model_entries, read_ubjson
-from treeinf.adapters.xgboost.ubjson import parse_ubjson
+from treeinf.adapters.xgboost.ubjson import parse_object
 from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import (
     ModelFormatError,
@@ -107,7 +106,7 @@ def test_dictionary_and_text(contents, model):
 
 def test_ubjson_says_what_json_says(contents):
     for recipe in RECIPES:
-        binary = parse_ubjson(contents[recipe, "ubj"])
+        binary = parse_object(contents[recipe, "ubj"])
         text = json.loads(contents[recipe, "json"])
         assert plain(binary) == plain(text)
 
@@ -180,7 +179,7 @@ def test_hostile_tree(model, key, value):
         value = (value * size)[:size]
     tree[key] = value
     with pytest.raises(ModelFormatError):
-        read_model_entries(model)
+        read_model(model)
 
 
 def test_cycle(model):
@@ -191,13 +190,13 @@ def test_cycle(model):
     tree["left_children"][second] = first
     tree["right_children"][second] = tree["right_children"][first]
     with pytest.raises(ModelFormatError, match=r"parents|cycle"):
-        read_model_entries(model)
+        read_model(model)
     root = tree["left_children"][0]
     tree["left_children"] = [-1] * len(tree["left_children"])
     tree["right_children"] = [-1] * len(tree["left_children"])
     tree["left_children"][root], tree["right_children"][root] = root, root + 1
     with pytest.raises(ModelFormatError, match="cycle"):
-        read_model_entries(model)
+        read_model(model)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +252,7 @@ def test_hostile_entry(model, place, value):
     inner[last] = value
     begin = time.thread_time()
     with pytest.raises(ModelFormatError):
-        read_model_entries(model)
+        read_model(model)
     assert time.thread_time() - begin < 1.0
 
 
@@ -261,7 +260,7 @@ def test_hostile_entry(model, place, value):
 def test_weights_of_dropped_trees(contents, boosters, layout):
     """They stand beside the trees' booster, then in it, then with the trees."""
     model = json.loads(contents["dart", "json"])
-    expected = read_model_entries(model)
+    expected = read_model(model)
     assert expected.training.approximations[0].startswith("booster=dart or rate_drop")
     written = model["learner"]["gradient_booster"]
     content = content_of(model)
@@ -275,13 +274,13 @@ def test_weights_of_dropped_trees(contents, boosters, layout):
         place = content
     place["weight_drop"] = weight
     model["learner"]["gradient_booster"] = booster
-    found = read_model_entries(model)
+    found = read_model(model)
     assert_array_equal(found.leaf_value, expected.leaf_value)
     assert found.training == expected.training
     for value in ([1.0], [1.0, float("nan")]):
         place["weight_drop"] = value
         with pytest.raises(ModelFormatError, match="weight_drop"):
-            read_model_entries(model)
+            read_model(model)
     X = mixed_rows(np.random.default_rng(3))
     scores = own_raw_score(xgboost, boosters["dart"], X[:20])
     assert_allclose(expected.raw_score(X[:20]), scores, rtol=1e-5)
@@ -289,17 +288,17 @@ def test_weights_of_dropped_trees(contents, boosters, layout):
 
 @pytest.mark.parametrize("version", [[3, 5, 0], [4, 0, 0]])
 def test_newer_versions_are_read_with_a_warning(model, version):
-    expected = read_model_entries(model)
+    expected = read_model(model)
     model["version"] = version
     named = ".".join(map(str, version))
     with pytest.warns(
         ModelVersionWarning, match=rf"XGBoost {named}; the newest .* with is 3\.4\."
     ):
-        found = read_model_entries(model)
+        found = read_model(model)
     assert_array_equal(found.leaf_value, expected.leaf_value)
     assert found.library_version == f"{named} (model file)"
     model["version"] = [3, 4, 9]
-    read_model_entries(model)
+    read_model(model)
 
 
 def test_a_newer_library_at_hand_warns(monkeypatch):
@@ -316,7 +315,7 @@ def test_vector_leaves_that_are_not_there(contents):
     for value in (tree[name][:-1], tree[name][:3], []):
         tree[name] = value
         with pytest.raises(ModelFormatError, match=name):
-            read_model_entries(model)
+            read_model(model)
 
 
 def test_categories_that_ask_for_gigabytes(contents):
@@ -324,7 +323,7 @@ def test_categories_that_ask_for_gigabytes(contents):
     for tree in content_of(model)["trees"]:
         tree["categories"] = [2**31 - 1] * len(tree["categories"])
     with pytest.raises(ModelFormatError, match="numbered too high"):
-        read_model_entries(model)
+        read_model(model)
 
 
 def test_deep_tree_is_read_fast(model):
@@ -347,7 +346,7 @@ def test_deep_tree_is_read_fast(model):
     content["trees"] = [tree]
     content["tree_info"], content["iteration_indptr"] = [0], [0, 1]
     begin = time.thread_time()
-    ensemble = read_model_entries(model)
+    ensemble = read_model(model)
     assert ensemble.n_leaves == n_inner + 1
     assert time.thread_time() - begin < 1.0
 
@@ -378,7 +377,7 @@ KEY = b"{i\x01a"
 def test_hostile_ubjson(content):
     begin = time.thread_time()
     with pytest.raises(ModelFormatError):
-        read_ubjson(content)
+        read_model(content)
     assert time.thread_time() - begin < 1.0
 
 
@@ -391,7 +390,7 @@ def test_kinds_of_ubjson():
         + b"}"
     )
     content = content.replace(b"iAB", b"iA")
-    found = parse_ubjson(content)
+    found = parse_object(content)
     found["e"] = found["e"].tolist()
     assert found == {
         **{"a": 65, "b": 256, "c": 0.5, "d": [True, False, None, "x"]},

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import treeinf as ti
 from treeinf.adapters import read_model
-from treeinf.adapters.xgboost.files import parse_model
+from treeinf.adapters.xgboost import json as entries
 from treeinf.adapters.xgboost.trees import read_trees
 from treeinf.trace import TrainingTrace
 
@@ -46,7 +46,7 @@ def test_files_of_other_versions(tmp_path, version, case, form):
     score = score.reshape(len(X), -1)
     atol = 1e-6 * np.abs(score).max()
     assert_allclose(ensemble.raw_score(X), score, rtol=0, atol=atol)
-    file = parse_model(json_file)
+    file = entries.parse(json_file)
     numbers = read_trees(file.trees, file.n_outputs, file.n_features).leaf_node
     assert_array_equal(numbers[ensemble.leaf_offset[:-1] + ensemble.apply(X)], leaf)
     if case == "pruned":

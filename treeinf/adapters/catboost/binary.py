@@ -1,4 +1,4 @@
-"""CatBoost's own binary file (``.cbm``) into checked arrays, without CatBoost.
+"""Parse CatBoost's own binary file (``.cbm``) without CatBoost.
 
 The file is the letters CBM1, the length of its core, the core as a FlatBuffers message
 and, for models of categories or text, tables that are not read here.
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.adapters.catboost.files import (
+    FIELDS,
     CatBoostFeatures,
     CatBoostFile,
     CatBoostSplits,
@@ -20,15 +21,11 @@ from treeinf.adapters.catboost.files import (
     SplitKind,
     check_columns,
     expand_symmetric,
-    fail,
 )
 from treeinf.dtypes import NODE, OFFSET
 from treeinf.errors import ModelFormatError
 
-__all__ = ["MAGIC", "parse_binary"]
-
-MAGIC = b"CBM1"
-"""First bytes of the file."""
+__all__ = ["parse"]
 
 _FORMAT = "FlabuffersModel_v1"
 _NAN_IS_TRUE = 2
@@ -37,7 +34,7 @@ _NAN_IS_TRUE = 2
 class _Message:
     """A FlatBuffers message: every access is checked, and what is read is budgeted.
 
-    A hostile message can point to one large part any number of times; no more is read
+    A hostile message can point to one large vector any number of times; no more is read
     in all than a few times the length of the message.
     """
 
@@ -45,92 +42,94 @@ class _Message:
         self.content = content
         self.budget = 16 * len(content) + 4096
 
-    def number(self, form: str, place: int) -> Any:
+    def number(self, form: str, position: int) -> Any:
         """Read one number."""
         size = struct.calcsize(form)
-        self._spend(place, size)
-        return struct.unpack_from(form, self.content, place)[0]
+        self._spend(position, size)
+        return struct.unpack_from(form, self.content, position)[0]
 
-    def part(self, place: int, size: int) -> memoryview:
-        """Read a run of bytes."""
-        self._spend(place, size)
-        return self.content[place : place + size]
+    def content_at(self, position: int, size: int) -> memoryview:
+        """Read consecutive bytes."""
+        self._spend(position, size)
+        return self.content[position : position + size]
 
-    def _spend(self, place: int, size: int) -> None:
-        if place < 0 or size < 0 or place + size > len(self.content):
-            fail("it points out of itself")
+    def _spend(self, position: int, size: int) -> None:
+        if position < 0 or size < 0 or position + size > len(self.content):
+            FIELDS.fail("it points out of itself")
         self.budget -= size
         if self.budget < 0:
-            fail("it points to the same part too often")
+            FIELDS.fail("it points to the same part too often")
 
 
 class _Table:
     """One table of a message."""
 
-    def __init__(self, message: _Message, place: int) -> None:
-        self.message, self.place = message, place
-        self.fields = place - message.number("<i", place)
+    def __init__(self, message: _Message, position: int) -> None:
+        self.message, self.position = message, position
+        self.fields = position - message.number("<i", position)
         self.n_fields = (message.number("<H", self.fields) - 4) // 2
 
     def _find(self, field: int) -> int | None:
-        """Give the place of a field; None where it has its default."""
+        """Return the position of a field; None where it has its default."""
         if field >= self.n_fields:
             return None
         shift = self.message.number("<H", self.fields + 4 + 2 * field)
-        return self.place + shift if shift else None
+        return self.position + shift if shift else None
 
     def number(self, field: int, form: str, default: Any) -> Any:
         """Read a number."""
-        place = self._find(field)
-        return default if place is None else self.message.number(form, place)
+        position = self._find(field)
+        return default if position is None else self.message.number(form, position)
 
     def table(self, field: int) -> _Table | None:
         """Read a table."""
-        place = self._find(field)
-        if place is None:
+        position = self._find(field)
+        if position is None:
             return None
-        return _Table(self.message, place + self.message.number("<I", place))
+        return _Table(self.message, position + self.message.number("<I", position))
 
     def _vector(self, field: int, size: int) -> tuple[int, int]:
-        """Give the place and the length of a vector whose entries have a size."""
-        place = self._find(field)
-        if place is None:
+        """Return the position and the length of a vector whose entries have a size."""
+        position = self._find(field)
+        if position is None:
             return 0, 0
-        place += self.message.number("<I", place)
-        length = self.message.number("<I", place)
+        position += self.message.number("<I", position)
+        length = self.message.number("<I", position)
         if length * size > len(self.message.content):
-            fail("a list is longer than the file")
-        return place + 4, length
+            FIELDS.fail("a list is longer than the file")
+        return position + 4, length
 
     def array(self, field: int, dtype: str) -> NDArray[Any]:
         """Read a vector of numbers; empty where there is none."""
         size = np.dtype(dtype).itemsize
-        place, length = self._vector(field, size)
-        part = self.message.part(place, length * size)
-        return np.frombuffer(part, dtype, length)
+        position, length = self._vector(field, size)
+        content = self.message.content_at(position, length * size)
+        return np.frombuffer(content, dtype, length)
 
     def text(self, field: int) -> str:
         """Read a string; empty where there is none."""
-        place, length = self._vector(field, 1)
+        position, length = self._vector(field, 1)
         try:
-            return bytes(self.message.part(place, length)).decode()
+            return bytes(self.message.content_at(position, length)).decode()
         except UnicodeDecodeError as error:
-            fail("a name is not text", error)
+            FIELDS.fail("a name is not text", error)
 
     def tables(self, field: int) -> list[_Table]:
         """Read a vector of tables."""
-        place, length = self._vector(field, 4)
-        places = range(place, place + 4 * length, 4)
-        return [_Table(self.message, k + self.message.number("<I", k)) for k in places]
+        position, length = self._vector(field, 4)
+        positions = range(position, position + 4 * length, 4)
+        return [
+            _Table(self.message, k + self.message.number("<I", k)) for k in positions
+        ]
 
 
-def parse_binary(content: bytes) -> CatBoostFile:
-    """Read the bytes of a ``.cbm`` file.
+def parse(content: bytes) -> CatBoostFile:
+    """Parse a ``.cbm`` file.
 
     Parameters
     ----------
     content : bytes
-        The file.
+        The whole file.
 
     Returns
     -------
@@ -141,11 +140,11 @@ def parse_binary(content: bytes) -> CatBoostFile:
     ModelFormatError
         If they are not a whole such file.
     """
-    if not content.startswith(MAGIC) or len(content) < 12:
-        fail("it does not begin as one")
+    if len(content) < 12:
+        FIELDS.fail(f"it ends after {len(content)} bytes")
     size = struct.unpack_from("<I", content, 4)[0]
     if size > len(content) - 8:
-        fail(f"it ends after {len(content) - 8:,} of {size:,} bytes")
+        FIELDS.fail(f"it ends after {len(content) - 8:,} of {size:,} bytes")
     message = _Message(memoryview(content)[8 : 8 + size])
     core = _Table(message, message.number("<I", 0))
     version = core.text(0)
@@ -156,27 +155,27 @@ def parse_binary(content: bytes) -> CatBoostFile:
         )
     trees = core.table(1)
     if trees is None:
-        fail("it has no trees")
-    info = {entry.text(0): entry.text(1) for entry in core.tables(2)}
+        FIELDS.fail("it has no trees")
+    remarks = {entry.text(0): entry.text(1) for entry in core.tables(2)}
     n_outputs = trees.number(0, "<i", 0)
     if n_outputs < 1 or n_outputs > size:
-        fail(f"it has {n_outputs} outputs")
+        FIELDS.fail(f"it has {n_outputs} outputs")
     features, splits = _read_features(trees)
-    read = _read_trees(trees, n_outputs)
-    if read.split.size and (
-        read.split.min() < 0 or read.split.max() >= splits.kind.size
+    nodes = _read_trees(trees, n_outputs)
+    if nodes.split.size and (
+        nodes.split.min() < 0 or nodes.split.max() >= splits.kind.size
     ):
-        fail("a node refers to a split that is not there")
+        FIELDS.fail("a node refers to a split that is not there")
     bias = trees.array(16, "<f8").astype(np.float64)
     if not bias.size:
         bias = np.full(n_outputs, trees.number(15, "<d", 0.0))
     if len(bias) != n_outputs:
-        fail("there is not one bias an output")
+        FIELDS.fail("there is not one bias an output")
     return CatBoostFile(
-        info=info,
+        remarks=remarks,
         features=features,
         splits=splits,
-        trees=read,
+        trees=nodes,
         scale=float(trees.number(14, "<d", 1.0)),
         bias=bias,
     )
@@ -207,13 +206,13 @@ def _read_features(trees: _Table) -> tuple[CatBoostFeatures, CatBoostSplits]:
         for column, kind in columns.items()
         if kind in ("categorical", "text")
     }
-    n_estimated = [len(part.array(3, "<f4")) for part in trees.tables(13)]
-    n_computed = [len(part.array(1, "<f4")) for part in trees.tables(7)]
+    n_estimated = [len(entry.array(3, "<f4")) for entry in trees.tables(13)]
+    n_computed = [len(entry.array(1, "<f4")) for entry in trees.tables(7)]
     one_hots = []
     for feature in trees.tables(6):
         index = feature.number(0, "<i", -1)
         if index not in labelled:
-            fail("a split tests a category of a column that is not there")
+            FIELDS.fail("a split tests a category of a column that is not there")
         values = feature.array(1, "<i4").astype(np.int64) & 0xFFFFFFFF
         hashes[labelled[index]] = tuple(values.tolist())
         one_hots.append((labelled[index], len(values)))
@@ -236,17 +235,17 @@ def _read_features(trees: _Table) -> tuple[CatBoostFeatures, CatBoostSplits]:
 
 
 def _concatenate(
-    parts: list[tuple[SplitKind, int, NDArray[Any] | None, bool, int]],
+    groups: list[tuple[SplitKind, int, NDArray[Any] | None, bool, int]],
 ) -> CatBoostSplits:
     """Lay out splits of (kind, column, borders, default_left, count)."""
-    kind, column, borders, default_left, counts = zip(*parts, strict=True)
+    kind, column, borders, default_left, counts = zip(*groups, strict=True)
     count = np.array(counts, OFFSET)
     # before they are cast: of some NaN, which no library writes, NumPy would warn
-    if any(np.isnan(part).any() for part in borders if part is not None):
-        fail("a border is not a number")
+    if any(np.isnan(values).any() for values in borders if values is not None):
+        FIELDS.fail("a border is not a number")
     border = [
-        np.zeros(n) if part is None else part
-        for part, n in zip(borders, counts, strict=True)
+        np.zeros(n) if values is None else values
+        for values, n in zip(borders, counts, strict=True)
     ]
     first = np.repeat(np.cumsum(count) - count, count)
     return CatBoostSplits(
@@ -262,7 +261,7 @@ def _read_trees(trees: _Table, n_outputs: int) -> CatBoostTrees:
     """Read the trees of either kind."""
     value = trees.array(8, "<f8").astype(np.float64)
     if len(value) % n_outputs:
-        fail("the leaf values are not as many for each output")
+        FIELDS.fail("the leaf values are not as many for each output")
     value = value.reshape(-1, n_outputs)
     weight = trees.array(9, "<f8").astype(np.float64)
     leaf_weight = weight if len(weight) == len(value) and len(weight) else None
@@ -273,26 +272,26 @@ def _read_trees(trees: _Table, n_outputs: int) -> CatBoostTrees:
         return expand_symmetric(size, split, value, leaf_weight)
     leaf_id = trees.array(11, "<u4").astype(OFFSET)
     if (size < 1).any() or not len(steps) == len(split) == len(leaf_id) == size.sum():
-        fail("the lists of nodes are not of one length")
+        FIELDS.fail("the lists of nodes are not of one length")
     tree = np.repeat(np.arange(len(size)), size)
-    here = np.arange(len(steps))
+    position = np.arange(len(steps))
     left, right = steps["f0"].astype(OFFSET), steps["f1"].astype(OFFSET)
     is_inner = (left > 0) | (right > 0)
     n_inner = np.bincount(tree[is_inner], minlength=len(size))
     first_leaf = np.cumsum(n_inner + 1) - (n_inner + 1)
     if (n_inner + 1).sum() != len(value):
-        fail("the leaf values are not as many as the nodes ask for")
-    own_leaf = leaf_id // n_outputs - first_leaf[tree]
+        FIELDS.fail("the leaf values are not as many as the nodes ask for")
+    leaf_in_tree = leaf_id // n_outputs - first_leaf[tree]
     number = np.cumsum(is_inner) - 1 - (np.cumsum(n_inner) - n_inner)[tree]
     children = []
     for step in (left, right):
-        child = (here + step)[is_inner]
+        child = (position + step)[is_inner]
         if (child >= len(steps)).any() or (tree[child] != tree[is_inner]).any():
-            fail("a child lies outside its tree")
+            FIELDS.fail("a child lies outside its tree")
         to_node = is_inner[child] & (step[is_inner] > 0)
-        leaf = own_leaf[child]
+        leaf = leaf_in_tree[child]
         if ((leaf < 0) | (leaf > n_inner[tree[child]]))[~to_node].any():
-            fail("a leaf lies outside its tree")
+            FIELDS.fail("a leaf lies outside its tree")
         children.append(np.where(to_node, number[child], ~leaf).astype(NODE))
     return CatBoostTrees(
         n_leaves=n_inner + 1,

@@ -1,24 +1,23 @@
-"""What a CatBoost file says, as checked arrays; both parsers fill it.
+"""The content of a CatBoost model file as checked arrays, before interpretation.
 
-Nothing here interprets a model. Every fault in a file ends in a `ModelFormatError`, and
-nothing is allocated by a number that a file merely claims.
+Both parsers, of ``.cbm`` and of JSON files, return a `CatBoostFile`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
-import json
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.dtypes import NODE, OFFSET
-from treeinf.errors import ModelFormatError
+from treeinf.adapters.records import FieldChecks
+from treeinf.dtypes import FLAG, NODE, OFFSET, REAL
 
 __all__ = [
+    "FIELDS",
     "CatBoostFeatures",
     "CatBoostFile",
     "CatBoostSplits",
@@ -26,9 +25,10 @@ __all__ = [
     "SplitKind",
     "check_columns",
     "expand_symmetric",
-    "fail",
-    "parse_info",
+    "parse_remark",
 ]
+
+FIELDS = FieldChecks("CatBoost", "model.save_model(path)")
 
 _DEEPEST = 30
 
@@ -46,7 +46,7 @@ class SplitKind(enum.IntEnum):
 
 @dataclasses.dataclass(frozen=True)
 class CatBoostFeatures:
-    """The columns of a model.
+    """The columns of the rows that a model takes.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ class CatBoostSplits:
     default_left : ndarray of bool, shape (n_splits,)
         Where NaN goes.
     category : ndarray of int64, shape (n_splits,)
-        Place of the label's hash among those of the column; it goes right.
+        Position of the label's hash among those of the column; it goes right.
     """
 
     kind: NDArray[np.uint8]
@@ -92,19 +92,19 @@ class CatBoostSplits:
 
     @classmethod
     def of_rows(cls, rows: list[tuple[int, int, float, bool, int]]) -> CatBoostSplits:
-        """Make the arrays of one tuple a split, in the order of the fields."""
+        """Make the arrays of tuples, one a split, in the order of the fields."""
         kind, column, border, default_left, category = (
             zip(*rows, strict=True) if rows else ((), (), (), (), ())
         )
         splits = cls(
             kind=np.array(kind, np.uint8),
             column=np.array(column, NODE),
-            border=np.array(border, np.float64),
-            default_left=np.array(default_left, np.bool_),
+            border=np.array(border, REAL),
+            default_left=np.array(default_left, FLAG),
             category=np.array(category, OFFSET),
         )
         if np.isnan(splits.border).any():
-            fail("a border is not a number")
+            FIELDS.fail("a border is not a number")
         return splits
 
 
@@ -132,7 +132,7 @@ class CatBoostTrees:
     leaf_weight: NDArray[np.float64] | None
 
     def first(self, n_trees: int) -> CatBoostTrees:
-        """Keep the first trees."""
+        """Return the first trees."""
         n_leaves = self.n_leaves[:n_trees]
         leaves, nodes = int(n_leaves.sum()), int((n_leaves - 1).sum())
         weight = self.leaf_weight
@@ -148,12 +148,12 @@ class CatBoostTrees:
 
 @dataclasses.dataclass(frozen=True)
 class CatBoostFile:
-    """What a CatBoost file says, uninterpreted.
+    """What a CatBoost file holds, before interpretation.
 
     Parameters
     ----------
-    info : dict of str to str or dict
-        Its remarks: training parameters, classes, the library's version.
+    remarks : dict of str to str or dict
+        The model's metadata: training parameters, classes, the library's version.
     features : CatBoostFeatures
     splits : CatBoostSplits
     trees : CatBoostTrees
@@ -163,7 +163,7 @@ class CatBoostFile:
         Added to it.
     """
 
-    info: dict[str, Any]
+    remarks: dict[str, Any]
     features: CatBoostFeatures
     splits: CatBoostSplits
     trees: CatBoostTrees
@@ -171,47 +171,21 @@ class CatBoostFile:
     bias: NDArray[np.float64]
 
 
-def fail(problem: str, cause: Exception | None = None) -> NoReturn:
-    """Raise the one error that all faults of a file end in."""
-    raise ModelFormatError(
-        f"This is not a whole CatBoost model: {problem}. Save it again with "
-        "model.save_model(path)."
-    ) from cause
-
-
-def parse_info(info: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Read a remark that is a JSON object, or holds the text of one.
-
-    Parameters
-    ----------
-    info : dict
-        All remarks.
-    name : str
-        Name of the remark.
-
-    Returns
-    -------
-    dict
-        Empty if there is none.
-    """
-    found = info.get(name, {})
-    if isinstance(found, str):
-        try:
-            found = json.loads(found)
-        except (ValueError, RecursionError) as error:
-            fail(f"the remark {name} is not whole JSON", error)
-    if not isinstance(found, dict):
-        fail(f"the remark {name} is not a JSON object")
-    return found
+def parse_remark(remarks: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return a remark of the file that is a JSON object or the text of one, or {}."""
+    remark = remarks.get(name, {})
+    if isinstance(remark, str):
+        remark = FIELDS.json_value(remark, f"the remark {name}")
+    return FIELDS.instance(remark, f"the remark {name}", dict)
 
 
 def check_columns(columns: dict[int, str], names: dict[int, str]) -> tuple[int, Any]:
-    """Check column numbers; give how many columns there are, and their names."""
+    """Check column numbers; return the number of columns, and their names."""
     if not columns:
-        fail("it has no features")
+        FIELDS.fail("it has no features")
     n_features = len(columns)
     if min(columns) < 0 or max(columns) >= n_features:
-        fail("the features' columns are not numbered without gaps")
+        FIELDS.fail("the features' columns are not numbered without gaps")
     if not any(names.values()):
         return n_features, None
     return n_features, tuple(names.get(k) or str(k) for k in range(n_features))
@@ -223,7 +197,7 @@ def expand_symmetric(
     leaf_value: NDArray[np.float64],
     leaf_weight: NDArray[np.float64] | None,
 ) -> CatBoostTrees:
-    """Write trees that test one split a level out as trees of nodes.
+    """Convert trees that test one split a level (oblivious trees) to trees of nodes.
 
     Parameters
     ----------
@@ -242,12 +216,12 @@ def expand_symmetric(
         Leaves keep CatBoost's numbers: the root tests the last level.
     """
     if depth.size and (depth.min() < 0 or depth.max() > _DEEPEST):
-        fail("a tree's depth is out of range")
+        FIELDS.fail("a tree's depth is out of range")
     n_leaves = np.left_shift(1, depth)
     if n_leaves.sum() != len(leaf_value):
-        fail("the leaf values are not as many as the trees' depths ask for")
+        FIELDS.fail("the leaf values are not as many as the trees' depths ask for")
     if depth.sum() != len(split):
-        fail("the splits are not as many as the trees' depths ask for")
+        FIELDS.fail("the splits are not as many as the trees' depths ask for")
     n_nodes = n_leaves - 1
     node_first = np.cumsum(n_nodes) - n_nodes
     split_first = np.cumsum(depth) - depth
@@ -261,8 +235,8 @@ def expand_symmetric(
         child = 2 * number + 1
         is_last = level == levels - 1
         leaf = child - len(number)
-        place = node_first[trees, np.newaxis] + number
-        tested[place] = split[split_first[trees, np.newaxis] + (levels - 1 - level)]
-        left[place] = np.where(is_last, ~leaf, child)
-        right[place] = np.where(is_last, ~(leaf + 1), child + 1)
+        position = node_first[trees, np.newaxis] + number
+        tested[position] = split[split_first[trees, np.newaxis] + (levels - 1 - level)]
+        left[position] = np.where(is_last, ~leaf, child)
+        right[position] = np.where(is_last, ~(leaf + 1), child + 1)
     return CatBoostTrees(n_leaves, tested, left, right, leaf_value, leaf_weight)

@@ -1,29 +1,31 @@
-"""Read CatBoost models: estimators, ``.cbm`` files and JSON files."""
+"""Read fitted CatBoost models and model files into a `TreeEnsemble`."""
 
 from __future__ import annotations
 
-import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from treeinf.adapters.catboost.binary import parse_binary
+from treeinf.adapters.catboost import binary
 from treeinf.adapters.catboost.files import (
+    FIELDS,
     CatBoostFile,
     CatBoostSplits,
     CatBoostTrees,
     SplitKind,
-    fail,
-    parse_info,
+    parse_remark,
 )
-from treeinf.adapters.catboost.json import is_catboost_json, parse_json
+from treeinf.adapters.catboost.objectives import approximations, find_loss, leaf_rule
 from treeinf.adapters.catboost.parameters import CatBoostParameters
-from treeinf.dtypes import BITS, FLAG, NODE, OFFSET, REAL
+from treeinf.adapters.category_sets import pack_category_sets
+from treeinf.adapters.records import count_offsets
+from treeinf.dtypes import FLAG, NODE, REAL
 from treeinf.ensemble import (
     EVERY_OUTPUT,
     InputRules,
@@ -35,13 +37,7 @@ from treeinf.ensemble.losses import Loss
 from treeinf.errors import UnsupportedModelError
 from treeinf.frames import to_pandas
 
-__all__ = ["is_catboost_json", "raw_score", "read", "read_binary", "read_json"]
-
-_MOST_WORDS = 2**24
-"""Words of category sets in all."""
-
-
-# Live models.
+__all__ = ["raw_score", "read", "read_file"]
 
 
 def read(
@@ -59,7 +55,7 @@ def read(
     iterations : int or None
         First iterations to read; None for all.
     parameters : dict or None
-        Training parameters that are known better than the model knows them.
+        Training parameters, in place of those that the model holds.
 
     Returns
     -------
@@ -80,13 +76,12 @@ def read(
 
     _check_model(model)
     with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "model.cbm")
+        path = Path(folder, "model.cbm")
         model.save_model(path)
-        with open(path, "rb") as file:
-            content = file.read()
+        content = path.read_bytes()
     classes = np.asarray(getattr(model, "classes_", ()))
-    return _assemble(
-        parse_binary(content),
+    return read_file(
+        binary.parse(content),
         parameters=parameters,
         iterations=iterations,
         classes=classes if classes.size else None,
@@ -117,18 +112,18 @@ def raw_score(
 
     _check_model(model)
     # the ranker's own predict takes no kind of prediction
-    found = catboost.CatBoost.predict(
+    scores = catboost.CatBoost.predict(
         model,
         _library_rows(X),
         prediction_type="RawFormulaVal",
         ntree_end=iterations or 0,
     )
-    scores = np.asarray(found, dtype=REAL)
+    scores = np.asarray(scores, dtype=REAL)
     return scores.reshape(len(scores), -1)
 
 
 def _check_model(model: Any) -> None:
-    """Say what is wrong with a model that is not fitted."""
+    """Refuse what is not a fitted model."""
     import catboost
 
     if not isinstance(model, catboost.CatBoost):
@@ -145,17 +140,17 @@ def _check_model(model: Any) -> None:
 
 
 def _leaf_source(model: Any, iterations: int | None) -> Callable[[Any], NDArray[Any]]:
-    """Give CatBoost's own function from rows to leaves."""
+    """Return CatBoost's own function from rows to leaves."""
 
-    def find(X: Any) -> NDArray[Any]:
+    def find_leaves(X: Any) -> NDArray[Any]:
         rows = _library_rows(X)
         return np.asarray(model.calc_leaf_indexes(rows, ntree_end=iterations or 0))
 
-    return find
+    return find_leaves
 
 
 def _library_rows(X: Any) -> Any:
-    """Give rows in a form that CatBoost takes."""
+    """Convert rows to a form that CatBoost takes."""
     if isinstance(X, np.ndarray) or hasattr(X, "iloc"):
         return X
     if sparse.issparse(X):
@@ -164,85 +159,40 @@ def _library_rows(X: Any) -> Any:
     return to_pandas(np.asarray(X) if isinstance(X, (list, tuple)) else X)
 
 
-# Files.
-
-
-def read_binary(
-    content: bytes,
-    *,
-    iterations: int | None = None,
-    parameters: Mapping[str, Any] | None = None,
-) -> TreeEnsemble:
-    """Read the bytes of a ``.cbm`` file, without CatBoost.
-
-    Parameters
-    ----------
-    content : bytes
-        The whole file.
-    iterations : int or None
-        First iterations to read; None for all.
-    parameters : dict or None
-        Training parameters, in place of what the file says.
-
-    Returns
-    -------
-    TreeEnsemble
-
-    Raises
-    ------
-    ModelFormatError
-        If the bytes are not a whole model.
-    UnsupportedModelError
-        If the model cannot be represented.
-    """
-    return _assemble(
-        parse_binary(content), parameters=parameters, iterations=iterations
-    )
-
-
-def read_json(
-    dumped: Mapping[str, Any],
-    *,
-    iterations: int | None = None,
-    parameters: Mapping[str, Any] | None = None,
-) -> TreeEnsemble:
-    """Read the object of a file that ``save_model(path, format="json")`` wrote.
-
-    Parameters
-    ----------
-    dumped : dict
-        The object.
-    iterations : int or None
-        First iterations to read; None for all.
-    parameters : dict or None
-        Training parameters, in place of what the file says.
-
-    Returns
-    -------
-    TreeEnsemble
-
-    Raises
-    ------
-    ModelFormatError
-        If the dictionary is not a whole model.
-    UnsupportedModelError
-        If the model cannot be represented.
-    """
-    return _assemble(parse_json(dumped), parameters=parameters, iterations=iterations)
-
-
-# From what a file says to an ensemble.
-
-
-def _assemble(
+def read_file(
     file: CatBoostFile,
     *,
-    parameters: Mapping[str, Any] | None,
-    iterations: int | None,
+    iterations: int | None = None,
+    parameters: Mapping[str, Any] | None = None,
     classes: NDArray[Any] | None = None,
     version: str | None = None,
     leaf_source: Callable[[Any], NDArray[Any]] | None = None,
 ) -> TreeEnsemble:
+    """Make an ensemble of a parsed file.
+
+    Parameters
+    ----------
+    file : CatBoostFile
+        The file.
+    iterations : int or None
+        First iterations to read; None for all.
+    parameters : dict or None
+        Training parameters, in place of those that the file holds.
+    classes, version, leaf_source
+        What only a live model knows: its classes, CatBoost's version, and CatBoost's
+        own function from rows to leaves.
+
+    Returns
+    -------
+    TreeEnsemble
+
+    Raises
+    ------
+    ModelFormatError
+        If the file is not a whole model.
+    UnsupportedModelError
+        If the model cannot be represented, such as one of embeddings.
+    """
     if "embedding" in file.features.kinds:
         raise UnsupportedModelError(
             "This CatBoost model has embedding features. Read are models of numbers, "
@@ -250,11 +200,12 @@ def _assemble(
         )
     trees = file.trees if iterations is None else file.trees.first(iterations)
     if not len(trees.n_leaves):
-        fail("it has no trees")
-    known = CatBoostParameters(file, parameters)
-    loss = known.loss()
-    rule = known.leaf_rule(loss)
-    notes = known.approximations(rule, file.scale)
+        FIELDS.fail("it has no trees")
+    n_trees, n_outputs = len(trees.n_leaves), len(file.bias)
+    settings = CatBoostParameters(file, parameters)
+    loss = find_loss(settings, n_outputs)
+    rule = leaf_rule(settings, loss, n_outputs)
+    notes = approximations(settings, rule, file.scale)
     is_native = bool((file.splits.kind[trees.split] == SplitKind.NATIVE).any())
     if is_native:
         notes.append(
@@ -262,18 +213,17 @@ def _assemble(
             "from the rows before it in a random order, so that it can lie in another "
             "leaf than in prediction; the replay takes the latter."
         )
-    n_trees, n_outputs = len(trees.n_leaves), len(file.bias)
     n_leaves = int(trees.n_leaves.sum())
     if classes is None and loss is not None and loss.n_classes:
         classes = _classes(file, loss)
     n_features = file.features.n_features
     hashes = file.features.hashes
     return TreeEnsemble(
-        node_offset=np.concatenate([[0], np.cumsum(trees.n_leaves - 1)]),
-        leaf_offset=np.concatenate([[0], np.cumsum(trees.n_leaves)]),
+        node_offset=count_offsets(trees.n_leaves - 1),
+        leaf_offset=count_offsets(trees.n_leaves),
         iteration=np.arange(n_trees, dtype=NODE),
         output=np.full(n_trees, EVERY_OUTPUT if n_outputs > 1 else 0, NODE),
-        shrinkage=np.full(n_trees, known.number("learning_rate", 1.0) * file.scale),
+        shrinkage=np.full(n_trees, settings.number("learning_rate") * file.scale),
         **_nodes(trees, file.splits),
         leaf_value=trees.leaf_value * file.scale,
         base_score=file.bias,
@@ -288,20 +238,20 @@ def _assemble(
             round_to_single=True,
         ),
         loss=loss,
-        loss_name=known.loss_name,
+        loss_name=settings.loss_name,
         leaf_rule=rule,
         training=TrainingFacts(
-            class_weight=_class_weight(known, loss, classes),
+            class_weight=_class_weight(settings, loss, classes),
             single_inputs=True,
             estimates_base_score=loss is not None
-            and known.get("boost_from_average", False) is True,
+            and settings.get("boost_from_average") is True,
             l2_per_weight=True,
             approximations=tuple(notes),
         ),
         leaf_weight=trees.leaf_weight,
         leaf_l2=None
-        if rule.kind in ("unknown", "quantile")
-        else np.full(n_leaves, known.number("l2_leaf_reg", 3.0)),
+        if rule.kind in ("unsettings", "quantile")
+        else np.full(n_leaves, settings.number("l2_leaf_reg")),
         is_native=is_native,
         leaf_source=leaf_source if is_native else None,
         classes=classes,
@@ -320,14 +270,9 @@ def _nodes(trees: CatBoostTrees, splits: CatBoostSplits) -> dict[str, Any]:
     split = trees.split
     default_left = splits.default_left | np.isposinf(splits.border)
     is_label = splits.kind[split] == SplitKind.ONE_HOT
-    place = splits.category[split]
-    words = np.where(is_label, place // 32 + 1, 0)
-    offset = np.concatenate([[0], np.cumsum(words)]).astype(OFFSET)
-    if offset[-1] > _MOST_WORDS:
-        fail("its sets of categories are too large")
-    bits = np.zeros(offset[-1], BITS)
-    bits[offset[1:][is_label] - 1] = np.left_shift(
-        np.uint32(1), (place[is_label] % 32).astype(BITS)
+    nodes = np.flatnonzero(is_label)
+    offset, bits = pack_category_sets(
+        nodes, splits.category[split[nodes]], len(split), library="CatBoost"
     )
     return {
         "feature": splits.column[split],
@@ -343,10 +288,10 @@ def _nodes(trees: CatBoostTrees, splits: CatBoostSplits) -> dict[str, Any]:
 
 
 def _classes(file: CatBoostFile, loss: Loss) -> NDArray[Any] | None:
-    """Find the labels of the classes in a file."""
-    info = parse_info(file.info, "class_params")
+    """Return the labels of the classes in a file."""
+    entries = parse_remark(file.remarks, "class_params")
     for name in ("class_names", "class_to_label"):
-        labels = info.get(name)
+        labels = entries.get(name)
         if isinstance(labels, list) and len(labels) == loss.n_classes:
             kinds = {type(label) for label in labels}
             if kinds <= {int, float} or kinds in ({str}, {bool}):
@@ -355,26 +300,26 @@ def _classes(file: CatBoostFile, loss: Loss) -> NDArray[Any] | None:
 
 
 def _class_weight(
-    known: CatBoostParameters, loss: Loss | None, classes: NDArray[Any] | None
+    settings: CatBoostParameters, loss: Loss | None, classes: NDArray[Any] | None
 ) -> tuple[tuple[Any, float], ...] | None:
-    """Find the weights that classes had, automatic ones as they came out."""
-    weights = known.get("class_weights")
+    """Return the weights that classes had, automatic ones as they came out."""
+    weights = settings.get("class_weights")
     if loss is None or not loss.n_classes or not weights:
         return None
     labels = list(range(loss.n_classes)) if classes is None else classes.tolist()
     if isinstance(weights, Mapping):
         weights = [weights.get(label, 1.0) for label in labels]
     if not isinstance(weights, (list, tuple)) or len(weights) != len(labels):
-        fail("there is not one weight a class")
+        FIELDS.fail("there is not one weight a class")
     try:
         numbers = [float(weight) for weight in weights]
     except (TypeError, ValueError, OverflowError) as error:
-        fail("a class's weight is not a number", error)
+        FIELDS.fail("a class's weight is not a number", error)
     return tuple(zip(labels, numbers, strict=True))
 
 
 def _version(file: CatBoostFile) -> str:
-    """Find the version that wrote a file."""
-    remark = str(file.info.get("catboost_version_info", ""))
-    found = re.search(r"tags/v([0-9][0-9.]{0,20})", remark)
-    return found[1] if found else "unknown"
+    """Return the version that wrote a file."""
+    remark = str(file.remarks.get("catboost_version_info", ""))
+    tag = re.search(r"tags/v([0-9][0-9.]{0,20})", remark)
+    return tag[1] if tag else "unknown"

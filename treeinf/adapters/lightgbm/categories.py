@@ -1,4 +1,4 @@
-"""Which columns the category labels in a LightGBM model belong to."""
+"""Match the category labels in a LightGBM file to the columns of the train rows."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ _MAX_LABEL_WORK = 4_000_000
 
 
 def label_columns(
-    file: LightGBMFile, known: LightGBMParameters
+    file: LightGBMFile, parameters: LightGBMParameters
 ) -> tuple[tuple[Any, ...] | None, ...] | None:
-    """Give each column the labels that it had in the training frame.
+    """Return the labels that each column had in the training frame.
 
     Parameters
     ----------
     file : LightGBMFile
-        What the file says.
-    known : LightGBMParameters
+        The file.
+    parameters : LightGBMParameters
         Training parameters.
 
     Returns
     -------
     tuple or None
         For each feature its labels in code order, or None; None in all where there
-        are no labels, or no telling which columns they belong to.
+        are no labels, or their columns are ambiguous.
 
     Notes
     -----
@@ -40,7 +40,7 @@ def label_columns(
     """
     if file.pandas_categorical is None:
         return None
-    columns = _find_columns(file, known, file.pandas_categorical)
+    columns = _find_columns(file, parameters, file.pandas_categorical)
     if columns is None:
         return None
     categories: list[tuple[Any, ...] | None] = [None] * file.n_features
@@ -50,12 +50,12 @@ def label_columns(
 
 
 def _find_columns(
-    file: LightGBMFile, known: LightGBMParameters, all_labels: list[list[Any]]
+    file: LightGBMFile, parameters: LightGBMParameters, all_labels: list[list[Any]]
 ) -> list[int] | None:
     if len(all_labels) * file.n_features > _MAX_LABEL_WORK:
         return None
     bins = file.category_bins or {}
-    named = known.integers("categorical_feature")
+    named = parameters.integers("categorical_feature")
     categorical = set(bins) if named is None else named & set(range(file.n_features))
 
     def fits(column: int, labels: list[Any]) -> bool:
@@ -90,5 +90,5 @@ def _find_columns(
                 best[k] = (used, before[1], [*before[2], column])
             elif used == now[0]:
                 best[k] = (used, now[1] + before[1], now[2])
-    found = best[len(all_labels)]
-    return found[2] if found is not None and found[1] == 1 else None
+    layout = best[len(all_labels)]
+    return layout[2] if layout is not None and layout[1] == 1 else None

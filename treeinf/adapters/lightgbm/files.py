@@ -1,37 +1,36 @@
-"""What a LightGBM file says, as checked arrays; the text and the JSON parser fill it.
+"""The content of a LightGBM model file as checked arrays, before interpretation.
 
-Nothing here interprets a model. Every fault in a file ends in a `ModelFormatError`, and
-nothing is allocated by a number that a file merely claims: sizes follow from what is
-there.
+Both parsers, of model text and of dumped JSON, return a `LightGBMFile`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import operator
-from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.dtypes import NODE, OFFSET, REAL
-from treeinf.errors import ModelFormatError
+from treeinf.adapters.records import FieldChecks
+from treeinf.errors import UnsupportedModelError
 
 __all__ = [
+    "FIELDS",
     "LightGBMFile",
     "LightGBMTrees",
-    "LinearTreesError",
-    "any_nonzero",
     "check_labels",
     "check_trees",
-    "fail",
-    "read_array",
-    "read_integer",
-    "shorten",
+    "refuse_linear_trees",
 ]
 
-_MAX_NUMBER = np.iinfo(NODE).max
+FIELDS = FieldChecks("LightGBM")
+
+
+_OF_NODES = (
+    *("feature", "left", "right", "threshold"),
+    *("default_left", "is_categorical", "missing"),
+)
+_OF_LEAVES = ("leaf_value", "leaf_weight", "leaf_count")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,9 +58,9 @@ class LightGBMTrees:
     leaf_value : ndarray of float64, shape (n_leaves,)
         Leaf values as written.
     leaf_weight : ndarray of float64, shape (n_leaves,), or None
-        Sum of hessians; NaN in trees that do not say.
+        Sum of hessians; NaN in trees that have none.
     leaf_count : ndarray of int64, shape (n_leaves,), or None
-        Train rows; None unless every tree says.
+        Train rows; None unless every tree has them.
     """
 
     n_leaves: NDArray[np.int64]
@@ -80,42 +79,25 @@ class LightGBMTrees:
     leaf_count: NDArray[np.int64] | None
 
     def first(self, n_trees: int) -> LightGBMTrees:
-        """Keep the first trees.
-
-        Parameters
-        ----------
-        n_trees : int
-            Trees to keep.
-
-        Returns
-        -------
-        LightGBMTrees
-        """
+        """Return the first trees."""
         n_leaves = self.n_leaves[:n_trees]
         leaves = slice(int(n_leaves.sum()))
         nodes = slice(int((n_leaves - 1).sum()))
-        offset = self.category_offset[: nodes.stop + 1]
-        return LightGBMTrees(
-            n_leaves=n_leaves,
-            shrinkage=self.shrinkage[:n_trees],
-            feature=self.feature[nodes],
-            left=self.left[nodes],
-            right=self.right[nodes],
-            threshold=self.threshold[nodes],
-            default_left=self.default_left[nodes],
-            is_categorical=self.is_categorical[nodes],
-            missing=self.missing[nodes],
-            category_offset=offset,
-            category_bits=self.category_bits[: offset[-1]],
-            leaf_value=self.leaf_value[leaves],
-            leaf_weight=None if self.leaf_weight is None else self.leaf_weight[leaves],
-            leaf_count=None if self.leaf_count is None else self.leaf_count[leaves],
-        )
+        cuts: dict[str, slice] = dict.fromkeys(_OF_NODES, nodes)
+        cuts |= dict.fromkeys(_OF_LEAVES, leaves)
+        cuts |= dict.fromkeys(("n_leaves", "shrinkage"), slice(n_trees))
+        cuts["category_offset"] = slice(nodes.stop + 1)
+        cuts["category_bits"] = slice(self.category_offset[nodes.stop])
+        kept: dict[str, Any] = {}
+        for name, cut in cuts.items():
+            array = getattr(self, name)
+            kept[name] = None if array is None else array[cut]
+        return LightGBMTrees(**kept)
 
 
 @dataclasses.dataclass(frozen=True)
 class LightGBMFile:
-    """What a LightGBM file says, uninterpreted.
+    """What a LightGBM file holds, before interpretation.
 
     Parameters
     ----------
@@ -131,7 +113,7 @@ class LightGBMFile:
         Names, blanks replaced by underscores.
     category_bins : dict of int to tuple of int, or None
         For each categorical feature that varied in training, the categories of its
-        bins, the first being -1 for missing and rare ones; None if the file is silent.
+        bins, the first being -1 for missing and rare ones; None if it lists none.
     value_range : dict of int to tuple of float
         Smallest and largest train value of each numeric feature that varied.
     average_output : bool
@@ -159,76 +141,34 @@ class LightGBMFile:
     trees: LightGBMTrees
 
 
-class LinearTreesError(Exception):
-    """Leaves hold linear models; the adapter words the refusal."""
-
-
-def fail(problem: str, cause: Exception | None = None) -> NoReturn:
-    """Raise the one error that all faults of a file end in."""
-    raise ModelFormatError(
-        f"This is not a whole LightGBM model: {problem}. Save it again with "
-        "booster.save_model(path)."
-    ) from cause
-
-
-def read_integer(value: Any, what: str, low: int, high: int = _MAX_NUMBER) -> int:
-    """Read one integer in [low, high], from a token or a JSON number."""
-    try:
-        number = int(value) if isinstance(value, str) else operator.index(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        fail(f"{what} is {shorten(value)}, not an integer", error)
-    if not low <= number <= high or isinstance(value, bool):
-        fail(f"{what} is {shorten(value)}, expected {low} to {high}")
-    return number
-
-
-def shorten(value: Any) -> str:
-    """Show what was found in an error message."""
-    text = repr(value) if isinstance(value, (str, int, float)) else type(value).__name__
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def read_array(values: Sequence[Any], what: str, dtype: Any) -> NDArray[Any]:
-    """Turn tokens or JSON numbers into an array, refusing what does not fit."""
-    convert: Callable[[Any], Any] = float
-    if dtype is not REAL:
-        convert = int if values and isinstance(values[0], str) else operator.index
-    try:
-        wide = np.array(list(map(convert, values)), REAL if dtype is REAL else OFFSET)
-    except (TypeError, ValueError, OverflowError) as error:
-        fail(f"{what} holds something that is not a number of its kind", error)
-    if dtype in (REAL, OFFSET):
-        return wide
-    limits = np.iinfo(dtype)
-    if wide.size and (wide.min() < limits.min or wide.max() > limits.max):
-        fail(f"{what} holds a number out of range")
-    return wide.astype(dtype)
+def refuse_linear_trees() -> NoReturn:
+    """Raise the error for leaves that hold linear models."""
+    raise UnsupportedModelError(
+        "This LightGBM model was trained with linear_tree=True: its leaves hold "
+        "linear models. Read are trees with constant leaves. Train with "
+        "linear_tree=False to explain the model."
+    )
 
 
 def check_trees(trees: LightGBMTrees, n_outputs: int, n_features: int) -> None:
-    """Refuse indices that would make the reader itself step out of its arrays."""
+    """Refuse indices out of range and numbers that are not finite."""
     n_leaves = np.repeat(trees.n_leaves, trees.n_leaves - 1)
     for name, child in (("left_child", trees.left), ("right_child", trees.right)):
         if np.any(child >= n_leaves - 1) or np.any(child < -n_leaves):
-            fail(f"{name} points out of its tree")
+            FIELDS.fail(f"{name} points out of its tree")
     if np.any(trees.feature < 0) or np.any(trees.feature >= n_features):
-        fail(f"a node tests a feature outside the {n_features} there are")
+        FIELDS.fail(f"a node tests a feature outside the {n_features} there are")
     if not np.isfinite(trees.leaf_value).all():
-        fail("a leaf value is not finite")
+        FIELDS.fail("a leaf value is not finite")
     if np.isnan(trees.threshold).any():
-        fail("a threshold is not a number")
+        FIELDS.fail("a threshold is not a number")
     if not np.isfinite(trees.shrinkage).all():
-        fail("a tree's shrinkage is not finite")
+        FIELDS.fail("a tree's shrinkage is not finite")
     if trees.leaf_count is not None and np.any(trees.leaf_count < 0):
-        fail("a leaf count is negative")
+        FIELDS.fail("a leaf count is negative")
     n_trees = len(trees.n_leaves)
     if n_trees % n_outputs or (n_trees == 0 and n_outputs > 1_000_000):
-        fail(f"{n_trees} trees do not make whole iterations of {n_outputs}")
-
-
-def any_nonzero(values: Iterable[Any]) -> bool:
-    """Tell whether a listing has an entry that is not 0."""
-    return any(str(value) not in ("0", "0.0") for value in values)
+        FIELDS.fail(f"{n_trees} trees do not make whole iterations of {n_outputs}")
 
 
 def check_labels(labels: Any) -> list[list[Any]] | None:
@@ -240,5 +180,5 @@ def check_labels(labels: Any) -> list[list[Any]] | None:
         and all(isinstance(label, (str, int, float, bool)) for label in column)
         for column in labels
     ):
-        fail("pandas_categorical is not a list of lists of labels")
+        FIELDS.fail("pandas_categorical is not a list of lists of labels")
     return labels or None

@@ -1,48 +1,44 @@
-"""What LightGBM's ``dump_model`` returns, or a JSON file of it, into checked arrays."""
+"""Parse the dictionary that LightGBM's ``dump_model`` returns, or a JSON file of it."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from treeinf.adapters.category_sets import pack_category_sets
 from treeinf.adapters.lightgbm.files import (
+    FIELDS,
     LightGBMFile,
     LightGBMTrees,
-    LinearTreesError,
-    any_nonzero,
     check_labels,
     check_trees,
-    fail,
-    read_array,
-    read_integer,
-    shorten,
+    refuse_linear_trees,
 )
-from treeinf.dtypes import BITS, COUNT, FLAG, NODE, OFFSET, REAL
+from treeinf.adapters.parameters import has_constraint
+from treeinf.adapters.records import shorten
+from treeinf.dtypes import COUNT, FLAG, NODE, OFFSET, REAL
 from treeinf.ensemble import Missing
-from treeinf.errors import ModelFormatError
 
-__all__ = ["parse_json"]
+__all__ = ["parse"]
 
 _NUMERIC_TYPE = "<="
 _CATEGORY_TYPE = "=="
 _MISSING = {"None": Missing.NONE, "Zero": Missing.ZERO, "NaN": Missing.NAN}
 _WRITTEN_INFINITY = 1e300
 """What a dump holds in place of infinity (and of all that is larger than this)."""
-_MAX_WORDS = 2**24
-"""Words of category sets in all: a few digits of JSON can ask for gigabytes."""
 
 
-def parse_json(dumped: Mapping[str, Any]) -> LightGBMFile:
-    """Read what LightGBM's ``dump_model`` returns.
+def parse(model: Mapping[str, Any]) -> LightGBMFile:
+    """Parse a dumped model.
 
     Parameters
     ----------
-    dumped : dict
+    model : dict
         The dumped model, as returned or as read back from a JSON file.
 
     Returns
@@ -54,38 +50,38 @@ def parse_json(dumped: Mapping[str, Any]) -> LightGBMFile:
     ModelFormatError
         If the dictionary is not such a model.
     """
-    names = dumped.get("feature_names")
-    infos = dumped.get("feature_infos")
-    tree_infos = dumped.get("tree_info")
+    names = model.get("feature_names")
+    infos = model.get("feature_infos")
+    tree_infos = model.get("tree_info")
     if (
         not isinstance(names, list)
         or not all(isinstance(name, str) for name in names)
         or not isinstance(infos, Mapping | None)
         or not isinstance(tree_infos, list)
     ):
-        fail("feature_names, feature_infos or tree_info are not what is dumped")
-    n_features = read_integer(dumped.get("max_feature_idx"), "max_feature_idx", 0) + 1
+        FIELDS.fail("feature_names, feature_infos or tree_info are not what is dumped")
+    n_features = FIELDS.integer(model.get("max_feature_idx"), "max_feature_idx", 0) + 1
     if len(names) != n_features:
-        fail(f"feature_names has {len(names)} names for {n_features} features")
-    n_outputs = read_integer(
-        dumped.get("num_tree_per_iteration"), "num_tree_per_iteration", 1
+        FIELDS.fail(f"feature_names has {len(names)} names for {n_features} features")
+    n_outputs = FIELDS.integer(
+        model.get("num_tree_per_iteration"), "num_tree_per_iteration", 1
     )
-    monotone = dumped.get("monotone_constraints")
+    monotone = model.get("monotone_constraints")
     bins, ranges = _read_feature_infos(infos, names)
     trees = _read_trees(tree_infos)
     check_trees(trees, n_outputs, n_features)
     return LightGBMFile(
-        version=str(dumped.get("version", "unknown")),
+        version=str(model.get("version", "unknown")),
         n_outputs=n_outputs,
         n_features=n_features,
-        objective=str(dumped.get("objective") or "").strip(),
+        objective=str(model.get("objective") or "").strip(),
         feature_names=tuple(names),
         category_bins=bins,
         value_range=ranges,
-        average_output=bool(dumped.get("average_output", False)),
-        is_monotone=isinstance(monotone, list) and any_nonzero(monotone),
+        average_output=bool(model.get("average_output", False)),
+        is_monotone=isinstance(monotone, list) and has_constraint(monotone),
         parameters=None,
-        pandas_categorical=check_labels(dumped.get("pandas_categorical")),
+        pandas_categorical=check_labels(model.get("pandas_categorical")),
         trees=trees,
     )
 
@@ -107,7 +103,9 @@ def _read_feature_infos(
             else:
                 ranges[feature] = (float(info["min_value"]), float(info["max_value"]))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            fail(f"feature_infos of {shorten(name)} is not what is dumped", error)
+            FIELDS.fail(
+                f"feature_infos of {shorten(name)} is not what is dumped", error
+            )
     return bins, ranges
 
 
@@ -121,10 +119,10 @@ def _read_trees(tree_infos: list[Any]) -> LightGBMTrees:
     seen: set[int] = set()
     for number, info in enumerate(tree_infos):
         if not isinstance(info, dict):
-            fail(f"tree {number} is {shorten(info)}")
+            FIELDS.fail(f"tree {number} is {shorten(info)}")
         tree = _read_tree(info.get("tree_structure"), number, seen)
         if info.get("num_leaves") != len(tree.leaves):
-            fail(f"tree {number} does not have as many leaves as it claims")
+            FIELDS.fail(f"tree {number} does not have as many leaves as it claims")
         n_leaves.append(len(tree.leaves))
         shrinkage.append(info.get("shrinkage", 1.0))
         order = range(len(tree.nodes))
@@ -133,40 +131,54 @@ def _read_trees(tree_infos: list[Any]) -> LightGBMTrees:
         right += [tree.right[k] for k in order]
         leaves += [tree.leaves[k] for k in range(len(tree.leaves))]
     sets = [_read_categories(node) for node in nodes]
-    offset, bits = _read_category_sets(sets)
+    set_sizes = [len(categories or ()) for categories in sets]
+    offset, bits = pack_category_sets(
+        np.repeat(np.arange(len(nodes)), set_sizes),
+        np.array(
+            [category for categories in sets for category in categories or ()], OFFSET
+        ),
+        len(nodes),
+        library="LightGBM",
+        way_out=", or read the model text that save_model writes",
+    )
     threshold = [
-        node.get("threshold") if found is None else 0.0
-        for node, found in zip(nodes, sets, strict=True)
+        node.get("threshold") if categories is None else 0.0
+        for node, categories in zip(nodes, sets, strict=True)
     ]
-    written = [node.get("missing_type") for node in nodes]
-    missing = [
-        _MISSING.get(kind) if isinstance(kind, str) else None for kind in written
-    ]
+
+    def read_missing_type(node: dict[str, Any]) -> Missing:
+        kind = node.get("missing_type")
+        if not isinstance(kind, str) or kind not in _MISSING:
+            FIELDS.fail(f"a node's missing_type is {shorten(kind)}")
+        return _MISSING[kind]
+
+    def of_nodes(name: str, dtype: Any) -> NDArray[Any]:
+        return FIELDS.array([node.get(name) for node in nodes], name, dtype)
+
     default_left = [node.get("default_left") for node in nodes]
-    if None in missing or not all(isinstance(flag, bool) for flag in default_left):
-        fail("a node has an unknown missing_type or default_left")
+    if not all(isinstance(flag, bool) for flag in default_left):
+        FIELDS.fail("a node's default_left is not true or false")
+    values = [leaf.get("leaf_value") for leaf in leaves]
     weights = [leaf.get("leaf_weight", math.nan) for leaf in leaves]
-    weight = read_array(weights, "leaf_weight", REAL)
+    weight = FIELDS.array(weights, "leaf_weight", REAL)
     counts = [leaf.get("leaf_count") for leaf in leaves]
     return LightGBMTrees(
-        n_leaves=read_array(n_leaves, "num_leaves", OFFSET),
-        shrinkage=read_array(shrinkage, "shrinkage", REAL),
-        feature=read_array(
-            [node.get("split_feature") for node in nodes], "split_feature", NODE
-        ),
-        left=read_array(left, "left_child", NODE),
-        right=read_array(right, "right_child", NODE),
-        threshold=_restore_infinity(read_array(threshold, "threshold", REAL)),
+        n_leaves=np.array(n_leaves, OFFSET),
+        shrinkage=FIELDS.array(shrinkage, "shrinkage", REAL),
+        feature=of_nodes("split_feature", NODE),
+        left=np.array(left, NODE),
+        right=np.array(right, NODE),
+        threshold=_restore_infinity(FIELDS.array(threshold, "threshold", REAL)),
         default_left=np.array(default_left, FLAG),
-        is_categorical=np.array([found is not None for found in sets], FLAG),
-        missing=read_array(missing, "missing_type", np.uint8),
+        is_categorical=np.array([categories is not None for categories in sets], FLAG),
+        missing=np.array([read_missing_type(node) for node in nodes], np.uint8),
         category_offset=offset,
         category_bits=bits,
-        leaf_value=read_array(
-            [leaf.get("leaf_value") for leaf in leaves], "leaf_value", REAL
-        ),
+        leaf_value=FIELDS.array(values, "leaf_value", REAL),
         leaf_weight=None if np.isnan(weight).all() else weight,
-        leaf_count=None if None in counts else read_array(counts, "leaf_count", COUNT),
+        leaf_count=None
+        if None in counts
+        else FIELDS.array(counts, "leaf_count", COUNT),
     )
 
 
@@ -177,7 +189,7 @@ def _restore_infinity(threshold: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @dataclasses.dataclass(frozen=True)
 class _Tree:
-    """One tree: what stands at each node and leaf, and the nodes' children."""
+    """One tree: the entries of nodes and leaves by number, and the nodes' children."""
 
     nodes: dict[int, dict[str, Any]]
     left: dict[int, int]
@@ -186,26 +198,28 @@ class _Tree:
 
 
 def _read_tree(root: Any, number: int, seen: set[int]) -> _Tree:
-    """Walk one tree without recursion; number nodes and leaves as they say."""
+    """Walk one tree without recursion; nodes and leaves keep LightGBM's numbers."""
     tree = _Tree({}, {}, {}, {})
     where = f"tree {number}"
 
     def enter(node: Any) -> int:
-        """Note a node or leaf; give its number, ``~number`` for a leaf."""
+        """Add a node or leaf; return its number, ``~number`` for a leaf."""
         if not isinstance(node, dict) or id(node) in seen:
-            fail(f"a node of {where} is missing or belongs to two parents")
+            FIELDS.fail(f"a node of {where} is missing or belongs to two parents")
         seen.add(id(node))
         is_leaf = "split_index" not in node
         index = node.get("leaf_index", 0) if is_leaf else node["split_index"]
-        found = tree.leaves if is_leaf else tree.nodes
-        if type(index) is not int or index < 0 or index in found:
-            fail(f"the number {shorten(index)} in {where} is wrong or there twice")
-        found[index] = node
+        entries = tree.leaves if is_leaf else tree.nodes
+        if type(index) is not int or index < 0 or index in entries:
+            FIELDS.fail(
+                f"the number {shorten(index)} in {where} is wrong or there twice"
+            )
+        entries[index] = node
         if not is_leaf:
             return index
         value = node.get("leaf_value")
         if node.get("leaf_features") or node.get("leaf_const", value) != value:
-            raise LinearTreesError
+            refuse_linear_trees()
         return ~index
 
     stack = [enter(root)]
@@ -216,41 +230,18 @@ def _read_tree(root: Any, number: int, seen: set[int]) -> _Tree:
             tree.left[index] = enter(node.get("left_child"))
             tree.right[index] = enter(node.get("right_child"))
             stack += [tree.left[index], tree.right[index]]
-    for found in (tree.nodes, tree.leaves):
-        if found and max(found) != len(found) - 1:
-            fail(f"nodes or leaves of {where} are not numbered without gaps")
+    for entries in (tree.nodes, tree.leaves):
+        if entries and max(entries) != len(entries) - 1:
+            FIELDS.fail(f"nodes or leaves of {where} are not numbered without gaps")
     return tree
 
 
 def _read_categories(node: dict[str, Any]) -> list[int] | None:
-    """Read the categories that a node sends left; None for a numeric node."""
+    """Return the categories that a node sends left; None for a numeric node."""
     decision = node.get("decision_type")
     if decision == _NUMERIC_TYPE:
         return None
     if decision != _CATEGORY_TYPE:
-        fail(f"a node's decision_type is {shorten(decision)}")
+        FIELDS.fail(f"a node's decision_type is {shorten(decision)}")
     tokens = str(node.get("threshold")).split("||")
-    return [read_integer(token, "a category", 0) for token in tokens if token]
-
-
-def _read_category_sets(
-    sets: Iterable[list[int] | None],
-) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
-    offset = [0]
-    words: list[NDArray[np.uint32]] = []
-    for categories in sets:
-        n_words = max(categories) // 32 + 1 if categories else 0
-        offset.append(offset[-1] + n_words)
-        if offset[-1] > _MAX_WORDS:
-            raise ModelFormatError(
-                "The categories in this JSON are numbered too high to be read from it "
-                f"({_MAX_WORDS * 32:,} in all its splits are). Renumber them from "
-                "0 before training, or read the model text that save_model writes."
-            )
-        if categories:
-            bits = np.zeros(n_words, BITS)
-            category = np.array(categories, OFFSET)
-            one = np.left_shift(BITS(1), (category % 32).astype(BITS))
-            np.bitwise_or.at(bits, category // 32, one)
-            words.append(bits)
-    return np.array(offset, OFFSET), np.concatenate([np.zeros(0, BITS), *words])
+    return [FIELDS.integer(token, "a category", 0) for token in tokens if token]

@@ -1,12 +1,11 @@
-"""LightGBM's training parameters as treeinf reads them: names, aliases, defaults."""
+"""LightGBM's training parameters: names, aliases, defaults, digits cut by files."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
-from treeinf.errors import ModelFormatError
+from treeinf.adapters.parameters import TrainingParameters
 
 __all__ = ["ALIASES", "DEFAULTS", "LightGBMParameters"]
 
@@ -64,102 +63,78 @@ ALIASES: dict[str, tuple[str, ...]] = {
 }
 """Other names that LightGBM accepts for them."""
 
-_NAMES = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
 
-
-def _written(value: Any) -> str:
-    """Write a parameter's value as model files do."""
-    if isinstance(value, bool):
-        return str(int(value))
-    if isinstance(value, str):
-        return {"true": "1", "false": "0"}.get(value.lower(), value)
-    if isinstance(value, (list, tuple, set)):
-        return ",".join(map(_written, value))
-    return str(value)
-
-
-class LightGBMParameters:
-    """Training parameters from a file, from the caller and from a live model.
+class LightGBMParameters(TrainingParameters):
+    """Training parameters as LightGBM writes them: as text, numbers to six digits.
 
     Parameters
     ----------
-    from_file : dict of str to str, or None
-        The parameters' section; None if there is none.
-    from_caller : dict or None
-        What the caller knows better, under any of LightGBM's names.
-    unrounded : dict or None
+    stored : dict of str to str, or None
+        The parameters' section of a model text; None if there is none.
+    overrides : dict or None
+        What the caller passes in place of it.
+    live : dict or None
         Parameters of a live booster: read only where they round to the six digits that
-        the file gives.
+        the text holds.
     """
+
+    defaults = DEFAULTS
+    aliases: ClassVar[Mapping[str, str]] = {
+        alias: name for name, aliases in ALIASES.items() for alias in aliases
+    }
 
     def __init__(
         self,
-        from_file: Mapping[str, str] | None,
-        from_caller: Mapping[str, Any] | None,
-        unrounded: Mapping[str, Any] | None,
+        stored: Mapping[str, str] | None,
+        overrides: Mapping[str, Any] | None,
+        live: Mapping[str, Any] | None,
     ) -> None:
-        self.is_known = from_file is not None or from_caller is not None
-        """Whether anything at all is known of the parameters."""
-        self._values = dict(from_file or {})
-        for given, value in (from_caller or {}).items():
-            if value is not None:
-                self._values[_NAMES.get(given, given)] = _written(value)
+        super().__init__(stored, overrides)
         self._unrounded: dict[str, list[float]] = {}
-        for source in (unrounded, from_caller):
-            for given, value in (source or {}).items():
+        for source in (live, overrides):
+            for name, value in (source or {}).items():
                 if isinstance(value, (int, float)) and not isinstance(value, bool):
-                    name = _NAMES.get(given, given)
+                    name = self.aliases.get(name, name)
                     self._unrounded.setdefault(name, []).append(float(value))
 
     def text(self, name: str) -> str:
-        """Give a parameter as it is written, or its default."""
-        return self._values.get(name, DEFAULTS[name])
+        """Return a parameter as model texts write it, or its default."""
+        return _write(self.get(name))
 
     def number(self, name: str) -> float:
-        """Give a parameter as a number, with all its digits where they are known."""
-        written = self.text(name)
-        try:
-            number = float(written)
-        except ValueError as error:
-            raise ModelFormatError(
-                f"The model says {name}={written[:40]!r}; expected a number."
-            ) from error
-        if not math.isfinite(number):
-            raise ModelFormatError(
-                f"The model says {name}={written[:40]!r}; expected a finite number."
-            )
-        return self.unround(name, number)
+        """Return a parameter as a number, with all its digits where they are known."""
+        return self.unround(name, super().number(name))
 
     def flag(self, name: str) -> bool:
-        """Give a parameter as yes or no."""
+        """Return a parameter as yes or no."""
         return self.text(name) not in ("0", "")
 
     def integers(self, name: str) -> set[int] | None:
-        """Give a parameter that lists column numbers; None where it does not."""
+        """Return a parameter that lists column numbers; None where it does not."""
         try:
             return {int(entry) for entry in self.text(name).split(",")}
         except ValueError:
             return None
 
-    def has_nonzero(self, name: str) -> bool:
-        """Whether a listing parameter has an entry that is not 0."""
-        return any(entry not in ("", "0") for entry in self.text(name).split(","))
+    @property
+    def is_dart(self) -> bool:
+        """Whether trees were dropped and rescaled during training."""
+        return self.text("boosting") == "dart"
 
     def unround(self, name: str, number: float) -> float:
-        """Give a number all its digits where a known value rounds to it.
-
-        Parameters
-        ----------
-        name : str
-            The parameter.
-        number : float
-            Its value in the file, of six digits.
-
-        Returns
-        -------
-        float
-        """
+        """Return a number of six digits with all its digits where they are known."""
         for exact in self._unrounded.get(name, ()):
             if f"{exact:g}" == f"{number:g}":
                 return exact
         return number
+
+
+def _write(value: Any) -> str:
+    """Return a parameter's value as model texts write it."""
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, str):
+        return {"true": "1", "false": "0"}.get(value.lower(), value)
+    if isinstance(value, (list, tuple, set)):
+        return ",".join(map(_write, value))
+    return str(value)

@@ -1,29 +1,26 @@
-"""The text that LightGBM writes with ``save_model``, into checked arrays."""
+"""Parse LightGBM's model text, which ``save_model`` and ``model_to_string`` write."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.adapters.lightgbm.files import (
+    FIELDS,
     LightGBMFile,
     LightGBMTrees,
-    LinearTreesError,
-    any_nonzero,
     check_labels,
     check_trees,
-    fail,
-    read_array,
-    read_integer,
-    shorten,
+    refuse_linear_trees,
 )
+from treeinf.adapters.parameters import has_constraint
+from treeinf.adapters.records import count_offsets, shorten
 from treeinf.dtypes import BITS, COUNT, FLAG, NODE, OFFSET, REAL
 from treeinf.ensemble import Missing
 
-__all__ = ["parse_text"]
+__all__ = ["parse"]
 
 _START = "tree"
 _CATEGORY_FLAG = 1
@@ -31,8 +28,8 @@ _DEFAULT_LEFT_FLAG = 2
 _MISSING_SHIFT = 2
 
 
-def parse_text(text: str) -> LightGBMFile:
-    """Parse the text that LightGBM writes with ``save_model``.
+def parse(text: str) -> LightGBMFile:
+    """Parse a model text.
 
     Parameters
     ----------
@@ -51,21 +48,21 @@ def parse_text(text: str) -> LightGBMFile:
     # Not splitlines: a feature name may hold what it takes for the end of a line.
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     if lines[0].strip() != _START:
-        fail(f"the first line is not {_START!r}")
-    header, blocks, rest = _split(lines)
-    n_features = read_integer(header.get("max_feature_idx"), "max_feature_idx", 0) + 1
-    n_outputs = read_integer(
+        FIELDS.fail(f"the first line is not {_START!r}")
+    header, sections, rest = _split(lines)
+    n_features = FIELDS.integer(header.get("max_feature_idx"), "max_feature_idx", 0) + 1
+    n_outputs = FIELDS.integer(
         header.get("num_tree_per_iteration", header.get("num_class")),
         "num_tree_per_iteration",
         1,
     )
-    if "tree_sizes" in header and len(header["tree_sizes"].split()) != len(blocks):
-        fail(f"tree_sizes and the {len(blocks)} trees there are disagree")
+    if "tree_sizes" in header and len(header["tree_sizes"].split()) != len(sections):
+        FIELDS.fail(f"tree_sizes and the {len(sections)} trees there are disagree")
     names = tuple(header.get("feature_names", "").split(" "))
     if len(names) != n_features:
-        fail(f"feature_names has {len(names)} names for {n_features} features")
+        FIELDS.fail(f"feature_names has {len(names)} names for {n_features} features")
     bins, ranges = _read_feature_infos(header.get("feature_infos"), n_features)
-    trees = _read_trees(blocks)
+    trees = _read_trees(sections)
     check_trees(trees, n_outputs, n_features)
     return LightGBMFile(
         version=header.get("version", "unknown"),
@@ -76,7 +73,7 @@ def parse_text(text: str) -> LightGBMFile:
         category_bins=bins,
         value_range=ranges,
         average_output="average_output" in header,
-        is_monotone=any_nonzero(header.get("monotone_constraints", "").split()),
+        is_monotone=has_constraint(header.get("monotone_constraints")),
         parameters=_read_parameters(rest),
         pandas_categorical=_read_pandas_categorical(rest),
         trees=trees,
@@ -88,38 +85,38 @@ def _split(
 ) -> tuple[dict[str, str], list[dict[str, str]], list[str]]:
     """Split the lines into the header, the trees and what follows them."""
     header: dict[str, str] = {}
-    blocks: list[dict[str, str]] = []
+    sections: list[dict[str, str]] = []
     current = header
     for number, line in enumerate(lines[1:], start=1):
         if line == "end of trees":
-            return header, blocks, lines[number + 1 :]
+            return header, sections, lines[number + 1 :]
         key, equals, value = line.partition("=")
         if key == "Tree" and equals:
-            if value != str(len(blocks)):
-                fail(f"tree {value[:20]!r} follows {len(blocks)} trees")
+            if value != str(len(sections)):
+                FIELDS.fail(f"tree {value[:20]!r} follows {len(sections)} trees")
             current = {}
-            blocks.append(current)
+            sections.append(current)
         elif equals:
             if key in current:
-                fail(f"{key[:40]!r} is there twice")
+                FIELDS.fail(f"{key[:40]!r} is there twice")
             current[key] = value
         elif line.strip() == "average_output" and current is header:
             header["average_output"] = "1"
         elif line.strip():
-            fail(f"line {number + 1} is {shorten(line)}")
-    fail("it ends before the line 'end of trees'")
+            FIELDS.fail(f"line {number + 1} is {shorten(line)}")
+    FIELDS.fail("it ends before the line 'end of trees'")
 
 
 def _read_feature_infos(
-    written: str | None, n_features: int
+    text: str | None, n_features: int
 ) -> tuple[dict[int, tuple[int, ...]] | None, dict[int, tuple[float, float]]]:
     ranges: dict[int, tuple[float, float]] = {}
-    if written is None:
+    if text is None:
         return None, ranges
     bins: dict[int, tuple[int, ...]] = {}
-    infos = written.split(" ")
+    infos = text.split(" ")
     if len(infos) != n_features:
-        fail(f"feature_infos has {len(infos)} entries for {n_features} features")
+        FIELDS.fail(f"feature_infos has {len(infos)} entries for {n_features} features")
     for feature, info in enumerate(infos):
         if info == "none":
             continue
@@ -130,51 +127,48 @@ def _read_feature_infos(
             else:
                 bins[feature] = tuple(map(int, info.split(":")))
         except ValueError as error:
-            fail(f"feature_infos says {shorten(info)}", error)
+            FIELDS.fail(f"feature_infos says {shorten(info)}", error)
     return bins, ranges
 
 
-def _read_trees(blocks: list[dict[str, str]]) -> LightGBMTrees:
+def _read_trees(sections: list[dict[str, str]]) -> LightGBMTrees:
     """Read all trees field by field, so that numbers are converted in one go."""
-    n_leaves = read_array(
-        [_tree_size(number, block) for number, block in enumerate(blocks)],
-        "num_leaves",
-        OFFSET,
+    n_leaves = np.array(
+        [_tree_size(number, section) for number, section in enumerate(sections)], OFFSET
     )
 
     def field(name: str, n_less: int) -> list[str] | None:
         tokens: list[str] = []
-        for number, block in enumerate(blocks):
+        for number, section in enumerate(sections):
             expected = int(n_leaves[number]) - n_less
-            found = block.get(name, "").split()
-            if len(found) != expected:
-                if not found and name in ("leaf_weight", "leaf_count"):
-                    if name == "leaf_count":
-                        return None
-                    found = ["nan"] * expected
-                else:
-                    fail(f"tree {number} has {len(found)} of {expected} {name}")
-            tokens += found
+            words = section.get(name, "").split()
+            if not words and name == "leaf_count":
+                return None
+            if not words and name == "leaf_weight":
+                words = ["nan"] * expected
+            if len(words) != expected:
+                FIELDS.fail(f"tree {number} has {len(words)} of {expected} {name}")
+            tokens += words
         return tokens
 
     def nodes(name: str, dtype: Any) -> NDArray[Any]:
-        return read_array(field(name, 1) or [], name, dtype)
+        return FIELDS.tokens(field(name, 1) or [], name, dtype)
 
     # First the values, without which there is no leaf: the others may be absent.
-    value = read_array(field("leaf_value", 0) or [], "leaf_value", REAL)
-    weight = read_array(field("leaf_weight", 0) or [], "leaf_weight", REAL)
+    value = FIELDS.tokens(field("leaf_value", 0) or [], "leaf_value", REAL)
+    weight = FIELDS.tokens(field("leaf_weight", 0) or [], "leaf_weight", REAL)
     count = field("leaf_count", 0)
     flags = nodes("decision_type", np.int16)
     missing = flags >> _MISSING_SHIFT
     if np.any(flags < 0) or np.any(missing > Missing.NAN):
-        fail("decision_type holds an unknown flag")
+        FIELDS.fail("decision_type holds an unknown flag")
     is_categorical = (flags & _CATEGORY_FLAG).astype(FLAG)
     threshold = nodes("threshold", REAL)
-    offset, bits = _read_category_sets(blocks, n_leaves, is_categorical, threshold)
+    offset, bits = _read_category_sets(sections, n_leaves, is_categorical, threshold)
     return LightGBMTrees(
         n_leaves=n_leaves,
-        shrinkage=read_array(
-            [block.get("shrinkage", "1") for block in blocks], "shrinkage", REAL
+        shrinkage=FIELDS.tokens(
+            [section.get("shrinkage", "1") for section in sections], "shrinkage", REAL
         ),
         feature=nodes("split_feature", NODE),
         left=nodes("left_child", NODE),
@@ -187,38 +181,41 @@ def _read_trees(blocks: list[dict[str, str]]) -> LightGBMTrees:
         category_bits=bits,
         leaf_value=value,
         leaf_weight=None if np.isnan(weight).all() else weight,
-        leaf_count=None if count is None else read_array(count, "leaf_count", COUNT),
+        leaf_count=None if count is None else FIELDS.tokens(count, "leaf_count", COUNT),
     )
 
 
-def _tree_size(number: int, block: dict[str, str]) -> int:
-    n_leaves = read_integer(block.get("num_leaves"), f"num_leaves of tree {number}", 1)
-    if block.get("is_linear", "0").strip() not in ("", "0") and (
-        any_nonzero(block.get("num_features", "").split())
-        or block.get("leaf_const", "").split() != block.get("leaf_value", "").split()
+def _tree_size(number: int, section: dict[str, str]) -> int:
+    name = f"num_leaves of tree {number}"
+    n_leaves = FIELDS.integer(section.get("num_leaves"), name, 1)
+    if section.get("is_linear", "0").strip() not in ("", "0") and (
+        has_constraint(section.get("num_features"))
+        or section.get("leaf_const", "").split()
+        != section.get("leaf_value", "").split()
     ):
-        raise LinearTreesError
+        refuse_linear_trees()
     return n_leaves
 
 
 def _read_category_sets(
-    blocks: list[dict[str, str]],
+    sections: list[dict[str, str]],
     n_leaves: NDArray[np.int64],
     is_categorical: NDArray[np.bool_],
     threshold: NDArray[np.float64],
 ) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
-    """Bring each tree's sets, numbered by the threshold, into the order of nodes."""
-    node_offset = _node_offset(n_leaves)
+    """Return each node's set of categories, which its threshold numbers in its tree."""
+    node_offset = count_offsets(n_leaves - 1)
     n_words = np.zeros(len(is_categorical), OFFSET)
     words: list[NDArray[np.uint32]] = []
-    for number, block in enumerate(blocks):
+    for number, section in enumerate(sections):
         nodes = np.arange(node_offset[number], node_offset[number + 1])
         nodes = nodes[is_categorical[nodes]]
         if not len(nodes):
             continue
-        written = block.get("cat_boundaries", "").split()
-        bounds = read_array(written, "cat_boundaries", OFFSET)
-        bits = read_array(block.get("cat_threshold", "").split(), "cat_threshold", BITS)
+        bounds, bits = (
+            FIELDS.tokens(section.get(name, "").split(), name, dtype)
+            for name, dtype in (("cat_boundaries", OFFSET), ("cat_threshold", BITS))
+        )
         sets = threshold[nodes]
         if (
             len(bounds) < 2
@@ -230,16 +227,11 @@ def _read_category_sets(
             or np.any(sets >= len(bounds) - 1)
             or len(np.unique(sets)) != len(sets)
         ):
-            fail(f"the category sets of tree {number} contradict each other")
+            FIELDS.fail(f"the category sets of tree {number} contradict each other")
         index = sets.astype(OFFSET)
         n_words[nodes] = bounds[index + 1] - bounds[index]
         words += [bits[bounds[k] : bounds[k + 1]] for k in index]
-    offset = np.concatenate([[0], np.cumsum(n_words)]).astype(OFFSET)
-    return offset, np.concatenate([np.zeros(0, BITS), *words])
-
-
-def _node_offset(n_leaves: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum(n_leaves - 1)]).astype(OFFSET)
+    return count_offsets(n_words), np.concatenate([np.zeros(0, BITS), *words])
 
 
 def _read_parameters(rest: list[str]) -> dict[str, str] | None:
@@ -247,23 +239,19 @@ def _read_parameters(rest: list[str]) -> dict[str, str] | None:
         return None
     start = rest.index("parameters:")
     if "end of parameters" not in rest[start:]:
-        fail("it ends before the line 'end of parameters'")
+        FIELDS.fail("it ends before the line 'end of parameters'")
     stop = rest.index("end of parameters", start)
-    found = {}
+    parameters = {}
     for line in rest[start + 1 : stop]:
         key, colon, value = line.strip().removeprefix("[").partition(":")
         if colon:
-            found[key] = value.removesuffix("]").strip()
-    return found
+            parameters[key] = value.removesuffix("]").strip()
+    return parameters
 
 
 def _read_pandas_categorical(rest: list[str]) -> list[list[Any]] | None:
     for line in reversed(rest):
         key, colon, value = line.partition(":")
         if key == "pandas_categorical" and colon:
-            try:
-                labels = json.loads(value)
-            except (ValueError, RecursionError) as error:
-                fail("pandas_categorical is not JSON", error)
-            return check_labels(labels)
+            return check_labels(FIELDS.json_value(value, "pandas_categorical"))
     return None

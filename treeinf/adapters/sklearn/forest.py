@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.adapters.sklearn.trees import join_trees
-from treeinf.dtypes import BITS, COUNT, NODE, OFFSET, REAL
+from treeinf.adapters.parameters import class_weights
+from treeinf.adapters.sklearn.trees import join, lay_out_trees, numeric_trees
+from treeinf.dtypes import FLAG, NODE, REAL
 from treeinf.ensemble import (
     EVERY_OUTPUT,
-    InputRules,
     LeafRule,
-    Missing,
     TrainingFacts,
     TreeEnsemble,
     losses,
@@ -44,72 +43,45 @@ def read(model: Any, n_iterations: int | None) -> TreeEnsemble:
     UnsupportedModelError
         If there are several targets, or a bagged estimator is not a tree.
     """
-    import sklearn
     from sklearn.base import is_classifier
 
     estimators = find_estimators(model)[:n_iterations]
-    _refuse_several_targets(estimators)
+    _refuse_several_target_columns(estimators)
     n_trees = len(estimators)
     trees = [estimator.tree_ for estimator in estimators]
-    layout, arrays = join_trees(trees)
+    layout = lay_out_trees(trees)
+    fields = numeric_trees(model, trees, layout)
+    fields["feature"] = _columns(model, layout.node_offset, fields["feature"])
     classes = getattr(model, "classes_", None) if is_classifier(model) else None
-    value = np.concatenate([tree.value[:, 0, :] for tree in trees])
-    value = value[layout.leaf] / n_trees
+    value = join(trees, "value")[layout.leaf, 0] / n_trees
     criterion = estimators[0].criterion
-    loss: losses.Loss
+    is_median = criterion == "absolute_error"
+    loss: losses.Loss = losses.AbsoluteError() if is_median else losses.SquaredError()
     if classes is not None:
         loss = losses.Brier(len(classes))
-    elif criterion == "absolute_error":
-        loss = losses.AbsoluteError()
-    else:
-        loss = losses.SquaredError()
-    n_nodes = len(layout.inner)
-    names = getattr(model, "feature_names_in_", None)
     return TreeEnsemble(
-        node_offset=layout.node_offset,
-        leaf_offset=layout.leaf_offset,
+        **fields,
         iteration=np.arange(n_trees, dtype=NODE),
         output=np.full(n_trees, 0 if classes is None else EVERY_OUTPUT, NODE),
         shrinkage=np.full(n_trees, 1.0 / n_trees, REAL),
-        feature=_columns(model, layout.node_offset, arrays["feature"]),
-        threshold=arrays["threshold"],
-        left=layout.left,
-        right=layout.right,
-        default_left=arrays["default_left"],
-        missing=np.full(n_nodes, Missing.NAN, np.uint8),
-        is_categorical=np.zeros(n_nodes, bool),
-        category_offset=np.zeros(n_nodes + 1, OFFSET),
-        category_bits=np.empty(0, BITS),
         leaf_value=np.ascontiguousarray(value),
         base_score=np.zeros(value.shape[1], REAL),
-        base_score_folded=np.zeros(value.shape[1], bool),
-        input_rules=InputRules(
-            n_features=model.n_features_in_,
-            feature_names=None if names is None else tuple(map(str, names)),
-            round_to_single=True,
-        ),
+        base_score_folded=np.zeros(value.shape[1], FLAG),
         loss=loss,
         loss_name=criterion,
-        leaf_rule=LeafRule(
-            "quantile" if criterion == "absolute_error" else "mean",
-            fits_single_leaf=True,
-        ),
+        leaf_rule=LeafRule("quantile" if is_median else "mean", fits_single_leaf=True),
         training=TrainingFacts(
             class_weight=_class_weight(model),
             counts_zero_weights=False,
             subsample=_subsample(model),
         ),
-        leaf_count=arrays["count"].astype(COUNT),
-        leaf_weight=arrays["weight"],
         is_averaged=True,
         classes=classes,
-        library="scikit-learn",
-        library_version=sklearn.__version__,
     )
 
 
 def find_estimators(model: Any) -> list[Any]:
-    """Give the decision trees of a model.
+    """Return the decision trees of a model.
 
     Raises
     ------
@@ -158,8 +130,8 @@ def raw_score(model: Any, X: Any, n_iterations: int | None) -> NDArray[np.float6
         model = copy.copy(model)
         model.estimators_ = estimators[:n_iterations]
         model.n_estimators = n_iterations
-    found = model.predict_proba(X) if is_classifier(model) else model.predict(X)
-    return np.asarray(found, REAL).reshape(len(found), -1)
+    scores = model.predict_proba(X) if is_classifier(model) else model.predict(X)
+    return np.asarray(scores, REAL).reshape(len(scores), -1)
 
 
 def bootstrap_counts(model: Any, n_rows: int) -> NDArray[np.int32]:
@@ -185,9 +157,9 @@ def bootstrap_counts(model: Any, n_rows: int) -> NDArray[np.int32]:
     -----
     scikit-learn draws the samples again from the seeds of the trees.
     """
-    known = getattr(model, "_n_samples", n_rows)
-    if known != n_rows:
-        raise ValueError(f"The model was trained on {known} rows; got {n_rows}.")
+    n_train = getattr(model, "_n_samples", n_rows)
+    if n_train != n_rows:
+        raise ValueError(f"The model was trained on {n_train} rows; got {n_rows}.")
     if not hasattr(model, "estimators_"):
         return np.ones((1, n_rows), np.int32)
     samples = model.estimators_samples_
@@ -253,49 +225,46 @@ def tree_weights(
     return weights
 
 
-def _refuse_several_targets(estimators: list[Any]) -> None:
-    n_targets = estimators[0].tree_.n_outputs
-    if n_targets > 1:
+def _refuse_several_target_columns(estimators: list[Any]) -> None:
+    n_columns = estimators[0].tree_.n_outputs
+    if n_columns > 1:
         raise UnsupportedModelError(
-            f"This {type(estimators[0]).__name__} predicts {n_targets} targets at "
+            f"This {type(estimators[0]).__name__} predicts {n_columns} targets at "
             "once. Read are models of one target: fit one for each column of y."
         )
 
 
 def _columns(
-    model: Any, node_offset: NDArray[np.int64], feature: NDArray[np.integer[Any]]
+    model: Any, node_offset: NDArray[np.int64], feature: NDArray[np.int32]
 ) -> NDArray[np.int32]:
-    """Find the column that each feature number means, where trees see some only."""
+    """Return the column of each feature number, where trees see some columns only."""
     features = getattr(model, "estimators_features_", None)
     if features is None:
-        return feature.astype(NODE)
-    found = np.empty(len(feature), NODE)
+        return feature
+    column = np.empty(len(feature), NODE)
     n_trees = len(node_offset) - 1
     for tree, columns in enumerate(features[:n_trees]):
         nodes = slice(node_offset[tree], node_offset[tree + 1])
-        found[nodes] = np.asarray(columns)[feature[nodes]]
-    return found
+        column[nodes] = np.asarray(columns)[feature[nodes]]
+    return column
 
 
 def _class_weight(model: Any) -> str | tuple[tuple[Any, float], ...] | None:
-    given = getattr(model, "class_weight", None)
-    if given is None or given == "balanced":
-        return given
-    if isinstance(given, str):
-        return None  # "balanced_subsample" differs from tree to tree: `tree_weights`
-    return tuple((label, float(weight)) for label, weight in given.items())
+    weights = class_weights(getattr(model, "class_weight", None))
+    # "balanced_subsample" differs from tree to tree: `tree_weights`
+    return None if weights == "balanced_subsample" else weights
 
 
 def _subsample(model: Any) -> str | None:
-    """Say how each tree's sample of the rows was drawn."""
+    """Describe how each tree's sample of the rows was drawn."""
     is_bagging = hasattr(model, "estimators_features_")
     max_samples = getattr(model, "max_samples", None)
     if getattr(model, "bootstrap", False):
-        words = ["bootstrap=True"]
+        settings = "bootstrap=True"
     elif is_bagging and model._max_samples < model._n_samples:
-        words = ["bootstrap=False"]
+        settings = "bootstrap=False"
     else:
         return None
     if max_samples is not None:
-        words.append(f"max_samples={max_samples:g}")
-    return ", ".join(words)
+        settings += f", max_samples={max_samples:g}"
+    return settings

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.adapters.sklearn.trees import Layout, lay_out
-from treeinf.dtypes import BITS, COUNT, NODE, OFFSET, REAL
+from treeinf.adapters.parameters import class_weights, has_constraint
+from treeinf.adapters.records import count_offsets
+from treeinf.adapters.sklearn.early_stopping import held_out_rows
+from treeinf.adapters.sklearn.gradient_boosting import WARM_START_NOTE
+from treeinf.adapters.sklearn.trees import Layout, feature_names, lay_out
+from treeinf.dtypes import BITS, COUNT, FLAG, NODE, REAL
 from treeinf.ensemble import (
     InputRules,
     LeafRule,
@@ -19,7 +24,7 @@ from treeinf.ensemble import (
     losses,
 )
 
-__all__ = ["find_layout", "raw_score", "read", "root_count"]
+__all__ = ["find_layout", "raw_score", "read"]
 
 _QUANTILE_LOSSES = ("absolute_error", "quantile")
 _SET_WORDS = 8
@@ -44,7 +49,7 @@ def read(model: Any, n_iterations: int | None) -> TreeEnsemble:
     -----
     Leaves are numbered in the order of the library's nodes, which is from left to
     right. Where there are categorical columns, the library puts them first and numbers
-    their labels; here columns have their own places, and the labels are in
+    their labels; here columns keep their positions, and the labels are in
     `categories`. Unknown labels are missing, and go where a node sends missing values.
     """
     import sklearn
@@ -53,10 +58,9 @@ def read(model: Any, n_iterations: int | None) -> TreeEnsemble:
     predictors = list(itertools.chain.from_iterable(iterations))
     nodes, layout = _join(predictors)
     inner, leaves = nodes[layout.inner], nodes[layout.leaf]
-    is_categorical = inner["is_categorical"].astype(bool)
+    is_categorical = inner["is_categorical"].astype(FLAG)
     n_outputs = model.n_trees_per_iteration_
     columns, categories = _columns(model)
-    loss = _loss(model)
     rule = _leaf_rule(model)
     number = np.arange(len(predictors))
     return TreeEnsemble(
@@ -69,29 +73,28 @@ def read(model: Any, n_iterations: int | None) -> TreeEnsemble:
         threshold=np.where(is_categorical, 0.0, inner["num_threshold"]),
         left=layout.left,
         right=layout.right,
-        default_left=inner["missing_go_to_left"].astype(bool),
+        default_left=inner["missing_go_to_left"].astype(FLAG),
         missing=np.full(len(inner), Missing.NAN, np.uint8),
         is_categorical=is_categorical,
-        category_offset=np.concatenate([[0], np.cumsum(is_categorical)]).astype(OFFSET)
-        * _SET_WORDS,
+        category_offset=count_offsets(is_categorical) * _SET_WORDS,
         category_bits=_sets(predictors, layout, inner, is_categorical),
         leaf_value=leaves["value"][:, np.newaxis].astype(REAL),
         base_score=np.asarray(model._baseline_prediction, REAL).ravel(),
-        base_score_folded=np.zeros(n_outputs, bool),
+        base_score_folded=np.zeros(n_outputs, FLAG),
         input_rules=InputRules(
             n_features=model.n_features_in_,
-            feature_names=_feature_names(model),
+            feature_names=feature_names(model),
             categories=categories,
             numbers_are_labels=categories is not None,
         ),
-        loss=loss,
+        loss=_find_loss(model),
         loss_name=_loss_name(model),
         leaf_rule=rule,
         training=TrainingFacts(
             class_weight=_class_weight(model),
             single_gradients=True,
             estimates_base_score=True,
-            subsample=_held_out(model),
+            subsample=held_out_rows(model),
             approximations=_approximations(model, inner),
         ),
         leaf_count=leaves["count"].astype(COUNT),
@@ -120,17 +123,12 @@ def find_layout(model: Any) -> Layout:
     return _join(list(itertools.chain.from_iterable(model._predictors)))[1]
 
 
-def root_count(model: Any) -> int:
-    """Give the number of rows that the trees were fitted on."""
-    return int(model._predictors[0][0].nodes["count"][0])
-
-
 def _join(predictors: list[Any]) -> tuple[NDArray[Any], Layout]:
     """Concatenate the nodes of all trees."""
     nodes = np.concatenate([predictor.nodes for predictor in predictors])
     layout = lay_out(
         [len(predictor.nodes) for predictor in predictors],
-        nodes["is_leaf"].astype(bool),
+        nodes["is_leaf"].astype(FLAG),
         nodes["left"],
         nodes["right"],
     )
@@ -143,20 +141,20 @@ def _sets(
     inner: NDArray[Any],
     is_categorical: NDArray[np.bool_],
 ) -> NDArray[np.uint32]:
-    """Give the words of the sets of categories that go left."""
+    """Return the words of the sets of categories that go left."""
     if not is_categorical.any():
         return np.empty(0, BITS)
     sets = [predictor.raw_left_cat_bitsets for predictor in predictors]
-    first = np.concatenate([[0], np.cumsum([len(part) for part in sets])])
+    first = count_offsets([len(words) for words in sets])
     tree = np.repeat(np.arange(len(predictors)), np.diff(layout.node_offset))
-    place = first[tree] + inner["bitset_idx"]
-    return np.concatenate(sets)[place[is_categorical]].astype(BITS).ravel()
+    index = first[tree] + inner["bitset_idx"]
+    return np.concatenate(sets)[index[is_categorical]].astype(BITS).ravel()
 
 
 def _columns(
     model: Any,
 ) -> tuple[NDArray[np.int32], tuple[tuple[Any, ...] | None, ...] | None]:
-    """Find the column that each feature number means, and the labels of columns."""
+    """Return the column of each feature number, and the labels of columns."""
     n_features = model.n_features_in_
     if model.is_categorical_ is None:
         return np.arange(n_features, dtype=NODE), None
@@ -166,10 +164,10 @@ def _columns(
     categories: list[tuple[Any, ...] | None] = [None] * n_features
     encoder = model._preprocessor.named_transformers_["encoder"]
     for column, labels in zip(first, encoder.categories_, strict=True):
-        known = labels.tolist()
-        if known and isinstance(known[-1], float) and np.isnan(known[-1]):
-            known.pop()  # missing, not a label
-        categories[column] = tuple(known)
+        names = labels.tolist()
+        if names and isinstance(names[-1], float) and np.isnan(names[-1]):
+            names.pop()  # missing, not a label
+        categories[column] = tuple(names)
     return columns, tuple(categories)
 
 
@@ -177,7 +175,7 @@ def _loss_name(model: Any) -> str:
     return model.loss if isinstance(model.loss, str) else type(model.loss).__name__
 
 
-def _loss(model: Any) -> losses.Loss | None:
+def _find_loss(model: Any) -> losses.Loss | None:
     """Find the loss; None for a loss object of the caller's own."""
     n_outputs = model.n_trees_per_iteration_
     match model.loss:
@@ -203,37 +201,22 @@ def _leaf_rule(model: Any) -> LeafRule:
 
 
 def _class_weight(model: Any) -> str | tuple[tuple[Any, float], ...] | None:
-    """Give the class weights, for labels.
+    """Return the class weights by label.
 
     The library takes the keys of a dictionary for numbers of the classes in their
     order, whatever their labels are.
     """
-    given = getattr(model, "class_weight", None)
-    if given is None or isinstance(given, str):
-        return given
-    labels = model.classes_.tolist()
-    return tuple(
-        (labels[number], float(given.get(number, 1.0))) for number in range(len(labels))
-    )
-
-
-def _held_out(model: Any) -> str | None:
-    if not model.do_early_stopping_ or model.validation_fraction is None:
-        return None
-    return (
-        f"early stopping on rows held out, validation_fraction="
-        f"{model.validation_fraction:g}; "
-        "treeinf.adapters.sklearn.reader.training_rows(model, y) finds the others"
-    )
+    weights = getattr(model, "class_weight", None)
+    if isinstance(weights, Mapping):
+        labels = model.classes_.tolist()
+        weights = {label: weights.get(k, 1.0) for k, label in enumerate(labels)}
+    return class_weights(weights)
 
 
 def _approximations(model: Any, inner: NDArray[Any]) -> tuple[str, ...]:
-    """Name the settings under which a replay of the training is not exact."""
+    """List the settings under which a replay of the training is not exact."""
     notes = []
-    constraints = model.monotonic_cst
-    if isinstance(constraints, dict):
-        constraints = list(constraints.values())
-    if constraints is not None and np.any(np.asarray(constraints) != 0):
+    if has_constraint(model.monotonic_cst):
         notes.append(
             "monotonic_cst: some leaf values were moved into the bounds that the "
             "constraints set; the replay leaves the bounds out."
@@ -245,13 +228,5 @@ def _approximations(model: Any, inner: NDArray[Any]) -> tuple[str, ...]:
             "trained, so leaf counts differ. The replay sends them as it predicts."
         )
     if model.warm_start:
-        notes.append(
-            "warm_start=True: parameters may have changed between calls of fit, and "
-            "only the last ones are known; the replay takes them for all iterations."
-        )
+        notes.append(WARM_START_NOTE)
     return tuple(notes)
-
-
-def _feature_names(model: Any) -> tuple[str, ...] | None:
-    names = getattr(model, "feature_names_in_", None)
-    return None if names is None else tuple(str(name) for name in names)

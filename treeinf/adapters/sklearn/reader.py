@@ -1,4 +1,4 @@
-"""Read scikit-learn's boosted trees, forests, bagged trees and single trees."""
+"""Read scikit-learn's fitted tree models into a `TreeEnsemble`."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from treeinf.adapters.sklearn import forest as sklearn_forest
-from treeinf.adapters.sklearn import gradient_boosting as sklearn_gradient
-from treeinf.adapters.sklearn import hist_gradient_boosting as sklearn_hist
-from treeinf.adapters.sklearn.forest import bootstrap_counts, tree_weights
-from treeinf.adapters.sklearn.trees import join_trees
+from treeinf.adapters.sklearn import forest, gradient_boosting, hist_gradient_boosting
+from treeinf.adapters.sklearn.trees import lay_out_trees
 from treeinf.ensemble import InputRules, TreeEnsemble
 from treeinf.errors import UnsupportedModelError
 
-__all__ = [
-    "bootstrap_counts",
-    "init_score",
-    "leaf_nodes",
-    "raw_score",
-    "read",
-    "training_rows",
-    "tree_weights",
-]
+__all__ = ["init_score", "leaf_nodes", "raw_score", "read"]
+
+_FAMILIES = {
+    "HistGradientBoosting": hist_gradient_boosting,
+    "GradientBoosting": gradient_boosting,
+    "RandomForest": forest,
+    "ExtraTrees": forest,
+    "Bagging": forest,
+    "DecisionTree": forest,
+}
+"""The module that reads each family of estimators and its subclasses."""
 
 _READ = (
     "Read are HistGradientBoosting*, GradientBoosting*, RandomForest*, ExtraTrees*, "
@@ -52,7 +51,7 @@ def read(
     iterations : int or None
         First iterations, or trees of a forest, to read; None for all.
     parameters : None
-        A live model knows its own.
+        A live model holds its own.
 
     Returns
     -------
@@ -99,8 +98,8 @@ def raw_score(
     with warnings.catch_warnings():
         # whether the rows have the names of the columns is checked elsewhere
         warnings.filterwarnings("ignore", "X does not have valid feature names")
-        found: NDArray[np.float64] = family.raw_score(model, rows, iterations)
-    return found
+        scores: NDArray[np.float64] = family.raw_score(model, rows, iterations)
+    return scores
 
 
 def init_score(model: Any, X: Any) -> NDArray[np.float64] | None:
@@ -118,16 +117,16 @@ def init_score(model: Any, X: Any) -> NDArray[np.float64] | None:
     ndarray of float64, shape (n_rows, n_outputs), or None
         None where the ensemble's base score is all.
     """
-    if _family(model) is not sklearn_gradient:
+    if _family(model) is not gradient_boosting:
         return None
-    rows = _library_rows(sklearn_gradient, model, X)
+    rows = _library_rows(gradient_boosting, model, X)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "X does not have valid feature names")
-        return sklearn_gradient.init_score(model, rows)
+        return gradient_boosting.init_score(model, rows)
 
 
 def leaf_nodes(model: Any) -> NDArray[np.int64]:
-    """Give scikit-learn's node number of each leaf of the ensemble.
+    """Return scikit-learn's node number of each leaf of the ensemble.
 
     Parameters
     ----------
@@ -137,103 +136,30 @@ def leaf_nodes(model: Any) -> NDArray[np.int64]:
     Returns
     -------
     ndarray of int64, shape (n_leaves,)
-        Place of each leaf among the nodes of its tree, which is what scikit-learn's
+        Position of each leaf among the nodes of its tree, which is what scikit-learn's
         ``apply`` returns.
     """
     family = _family(model)
-    if family is sklearn_hist:
-        return sklearn_hist.find_layout(model).leaf_node
-    if family is sklearn_gradient:
+    if family is hist_gradient_boosting:
+        return hist_gradient_boosting.find_layout(model).leaf_node
+    if family is gradient_boosting:
         estimators = model.estimators_.ravel()
     else:
-        estimators = sklearn_forest.find_estimators(model)
-    return join_trees([estimator.tree_ for estimator in estimators])[0].leaf_node
-
-
-def training_rows(model: Any, y: Any) -> NDArray[np.int64]:
-    """Find the rows that early stopping did not hold out.
-
-    Parameters
-    ----------
-    model : estimator
-        The model.
-    y : array-like, shape (n_rows,)
-        All targets that were passed to its ``fit``.
-
-    Returns
-    -------
-    ndarray of int64, shape (n_training,)
-        Positions of the rows that the trees were fitted on, rising.
-
-    Raises
-    ------
-    ValueError
-        If the rows were split by a random state that is not known any more.
-    """
-    from sklearn.base import is_classifier
-    from sklearn.model_selection import train_test_split
-
-    family, y = _family(model), np.asarray(y)
-    everything = np.arange(len(y))
-    if family is sklearn_hist:
-        is_split = model.do_early_stopping_ and model.validation_fraction is not None
-        # rows for validation of the caller's own leave all others for training
-        if not is_split or sklearn_hist.root_count(model) == len(y):
-            return everything
-        seed = model._random_seed
-    elif family is sklearn_gradient and model.n_iter_no_change is not None:
-        seed = model.random_state
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-            raise ValueError(
-                f"The model was fitted with random_state={seed!r}: which rows early "
-                "stopping held out is not known. Fit it with an integer."
-            )
-    else:
-        return everything
-    kept, _ = train_test_split(
-        everything,
-        test_size=model.validation_fraction,
-        stratify=y if is_classifier(model) else None,
-        random_state=seed,
-    )
-    return np.sort(kept)
+        estimators = forest.find_estimators(model)
+    return lay_out_trees([estimator.tree_ for estimator in estimators]).leaf_node
 
 
 def _family(model: Any) -> ModuleType:
-    """Find the module that reads a fitted model, or say what is wrong with it."""
+    """Return the module that reads a fitted model, or refuse the model."""
     from sklearn import ensemble, tree
     from sklearn.utils.validation import check_is_fitted
 
-    families: tuple[tuple[ModuleType, tuple[type, ...]], ...] = (
-        (
-            sklearn_hist,
-            (
-                ensemble.HistGradientBoostingClassifier,
-                ensemble.HistGradientBoostingRegressor,
-            ),
-        ),
-        (
-            sklearn_gradient,
-            (ensemble.GradientBoostingClassifier, ensemble.GradientBoostingRegressor),
-        ),
-        (
-            sklearn_forest,
-            (
-                ensemble.RandomForestClassifier,
-                ensemble.RandomForestRegressor,
-                ensemble.ExtraTreesClassifier,
-                ensemble.ExtraTreesRegressor,
-                ensemble.BaggingClassifier,
-                ensemble.BaggingRegressor,
-                tree.DecisionTreeClassifier,
-                tree.DecisionTreeRegressor,
-            ),
-        ),
-    )
-    for family, kinds in families:
-        if isinstance(model, kinds):
-            check_is_fitted(model)
-            return family
+    for name, family in _FAMILIES.items():
+        for suffix in ("Classifier", "Regressor"):
+            kind = getattr(tree if name == "DecisionTree" else ensemble, name + suffix)
+            if isinstance(model, kind):
+                check_is_fitted(model)
+                return family
     kind = type(model)
     raise UnsupportedModelError(
         f"Got a {kind.__module__}.{kind.__qualname__}, which does not predict targets "
@@ -242,8 +168,8 @@ def _family(model: Any) -> ModuleType:
 
 
 def _library_rows(family: ModuleType, model: Any, X: Any) -> Any:
-    """Bring rows to what scikit-learn takes."""
-    if family is sklearn_hist:
+    """Convert rows to a form that scikit-learn takes."""
+    if family is hist_gradient_boosting:
         if sparse.issparse(X):
             return sparse.csr_array(X).toarray()
         return X if model.is_categorical_ is not None else _plain_rows(model, X)

@@ -1,4 +1,4 @@
-"""Trees as scikit-learn stores them, laid out the way an ensemble stores them."""
+"""Convert scikit-learn's trees to the node and leaf arrays of a `TreeEnsemble`."""
 
 from __future__ import annotations
 
@@ -9,19 +9,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.dtypes import NODE, OFFSET
+from treeinf.adapters.records import count_offsets
+from treeinf.dtypes import BITS, COUNT, FLAG, NODE, OFFSET
+from treeinf.ensemble import InputRules, Missing
 
-__all__ = ["Layout", "join_trees", "lay_out"]
+__all__ = [
+    "Layout",
+    "feature_names",
+    "join",
+    "lay_out",
+    "lay_out_trees",
+    "numeric_trees",
+]
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where the inner nodes and the leaves of concatenated trees are.
+    """Positions of the inner nodes and the leaves of concatenated trees.
 
     Parameters
     ----------
     inner, leaf : ndarray of int64
-        Places of inner nodes and of leaves among the nodes of all trees.
+        Positions of inner nodes and of leaves among the nodes of all trees.
     node_offset, leaf_offset : ndarray of int64, shape (n_trees + 1,)
         Where each tree's inner nodes and leaves begin among these.
     left, right : ndarray of int32, shape (n_inner,)
@@ -45,7 +54,7 @@ def lay_out(
     left: NDArray[np.integer[Any]],
     right: NDArray[np.integer[Any]],
 ) -> Layout:
-    """Give inner nodes and leaves of each tree numbers of their own, in their order.
+    """Assign numbers to the inner nodes and the leaves of each tree, in their order.
 
     Parameters
     ----------
@@ -61,14 +70,14 @@ def lay_out(
     Layout
     """
     sizes = np.asarray(n_nodes, OFFSET)
-    start = np.concatenate([[0], np.cumsum(sizes)]).astype(OFFSET)
-    leaves_before = np.concatenate([[0], np.cumsum(is_leaf)]).astype(OFFSET)
+    start = count_offsets(sizes)
+    leaves_before = count_offsets(is_leaf)
     leaf_offset = leaves_before[start]
     node_offset = start - leaf_offset
-    place = np.arange(len(is_leaf), dtype=OFFSET)
+    position = np.arange(len(is_leaf), dtype=OFFSET)
     first = np.repeat(start[:-1], sizes)
     leaf_number = leaves_before[:-1] - np.repeat(leaf_offset[:-1], sizes)
-    number = np.where(is_leaf, ~leaf_number, place - first - leaf_number)
+    number = np.where(is_leaf, ~leaf_number, position - first - leaf_number)
     inner, leaf = np.flatnonzero(~is_leaf), np.flatnonzero(is_leaf)
     return Layout(
         inner=inner,
@@ -77,12 +86,12 @@ def lay_out(
         leaf_offset=leaf_offset,
         left=number[first[inner] + left[inner].astype(OFFSET)].astype(NODE),
         right=number[first[inner] + right[inner].astype(OFFSET)].astype(NODE),
-        leaf_node=(place - first)[leaf],
+        leaf_node=(position - first)[leaf],
     )
 
 
-def join_trees(trees: Sequence[Any]) -> tuple[Layout, dict[str, NDArray[Any]]]:
-    """Concatenate the trees of decision tree estimators.
+def lay_out_trees(trees: Sequence[Any]) -> Layout:
+    """Lay out the trees of decision tree estimators, whose leaves have no children.
 
     Parameters
     ----------
@@ -91,38 +100,63 @@ def join_trees(trees: Sequence[Any]) -> tuple[Layout, dict[str, NDArray[Any]]]:
 
     Returns
     -------
-    layout : Layout
-        Nodes and leaves.
-    arrays : dict of str to ndarray
-        Of the inner nodes ``feature``, ``threshold`` and ``default_left``; of the
-        leaves ``count``, ``weight`` (sum of the rows' weights).
-
-    Notes
-    -----
-    A leaf's children are -1 in scikit-learn. Values of the leaves are not joined, since
-    their meaning depends on the estimator; ``layout.leaf_node`` says where they are.
+    Layout
     """
-    left = np.concatenate([tree.children_left for tree in trees])
-    layout = lay_out(
-        [tree.node_count for tree in trees],
-        left < 0,
-        left,
-        np.concatenate([tree.children_right for tree in trees]),
-    )
-    joined = {
-        name: np.concatenate([getattr(tree, attribute) for tree in trees])
-        for name, attribute in (
-            ("feature", "feature"),
-            ("threshold", "threshold"),
-            ("default_left", "missing_go_to_left"),
-            ("count", "n_node_samples"),
-            ("weight", "weighted_n_node_samples"),
-        )
+    left, right = join(trees, "children_left"), join(trees, "children_right")
+    return lay_out([tree.node_count for tree in trees], left < 0, left, right)
+
+
+def join(trees: Sequence[Any], attribute: str) -> NDArray[Any]:
+    """Concatenate an array of the nodes of all trees."""
+    return np.concatenate([getattr(tree, attribute) for tree in trees])
+
+
+def numeric_trees(model: Any, trees: Sequence[Any], layout: Layout) -> dict[str, Any]:
+    """Return the fields of a `TreeEnsemble` that do not depend on the kind of model.
+
+    Parameters
+    ----------
+    model : estimator
+        The model.
+    trees : sequence of sklearn.tree._tree.Tree
+        The ``tree_`` of each of its decision trees, whose splits are all numeric.
+    layout : Layout
+        Their layout.
+
+    Returns
+    -------
+    dict of str to Any
+        Nodes, counts and weights of leaves, input rules, classes and versions.
+    """
+    import sklearn
+
+    n_nodes = len(layout.inner)
+    weight = join(trees, "weighted_n_node_samples")
+    return {
+        "node_offset": layout.node_offset,
+        "leaf_offset": layout.leaf_offset,
+        "feature": join(trees, "feature")[layout.inner].astype(NODE),
+        "threshold": join(trees, "threshold")[layout.inner],
+        "left": layout.left,
+        "right": layout.right,
+        "default_left": join(trees, "missing_go_to_left")[layout.inner].astype(FLAG),
+        "missing": np.full(n_nodes, Missing.NAN, np.uint8),
+        "is_categorical": np.zeros(n_nodes, FLAG),
+        "category_offset": np.zeros(n_nodes + 1, OFFSET),
+        "category_bits": np.empty(0, BITS),
+        "leaf_count": join(trees, "n_node_samples")[layout.leaf].astype(COUNT),
+        "leaf_weight": weight[layout.leaf],
+        "input_rules": InputRules(
+            n_features=model.n_features_in_,
+            feature_names=feature_names(model),
+            round_to_single=True,
+        ),
+        "library": "scikit-learn",
+        "library_version": sklearn.__version__,
     }
-    arrays = {
-        name: joined[name][layout.inner]
-        for name in ("feature", "threshold", "default_left")
-    }
-    arrays["default_left"] = arrays["default_left"].astype(bool)
-    arrays |= {name: joined[name][layout.leaf] for name in ("count", "weight")}
-    return layout, arrays
+
+
+def feature_names(model: Any) -> tuple[str, ...] | None:
+    """Return the column names that an estimator was fitted with."""
+    names = getattr(model, "feature_names_in_", None)
+    return None if names is None else tuple(map(str, names))

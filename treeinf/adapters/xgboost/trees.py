@@ -1,4 +1,4 @@
-"""The trees of an XGBoost file, checked, renumbered and concatenated."""
+"""Check the trees of an XGBoost file, and renumber and concatenate their nodes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.adapters.xgboost.files import fail, read_integer, read_numbers
-from treeinf.dtypes import BITS, FLAG, NODE, OFFSET, REAL
-from treeinf.errors import ModelFormatError
+from treeinf.adapters.category_sets import pack_category_sets
+from treeinf.adapters.records import count_offsets
+from treeinf.adapters.xgboost.files import FIELDS
+from treeinf.dtypes import FLAG, NODE, OFFSET, REAL
 
 __all__ = ["XGBoostTrees", "read_trees"]
 
 _NO_CHILD = -1
-_MAX_WORDS = 2**24
-"""Words of category sets in all: a few digits can ask for gigabytes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,20 +88,17 @@ def read_trees(
     ModelFormatError
         If they are not trees.
     """
-    size = np.array(
-        [read_integer(_parameter(tree, "num_nodes"), "num_nodes", 1) for tree in trees],
-        OFFSET,
-    )
+    size = np.array([_parameter(tree, "num_nodes", 1) for tree in trees], OFFSET)
     left = _per_node(trees, size, "left_children", NODE)
     right = _per_node(trees, size, "right_children", NODE)
-    start = np.concatenate([[0], np.cumsum(size)])
+    start = count_offsets(size)
     first = np.repeat(start[:-1], size)
     is_inner = left != _NO_CHILD
     is_kept = _find_reachable(left, right, is_inner, start, first)
     is_node, is_leaf = is_kept & is_inner, is_kept & ~is_inner
     node, leaf = np.flatnonzero(is_node), np.flatnonzero(is_leaf)
-    node_offset = np.concatenate([[0], np.cumsum(is_node)])[start]
-    leaf_offset = np.concatenate([[0], np.cumsum(is_leaf)])[start]
+    node_offset = count_offsets(is_node)[start]
+    leaf_offset = count_offsets(is_leaf)[start]
     tree = np.repeat(np.arange(len(trees)), size)
     number = np.where(
         is_inner,
@@ -112,11 +108,11 @@ def read_trees(
     children = [number[first[node] + child[node]] for child in (left, right)]
     feature = _per_node(trees, size, "split_indices", OFFSET)[node]
     if np.any(feature < 0) or np.any(feature >= n_features):
-        fail(f"a node tests a feature outside the {n_features} there are")
+        FIELDS.fail(f"a node tests a feature outside the {n_features} there are")
     is_categorical = _read_split_types(trees, size)[node]
     condition = _per_node(trees, size, "split_conditions", np.float32)
     if np.isnan(condition[node][~is_categorical]).any():
-        fail("a threshold is not a number")
+        FIELDS.fail("a threshold is not a number")
     offset, bits = _read_category_sets(trees, start, node, is_categorical)
     leaf_value = _read_leaf_values(trees, size, n_outputs, right, leaf, condition)
     hessian = weight = None
@@ -125,12 +121,11 @@ def read_trees(
         if not np.isfinite(hessian[is_kept]).all():
             hessian = None
         if all("base_weights" in tree for tree in trees):
-            weight = _per_node(trees, size, "base_weights", np.float32)[node].astype(
-                REAL
-            )
+            weights = _per_node(trees, size, "base_weights", np.float32)
+            weight = weights[node].astype(REAL)
     return XGBoostTrees(
-        node_offset=node_offset.astype(OFFSET),
-        leaf_offset=leaf_offset.astype(OFFSET),
+        node_offset=node_offset,
+        leaf_offset=leaf_offset,
         feature=feature.astype(NODE),
         left=children[0].astype(NODE),
         right=children[1].astype(NODE),
@@ -147,23 +142,22 @@ def read_trees(
     )
 
 
-def _parameter(tree: Mapping[str, Any], name: str) -> Any:
-    parameters = tree.get("tree_param")
-    return parameters.get(name) if isinstance(parameters, Mapping) else None
+def _parameter(
+    tree: Mapping[str, Any], name: str, low: int, default: int | None = None
+) -> int:
+    parameters = FIELDS.entry(tree, "tree_param")
+    return FIELDS.integer(parameters.get(name, default), name, low)
 
 
 def _per_node(
     trees: Sequence[Mapping[str, Any]], size: NDArray[np.int64], name: str, dtype: Any
 ) -> NDArray[Any]:
     """Concatenate an entry that has one number for each node."""
-    parts = []
-    for tree, expected in zip(trees, size.tolist(), strict=True):
-        part = read_numbers(tree.get(name), name, dtype)
-        # vector leaves: nothing is written for the last nodes, which are leaves
-        if len(part) != expected:
-            fail(f"{name} has {len(part)} numbers for {expected} nodes")
-        parts.append(part)
-    return np.concatenate(parts)
+    arrays = [FIELDS.array(tree.get(name), name, dtype) for tree in trees]
+    for values, n_nodes in zip(arrays, size.tolist(), strict=True):
+        if len(values) != n_nodes:
+            FIELDS.fail(f"{name} has {len(values)} numbers for {n_nodes} nodes")
+    return np.concatenate(arrays)
 
 
 def _find_reachable(
@@ -186,12 +180,12 @@ def _find_reachable(
     for child in (left, right):
         # the root is nobody's child
         if np.any(child[inner] < 1) or np.any(child[inner] >= size[inner]):
-            fail("a child lies outside its tree")
-        place = first[inner] + child[inner]
-        parent[place] = inner
-        n_parents += np.bincount(place, minlength=n_nodes)
+            FIELDS.fail("a child lies outside its tree")
+        position = first[inner] + child[inner]
+        parent[position] = inner
+        n_parents += np.bincount(position, minlength=n_nodes)
     if np.any(n_parents > 1):
-        fail("a node has two parents")
+        FIELDS.fail("a node has two parents")
     for _ in range(n_nodes.bit_length()):
         further = parent[parent]
         if np.array_equal(further, parent):
@@ -199,14 +193,14 @@ def _find_reachable(
         parent = further
     is_kept = parent == first
     if np.any(is_inner & ~is_kept):
-        fail("the children of a tree go round in a cycle, or no root leads to them")
+        FIELDS.fail("nodes of a tree form a cycle, or no root leads to them")
     return is_kept
 
 
 def _read_split_types(
     trees: Sequence[Mapping[str, Any]], size: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Tell categorical nodes; before 1.5 there were none."""
+    """Return which nodes are categorical; before 1.5 there were none."""
     if not any("split_type" in tree for tree in trees):
         return np.zeros(int(size.sum()), FLAG)
     return _per_node(trees, size, "split_type", FLAG)
@@ -218,57 +212,44 @@ def _read_category_sets(
     node: NDArray[np.int64],
     is_categorical: NDArray[np.bool_],
 ) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
-    """Turn each categorical node's listing of categories into a set of bits."""
-    n_words = np.zeros(len(node), OFFSET)
-    categories: list[NDArray[np.int64]] = []
-    owners: list[NDArray[np.int64]] = []
+    """Return the sets of categories of all nodes as words of bits."""
+    categories = [np.empty(0, OFFSET)]
+    owners = [np.empty(0, OFFSET)]
     for number, tree in enumerate(trees):
-        own = np.arange(*np.searchsorted(node, start[number : number + 2]))
-        own = own[is_categorical[own]]
-        if not len(own):
+        of_tree = np.arange(*np.searchsorted(node, start[number : number + 2]))
+        of_tree = of_tree[is_categorical[of_tree]]
+        if not len(of_tree):
             continue
-        nodes, begin, count, listed = (
-            read_numbers(tree.get(name), name, OFFSET)
+        nodes, begin, count, values = (
+            FIELDS.array(tree.get(name), name, OFFSET)
             for name in (
                 *("categories_nodes", "categories_segments"),
                 *("categories_sizes", "categories"),
             )
         )
         order = np.argsort(nodes)
-        place = np.searchsorted(nodes, node[own] - start[number], sorter=order)
+        number_in_tree = node[of_tree] - start[number]
+        index = np.searchsorted(nodes, number_in_tree, sorter=order)
         if (
             not len(nodes) == len(begin) == len(count)
-            or np.any(place >= len(nodes))
-            or np.any(nodes[order[place]] != node[own] - start[number])
+            or np.any(index >= len(nodes))
+            or np.any(nodes[order[index]] != number_in_tree)
             or len(np.unique(nodes)) != len(nodes)
             or np.any(begin < 0)
             or np.any(count < 0)
-            or np.any(begin > len(listed))
-            or np.any(count > len(listed) - begin)
-            or count.sum() > len(listed)
-            or np.any(listed < 0)
-            or np.any(listed > np.iinfo(NODE).max)
+            or np.any(begin > len(values))
+            or np.any(count > len(values) - begin)
+            or count.sum() > len(values)
+            or np.any(values < 0)
+            or np.any(values > np.iinfo(NODE).max)
         ):
-            fail(f"the category sets of tree {number} contradict each other")
-        chosen = order[place]
-        for k, entry in zip(own.tolist(), chosen.tolist(), strict=True):
-            part = listed[begin[entry] : begin[entry] + count[entry]]
-            n_words[k] = part.max(initial=-1) // 32 + 1
-            categories.append(part)
-            owners.append(np.full(len(part), k, OFFSET))
-    offset = np.concatenate([[0], np.cumsum(n_words)]).astype(OFFSET)
-    if offset[-1] > _MAX_WORDS:
-        raise ModelFormatError(
-            "The categories in this XGBoost model are numbered too high to be read "
-            f"({_MAX_WORDS * 32:,} in all its splits are). Renumber them from 0 before "
-            "training."
-        )
-    bits = np.zeros(int(offset[-1]), BITS)
-    if categories:
-        category, owner = np.concatenate(categories), np.concatenate(owners)
-        one = np.left_shift(BITS(1), (category % 32).astype(BITS))
-        np.bitwise_or.at(bits, offset[owner] + category // 32, one)
-    return offset, bits
+            FIELDS.fail(f"the category sets of tree {number} contradict each other")
+        for entry in order[index].tolist():
+            categories.append(values[begin[entry] : begin[entry] + count[entry]])
+        owners.append(np.repeat(of_tree, count[order[index]]))
+    return pack_category_sets(
+        np.concatenate(owners), np.concatenate(categories), len(node), library="XGBoost"
+    )
 
 
 def _read_leaf_values(
@@ -279,26 +260,22 @@ def _read_leaf_values(
     leaf: NDArray[np.int64],
     condition: NDArray[np.float32],
 ) -> NDArray[np.float64]:
-    """Read one value a leaf, or one for each output.
+    """Return the leaf values, one a leaf or one for each output.
 
     Vector leaves stand in `base_weights`, node by node, or (3.1 and later) in
     `leaf_weights`, in the order that the leaves' right children give.
     """
-    widths = {
-        read_integer(_parameter(tree, "size_leaf_vector") or 1, "size_leaf_vector", 0)
-        for tree in trees
-    }
-    widths = {max(width, 1) for width in widths}
+    widths = {max(_parameter(tree, "size_leaf_vector", 0, 1), 1) for tree in trees}
     if widths == {1}:
         if n_outputs > len(trees):
-            fail(f"{len(trees)} trees do not make {n_outputs:,} outputs")
+            FIELDS.fail(f"{len(trees)} trees do not make {n_outputs:,} outputs")
         value = condition[leaf].astype(REAL)[:, np.newaxis]
     elif widths != {n_outputs}:
-        fail(f"leaves hold {sorted(widths)[:3]} values for {n_outputs} outputs")
+        FIELDS.fail(f"leaves hold {sorted(widths)[:3]} values for {n_outputs} outputs")
     else:
         value = _read_vector_leaves(trees, size, n_outputs, right, leaf)
     if not np.isfinite(value).all():
-        fail("a leaf value is not finite")
+        FIELDS.fail("a leaf value is not finite")
     return value
 
 
@@ -309,19 +286,19 @@ def _read_vector_leaves(
     right: NDArray[np.int32],
     leaf: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    start = np.concatenate([[0], np.cumsum(size)])
-    found = []
+    start = count_offsets(size)
+    leaf_values = []
     for number, tree in enumerate(trees):
-        own = leaf[slice(*np.searchsorted(leaf, start[number : number + 2]))]
+        of_tree = leaf[slice(*np.searchsorted(leaf, start[number : number + 2]))]
         if "leaf_weights" in tree:
-            name, entry = "leaf_weights", right[own].astype(OFFSET)
+            name, entry = "leaf_weights", right[of_tree].astype(OFFSET)
         else:
-            name, entry = "base_weights", own - start[number]
-        values = read_numbers(tree.get(name), name, np.float32).astype(REAL)
+            name, entry = "base_weights", of_tree - start[number]
+        values = FIELDS.array(tree.get(name), name, np.float32).astype(REAL)
         if len(values) % width or np.any(entry < 0):
-            fail(f"{name} does not hold {width} values a leaf")
+            FIELDS.fail(f"{name} does not hold {width} values a leaf")
         values = values.reshape(-1, width)
         if np.any(entry >= len(values)):
-            fail(f"{name} has no values for some leaves")
-        found.append(values[entry])
-    return np.concatenate(found)
+            FIELDS.fail(f"{name} has no values for some leaves")
+        leaf_values.append(values[entry])
+    return np.concatenate(leaf_values)

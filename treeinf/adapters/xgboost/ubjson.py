@@ -1,4 +1,4 @@
-"""A small reader of UBJSON, the binary form of XGBoost's model files.
+"""Parse UBJSON, the binary form of XGBoost's model files and its default.
 
 Every size that the bytes claim is held against the bytes that are left before anything
 is allocated by it; the work is linear in the length of the file.
@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from treeinf.adapters.xgboost.files import fail
+from treeinf.adapters.xgboost import json
+from treeinf.adapters.xgboost.files import FIELDS, XGBoostFile
 
-__all__ = ["is_ubjson", "parse_ubjson"]
+__all__ = ["parse", "parse_object"]
 
 _MAX_DEPTH = 32
 
@@ -34,26 +35,15 @@ _NUMBERS = {
 _DTYPES = {marker: np.dtype(name) for marker, (name, _) in _NUMBERS.items()}
 _SCALARS = {marker: struct.Struct(form) for marker, (_, form) in _NUMBERS.items()}
 _INTEGERS = frozenset(_DTYPES) - {b"d", b"D"}
-_AFTER_A_BRACE = _INTEGERS | {b"#", b"$"}
 _CONSTANTS = {b"Z": None, b"T": True, b"F": False}
 
 
-def is_ubjson(content: bytes) -> bool:
-    """Tell whether bytes start like a UBJSON object, which no JSON does.
-
-    Parameters
-    ----------
-    content : bytes
-        First bytes of a file, at least two.
-
-    Returns
-    -------
-    bool
-    """
-    return content[:1] == b"{" and content[1:2] in _AFTER_A_BRACE
+def parse(content: bytes) -> XGBoostFile:
+    """Parse a UBJSON model file; see `json.parse`."""
+    return json.parse(parse_object(content))
 
 
-def parse_ubjson(content: bytes) -> dict[str, Any]:
+def parse_object(content: bytes) -> dict[str, Any]:
     """Parse an object written as UBJSON.
 
     Parameters
@@ -73,45 +63,45 @@ def parse_ubjson(content: bytes) -> dict[str, Any]:
     """
     reader = _Reader(content)
     if reader.take(1) != b"{":
-        fail("it does not start with an object")
-    found = reader.read_object(0)
-    if reader.place != len(content):
-        fail(f"{len(content) - reader.place} bytes follow the model")
-    return found
+        FIELDS.fail("it does not start with an object")
+    entries = reader.read_object(0)
+    if reader.position != len(content):
+        FIELDS.fail(f"{len(content) - reader.position} bytes follow the model")
+    return entries
 
 
 class _Reader:
-    """A place in the bytes; every step forward is checked."""
+    """A position in the bytes; every step forward is checked."""
 
     def __init__(self, content: bytes) -> None:
         self.content = content
-        self.place = 0
+        self.position = 0
 
     def take(self, n_bytes: int) -> bytes:
-        """Give the next bytes and step over them."""
-        stop = self.place + n_bytes
+        """Return the next bytes and step over them."""
+        stop = self.position + n_bytes
         if n_bytes < 0 or stop > len(self.content):
-            fail(f"it ends within an entry, after {len(self.content):,} bytes")
-        found = self.content[self.place : stop]
-        self.place = stop
-        return found
+            FIELDS.fail(f"it ends within an entry, after {len(self.content):,} bytes")
+        taken = self.content[self.position : stop]
+        self.position = stop
+        return taken
 
     def next_is(self, marker: bytes) -> bool:
         """Step over a marker if it comes next."""
-        if self.content[self.place : self.place + 1] != marker:
+        if self.content[self.position : self.position + 1] != marker:
             return False
-        self.place += 1
+        self.position += 1
         return True
 
     def read_size(self) -> int:
         """Read a length: a marker and an integer that is not negative."""
         marker = self.take(1)
         if marker not in _INTEGERS:
-            fail(f"a length starts with {marker!r}")
+            FIELDS.fail(f"a length starts with {marker!r}")
         scalar = _SCALARS[marker]
         (size,) = scalar.unpack(self.take(scalar.size))
         if size < 0:
-            fail(f"a length is {size}")
+            FIELDS.fail(f"a length is {size}")
         return int(size)
 
     def read_text(self) -> str:
@@ -120,7 +110,7 @@ class _Reader:
         try:
             return encoded.decode()
         except UnicodeDecodeError as error:
-            fail("a text is not UTF-8", error)
+            FIELDS.fail("a text is not UTF-8", error)
 
     def read_value(self, depth: int) -> Any:
         """Read one value of any kind."""
@@ -140,46 +130,46 @@ class _Reader:
             return _CONSTANTS[marker]
         if marker == b"C":
             return self.take(1).decode("latin-1")
-        fail(f"an entry starts with {marker!r}")
+        FIELDS.fail(f"an entry starts with {marker!r}")
 
     def read_object(self, depth: int) -> dict[str, Any]:
         """Read an object whose opening brace has been stepped over."""
         if depth > _MAX_DEPTH:
-            fail(f"it is nested deeper than {_MAX_DEPTH} levels")
+            FIELDS.fail(f"it is nested deeper than {_MAX_DEPTH} levels")
         if self.next_is(b"$"):
-            fail("an object holds entries of one kind, which XGBoost does not write")
+            FIELDS.fail("an object is of typed entries, which XGBoost does not write")
         left = self.read_size() if self.next_is(b"#") else -1
-        found: dict[str, Any] = {}
+        entries: dict[str, Any] = {}
         while left != 0:
             if left < 0 and self.next_is(b"}"):
                 break
             key = self.read_text()
-            if key in found:
-                fail(f"{key[:40]!r} is there twice")
-            found[key] = self.read_value(depth)
+            if key in entries:
+                FIELDS.fail(f"{key[:40]!r} is there twice")
+            entries[key] = self.read_value(depth)
             left -= 1
-        return found
+        return entries
 
     def read_list(self, depth: int) -> Any:
         """Read an array whose opening bracket has been stepped over."""
         if depth > _MAX_DEPTH:
-            fail(f"it is nested deeper than {_MAX_DEPTH} levels")
+            FIELDS.fail(f"it is nested deeper than {_MAX_DEPTH} levels")
         if self.next_is(b"$"):
             marker = self.take(1)
             if marker not in _DTYPES or not self.next_is(b"#"):
-                fail(f"an array is of kind {marker!r} or without a length")
+                FIELDS.fail(f"an array is of kind {marker!r} or without a length")
             dtype = _DTYPES[marker]
             n_bytes = self.read_size() * dtype.itemsize
             return np.frombuffer(self.take(n_bytes), dtype).astype(
                 dtype.newbyteorder("=")
             )
         left = self.read_size() if self.next_is(b"#") else -1
-        if left > len(self.content) - self.place:
-            fail(f"an array claims {left:,} entries, more than there are bytes left")
-        found = []
+        if left > len(self.content) - self.position:
+            FIELDS.fail(f"an array claims {left:,} entries, more than the bytes left")
+        values = []
         while left != 0:
             if left < 0 and self.next_is(b"]"):
                 break
-            found.append(self.read_value(depth))
+            values.append(self.read_value(depth))
             left -= 1
-        return found
+        return values

@@ -1,0 +1,109 @@
+"""Find the format of a model file by its content, and parse it."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+from treeinf.adapters.lookup import SUPPORTED
+from treeinf.errors import ModelFormatError, UnsupportedModelError
+
+__all__ = ["ZIP", "parse", "parse_dictionary"]
+
+ZIP = b"PK\x03\x04"
+"""First bytes of a zip file, which is what `TreeEnsemble.save` writes."""
+
+_CBM = b"CBM1"
+_LIGHTGBM = b"tree"
+_UBJSON_MARKERS = frozenset(b"iUIulmLM#$")
+"""What follows the brace of a UBJSON object: the type of a length, or an option."""
+
+_UNREADABLE = {
+    b"\x80": (
+        "a pickle, which can run code when it is opened. If you trust it, load it "
+        "yourself and pass the model, or save the model with booster.save_model(path)"
+    ),
+    b"binf": (
+        "an XGBoost model in the old binary form. Load it with a version of XGBoost "
+        "before 3.1 and save it again with booster.save_model('model.ubj')"
+    ),
+    b"\x1f\x8b": "compressed with gzip; unpack it first",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd; unpack it first",
+}
+"""First bytes of known files that are not read, and what such a file is."""
+
+
+def parse(content: bytes, source: str) -> tuple[ModuleType, Any]:
+    """Parse the content of a model file.
+
+    Parameters
+    ----------
+    content : bytes
+        The whole file.
+    source : str
+        What it is, for error messages.
+
+    Returns
+    -------
+    adapter : module
+        The library's reader.
+    file : LightGBMFile, XGBoostFile or CatBoostFile
+        What the reader's ``read_file`` takes.
+
+    Raises
+    ------
+    ModelFormatError
+        If the content is not a whole model.
+    UnsupportedModelError
+        If it is a file of a known kind that is not read.
+    """
+    for start, kind in _UNREADABLE.items():
+        if content.startswith(start):
+            raise UnsupportedModelError(f"{source} is {kind}. {SUPPORTED}")
+    if not content.strip():
+        raise ModelFormatError(f"{source} is empty.")
+    if content.startswith(_CBM):
+        return _parse_with("catboost", "binary", content)
+    if content[:1] == b"{" and content[1:2] and content[1] in _UBJSON_MARKERS:
+        return _parse_with("xgboost", "ubjson", content)
+    if content.lstrip()[:1] == b"{":
+        try:
+            dictionary = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise ModelFormatError(
+                f"{source} starts like JSON and is not whole: {error}"
+            ) from error
+        return parse_dictionary(dictionary, source)
+    if content.split(None, 1)[0] != _LIGHTGBM:
+        raise ModelFormatError(
+            f"{source} is not a model file that is read here. {SUPPORTED}"
+        )
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise ModelFormatError(f"{source} is not whole model text: {error}") from error
+    return _parse_with("lightgbm", "text", text)
+
+
+def parse_dictionary(model: Mapping[str, Any], source: str) -> tuple[ModuleType, Any]:
+    """Parse what a JSON model file or LightGBM's ``dump_model`` holds; see `parse`."""
+    if "learner" in model:
+        return _parse_with("xgboost", "json", model)
+    if "oblivious_trees" in model or ("features_info" in model and "trees" in model):
+        return _parse_with("catboost", "json", model)
+    if "tree_info" not in model:
+        raise ModelFormatError(
+            f"{source} is not a dumped LightGBM model: there is no tree_info. "
+            f"{SUPPORTED}"
+        )
+    return _parse_with("lightgbm", "json", model)
+
+
+def _parse_with(library: str, parser: str, content: Any) -> tuple[ModuleType, Any]:
+    """Parse with ``treeinf.adapters.<library>.<parser>``; import the reader too."""
+    folder = f"treeinf.adapters.{library}"
+    file = importlib.import_module(f"{folder}.{parser}").parse(content)
+    return importlib.import_module(f"{folder}.reader"), file

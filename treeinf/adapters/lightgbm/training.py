@@ -1,0 +1,93 @@
+"""Weights, row sampling and approximations in the training of a LightGBM model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from treeinf.adapters.lightgbm.files import LightGBMFile
+from treeinf.adapters.lightgbm.objectives import split_objective
+from treeinf.adapters.lightgbm.parameters import LightGBMParameters
+from treeinf.ensemble import TrainingFacts
+
+__all__ = ["approximations", "training_facts"]
+
+
+def training_facts(
+    file: LightGBMFile,
+    parameters: LightGBMParameters,
+    class_weight: str | tuple[tuple[Any, float], ...] | None,
+    notes: list[str],
+) -> TrainingFacts:
+    """Collect weights, row sampling and what a replay follows only approximately."""
+    return TrainingFacts(
+        class_weight=class_weight,
+        positive_weight=_positive_weight(split_objective(file)[0], parameters),
+        single_precision=True,
+        subsample=_subsample(parameters),
+        approximations=tuple(notes),
+    )
+
+
+def _positive_weight(
+    objective: str, parameters: LightGBMParameters
+) -> float | str | None:
+    if objective not in ("binary", "multiclassova"):
+        return None
+    if parameters.flag("is_unbalance"):
+        return "unbalanced"
+    weight = parameters.number("scale_pos_weight")
+    return None if weight == 1.0 else weight
+
+
+def _subsample(parameters: LightGBMParameters) -> str | None:
+    if "goss" in (parameters.text("data_sample_strategy"), parameters.text("boosting")):
+        return (
+            f"data_sample_strategy=goss, top_rate={parameters.number('top_rate'):g}, "
+            f"other_rate={parameters.number('other_rate'):g}"
+        )
+    if parameters.number("bagging_freq") <= 0:
+        return None
+    fractions = ("bagging_fraction", "pos_bagging_fraction", "neg_bagging_fraction")
+    below = [name for name in fractions if parameters.number(name) < 1.0]
+    if not below:
+        return None
+    settings = [f"{name}={parameters.number(name):g}" for name in below]
+    return ", ".join([*settings, f"bagging_freq={parameters.number('bagging_freq'):g}"])
+
+
+def approximations(file: LightGBMFile, parameters: LightGBMParameters) -> list[str]:
+    """List the settings under which a replay of the training is not exact."""
+    notes = []
+    if parameters.is_dart:
+        notes.append(
+            "boosting=dart: each tree was fitted to the scores of a random part of the "
+            "trees before it and rescaled later; the replay takes all of them."
+        )
+    if file.average_output and (file.trees.n_leaves == 1).any():
+        notes.append(
+            "boosting=rf: LightGBM leaves the initial score out of forest trees that "
+            "have a single leaf; the replay takes it to be in all of them."
+        )
+    if file.is_monotone or parameters.is_monotone:
+        notes.append(
+            "monotone_constraints: some leaf values were moved into the bounds that "
+            "the constraints set; the replay leaves the bounds out."
+        )
+    if parameters.number("path_smooth") > 0.0:
+        notes.append(
+            f"path_smooth={parameters.number('path_smooth'):g}: LightGBM smooths by "
+            "counts of rows that it estimates from hessians, which under sample "
+            "weights and for most objectives are not the counts; the replay takes the "
+            "counts."
+        )
+    if parameters.flag("use_quantized_grad"):
+        notes.append(
+            "use_quantized_grad: leaf values come from gradients rounded to "
+            f"{parameters.number('num_grad_quant_bins'):g} levels; the replay does not."
+        )
+    if parameters.text("device_type") in ("gpu", "cuda"):
+        notes.append(
+            f"device_type={parameters.text('device_type')}: sums of gradients were "
+            "kept in single precision; the replay keeps them in double precision."
+        )
+    return notes

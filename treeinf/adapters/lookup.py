@@ -1,0 +1,179 @@
+"""Find the adapter of a fitted model by its class, without importing any library."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from treeinf.errors import UnsupportedModelError
+
+__all__ = ["SUPPORTED", "find_adapter", "init_score", "unwrap_pipeline"]
+
+_ADAPTERS = {
+    "catboost": "treeinf.adapters.catboost.reader",
+    "lightgbm": "treeinf.adapters.lightgbm.reader",
+    "sklearn": "treeinf.adapters.sklearn.reader",
+    "xgboost": "treeinf.adapters.xgboost.reader",
+}
+"""The package a model's class comes from, and the module that reads it.
+
+Such a module has ``read(model)``, ``raw_score(model, X)``, ``init_score(model, X)`` if
+each row may have an initial score of its own and, for model files, ``read_file(file)``.
+"""
+
+_SKLEARN_MODELS = {
+    "BaseBagging",
+    "BaseDecisionTree",
+    "BaseForest",
+    "BaseGradientBoosting",
+    "BaseHistGradientBoosting",
+}
+"""The classes of scikit-learn whose subclasses are models of trees."""
+
+_INNER_MODELS = {
+    "FixedThresholdClassifier": "estimator_",
+    "FrozenEstimator": "estimator",
+    "TunedThresholdClassifierCV": "estimator_",
+}
+"""Wrappers whose raw scores are those of the fitted model inside, by class name."""
+
+SUPPORTED = (
+    "Read are fitted LightGBM models (LGBMClassifier, LGBMRegressor, LGBMRanker or "
+    "Booster), their model text or dumped JSON, fitted XGBoost models (XGBClassifier, "
+    "XGBRegressor, XGBRFClassifier, XGBRFRegressor, XGBRanker or Booster), their JSON "
+    "and UBJSON files, fitted CatBoost models (CatBoost, CatBoostClassifier, "
+    "CatBoostRegressor or CatBoostRanker), their .cbm and JSON files, boosted, "
+    "averaged and single trees of scikit-learn, and files that TreeEnsemble.save wrote."
+)
+"""What `read_model` reads, for error messages."""
+
+
+def find_adapter(model: Any) -> tuple[ModuleType, Any]:
+    """Find the module that reads a live model, by the package of its class.
+
+    Parameters
+    ----------
+    model : estimator or booster
+        The model; subclasses count as what they inherit from.
+
+    Returns
+    -------
+    adapter : module
+        The module.
+    model : estimator or booster
+        The model, or the best estimator of a fitted search.
+
+    Raises
+    ------
+    UnsupportedModelError
+        If no module reads such models.
+    NotFittedError
+        If the model is a search that has not been fitted.
+    """
+    name = _adapter_name(model)
+    if name is not None:
+        return importlib.import_module(name), model
+    if isinstance(model, type):
+        raise UnsupportedModelError(
+            f"Got the class {model.__name__}, not a fitted model. {SUPPORTED}"
+        )
+    inner = _INNER_MODELS.get(type(model).__name__, "best_estimator_")
+    if hasattr(model, inner):
+        return find_adapter(getattr(model, inner))
+    kind = type(model)
+    raise UnsupportedModelError(
+        f"Got a {kind.__module__}.{kind.__qualname__}. {SUPPORTED}{_way_out(model)}"
+    )
+
+
+def _adapter_name(model: Any) -> str | None:
+    for parent in type(model).__mro__:
+        package = parent.__module__.partition(".")[0]
+        if package == "sklearn" and parent.__name__ not in _SKLEARN_MODELS:
+            continue
+        if package in _ADAPTERS:
+            return _ADAPTERS[package]
+    return None
+
+
+def init_score(model: Any, X: Any) -> Any:
+    """Compute the initial scores of rows where a model gives each row one of its own.
+
+    Parameters
+    ----------
+    model : estimator or booster
+        The model.
+    X : array-like or frame, shape (n_rows, n_features)
+        Rows.
+
+    Returns
+    -------
+    ndarray of float64, shape (n_rows, n_outputs), or None
+        None where all rows start from the ensemble's base score.
+    """
+    adapter, inner = find_adapter(model)
+    find = getattr(adapter, "init_score", None)
+    return None if find is None else find(inner, X)
+
+
+def unwrap_pipeline(model: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """Take the model out of a pipeline.
+
+    Parameters
+    ----------
+    model : Any
+        A fitted scikit-learn pipeline, a fitted search over one, or anything else.
+
+    Returns
+    -------
+    model : Any
+        The last step; what was given if it is no pipeline.
+    transform : callable
+        Brings rows to what that model takes: the steps before it.
+    """
+    best = getattr(model, "best_estimator_", None)
+    if hasattr(best, "steps"):
+        model = best
+    if not hasattr(model, "steps"):
+        return model, lambda X: X
+    steps = model[:-1]
+    inner, transform = unwrap_pipeline(model.steps[-1][1])
+    if not len(steps):
+        return inner, transform
+    return inner, lambda X: transform(steps.transform(X))
+
+
+def _way_out(model: Any) -> str:
+    """Return what to pass in place of a model that holds others."""
+    if hasattr(model, "steps"):
+        return (
+            " Pass the fitted model alone, which is the last step, together with rows "
+            "that the steps before it have transformed: model=pipeline[-1], "
+            "X=pipeline[:-1].transform(X)."
+        )
+    if hasattr(model, "calibrated_classifiers_") or any(
+        _adapter_name(member) for member in getattr(model, "estimators_", ())
+    ):
+        return (
+            " It holds several models: pass one of them, together with the rows that "
+            "this one was trained on."
+        )
+    if hasattr(model, "regressor_") and hasattr(model, "transformer_"):
+        return (
+            " Pass the fitted model inside it, together with the targets it was "
+            "trained on: model=model.regressor_, y=model.transformer_.transform(y), "
+            "of one column."
+        )
+    if hasattr(model, "estimator") and hasattr(model, "refit"):
+        if not hasattr(model, "cv_results_"):
+            from sklearn.exceptions import NotFittedError
+
+            raise NotFittedError(
+                f"This {type(model).__name__} is not fitted; call fit first."
+            )
+        return " Fit the search with refit=True, or pass a fitted model."
+    if hasattr(model, "estimator"):
+        return " Pass the fitted model inside it."
+    return ""
