@@ -86,7 +86,7 @@ def run_cell(name: str, seed: int, share: float, kind: str) -> dict[str, Any]:
     import lightgbm
 
     from treeinf.cleaning.costs import Costs
-    from treeinf.cleaning.rows import read_classes, read_labels, read_rows
+    from treeinf.cleaning.rows import label_rows, read_classes, read_labels
     from treeinf.cleaning.scores.methods import METHODS
     from treeinf.cleaning.scores.noise_rate import (
         OutOfBag,
@@ -100,9 +100,9 @@ def run_cell(name: str, seed: int, share: float, kind: str) -> dict[str, Any]:
     noisy = make_wrong(y, share, kind, task, seed)
     is_regression = task == "regression"
     estimator = "LGBMRegressor" if is_regression else "LGBMClassifier"
-    labels = read_labels(noisy, len(y), "y", as_numbers=is_regression)
+    labels = read_labels(noisy, len(y), "y")
     classes = None if is_regression else read_classes(labels)
-    rows = read_rows(X, labels, classes)
+    rows = label_rows(X, labels, classes)
     trainer = Learner(getattr(lightgbm, estimator)(**MODEL), classes)
     scores = score_rows(
         METHODS["loss"], trainer, rows, n_repeats=5, seed=seed, costs=Costs()

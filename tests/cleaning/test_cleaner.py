@@ -214,13 +214,13 @@ def test_relabel_corrects_labels(cancer):
     assert cleaner.report_.headline.startswith("Relabelled")
 
 
-def test_downweight_scales_the_weights_of_suspects(cancer):
-    cleaner = quick(action="downweight", suspect_weight=0.25, guard=False)
+def test_downweight_scales_the_weights_of_flagged_rows(cancer):
+    cleaner = quick(action="downweight", flagged_weight=0.25, guard=False)
     weight = np.linspace(1.0, 2.0, len(cancer.y))
     cleaner.fit(cancer.X, cancer.y, sample_weight=weight)
-    suspects = cleaner.removed_["position"].to_numpy()
+    flagged = cleaner.removed_["position"].to_numpy()
     expected = weight.copy()
-    expected[suspects] *= 0.25
+    expected[flagged] *= 0.25
     np.testing.assert_array_equal(cleaner.weights_, expected)
     same = classifier(random_state=0, n_jobs=1)
     same.fit(cancer.X, cancer.y, sample_weight=expected)
@@ -266,7 +266,7 @@ def test_a_splitter_lays_out_the_rounds(cancer, splitter):
 # weights, containers, other estimators
 
 
-def test_rows_without_weight_are_no_suspects(cancer):
+def test_rows_without_weight_are_not_flagged(cancer):
     weight = (np.arange(len(cancer.y)) % 2).astype(float)
     cleaner = quick(guard=False, amount=0.3)
     cleaner.fit(cancer.X, cancer.y, sample_weight=weight)

@@ -1,17 +1,10 @@
 """What the guard lets through, and what stands beside the cleaning."""
 
-import types
-
 import numpy as np
 import pytest
 
 from treeinf.cleaning import METHODS, InfluenceCleaner, Method
-from treeinf.cleaning.report.report import write_headline
 from treeinf.cleaning.scores import methods as methods_module
-from treeinf.cleaning.trial.controls import remove_at_random
-from treeinf.cleaning.trial.judging import RowLosses
-from treeinf.cleaning.trial.run import Rehearsal, random_places
-from treeinf.training.rows import LabelledRows
 
 from .conftest import classifier
 
@@ -21,82 +14,8 @@ def quick(**settings):
     return InfluenceCleaner(classifier(), **{**defaults, **settings})
 
 
-def rehearsed(rng, proper, primary, n_rows=400, n_classes=2):
-    """Give a rehearsal whose picked cleaning gains this much, standard error 0.05."""
-    noise = rng.normal(size=n_rows)
-    noise = (noise - noise.mean()) / noise.std()
-    zero = np.zeros(n_rows)
-    picked = RowLosses(
-        np.array([zero, noise]),
-        np.array([zero, noise - proper]),
-        np.array([zero, noise - primary]),
-    )
-    return Rehearsal(
-        shares=[0.0, 0.1], is_free=False, n_classes=n_classes, losses=picked,
-        picked=picked, score=np.zeros(2), score_of_picked=0.0, random={},
-        alternatives=None, first_scores=None,
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("proper", "primary", "n_classes", "verdict"),
-    [
-        (0.2, 0.1, 2, "helped"),
-        (0.2, -0.04, 2, "helped"),  # a fall of less than the noise
-        (0.2, -0.1, 2, "vetoed"),
-        (0.05, 0.5, 2, "not beyond noise"),
-        (-0.2, 0.5, 2, "not beyond noise"),
-        (0.2, -0.04, 3, "helped"),
-        (0.2, 0.01, 0, "helped"),
-        (0.2, -0.01, 0, "vetoed"),  # R2 must not fall at all
-    ],
-)
-def test_a_gain_in_loss_is_not_bought_with_the_primary_score(
-    rng, proper, primary, n_classes, verdict
-):
-    repair = types.SimpleNamespace(touched=np.arange(3))
-    rehearsal = rehearsed(rng, proper, primary, n_classes=n_classes)
-    assert quick()._decide(rehearsal, repair) == verdict
-    assert quick(guard=False)._decide(rehearsal, repair) == "unguarded"
-
-
-def test_the_headline_of_a_veto_names_the_score(rng):
-    rehearsal = rehearsed(rng, 0.2, -0.1)
-    text = write_headline(
-        "vetoed",
-        "drop",
-        5,
-        400,
-        rehearsal.compare_choice(0.9, "accuracy"),
-        rehearsal.compare_guard(0.9, "accuracy"),
-        rehearsal.compare_primary(0.9),
-    )
-    assert text.startswith(
-        "Kept all 400 rows: removing 5 of them made the AUC worse beyond noise on"
-    )
-    few = rehearsed(rng, 0.2, -0.01, n_classes=0).compare_primary(0.9)
-    text = write_headline("vetoed", "drop", 5, 400, None, None, few)
-    assert "made the R2 worse on" in text
-
-
-def test_random_removals_are_of_the_same_size_and_keep_the_classes(rng):
-    code = np.array([0] * 30 + [1] * 4)
-    rows = LabelledRows(np.arange(34)[:, None], code, code)
-    repair = remove_at_random(rows, 20, rng)
-    assert len(repair.touched) == 20
-    assert (code[repair.kept] == 1).sum() >= 2
-    assert len(remove_at_random(rows, 0, rng).touched) == 0
-
-
-@pytest.mark.parametrize(
-    ("n_shares", "places"), [(0, []), (1, [1]), (2, [1, 2]), (10, [5, 10])]
-)
-def test_random_removals_are_tried_at_two_amounts(n_shares, places):
-    assert random_places(n_shares) == places
-
-
 def test_random_removals_stand_beside_the_cleaning(cancer, cleaned):
-    found = {one.key: one for one in cleaned.report_.alternatives}
+    found = {other.key: other for other in cleaned.report_.alternatives}
     assert list(found) == ["all", "cleaned", "random"]
     assert found["all"].guard.gain == 0.0
     assert found["cleaned"].guard.gain > found["random"].guard.gain
@@ -117,7 +36,7 @@ def test_random_removals_stand_beside_the_cleaning(cancer, cleaned):
 
 @pytest.mark.parametrize("method", ["boostin", "boostin_total"])
 @pytest.mark.parametrize("guard", [True, False])
-def test_appending_the_clean_rows_stands_beside_whenever_they_are_given(
+def test_appending_the_trusted_rows_stands_beside_whenever_they_are_given(
     cancer, method, guard
 ):
     given = (cancer.X_test, cancer.y_test)
@@ -128,10 +47,10 @@ def test_appending_the_clean_rows_stands_beside_whenever_they_are_given(
     assert {one.guard.n_rows for one in found.values()} == {len(cancer.y_test)}
     # 85 clean rows beside 398 of which a fifth is wrong
     assert found["appended"].primary.gain > 0
-    assert "clean rows appended" in str(report)
+    assert "trusted rows appended" in str(report)
 
 
-def test_clean_rows_do_not_say_how_many_train_rows_are_wrong(cancer):
+def test_trusted_rows_do_not_say_how_many_train_rows_are_wrong(cancer):
     given = (cancer.X_test, cancer.y_test)
     settings = {"validation": given, "n_repeats": 3}
     report = quick(**settings).fit(cancer.X, cancer.y).report_
@@ -177,10 +96,10 @@ def test_without_baselines_nothing_more_is_trained_and_all_else_is_the_same(canc
 def test_a_score_is_one_more_entry(cancer, monkeypatch):
     ranks = Method(
         lambda row: row.error.argsort().argsort() + row.measured["self"].argsort(),
-        "two views agree",
+        "two signs agree",
         measures=("self",),
     )
     monkeypatch.setitem(METHODS, "agreement", ranks)
     cleaner = quick(method="agreement", guard=False).fit(cancer.X, cancer.y)
-    assert cleaner.removed_["reason"].str.startswith("Two views agree").all()
+    assert cleaner.removed_["reason"].str.startswith("Two signs agree").all()
     assert "agreement" in methods_module.METHODS

@@ -146,11 +146,11 @@ def test_the_score_table_has_every_row_under_the_callers_label(cancer):
     np.testing.assert_array_equal(frame["score"], cleaner.scores_)
     np.testing.assert_array_equal(frame["label"], cancer.y)
     assert frame["rank"].isna().sum() == np.isnan(cleaner.scores_).sum() > 0
-    touched = frame[frame["is_touched"]].sort_values("rank")
-    np.testing.assert_array_equal(touched["row"], cleaner.removed_["row"])
-    np.testing.assert_array_equal(touched["rank"], cleaner.removed_["rank"])
+    changed = frame[frame["is_changed"]].sort_values("rank")
+    np.testing.assert_array_equal(changed["row"], cleaner.removed_["row"])
+    np.testing.assert_array_equal(changed["rank"], cleaner.removed_["rank"])
     np.testing.assert_allclose(
-        touched["percentile"], cleaner.removed_["percentile"], rtol=1e-12
+        changed["percentile"], cleaner.removed_["percentile"], rtol=1e-12
     )
 
 
@@ -168,14 +168,14 @@ def test_clean_returns_what_to_train_on_for_every_action(cancer, action):
     cleaner = quick(guard=False, action=action, amount=0.2)
     X, y, kept = cleaner.clean(cancer.X, cancer.y)
     assert len(X) == len(y) == kept.sum()
-    touched = np.asarray(cleaner.removed_["position"])
-    # suspects that no other label helps are dropped by "relabel" too
+    changed = np.asarray(cleaner.removed_["position"])
+    # flagged rows that no other label helps are dropped by "relabel" too
     done = {action, "drop"} if action == "relabel" else {action}
     assert set(cleaner.removed_["action"]) == done
     assert (action == "downweight") == (len(X) == len(cancer.X))
     if action == "downweight":
-        np.testing.assert_allclose(cleaner.weights_[touched], 0.1)
-        assert (np.delete(cleaner.weights_, touched) == 1.0).all()
+        np.testing.assert_allclose(cleaner.weights_[changed], 0.1)
+        assert (np.delete(cleaner.weights_, changed) == 1.0).all()
 
 
 def test_progress_counts_every_model_and_shows_the_time_left(cancer, capsys):

@@ -61,7 +61,7 @@ PARAMETERS = [
     ({"n_repeats": 0}, ValueError, "Got n_repeats=0; expected a positive integer"),
     ({"n_repeats": 1.5}, TypeError, "Got n_repeats=1.5"),
     ({"confidence": 1.0}, ValueError, r"Got confidence=1.0; .* in \(0, 1\)"),
-    ({"suspect_weight": 2.0}, ValueError, r"Got suspect_weight=2.0; .* in \[0, 1\]"),
+    ({"flagged_weight": 2.0}, ValueError, r"Got flagged_weight=2.0; .* in \[0, 1\]"),
     ({"relabel_by": "votes"}, ValueError, "Got relabel_by='votes'"),
     ({"refit_on_validation": "yes"}, ValueError, "Got refit_on_validation='yes'"),
     ({"scoring": "nonsense"}, ValueError, "nonsense"),

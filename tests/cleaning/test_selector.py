@@ -1,4 +1,4 @@
-"""Which part of the rows is enough."""
+"""Which subset of the rows is enough."""
 
 import json
 
@@ -15,11 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from treeinf.cleaning import Amount, InfluenceSelector
-from treeinf.cleaning.trial.candidates import Ranking, find_leaf_clusters, pick_subset
-from treeinf.cleaning.trial.judging import RowLosses
-from treeinf.cleaning.trial.selection import Trial, choose_trial
 from treeinf.errors import UnsupportedModelError
-from treeinf.training.rows import LabelledRows
 
 from .conftest import classifier, noisy_diabetes, regressor
 
@@ -35,113 +31,6 @@ def quick(estimator=None, **settings):
     }
     estimator = classifier() if estimator is None else estimator
     return InfluenceSelector(estimator, **{**defaults, **settings})
-
-
-# picking
-
-
-@pytest.fixture
-def ranking():
-    influence = np.array([5.0, 4.0, 3.0, 2.0, 1.0, 0.5, -1.0, -2.0])
-    cluster = np.array([0, 0, 0, 0, 1, 1, 0, 0])
-    return Ranking(influence, cluster, None)
-
-
-def test_the_most_helpful_are_picked(ranking, rng):
-    np.testing.assert_array_equal(pick_subset("influence", ranking, 3, rng), [0, 1, 2])
-
-
-def test_of_each_cluster_the_same_share(ranking, rng):
-    # of six rows in one cluster three, of two in the other one
-    np.testing.assert_array_equal(pick_subset("diverse", ranking, 4, rng), [0, 1, 2, 4])
-
-
-def test_random_parts_differ_and_have_their_size(ranking, rng):
-    parts = [tuple(pick_subset("random", ranking, 4, rng)) for _ in range(20)]
-    assert {len(set(part)) for part in parts} == {4}
-    assert len(set(parts)) > 5
-
-
-@pytest.mark.parametrize("strategy", ["influence", "diverse", "random"])
-def test_no_class_is_lost(strategy, rng):
-    code = np.array([0] * 20 + [1] * 3)
-    influence = np.r_[np.ones(20), -np.arange(3.0)]
-    ranking = Ranking(influence, np.zeros(23, int), code)
-    picked = pick_subset(strategy, ranking, 8, rng)
-    assert len(picked) == len(set(picked)) == 8
-    assert (code[picked] == 1).sum() >= 2
-
-
-def test_clusters_are_the_leaves_of_a_single_tree():
-    rng = np.random.default_rng(0)
-    X = rng.integers(0, 4, (400, 1)).astype(float)
-    y = np.array([0.0, 5.0, 1.0, 9.0])[X[:, 0].astype(int)]
-    model = regressor(n_estimators=1, num_leaves=4).fit(X, y)
-    cluster = find_leaf_clusters(model, LabelledRows(X, y), 20, 0)
-    pairs = set(zip(X[:, 0].tolist(), cluster.tolist(), strict=True))
-    assert len(pairs) == 4
-    assert set(cluster.tolist()) == {0, 1, 2, 3}
-    fewer = find_leaf_clusters(model, LabelledRows(X, y), 2, 0)
-    assert set(fewer.tolist()) == {0, 1}
-
-
-# choosing
-
-
-def losses(*behind, noise=0.0):
-    """Give losses of 1 and more whose differences have this spread over 400 rows."""
-    spread = noise * np.random.default_rng(0).normal(size=(len(behind), 400))
-    spread -= spread.mean(axis=1, keepdims=True)
-    lines = 1.0 + np.array([0.0, *behind])[:, None] + np.r_[np.zeros((1, 400)), spread]
-    return RowLosses(lines, lines, lines)
-
-
-TRIALS = [
-    Trial("all", 1.0),
-    Trial("influence", 0.1),
-    Trial("influence", 0.5),
-    Trial("diverse", 0.1),
-    Trial("diverse", 0.5),
-]
-
-
-@pytest.mark.parametrize(
-    ("behind", "noise", "chosen"),
-    [
-        ((0.5, 0.01, 0.6, 0.3), 0.0, 2),
-        ((0.5, 0.01, 0.01, 0.3), 0.0, 3),
-        ((0.5, 0.4, 0.6, 0.3), 0.0, 0),
-        ((0.01, 0.01, 0.01, 0.01), 1.0, 0),  # too noisy to show that it is enough
-        ((-0.5, 0.01, 0.6, 0.3), 0.0, 1),
-    ],
-)
-def test_the_smallest_part_shown_to_be_enough_is_chosen(behind, noise, chosen):
-    found = choose_trial(
-        TRIALS,
-        losses(*behind, noise=noise),
-        strategies=("influence", "diverse"),
-        shares=(0.1, 0.5),
-        is_free=True,
-        tolerance=0.05,
-        confidence=0.9,
-    )
-    assert found == chosen
-
-
-def test_a_share_that_is_asked_for_is_taken():
-    found = choose_trial(
-        TRIALS,
-        losses(0.5, 0.4, 0.6, 0.3),
-        strategies=("influence", "diverse"),
-        shares=(0.5,),
-        is_free=False,
-        tolerance=0.0,
-        confidence=0.9,
-    )
-    assert found == 4
-
-
-# the estimator
 
 
 @pytest.mark.parametrize("strategy", ["auto", "influence", "diverse", "random"])

@@ -475,7 +475,7 @@ def test_relabelled_tables_keep_all_other_bytes(run, tables, tmp_path):
     said = json.loads(result.stdout)
     assert said["action"] == "relabel"
     found = pd.read_csv(removed)
-    assert said["touched_rows"] == sorted(found["row"]) != []
+    assert said["changed_rows"] == sorted(found["row"]) != []
     dropped = found["row"][found["action"] == "drop"]
     assert said["removed_rows"] == sorted(dropped)
     found = found[found["action"] == "relabel"].set_index("row")
@@ -494,7 +494,7 @@ def test_relabelled_tables_keep_all_other_bytes(run, tables, tmp_path):
     pd.testing.assert_frame_equal(new.drop(columns="label"), old.drop(columns="label"))
 
 
-def test_suspects_that_are_not_relabelled_are_left_where_that_is_asked_for(run, tables):
+def test_flagged_rows_are_left_without_another_label_where_asked_for(run, tables):
     said = {}
     for rule in ("influence", "suggestion"):
         result = run(
@@ -504,7 +504,7 @@ def test_suspects_that_are_not_relabelled_are_left_where_that_is_asked_for(run, 
         assert result.exit_code == 0, result.output
         said[rule] = json.loads(result.stdout)
         assert said[rule]["report"]["settings"]["relabel_by"] == rule
-    assert len(said["influence"]["touched_rows"]) == 40
+    assert len(said["influence"]["changed_rows"]) == 40
     assert said["influence"]["removed_rows"] != []
     assert said["suggestion"]["removed_rows"] == []
     wrong = run("clean", tables / "train.csv", *TARGET, "--relabel-by", "guess")
@@ -542,7 +542,7 @@ def test_downweighted_tables_have_a_column_of_weights(
     result = run(
         "clean", tables / f"train.{kind}", *TARGET[:2], "--drop-columns",
         "value,row_weight" if weight is None else "value", *QUICK, "--no-guard",
-        "--amount", "20", "--action", "downweight", "--suspect-weight", "0.25",
+        "--amount", "20", "--action", "downweight", "--flagged-weight", "0.25",
         "--out", out, "--json", *(() if weight is None else ("--weight", weight)),
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -550,7 +550,7 @@ def test_downweighted_tables_have_a_column_of_weights(
     old, new = read(tables / f"train.{kind}"), read(out)
     name = weight or "treeinf_weight"
     expected = np.ones(240) if weight is None else old[weight].to_numpy(copy=True)
-    touched = json.loads(result.stdout)["touched_rows"]
+    touched = json.loads(result.stdout)["changed_rows"]
     assert len(touched) == 20
     expected[touched] *= 0.25
     np.testing.assert_array_equal(new[name], expected)
@@ -572,7 +572,7 @@ def test_relabelled_parquet(run, tables, tmp_path):
     new.index = old.index
     changed = old.index[old["label"] != new["label"]]
     assert len(changed) > 0
-    assert sorted([*changed, *said["removed_rows"]]) == said["touched_rows"]
+    assert sorted([*changed, *said["removed_rows"]]) == said["changed_rows"]
     assert new["label"].dtype == old["label"].dtype
 
 
@@ -595,7 +595,7 @@ def test_amounts_may_be_scores_and_percentages(run, tables):
         found.append(json.loads(result.stdout)["removed_rows"])
     assert found[0] == found[1]
     assert len(found[0]) == 17
-    # rows whose score is 0 are no suspects, and of each class some stay
+    # rows whose score is 0 are not flagged, and of each class some stay
     assert 100 < len(found[2]) < 168
     assert found[3] == []
 

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 
-from treeinf.cleaning.report.report import Alternative, CleaningReport, Comparison
+from treeinf.cleaning import Alternative, CleaningReport, Comparison
 from treeinf.reports import (
     ComparisonLine,
     ReportTable,
@@ -243,7 +243,7 @@ def test_a_cleaning_that_nothing_judged_is_reported():
 def test_long_tables_are_cut_and_say_so():
     cleaner = make_cleaner(n_rows=9_000, n_removed=8_000)
     text = render_cleaning(cleaner)
-    assert "The 3,000 most suspect of 8,000" in text
+    assert "The 3,000 most suspicious of 8,000" in text
     assert text.count("Because.") == 3_000
     wide = render_cleaning(
         make_cleaner(n_rows=9_000, n_removed=8_000),

@@ -2,9 +2,11 @@
 
 from treeinf.cleaning.amounts import Amount
 from treeinf.cleaning.cleaner import InfluenceCleaner
-from treeinf.cleaning.report.report import Alternative, CleaningReport, Comparison
+from treeinf.cleaning.report.report import CleaningReport
+from treeinf.cleaning.report.selection import SelectionReport
 from treeinf.cleaning.scores.methods import METHODS, Method
-from treeinf.cleaning.selector import InfluenceSelector, SelectionReport
+from treeinf.cleaning.selector import InfluenceSelector
+from treeinf.cleaning.trial.comparison import Alternative, Comparison
 
 __all__ = [
     "METHODS",

@@ -1,12 +1,14 @@
-"""What the estimators of this room do alike: read the caller's rows, wrap a model."""
+"""Base of the cleaner and the selector: read rows, check parameters, wrap a model."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
+import numbers
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self
 
 import numpy as np
@@ -23,22 +25,55 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from treeinf.cleaning.rows import (
-    check_index,
-    check_table,
-    read_classes,
-    read_labels,
-    read_rows,
-    refuse_overlap,
-)
+from treeinf.cleaning.rows import read_rows, read_trusted
 from treeinf.cleaning.trial.splits import check_validation
 from treeinf.errors import TreeinfWarning
-from treeinf.frames import count_rows
 from treeinf.training.learner import Learner, readable_rows
 from treeinf.training.parallel import Progress
 from treeinf.training.rows import LabelledRows
 
-__all__ = ["RowMetaEstimator"]
+__all__ = ["RowMetaEstimator", "check_name", "check_number"]
+
+
+def check_name(name: str, value: Any, accepted: Iterable[str]) -> None:
+    """Refuse a value that is not among the names accepted.
+
+    Raises
+    ------
+    ValueError
+        Listing them.
+    """
+    accepted = tuple(accepted)
+    if not isinstance(value, str) or value not in accepted:
+        raise ValueError(f"Got {name}={value!r}; expected one of {accepted}.")
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    above: float = -math.inf,
+    below: float = math.inf,
+    lowest: float = -math.inf,
+    highest: float = math.inf,
+) -> None:
+    """Refuse a value that is not a number in a range, open or closed at its ends.
+
+    Raises
+    ------
+    TypeError, ValueError
+        By kind, by value.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"Got {name}={value!r}; expected a number.")
+    number = float(value)
+    if not (above < number < below and lowest <= number <= highest):
+        low, high = max(above, lowest), min(below, highest)
+        ends = "[]" if lowest > above else "()"
+        raise ValueError(
+            f"Got {name}={value!r}; expected a number in "
+            f"{ends[0]}{low:g}, {high:g}{ends[1]}."
+        )
 
 
 def _estimator_has(name: str) -> Callable[[Any], bool]:
@@ -53,11 +88,11 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
     """Base of estimators that train another one on a part of its rows.
 
     A subclass has the parameters `estimator`, `validation`, `scoring`, `n_jobs` and
-    `verbose`, and does its work between `_check_parameters` and `_work`, which sets
-    `estimator_` and gives the report.
+    `verbose`, checks them in `_check_parameters`, and does its work in `_fit_rows`,
+    which sets `estimator_` and returns the report.
     """
 
-    _doing = ""
+    _label = ""
     report_: Any
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
@@ -85,91 +120,64 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
         """
         begin = time.perf_counter()
         self._check_kind()
-        rows = self._read_train(X, y, sample_weight)
-        given = self._read_validation(rows)
-        estimator = self._resolve_estimator(rows)
-        self._check_parameters(estimator, rows)
-        self._scorer()
-        progress = Progress(self._doing, is_shown=self.verbose)
-        trainer = Learner(
-            estimator, getattr(self, "classes_", None), self.n_jobs, progress
+        kind = check_validation(self.validation)
+        reading: dict[str, Any] = {
+            "tags": get_tags(self).input_tags,
+            "owner": type(self).__name__,
+        }
+        rows, classes = read_rows(
+            X, y, sample_weight, classify=self._is_classification, **reading
         )
+        validate_data(self, rows.X, skip_check_array=True)
+        if classes is not None:
+            self.classes_ = classes
+        elif hasattr(self, "classes_"):
+            del self.classes_
+        trusted = None
+        if kind == "rows":
+            X_val, y_val = self.validation
+            trusted = read_trusted(X_val, y_val, rows, classes, **reading)
+        estimator = self._resolve_estimator()
+        self._check_parameters(estimator, rows.n_rows, rows.weight is not None)
+        self._scorer()
+        progress = Progress(self._label, is_shown=self.verbose)
+        learner = Learner(estimator, classes, self.n_jobs, progress)
         with contextlib.closing(progress), _once_each():
-            report = self._work(rows, given, trainer)
+            report = self._fit_rows(rows, trusted, learner)
         seconds = {**report.seconds, "total": time.perf_counter() - begin}
         self.report_ = dataclasses.replace(report, seconds=seconds)
         return self
 
-    def _check_parameters(self, estimator: Any, rows: LabelledRows) -> None:
+    def _check_parameters(self, estimator: Any, n_rows: int, is_weighted: bool) -> None:
         """Refuse parameters that cannot be used with these rows, before long work."""
         raise NotImplementedError
 
-    def _work(
-        self, rows: LabelledRows, given: LabelledRows | None, trainer: Learner
+    def _fit_rows(
+        self, rows: LabelledRows, trusted: LabelledRows | None, learner: Learner
     ) -> Any:
-        """Do the work, set the fitted attributes, and give the report."""
+        """Do the work, set the fitted attributes, and return the report."""
         raise NotImplementedError
 
     # checks, before long work
 
     def _check_kind(self) -> None:
         """Refuse what is neither classifier nor regressor."""
-        one = self.estimator
-        if one is not None and not (
-            hasattr(one, "get_params") and (is_classifier(one) or is_regressor(one))
+        estimator = self.estimator
+        if estimator is not None and not (
+            hasattr(estimator, "get_params")
+            and (is_classifier(estimator) or is_regressor(estimator))
         ):
             raise TypeError(
-                f"Got estimator={one!r}; expected a scikit-learn classifier or "
+                f"Got estimator={estimator!r}; expected a scikit-learn classifier or "
                 "regressor, such as LGBMClassifier()."
             )
-
-    def _read_train(self, X: Any, y: Any, sample_weight: Any) -> LabelledRows:
-        X = self._check_table(X, "X")
-        validate_data(self, X, skip_check_array=True)
-        check_index(X, y)
-        n_rows = count_rows(X)
-        labels = read_labels(y, n_rows, "y", as_numbers=False)
-        if self._is_classification(labels):
-            self.classes_ = read_classes(labels)
-            return read_rows(X, labels, self.classes_, sample_weight=sample_weight)
-        if hasattr(self, "classes_"):
-            del self.classes_
-        labels = read_labels(y, n_rows, "y", as_numbers=True)
-        return read_rows(X, labels, None, sample_weight=sample_weight)
-
-    def _check_table(self, X: Any, name: str) -> Any:
-        tags = get_tags(self).input_tags
-        return check_table(
-            X,
-            name,
-            estimator=type(self).__name__,
-            sparse_too=tags.sparse,
-            nan_too=tags.allow_nan,
-        )
 
     def _is_classification(self, y: NDArray[Any]) -> bool:
         if self.estimator is None:
             return not type_of_target(y).startswith("continuous")
         return bool(is_classifier(self.estimator))
 
-    def _read_validation(self, rows: LabelledRows) -> LabelledRows | None:
-        """Check the kind of validation, and the rows given."""
-        if check_validation(self.validation) != "rows":
-            return None
-        X_val, y_val = self.validation
-        X_val = self._check_table(X_val, "X_val")
-        if X_val.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X_val has {X_val.shape[1]} columns, X has {self.n_features_in_}."
-            )
-        is_regression = rows.code is None
-        y_val = read_labels(y_val, count_rows(X_val), "y_val", as_numbers=is_regression)
-        classes = None if is_regression else self.classes_
-        given = read_rows(X_val, y_val, classes, name="y_val")
-        refuse_overlap(rows, given)
-        return given
-
-    def _resolve_estimator(self, rows: LabelledRows) -> Any:
+    def _resolve_estimator(self) -> Any:
         if self.estimator is not None:
             return self.estimator
         try:
@@ -180,12 +188,12 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
                 "is not installed: pip install 'treeinf[lightgbm]', or pass an "
                 "estimator."
             ) from error
-        if rows.code is None:
+        if not self._n_classes:
             return lightgbm.LGBMRegressor(verbose=-1)
         return lightgbm.LGBMClassifier(verbose=-1)
 
     def _scorer(self) -> tuple[str, Callable[..., float]]:
-        """Give the name of the reported score and what computes it."""
+        """Return the name of the reported score and what computes it."""
         scoring = self.scoring
         if scoring is None:
             scoring = "accuracy" if hasattr(self, "classes_") else "r2"
@@ -200,7 +208,7 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
 
     @property
     def _task(self) -> str:
-        """Name the kind of target."""
+        """Kind of target."""
         if not self._n_classes:
             return "regression"
         return "binary" if self._n_classes == 2 else "multiclass"
@@ -210,17 +218,17 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
     @available_if(_estimator_has("predict"))
     def predict(self, X: Any) -> NDArray[Any]:
         """Predict with the final model."""
-        return self._ask("predict", X)
+        return self._call("predict", X)
 
     @available_if(_estimator_has("predict_proba"))
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Predict the probabilities of the classes with the final model."""
-        return self._ask("predict_proba", X)
+        return self._call("predict_proba", X)
 
     @available_if(_estimator_has("decision_function"))
     def decision_function(self, X: Any) -> NDArray[np.float64]:
         """Compute the final model's decision function."""
-        return self._ask("decision_function", X)
+        return self._call("decision_function", X)
 
     @available_if(_estimator_has("score"))
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -230,7 +238,7 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
         X = readable_rows(self.estimator_, X)
         return float(self.estimator_.score(X, y, **weights))
 
-    def _ask(self, name: str, X: Any) -> Any:
+    def _call(self, name: str, X: Any) -> Any:
         check_is_fitted(self)
         if getattr(X, "ndim", 2) == 2:
             validate_data(self, X, skip_check_array=True, reset=False)
@@ -255,7 +263,7 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
 
 @contextlib.contextmanager
 def _once_each() -> Iterator[None]:
-    """Hold back warnings and give each once: of treeinf's own one of each kind."""
+    """Hold back warnings and issue each once: of treeinf's own one of each kind."""
     caught: list[warnings.WarningMessage] = []
     try:
         with warnings.catch_warnings(record=True) as caught:
@@ -263,11 +271,14 @@ def _once_each() -> Iterator[None]:
             yield
     finally:
         seen = set()
-        for one in caught:
-            is_own = issubclass(one.category, TreeinfWarning)
-            key = (one.category, "" if is_own else str(one.message))
+        for warning in caught:
+            is_ours = issubclass(warning.category, TreeinfWarning)
+            key = (warning.category, "" if is_ours else str(warning.message))
             if key not in seen:
                 seen.add(key)
                 warnings.warn_explicit(
-                    one.message, one.category, one.filename, one.lineno
+                    warning.message,
+                    warning.category,
+                    warning.filename,
+                    warning.lineno,
                 )

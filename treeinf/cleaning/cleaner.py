@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -9,23 +10,30 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from treeinf.cleaning.actions import ACTIONS, Repair
+from treeinf.cleaning.actions import ACTIONS, Cleaning, clean_rows, keep_all
 from treeinf.cleaning.amounts import Amount
-from treeinf.cleaning.base import RowMetaEstimator
+from treeinf.cleaning.base import RowMetaEstimator, check_name, check_number
 from treeinf.cleaning.costs import Costs
-from treeinf.cleaning.parameters import check_name, check_number
-from treeinf.cleaning.report.flagged_rows import list_scores, list_touched_rows
-from treeinf.cleaning.report.report import CleaningReport
-from treeinf.cleaning.report.summary import write_report
+from treeinf.cleaning.report.flagged_rows import RowTable, find_speakers
+from treeinf.cleaning.report.history import list_amounts
+from treeinf.cleaning.report.report import CleaningReport, write_report
 from treeinf.cleaning.rows import join_rows, replace_labels
 from treeinf.cleaning.scores.methods import METHODS
+from treeinf.cleaning.scores.noise_rate import estimate_noise_rate
 from treeinf.cleaning.scores.relabelling import RELABEL_RULES
-from treeinf.cleaning.scores.scoring import RowScores, check_readable, is_readable
-from treeinf.cleaning.trial.run import Recipe, Rehearsal, random_places, rehearse
-from treeinf.cleaning.trial.splits import plan_rounds
+from treeinf.cleaning.scores.scoring import (
+    RowScores,
+    check_readable,
+    is_readable,
+    score_rows,
+)
+from treeinf.cleaning.trial.candidates import random_amounts
+from treeinf.cleaning.trial.choice import decide
+from treeinf.cleaning.trial.cleanings import try_cleanings
+from treeinf.cleaning.trial.run import run
+from treeinf.cleaning.trial.splits import RowSet, plan_splits
 from treeinf.errors import UnsupportedModelError
-from treeinf.explainers.influence import frame_library
-from treeinf.frames import row_labels, take_rows
+from treeinf.frames import take_rows
 from treeinf.training.learner import Learner, accepts_weights
 from treeinf.training.rows import LabelledRows
 from treeinf.validation import check_count
@@ -36,10 +44,10 @@ __all__ = ["InfluenceCleaner"]
 class InfluenceCleaner(RowMetaEstimator):
     """Find train rows that harm an estimator, clean them, and retrain if it helps.
 
-    Rows are scored by the estimator's own copies, trained on random halves of the
-    rows. How many suspects to clean is chosen by retraining; what was chosen is judged
-    on rows that neither the scores nor the choice have seen. If the gain there is not
-    beyond noise, all rows are kept, and the report says so.
+    Rows are scored by the estimator's own copies, trained on random halves of the rows.
+    How many of the highest scores to clean is chosen by retraining; what was chosen is
+    judged on rows that neither the scores nor the choice have seen. If the gain there
+    is not beyond noise, all rows are kept, and the report says so.
 
     Parameters
     ----------
@@ -53,7 +61,7 @@ class InfluenceCleaner(RowMetaEstimator):
 default="stacking"
         How rows are scored; see Notes.
     action : {"drop", "relabel", "downweight"}, default="drop"
-        What is done with suspects. "relabel" gives them the label (the value) that
+        What is done with flagged rows. "relabel" gives them the label (the value) that
         copies trained without them predict, where influence says that this helps, and
         drops the others; see `relabel_by`.
     amount : "auto", float, int or Amount, default="auto"
@@ -64,7 +72,7 @@ default="stacking"
     validation : int, float, splitter or (X_val, y_val), default=5
         Rows to choose and judge by.
 
-        - a number of folds, or a scikit-learn splitter: the cleaning is rehearsed
+        - a number of folds, or a scikit-learn splitter: the cleaning is tried
           without each fold and the next, and what one of the two chooses the other
           judges; in the end all rows are scored and cleaned;
         - a share in (0, 1): so many rows are held out and never cleaned; what one half
@@ -85,16 +93,16 @@ default="stacking"
         R2. It takes no part in decisions.
     n_repeats : int, default=5
         Times the rows are split in halves for the scores; two copies each.
-    suspect_weight : float, default=0.1
-        What action "downweight" multiplies the weights of suspects by.
+    flagged_weight : float, default=0.1
+        What action "downweight" multiplies the weights of flagged rows by.
     relabel_by : {"influence", "influence_or_leave", "suggestion"}, default="influence"
-        Which suspects action "relabel" gives the suggested label: "influence" those
+        Which flagged rows action "relabel" gives the suggested label: "influence" those
         where, by the influence of copies that have seen the row on rows that they have
         not (or on validation rows given), that label lowers the loss, and more than the
-        row's removal; other suspects are dropped. "influence_or_leave" leaves these as
-        they are: often better where wrong labels are all of one class, much worse where
-        targets lie far off. "suggestion" asks no influence, so it takes any estimator:
-        suspects for which the copies predict their own label are left.
+        row's removal; other flagged rows are dropped. "influence_or_leave" leaves these
+        as they are: often better where wrong labels are all of one class, much worse
+        where targets lie far off. "suggestion" asks no influence, so it takes any
+        estimator: flagged rows for which the copies predict their own label are left.
     refit_on_validation : bool, optional
         Train the final model on the validation rows too. By default on those held out
         of X, and not on those given.
@@ -113,7 +121,7 @@ default="stacking"
     kept_ : ndarray of bool, shape (n_train,)
         Rows kept; all of them where none is dropped.
     removed_ : frame
-        The rows cleaned, most suspicious first: ``row`` (the caller's label),
+        The rows cleaned, the highest score first: ``row`` (the caller's label),
         ``position``, ``rank``, ``score``, ``percentile``, ``action``, ``label``,
         ``suggestion`` (label or value that copies without the row predict),
         ``opponent_1`` to ``opponent_3`` and ``helper_1`` to ``helper_3`` (train rows
@@ -167,7 +175,7 @@ default="stacking"
     Amounts are chosen by, and the guard judges by, losses that hold up on rows that are
     as noisy as the train rows; see `treeinf.cleaning.trial.judging`.
 
-    The default trains up to 140 models: in each of 5 rounds 10 copies on 30 % of the
+    The default trains up to 140 models: in each of 5 splits 10 copies on 30 % of the
     rows and 11 on up to 60 %, and up to 4 for `baselines`; in the end 10 on half of
     them. With the other views and judging that takes 75 to 340 times as long as one
     training on 1,000 rows, and 510 on 16,000 (LightGBM with 50 trees, one thread;
@@ -180,7 +188,7 @@ default="stacking"
     Methods for Gradient-Boosted Decision Trees", JMLR 24 (2023).
     """
 
-    _doing = "cleaning"
+    _label = "cleaning"
 
     def __init__(
         self,
@@ -195,7 +203,7 @@ default="stacking"
         confidence: float = 0.9,
         scoring: Any = None,
         n_repeats: int = 5,
-        suspect_weight: float = 0.1,
+        flagged_weight: float = 0.1,
         relabel_by: str = "influence",
         refit_on_validation: bool | None = None,
         random_state: Any = None,
@@ -212,7 +220,7 @@ default="stacking"
         self.confidence = confidence
         self.scoring = scoring
         self.n_repeats = n_repeats
-        self.suspect_weight = suspect_weight
+        self.flagged_weight = flagged_weight
         self.relabel_by = relabel_by
         self.refit_on_validation = refit_on_validation
         self.random_state = random_state
@@ -222,7 +230,7 @@ default="stacking"
     def clean(
         self, X: Any, y: Any, sample_weight: Any = None
     ) -> tuple[Any, Any, NDArray[np.bool_]]:
-        """Fit, and give the rows that remain.
+        """Fit, and return the rows that remain.
 
         Parameters
         ----------
@@ -247,20 +255,20 @@ default="stacking"
 
     # checks, before long work
 
-    def _check_parameters(self, estimator: Any, rows: LabelledRows) -> None:
+    def _check_parameters(self, estimator: Any, n_rows: int, is_weighted: bool) -> None:
         check_name("method", self.method, METHODS)
         check_name("action", self.action, ACTIONS)
-        Amount.read(self.amount).check(rows.n_rows)
+        Amount.read(self.amount).check(n_rows)
         check_count("n_repeats", self.n_repeats)
         check_number("confidence", self.confidence, above=0.0, below=1.0)
-        check_number("suspect_weight", self.suspect_weight, lowest=0.0, highest=1.0)
+        check_number("flagged_weight", self.flagged_weight, lowest=0.0, highest=1.0)
         check_name("relabel_by", self.relabel_by, RELABEL_RULES)
         if self.refit_on_validation not in (None, True, False):
             raise ValueError(
                 f"Got refit_on_validation={self.refit_on_validation!r}; expected None, "
                 "True or False."
             )
-        needs_weights = rows.weight is not None or self.action == "downweight"
+        needs_weights = is_weighted or self.action == "downweight"
         if needs_weights and not accepts_weights(estimator):
             raise ValueError(
                 f"{type(estimator).__name__}.fit takes no sample_weight, so neither "
@@ -273,7 +281,7 @@ default="stacking"
             )
         if METHODS[self.method].measures:
             check_readable(estimator)
-        elif self.action == "relabel" and self.relabel_by != "suggestion":
+        elif self._weighs_labels:
             try:
                 check_readable(estimator)
             except UnsupportedModelError as error:
@@ -282,231 +290,194 @@ default="stacking"
                     "relabel_by='suggestion' does not."
                 ) from None
 
-    # the work
+    @property
+    def _weighs_labels(self) -> bool:
+        """Whether influence is asked about the suggested labels."""
+        return self.action == "relabel" and self.relabel_by != "suggestion"
 
-    def _work(
-        self, rows: LabelledRows, given: LabelledRows | None, trainer: Learner
+    # the steps
+
+    def _fit_rows(
+        self, rows: LabelledRows, trusted: LabelledRows | None, learner: Learner
     ) -> CleaningReport:
-        """Rehearse, decide, clean, train the final model, and write it all down."""
+        """Split, score, try the amounts, decide, act, and train the final model."""
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         rng = np.random.default_rng(seed)
         fit_seed = int(rng.integers(2**31))
-        amount = Amount.read(self.amount)
-        recipe = Recipe(
-            self.method,
-            self.action,
-            self.n_repeats,
-            amount,
-            self.suspect_weight,
-            self.relabel_by,
+        amount, method = Amount.read(self.amount), METHODS[self.method]
+        looks = trusted is not None and (method.looks_at_others or self._weighs_labels)
+        splits, scored = plan_splits(
+            self.validation, rows, trusted, rng, scores_look=looks
         )
-        looks = given is not None and recipe.looks_at_others
-        rounds, scored = plan_rounds(
-            self.validation, rows, given, rng, scores_look=looks
-        )
-        score_seeds = [int(one) for one in rng.integers(2**31, size=len(rounds) + 1)]
-        fewest = min(len(one.train) for one in rounds)
-        shares = amount.candidates(len(scored), fewest)
+        *split_seeds, last_seed = rng.integers(2**31, size=len(splits) + 1).tolist()
+        n_fewest = min(split.train.rows.n_rows for split in splits)
+        shares = amount.candidates(scored.rows.n_rows, n_fewest)
+        is_judged = self.guard or (self.baselines and trusted is not None)
+        n_tried = len(splits) if shares and (is_judged or amount.is_auto) else 0
+        self._announce(learner, n_tried, len(shares))
         costs = Costs()
-        rehearsal = None
-        is_judged = self.guard or (self.baselines and given is not None)
-        is_rehearsed = bool(shares) and (is_judged or amount.is_auto)
-        self._announce(trainer, recipe, len(rounds), len(shares), is_rehearsed)
-        if is_rehearsed:
-            rehearsal = rehearse(
-                recipe,
-                trainer,
-                rows,
-                rounds,
-                shares,
-                is_free=amount.is_auto,
-                score_seeds=score_seeds[:-1],
-                fit_seed=fit_seed,
-                scorer=self._scorer()[1],
-                costs=costs,
-                baselines=self.baselines,
-                clean=given,
-            )
-        part = rows.take(scored)
-        if rehearsal is not None and len(rounds) == 1:
-            scores = rehearsal.first_scores
-        else:
-            target = given if looks else None
-            scores = recipe.score(trainer, part, score_seeds[-1], target, given, costs)
-        chosen = int(bool(shares)) if rehearsal is None else rehearsal.chosen
-        repair = recipe.repair(part, scores, [0.0, *shares][chosen])
-        if not chosen:
-            repair = recipe.keep_all(part)
-        verdict = self._decide(rehearsal, repair)
-        acted = verdict in ("helped", "unguarded")
-        self._describe_rows(rows, scored, scores, repair if acted else None)
-        self._train_final(
-            rows, given, scored, trainer, fit_seed, repair if acted else None, costs
-        )
-        with costs.timed("explain"):
-            touched = repair.touched if acted else repair.touched[:0]
-            self._list_rows(
-                rows, scored, touched, repair, scores, trainer, fit_seed, costs
-            )
-        self.history_ = (
-            [] if rehearsal is None else rehearsal.history(len(scored), self.confidence)
-        )
-        return write_report(
-            self,
-            trainer,
-            rows=rows,
-            part=part,
-            rehearsal=rehearsal,
-            scores=scores,
-            given=given,
-            repair=repair,
-            verdict=verdict,
+        score = functools.partial(
+            score_rows,
+            method,
+            learner,
+            n_repeats=self.n_repeats,
             costs=costs,
-            seed=seed,
+            clean=trusted,
+            weighs_labels=self._weighs_labels,
+        )
+        clean = functools.partial(
+            clean_rows,
+            action=self.action,
+            threshold=amount.value if amount.kind == "threshold" else None,
+            factor=self.flagged_weight,
+            relabel_by=self.relabel_by,
+        )
+        trial, split_scores = None, []
+        if n_tried:
+            split_scores = [
+                score(
+                    split.train.rows,
+                    seed=split_seed,
+                    target=split.sets[0].rows if split.one_way else None,
+                )
+                for split, split_seed in zip(splits, split_seeds, strict=True)
+            ]
+            trial = try_cleanings(
+                splits,
+                split_scores,
+                shares,
+                clean=clean,
+                run=functools.partial(
+                    run,
+                    learner=learner,
+                    seed=fit_seed,
+                    scorer=self._scorer()[1],
+                    costs=costs,
+                ),
+                seeds=split_seeds,
+                costs=costs,
+                is_free=amount.is_auto,
+                controls=self.baselines,
+                append=trusted is not None,
+            )
+        if len(split_scores) == 1:
+            scores = split_scores[0]
+        else:
+            target = trusted if looks else None
+            scores = score(scored.rows, seed=last_seed, target=target)
+        untouched = keep_all(scored.rows.n_rows)
+        chosen = int(bool(shares)) if trial is None else trial.chosen
+        cleaning = untouched
+        if chosen:
+            cleaning = clean(scored.rows, scores, [0.0, *shares][chosen])
+        verdict = decide(
+            None if trial is None else trial.outcome.chosen,
+            len(cleaning.changed),
+            guard=self.guard,
+            confidence=self.confidence,
+        )
+        done = cleaning if verdict in ("helped", "unguarded") else untouched
+        self.history_ = list_amounts(trial, scored.rows.n_rows, self.confidence)
+        self._train_final(rows, trusted, scored, done, learner, fit_seed, costs)
+        with costs.timed("explain"):
+            self._list_rows(rows, scored, scores, done, learner, fit_seed, costs)
+        with costs.timed("noise rate"):
+            noise = estimate_noise_rate(
+                scored.rows, scores, trusted, confidence=self.confidence, seed=seed
+            )
+        return write_report(
+            self.get_params(deep=False),
+            learner.estimator,
+            task=self._task,
+            metric=self._scorer()[0],
+            n_train=rows.n_rows,
+            n_scored=scored.rows.n_rows,
+            trial=trial,
+            cleaning=cleaning,
+            verdict=verdict,
+            noise=noise,
+            costs=costs,
         )
 
-    def _announce(
-        self,
-        trainer: Learner,
-        recipe: Recipe,
-        n_rounds: int,
-        n_shares: int,
-        is_rehearsed: bool,
-    ) -> None:
-        """Tell the progress bar how many copies are to be trained, as far as known."""
-        n_models = 0
-        if is_rehearsed:
-            n_random = len(random_places(n_shares)) if self.baselines else 0
-            n_models = n_rounds * (recipe.n_copies + 1 + n_shares + n_random)
-        if not is_rehearsed or n_rounds > 1:
-            n_models += recipe.n_copies
-        if trainer.progress is not None:
-            trainer.progress.expect(n_models)
-
-    def _decide(self, rehearsal: Rehearsal | None, repair: Repair) -> str:
-        """Say what is to be done with the repair, and why."""
-        if not len(repair.touched):
-            return "nothing to remove"
-        if rehearsal is None or not self.guard:
-            return "unguarded"
-        if not rehearsal.compare_guard(self.confidence, "").is_beyond_noise:
-            return "not beyond noise"
-        primary = rehearsal.compare_primary(self.confidence)
-        # of skewed targets, a cleaning that only drops the far tail moves predictions
-        # to the median: the capped error falls, and R2 is all that speaks against it
-        if (primary.gain_high if rehearsal.n_classes else primary.gain) < 0.0:
-            return "vetoed"
-        return "helped"
-
-    def _describe_rows(
-        self,
-        rows: LabelledRows,
-        scored: NDArray[np.int64],
-        scores: RowScores,
-        repair: Repair | None,
-    ) -> None:
-        """Set the attributes with one entry a train row."""
-        self.kept_ = np.ones(rows.n_rows, dtype=bool)
-        self.labels_ = rows.y.copy()
-        self.weights_ = None if rows.weight is None else rows.weight.copy()
-        self.scores_ = np.full(rows.n_rows, np.nan)
-        self.scores_[scored] = scores.score
-        self.suggestions_: NDArray[Any] | None = None
-        if scores.suggestion is not None and rows.code is None:
-            self.suggestions_ = np.full(rows.n_rows, np.nan)
-            self.suggestions_[scored] = scores.suggestion
-        elif scores.suggestion is not None:
-            self.suggestions_ = np.full(rows.n_rows, None, dtype=object)
-            known = scores.suggestion >= 0
-            names = self.classes_[scores.suggestion[known]].tolist()
-            self.suggestions_[scored[known]] = names
-        self._gains: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
-        if scores.gains is not None:
-            self._gains = np.full(rows.n_rows, np.nan), np.full(rows.n_rows, np.nan)
-            self._gains[0][scored] = scores.gains.relabel
-            self._gains[1][scored] = scores.gains.drop
-        if repair is None:
-            return
-        remaining = scored[repair.kept]
-        self.kept_[scored] = repair.kept
-        self.labels_[remaining] = repair.rows.y
-        if repair.rows.weight is not None:
-            if self.weights_ is None:
-                self.weights_ = np.ones(rows.n_rows)
-            self.weights_[remaining] = repair.rows.weight
+    def _announce(self, learner: Learner, n_tried: int, n_shares: int) -> None:
+        """Add the copies to be trained, as far as known, to the progress bar."""
+        n_copies = 2 * self.n_repeats if METHODS[self.method].needs_copies else 0
+        n_random = len(random_amounts(n_shares)) if self.baselines else 0
+        n_models = n_tried * (n_copies + 1 + n_shares + n_random)
+        if learner.progress is not None:
+            learner.progress.expect(n_models + (n_copies if n_tried != 1 else 0))
 
     def _train_final(
         self,
         rows: LabelledRows,
-        given: LabelledRows | None,
-        scored: NDArray[np.int64],
-        trainer: Learner,
+        trusted: LabelledRows | None,
+        scored: RowSet,
+        done: Cleaning,
+        learner: Learner,
         seed: int,
-        repair: Repair | None,
         costs: Costs,
     ) -> None:
         """Train the final model on what remains, and on validation rows as asked."""
-        final = rows.take(scored) if repair is None else repair.rows
-        held_out = np.setdiff1d(np.arange(rows.n_rows), scored)
+        cleaned = done.apply(scored.rows)
+        remaining = scored.positions[done.kept]
+        self.kept_ = np.ones(rows.n_rows, dtype=bool)
+        self.kept_[scored.positions] = done.kept
+        self.labels_ = rows.y.copy()
+        self.labels_[remaining] = cleaned.y
+        self.weights_ = None if rows.weight is None else rows.weight.copy()
+        if cleaned.weight is not None:
+            if self.weights_ is None:
+                self.weights_ = np.ones(rows.n_rows)
+            self.weights_[remaining] = cleaned.weight
+        held_out = np.setdiff1d(np.arange(rows.n_rows), scored.positions)
         if len(held_out) and self.refit_on_validation is not False:
-            final = join_rows(final, rows.take(held_out))
-        if given is not None and self.refit_on_validation:
-            final = join_rows(final, given)
+            cleaned = join_rows(cleaned, rows.take(held_out))
+        if trusted is not None and self.refit_on_validation:
+            cleaned = join_rows(cleaned, trusted)
         with costs.timed("final"):
-            self.estimator_ = trainer.fit(final, seed)
+            self.estimator_ = learner.fit(cleaned, seed)
         costs.n_fits += 1
 
     def _list_rows(
         self,
         rows: LabelledRows,
-        scored: NDArray[np.int64],
-        touched: NDArray[np.int64],
-        repair: Repair,
+        scored: RowSet,
         scores: RowScores,
-        trainer: Learner,
+        done: Cleaning,
+        learner: Learner,
         seed: int,
         costs: Costs,
     ) -> None:
-        """Make the table of cleaned rows."""
-        part, method, model = rows.take(scored), METHODS[self.method], None
+        """Set the scores, the suggestions and the table of cleaned rows."""
+        method = METHODS[self.method]
+        speakers: dict[str, NDArray[np.int64]] = {}
         can_speak = method.measures or method.views
-        if len(touched) and can_speak and is_readable(trainer.estimator):
-            model = trainer.fit(part, seed)
+        if len(done.changed) and can_speak and is_readable(learner.estimator):
+            model = learner.fit(scored.rows, seed)
             costs.n_fits += 1
-        self.removed_ = list_touched_rows(
-            part,
-            scored,
-            touched,
-            scores,
-            row_labels=row_labels(rows.X),
-            suggestions=self.suggestions_,
-            method=method,
-            actions=np.where(repair.kept[touched], self.action, "drop"),
-            model=model,
-            library=frame_library(rows.X),
+            speakers = find_speakers(model, scored, done.changed)
+        self._table = RowTable.read(rows, scored, scores, learner.classes)
+        self.scores_ = self._table.score
+        self.suggestions_ = self._table.suggestions
+        self._changed = scored.positions[done.changed]
+        self.removed_ = self._table.list_changed(
+            self._changed,
+            np.where(done.kept[done.changed], self.action, "drop"),
+            method.reason,
+            speakers,
         )
-        self._given_labels = rows.y
-        self._row_labels, self._library = row_labels(rows.X), frame_library(rows.X)
 
     def score_frame(self) -> Any:
-        """Give the table of all scores, one line a row, in the order of the rows.
+        """Return the table of all scores, one line a row, in the order of the rows.
 
         Returns
         -------
         frame
             ``row`` (the caller's label), ``position``, ``score``, ``rank``,
-            ``percentile``, ``label``, ``suggestion`` and ``is_touched``, after
+            ``percentile``, ``label``, ``suggestion`` and ``is_changed``, after
             relabelling by influence also ``relabel_gain`` and ``drop_gain`` as in
             `removed_`; NaN scores for rows held out. Of the library of X, or a
             dictionary of lists where no frame library is installed.
         """
         check_is_fitted(self)
-        return list_scores(
-            self.scores_,
-            self._given_labels,
-            row_labels=self._row_labels,
-            suggestions=self.suggestions_,
-            gains=self._gains,
-            touched=np.asarray(self.removed_["position"], dtype=np.int64),
-            library=self._library,
-        )
+        return self._table.list_scores(self._changed)

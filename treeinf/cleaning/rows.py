@@ -1,17 +1,18 @@
-"""The caller's table and labels, checked before long work and brought to one form."""
+"""Check the caller's table, labels and weights before long work."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.utils import check_array, column_or_1d
+from sklearn.utils import InputTags, check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from treeinf.frames import row_labels
+from treeinf.frames import count_rows, row_labels
 from treeinf.training.rows import LabelledRows
 from treeinf.validation import check_weights
 
@@ -19,17 +20,81 @@ __all__ = [
     "check_index",
     "check_table",
     "join_rows",
+    "label_rows",
     "read_classes",
     "read_labels",
     "read_rows",
+    "read_trusted",
     "refuse_overlap",
     "replace_labels",
 ]
 
 
-def check_table(
-    X: Any, name: str, *, estimator: str, sparse_too: bool, nan_too: bool
-) -> Any:
+def read_rows(
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    *,
+    classify: Callable[[NDArray[Any]], bool],
+    tags: InputTags,
+    owner: str,
+) -> tuple[LabelledRows, NDArray[Any] | None]:
+    """Check train rows and bring their labels to an array.
+
+    Parameters
+    ----------
+    X : array-like, sparse matrix or frame, shape (n_rows, n_features)
+        Rows.
+    y : array-like or series, shape (n_rows,)
+        Labels or values.
+    sample_weight : array-like, shape (n_rows,), optional
+        Weights.
+    classify : callable
+        Whether labels are those of a classification.
+    tags : sklearn.utils.InputTags
+        What the estimator takes.
+    owner : str
+        Name of the estimator, for errors.
+
+    Returns
+    -------
+    rows : LabelledRows
+        The rows, frames left as they are.
+    classes : ndarray or None
+        Labels in order; None for regression.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If rows, labels or weights cannot be used.
+    """
+    X = check_table(X, "X", tags=tags, owner=owner)
+    check_index(X, y)
+    labels = read_labels(y, count_rows(X), "y")
+    classes = read_classes(labels) if classify(labels) else None
+    return label_rows(X, labels, classes, sample_weight), classes
+
+
+def read_trusted(
+    X: Any,
+    y: Any,
+    rows: LabelledRows,
+    classes: NDArray[Any] | None,
+    *,
+    tags: InputTags,
+    owner: str,
+) -> LabelledRows:
+    """Check validation rows given beside the train rows; see `read_rows`."""
+    X = check_table(X, "X_val", tags=tags, owner=owner)
+    if X.shape[1] != rows.X.shape[1]:
+        raise ValueError(f"X_val has {X.shape[1]} columns, X has {rows.X.shape[1]}.")
+    labels = read_labels(y, count_rows(X), "y_val")
+    trusted = label_rows(X, labels, classes, name="y_val")
+    refuse_overlap(rows, trusted)
+    return trusted
+
+
+def check_table(X: Any, name: str, *, tags: InputTags, owner: str) -> Any:
     """Check rows, leaving frames as they are.
 
     Parameters
@@ -37,11 +102,9 @@ def check_table(
     X : array-like, sparse matrix or frame, shape (n_rows, n_features)
         Rows. What is in a frame's columns is left to the estimator.
     name : str
-        What to call them in errors.
-    estimator : str
-        Who asks for them.
-    sparse_too, nan_too : bool
-        Whether the estimator takes sparse matrices, and missing or infinite values.
+        Name of the rows in errors.
+    tags, owner
+        See `read_rows`.
 
     Raises
     ------
@@ -57,28 +120,17 @@ def check_table(
         return X
     return check_array(
         X,
-        accept_sparse=("csr", "csc") if sparse_too else False,
+        accept_sparse=("csr", "csc") if tags.sparse else False,
         dtype=None,
-        ensure_all_finite=not nan_too,
+        ensure_all_finite=not tags.allow_nan,
         ensure_min_samples=2,
         input_name=name,
-        estimator=estimator,
+        estimator=owner,
     )
 
 
-def read_labels(y: Any, n_rows: int, name: str, *, as_numbers: bool) -> NDArray[Any]:
-    """Bring labels, or target values, to an array.
-
-    Parameters
-    ----------
-    y : array-like or series, shape (n_rows,)
-        Labels, kept as they are, or values.
-    n_rows : int
-        Rows they belong to.
-    name : str
-        What to call them in errors.
-    as_numbers : bool
-        They are target values; give float64.
+def read_labels(y: Any, n_rows: int, name: str) -> NDArray[Any]:
+    """Bring labels or values to an array.
 
     Raises
     ------
@@ -107,22 +159,15 @@ def read_labels(y: Any, n_rows: int, name: str, *, as_numbers: bool) -> NDArray[
             f"{name} has {missing.sum():,} missing or infinite values (NaN, None, "
             f"inf), the first at position {int(missing.argmax())}; drop these rows."
         )
-    if not as_numbers:
-        return values
-    if values.dtype.kind not in "biufO":
-        raise ValueError(
-            f"Unknown label type: {name} has dtype {values.dtype}; a regressor needs "
-            "numbers."
-        )
-    return values.astype(np.float64)
+    return values
 
 
-def read_rows(
+def label_rows(
     X: Any,
     y: NDArray[Any],
     classes: NDArray[Any] | None,
-    *,
     sample_weight: Any = None,
+    *,
     name: str = "y",
 ) -> LabelledRows:
     """Put checked rows and labels together.
@@ -136,12 +181,13 @@ def read_rows(
     sample_weight : array-like, shape (n_rows,), optional
         Weights.
     name : str, default="y"
-        What to call `y` in errors.
+        Name of `y` in errors.
 
     Raises
     ------
     ValueError, TypeError
-        If weights are not usable, or a label is not among the classes.
+        If weights are not usable, a label is not among the classes, or a regressor's
+        are no numbers.
     """
     if sample_weight is not None and not np.any(np.asarray(sample_weight) != 0):
         raise ValueError("sample_weight is zero in every row.")
@@ -153,11 +199,18 @@ def read_rows(
                 f"{name} has labels that y has not: {unknown[:5].tolist()!r}."
             )
         code = np.searchsorted(classes, y).astype(np.int64)
+    elif y.dtype.kind not in "biufO":
+        raise ValueError(
+            f"Unknown label type: {name} has dtype {y.dtype}; a regressor needs "
+            "numbers."
+        )
+    else:
+        y = y.astype(np.float64)
     return LabelledRows(X, y, code, check_weights(sample_weight, len(y)))
 
 
 def read_classes(y: NDArray[Any]) -> NDArray[Any]:
-    """Give the labels in order.
+    """Return the labels in order.
 
     Raises
     ------
@@ -175,12 +228,12 @@ def read_classes(y: NDArray[Any]) -> NDArray[Any]:
 
 
 def check_index(X: Any, y: Any) -> None:
-    """Refuse an index that does not tell rows apart, or is not that of y.
+    """Refuse an index that does not distinguish rows, or is not that of y.
 
     Raises
     ------
     ValueError
-        If a label stands twice, or y has the same labels in another order.
+        If a label occurs twice, or y has the same labels in another order.
     """
     if row_labels(X) is None:
         return
@@ -200,7 +253,7 @@ def check_index(X: Any, y: Any) -> None:
         )
 
 
-def refuse_overlap(rows: LabelledRows, given: LabelledRows) -> None:
+def refuse_overlap(rows: LabelledRows, trusted: LabelledRows) -> None:
     """Refuse validation rows that are among the train rows.
 
     Raises
@@ -209,16 +262,16 @@ def refuse_overlap(rows: LabelledRows, given: LabelledRows) -> None:
         If a validation row equals a train row in all its features and its label, unless
         equal rows are about as common within the train rows.
     """
-    own, other = _row_keys(rows, given)
-    is_shared = np.isin(other, own)
-    _, count = np.unique(own, return_counts=True)
-    share_of_twins = float(count[count > 1].sum() / len(own))
+    train, validation = _row_keys(rows, trusted)
+    is_shared = np.isin(validation, train)
+    _, count = np.unique(train, return_counts=True)
+    share_of_twins = float(count[count > 1].sum() / len(train))
     if is_shared.any() and is_shared.mean() > 2.0 * share_of_twins:
-        places = np.flatnonzero(is_shared)
-        labels = row_labels(given.X)
-        first = places[:3] if labels is None else labels[places[:3]]
+        positions = np.flatnonzero(is_shared)
+        labels = row_labels(trusted.X)
+        first = positions[:3] if labels is None else labels[positions[:3]]
         raise ValueError(
-            f"{is_shared.sum():,} of {given.n_rows:,} validation rows are among the "
+            f"{is_shared.sum():,} of {trusted.n_rows:,} validation rows are among the "
             f"train rows (the first: {', '.join(map(str, first))}). They could not "
             "judge a cleaning of themselves; take them out of X, or pass validation as "
             "a share or a number of folds and let them be held out."
@@ -226,19 +279,17 @@ def refuse_overlap(rows: LabelledRows, given: LabelledRows) -> None:
 
 
 def _row_keys(
-    rows: LabelledRows, given: LabelledRows
+    rows: LabelledRows, others: LabelledRows
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Give a key for each row of two tables, equal where the rows are equal."""
-    columns = [
-        *zip(_columns(rows.X), _columns(given.X), strict=True),
-        (rows.y, given.y),
-    ]
-    codes = np.empty((rows.n_rows + given.n_rows, len(columns)), dtype=np.int64)
-    for number, (one, two) in enumerate(columns):
-        both = np.concatenate([one, two])
-        if both.dtype.kind not in "biuf":
-            both = both.astype(str)
-        codes[:, number] = np.unique(both, return_inverse=True)[1].reshape(-1)
+    """Return a key for each row of two tables, equal where the rows are equal."""
+    columns = [*zip(_columns(rows.X), _columns(others.X), strict=True)]
+    columns.append((rows.y, others.y))
+    codes = np.empty((rows.n_rows + others.n_rows, len(columns)), dtype=np.int64)
+    for number, pair in enumerate(columns):
+        values = np.concatenate(pair)
+        if values.dtype.kind not in "biuf":
+            values = values.astype(str)
+        codes[:, number] = np.unique(values, return_inverse=True)[1].reshape(-1)
     keys = np.unique(codes, axis=0, return_inverse=True)[1].reshape(-1)
     return keys[: rows.n_rows], keys[rows.n_rows :]
 
@@ -256,35 +307,37 @@ def _columns(X: Any) -> list[NDArray[Any]]:
     return list(values.T)
 
 
-def join_rows(one: LabelledRows, two: LabelledRows) -> LabelledRows:
-    """Put rows of the same type one below the other.
+def join_rows(rows: LabelledRows, others: LabelledRows) -> LabelledRows:
+    """Append rows of the same type.
 
     Raises
     ------
     TypeError
         If one is a frame and the other is not.
     """
-    if _is_frame(one.X) and _is_frame(two.X):
-        frames = [nw.from_native(rows.X, eager_only=True) for rows in (one, two)]
+    if _is_frame(rows.X) and _is_frame(others.X):
+        frames = [nw.from_native(r.X, eager_only=True) for r in (rows, others)]
         X = nw.concat(frames, how="vertical").to_native()
-    elif _is_frame(one.X) or _is_frame(two.X):
+    elif _is_frame(rows.X) or _is_frame(others.X):
         raise TypeError(
-            f"X is a {type(one.X).__name__} and the validation rows are a "
-            f"{type(two.X).__name__}; expected the same type of both."
+            f"X is a {type(rows.X).__name__} and the validation rows are a "
+            f"{type(others.X).__name__}; expected the same type of both."
         )
-    elif sparse.issparse(one.X) or sparse.issparse(two.X):
-        X = sparse.vstack([one.X, two.X]).tocsr()
+    elif sparse.issparse(rows.X) or sparse.issparse(others.X):
+        X = sparse.vstack([rows.X, others.X]).tocsr()
     else:
-        X = np.concatenate([np.asarray(one.X), np.asarray(two.X)])
-    weight = None
-    if one.weight is not None or two.weight is not None:
+        X = np.concatenate([np.asarray(rows.X), np.asarray(others.X)])
+    weight = code = None
+    if rows.weight is not None or others.weight is not None:
         weight = np.concatenate(
-            [np.ones(r.n_rows) if r.weight is None else r.weight for r in (one, two)]
+            [
+                np.ones(r.n_rows) if r.weight is None else r.weight
+                for r in (rows, others)
+            ]
         )
-    code = None
-    if one.code is not None and two.code is not None:
-        code = np.concatenate([one.code, two.code])
-    return LabelledRows(X, np.concatenate([one.y, two.y]), code, weight)
+    if rows.code is not None and others.code is not None:
+        code = np.concatenate([rows.code, others.code])
+    return LabelledRows(X, np.concatenate([rows.y, others.y]), code, weight)
 
 
 def replace_labels(y: Any, labels: NDArray[Any]) -> Any:

@@ -1,9 +1,8 @@
-"""The estimator that asks which part of its train rows is enough."""
+"""The estimator that finds which subset of its train rows is enough."""
 
 from __future__ import annotations
 
-import dataclasses
-import numbers
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,100 +11,30 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 
 from treeinf.cleaning.amounts import Amount
-from treeinf.cleaning.base import RowMetaEstimator
+from treeinf.cleaning.base import RowMetaEstimator, check_name, check_number
 from treeinf.cleaning.costs import Costs
-from treeinf.cleaning.parameters import check_name, check_number
-from treeinf.cleaning.report.report import Comparison, list_settings, list_versions
+from treeinf.cleaning.report.history import list_subset_lines
+from treeinf.cleaning.report.selection import SelectionReport, write_selection_report
 from treeinf.cleaning.rows import join_rows
-from treeinf.cleaning.scores.scoring import check_readable
-from treeinf.cleaning.trial import judging
-from treeinf.cleaning.trial.candidates import STRATEGIES, pick_subset
-from treeinf.cleaning.trial.selection import (
-    Trial,
-    Trials,
-    choose_trial,
-    rank_rows,
-    try_subsets,
+from treeinf.cleaning.scores.methods import METHODS
+from treeinf.cleaning.scores.scoring import check_readable, score_rows
+from treeinf.cleaning.trial.candidates import list_subsets
+from treeinf.cleaning.trial.choice import choose_subset
+from treeinf.cleaning.trial.judging import RowLosses, judge_trial
+from treeinf.cleaning.trial.run import run
+from treeinf.cleaning.trial.splits import Split, plan_splits
+from treeinf.cleaning.trial.subsets import (
+    STRATEGIES,
+    Ranking,
+    find_leaf_clusters,
+    pick_subset,
 )
-from treeinf.cleaning.trial.splits import Round, plan_rounds
-from treeinf.files import to_plain
 from treeinf.frames import take_rows
 from treeinf.training.learner import Learner, accepts_weights
 from treeinf.training.rows import LabelledRows
 from treeinf.validation import check_count
 
-__all__ = ["InfluenceSelector", "SelectionReport"]
-
-
-@dataclasses.dataclass(frozen=True)
-class SelectionReport:
-    """Which part of the rows was kept, and how it does against all and against any.
-
-    Parameters
-    ----------
-    headline : str
-        All of it in one sentence.
-    strategy : str
-        How rows were picked: "influence", "diverse", "random", or "all".
-    task : {"binary", "multiclass", "regression"}
-        Kind of target.
-    n_train, n_scored, n_kept : int
-        Rows given, rows to pick from, rows picked.
-    share : float
-        `n_kept` / `n_scored`.
-    against_all, against_random : Comparison
-        Loss of the part that some rows chose, on rows that had no say in it; before:
-        all rows, or a random part of the same size.
-    primary_against_all, primary_against_random : Comparison
-        The same by AUC, accuracy or R2.
-    seconds : dict of str to float
-        Wall time of "train" and "influence" (ranking), "clusters", "retrain" (all
-        parts), "final" and "total".
-    n_fits : int
-        Times the estimator was trained.
-    settings, versions : dict
-        Parameters, and what computed the result.
-    random_state : int or None
-        The seed given.
-    notes : tuple of str
-        What the reader should know besides.
-    """
-
-    headline: str
-    strategy: str
-    task: str
-    n_train: int
-    n_scored: int
-    n_kept: int
-    share: float
-    against_all: Comparison
-    against_random: Comparison
-    primary_against_all: Comparison
-    primary_against_random: Comparison
-    seconds: dict[str, float]
-    n_fits: int
-    settings: dict[str, Any]
-    versions: dict[str, str]
-    random_state: int | None
-    notes: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give plain types that `json.dumps` takes; what is not finite becomes None."""
-        plain: dict[str, Any] = to_plain(dataclasses.asdict(self))
-        return plain
-
-    def __str__(self) -> str:
-        times = ", ".join(f"{name} {t:.2f} s" for name, t in self.seconds.items())
-        facts = [
-            ("kept", f"{self.n_kept:,} of {self.n_scored:,} rows ({self.share:.1%})"),
-            ("picked by", self.strategy),
-            ("against all", str(self.against_all)),
-            ("against any", str(self.against_random)),
-            ("time", f"{times} ({self.n_fits} fits)"),
-            *(("note", note) for note in self.notes),
-        ]
-        lines = [self.headline, ""]
-        return "\n".join(lines + [f"{name:<14}{text}" for name, text in facts])
+__all__ = ["InfluenceSelector"]
 
 
 class InfluenceSelector(RowMetaEstimator):
@@ -192,7 +121,7 @@ class InfluenceSelector(RowMetaEstimator):
     worse, which the judging rows, alike to them, cannot tell.
     """
 
-    _doing = "selecting"
+    _label = "selecting"
 
     def __init__(
         self,
@@ -232,7 +161,7 @@ class InfluenceSelector(RowMetaEstimator):
     def select(
         self, X: Any, y: Any, sample_weight: Any = None
     ) -> tuple[Any, Any, NDArray[np.bool_]]:
-        """Fit, and give the rows kept.
+        """Fit, and return the rows kept.
 
         Returns
         -------
@@ -244,14 +173,14 @@ class InfluenceSelector(RowMetaEstimator):
         self.fit(X, y, sample_weight)
         return take_rows(X, self.kept_), take_rows(y, self.kept_), self.kept_.copy()
 
-    def _check_parameters(self, estimator: Any, rows: LabelledRows) -> None:
+    def _check_parameters(self, estimator: Any, n_rows: int, is_weighted: bool) -> None:
         keep = Amount.read(self.keep, "keep")
         if keep.kind == "threshold":
             raise ValueError(
                 f"Got keep={self.keep!r}; expected 'auto', a share in (0, 1) or a "
                 "number of rows."
             )
-        keep.check(rows.n_rows, "keep")
+        keep.check(n_rows, "keep")
         check_name("strategy", self.strategy, ("auto", *STRATEGIES))
         if isinstance(self.shares, str) or not len(self.shares):
             raise ValueError(f"Got shares={self.shares!r}; expected some in (0, 1).")
@@ -261,190 +190,157 @@ class InfluenceSelector(RowMetaEstimator):
         check_number("confidence", self.confidence, above=0.0, below=1.0)
         for name in ("n_repeats", "n_random", "n_clusters"):
             check_count(name, getattr(self, name))
-        if rows.weight is not None and not accepts_weights(estimator):
+        if is_weighted and not accepts_weights(estimator):
             raise ValueError(
                 f"{type(estimator).__name__}.fit takes no sample_weight, so weights "
                 "cannot be used with it."
             )
         check_readable(estimator)
 
-    def _work(
-        self, rows: LabelledRows, given: LabelledRows | None, trainer: Learner
+    def _fit_rows(
+        self, rows: LabelledRows, trusted: LabelledRows | None, learner: Learner
     ) -> SelectionReport:
+        """Split, rank, try the subsets, choose, and train the final model."""
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         rng = np.random.default_rng(seed)
         fit_seed = int(rng.integers(2**31))
-        rounds, scored = plan_rounds(
-            self.validation, rows, given, rng, scores_look=True
+        splits, scored = plan_splits(
+            self.validation, rows, trusted, rng, scores_look=True
         )
-        if len(rounds) == 1:
-            # of rows held out, too, each half has its turn to judge
-            one = rounds[0]
-            rounds = [one, Round(one.train, one.second, one.first)]
-        seeds = [int(one) for one in rng.integers(2**31, size=len(rounds) + 1)]
-        keep = Amount.read(self.keep)
-        wanted = [] if keep.is_auto else keep.candidates(len(scored), len(scored))
-        shares = sorted({*(float(share) for share in self.shares), *wanted})
-        n_trials = len(shares) * (len(STRATEGIES) - 1 + self.n_random) + 1
-        n_copies = 2 * self.n_repeats
-        if trainer.progress is not None:
-            trainer.progress.expect(len(rounds) * (n_trials + n_copies) + n_copies + 1)
+        if len(splits) == 1:
+            # of rows held out, too, each half is the guard set once
+            splits.append(Split(splits[0].train, splits[0].sets[::-1]))
+        splits = [Split(split.train, split.sets, one_way=True) for split in splits]
+        *seeds, last_seed = rng.integers(2**31, size=len(splits) + 1).tolist()
+        n_scored, keep = scored.rows.n_rows, Amount.read(self.keep)
+        fixed = [] if keep.is_auto else keep.candidates(n_scored, n_scored)
+        shares = sorted({*(float(share) for share in self.shares), *fixed})
+        self._announce(learner, len(splits), len(shares))
+        costs = Costs()
+        fit = functools.partial(self._fit_all, learner, fit_seed, costs)
+        rank = functools.partial(self._rank, learner, costs)
+        candidates = []
+        for split, split_seed in zip(splits, seeds, strict=True):
+            train = split.train.rows
+            model = fit(train)
+            ranking = rank(train, split.sets[0].rows, model, split_seed)
+            candidates.append(
+                list_subsets(
+                    ranking,
+                    shares,
+                    self.n_random,
+                    np.random.default_rng(split_seed),
+                    model,
+                )
+            )
+        with costs.timed("retrain"):
+            predictions = run(
+                candidates,
+                splits,
+                learner,
+                seed=fit_seed,
+                scorer=self._scorer()[1],
+                costs=costs,
+                stage="subsets",
+            )
+        keys = [(candidate.name, candidate.share) for candidate in candidates[0]]
+        subsets = list(dict.fromkeys(keys))
 
-        def choose(trials: Sequence[Trial], losses: judging.RowLosses) -> int:
-            return choose_trial(
-                trials,
+        def choose(losses: RowLosses) -> list[int]:
+            choice = choose_subset(
+                subsets,
                 losses,
                 strategies=(
                     tuple(STRATEGIES) if self.strategy == "auto" else (self.strategy,)
                 ),
-                shares=wanted or shares,
+                shares=fixed or shares,
                 is_free=keep.is_auto,
                 tolerance=self.tolerance,
                 confidence=self.confidence,
             )
+            random = subsets.index(("random", subsets[choice][1])) if choice else 0
+            return [0, choice, random]
 
-        costs = Costs()
-        trials = try_subsets(
-            trainer,
-            rows,
-            rounds,
-            shares,
-            choose=choose,
-            n_repeats=self.n_repeats,
-            n_random=self.n_random,
-            n_clusters=self.n_clusters,
-            seeds=seeds[:-1],
-            fit_seed=fit_seed,
-            scorer=self._scorer()[1],
-            costs=costs,
+        outcome = judge_trial(
+            [(selection, guard) for selection, guard in predictions],
+            choose,
+            groups=np.array([subsets.index(key) for key in keys]),
+            halves=True,
         )
-        chosen = trials.trials[choose(trials.trials, trials.losses)]
-        part = rows.take(scored)
-        held_out = np.setdiff1d(np.arange(rows.n_rows), scored)
-        with costs.timed("retrain"):
-            whole = next(
-                iter(trainer.run([trainer.fit_task(part, fit_seed)], "all rows"))
-            )
-        costs.n_fits += 1
-        target = given
-        if target is None and len(held_out):
-            target = rows.take(held_out)
-        ranking = rank_rows(
-            trainer,
-            part,
-            target,
-            model=whole,
-            n_repeats=self.n_repeats,
-            n_clusters=self.n_clusters,
-            seed=seeds[-1],
-            costs=costs,
-        )
-        picked = np.arange(part.n_rows)
-        if chosen.strategy != "all":
-            picked = pick_subset(
-                chosen.strategy,
-                ranking,
-                max(1, round(chosen.share * part.n_rows)),
-                np.random.default_rng(seeds[-1]),
+        strategy, share = subsets[choose(outcome.candidates.losses)[1]]
+        held_out = np.setdiff1d(np.arange(rows.n_rows), scored.positions)
+        unseen = trusted
+        if trusted is None and len(held_out):
+            unseen = rows.take(held_out)
+        ranking = rank(scored.rows, unseen, fit(scored.rows), last_seed)
+        kept = np.arange(n_scored)
+        if strategy != "all":
+            n_kept = max(1, round(share * n_scored))
+            kept = pick_subset(
+                strategy, ranking, n_kept, np.random.default_rng(last_seed)
             )
         self.kept_ = np.zeros(rows.n_rows, dtype=bool)
-        self.kept_[scored[picked]] = True
+        self.kept_[scored.positions[kept]] = True
         self.influence_ = np.full(rows.n_rows, np.nan)
-        self.influence_[scored] = ranking.influence
+        self.influence_[scored.positions] = ranking.influence
         self.clusters_ = np.full(rows.n_rows, -1, dtype=np.int64)
-        self.clusters_[scored] = ranking.cluster
-        self.history_ = trials.history(len(scored), self.confidence)
-        final = part.take(picked)
-        if self.refit_on_validation and target is not None:
-            final = join_rows(final, target)
+        self.clusters_[scored.positions] = ranking.cluster
+        self.history_ = list_subset_lines(
+            outcome.candidates, subsets, n_scored, self.confidence
+        )
+        final = scored.rows.take(kept)
+        if self.refit_on_validation and unseen is not None:
+            final = join_rows(final, unseen)
         with costs.timed("final"):
-            self.estimator_ = trainer.fit(final, fit_seed)
+            self.estimator_ = learner.fit(final, fit_seed)
         costs.n_fits += 1
-        return self._report(rows, part, trainer, trials, chosen, len(picked), costs)
-
-    def _report(
-        self,
-        rows: LabelledRows,
-        part: LabelledRows,
-        trainer: Learner,
-        trials: Trials,
-        chosen: Trial,
-        n_kept: int,
-        costs: Costs,
-    ) -> SelectionReport:
-        metric = self._scorer()[0]
-        against_all, primary = trials.compare(
-            trials.picked.of_models([0, 1]), self.confidence, metric
-        )
-        against_random, primary_random = trials.compare(
-            trials.picked.of_models([2, 1]), self.confidence, metric
-        )
-        seed = self.random_state
-        return SelectionReport(
-            headline=_write_headline(
-                chosen, n_kept, part.n_rows, against_all, primary, against_random
-            ),
-            strategy=chosen.strategy,
+        return write_selection_report(
+            self.get_params(deep=False),
+            learner.estimator,
+            strategy=strategy,
             task=self._task,
             n_train=rows.n_rows,
-            n_scored=part.n_rows,
-            n_kept=n_kept,
-            share=n_kept / part.n_rows,
-            against_all=against_all,
-            against_random=against_random,
-            primary_against_all=primary,
-            primary_against_random=primary_random,
-            seconds=costs.seconds,
-            n_fits=costs.n_fits,
-            settings=list_settings(self.get_params(deep=False), trainer.estimator),
-            versions=list_versions(trainer.estimator),
-            random_state=int(seed) if isinstance(seed, numbers.Integral) else None,
-            notes=tuple(self._notes(rows, part, chosen, against_random)),
+            n_scored=n_scored,
+            n_kept=len(kept),
+            chosen=outcome.chosen,
+            costs=costs,
         )
 
-    def _notes(
+    def _announce(self, learner: Learner, n_splits: int, n_shares: int) -> None:
+        """Add the copies to be trained to the progress bar."""
+        n_models = n_shares * (len(STRATEGIES) - 1 + self.n_random) + 1
+        n_copies = 2 * self.n_repeats
+        if learner.progress is not None:
+            learner.progress.expect(n_splits * (n_models + n_copies) + n_copies + 1)
+
+    def _fit_all(
+        self, learner: Learner, seed: int, costs: Costs, rows: LabelledRows
+    ) -> Any:
+        """Train on all rows of a split."""
+        with costs.timed("retrain"):
+            model = next(learner.run([learner.fit_task(rows, seed)], "all rows"))
+        costs.n_fits += 1
+        return model
+
+    def _rank(
         self,
+        learner: Learner,
+        costs: Costs,
         rows: LabelledRows,
-        part: LabelledRows,
-        chosen: Trial,
-        against_random: Comparison,
-    ) -> list[str]:
-        notes = []
-        if part.n_rows < rows.n_rows:
-            left = "with" if self.refit_on_validation else "without"
-            notes.append(
-                f"{rows.n_rows - part.n_rows:,} of the rows were held out to rank, "
-                f"choose and judge; the final model was trained {left} them."
-            )
-        is_better = against_random.is_beyond_noise
-        if chosen.strategy not in ("all", "random") and not is_better:
-            notes.append("A random part of the same size did as well, to within noise.")
-        return notes
-
-
-def _write_headline(
-    chosen: Trial,
-    n_kept: int,
-    n_scored: int,
-    against_all: Comparison,
-    primary: Comparison,
-    against_random: Comparison,
-) -> str:
-    """Say in one sentence what was kept and what it costs."""
-    if chosen.strategy == "all":
-        return (
-            f"Kept all {n_scored:,} rows: no smaller part was shown to be enough on "
-            f"{against_all.n_rows:,} unseen rows."
+        unseen: LabelledRows | None,
+        model: Any,
+        seed: int,
+    ) -> Ranking:
+        """Measure the rows' influence on unseen ones, and cluster them by leaves."""
+        scores = score_rows(
+            METHODS["boostin_total"],
+            learner,
+            rows,
+            n_repeats=self.n_repeats,
+            seed=seed,
+            costs=costs,
+            target=unseen,
         )
-    how = {
-        "influence": "the most helpful",
-        "diverse": "the most helpful of each cluster",
-        "random": "drawn at random",
-    }
-    return (
-        f"Kept {n_kept:,} of {n_scored:,} rows ({n_kept / n_scored:.0%}), "
-        f"{how[chosen.strategy]}: {primary.metric} {primary.score_before:.4f} with all "
-        f"rows, {primary.score_after:.4f} with these, on {primary.n_rows:,} unseen "
-        f"rows; {against_random.loss} {against_random.loss_after:.4f} against "
-        f"{against_random.loss_before:.4f} of as many random ones."
-    )
+        with costs.timed("clusters"):
+            cluster = find_leaf_clusters(model, rows, self.n_clusters, seed)
+        return Ranking(-scores.score, cluster, rows.code)

@@ -1,4 +1,4 @@
-"""Train targets made wrong on purpose, and how suspect each method finds the rows."""
+"""Train targets made wrong on purpose, and the scores each method gives the rows."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ class Corruption:
     def suspicion(
         self, name: str, method: Any, score: str
     ) -> tuple[NDArray[np.float64], Spent]:
-        """Score the train rows, the most suspect highest; and tell the time.
+        """Score the train rows, the most suspicious highest; and tell the time.
 
         Parameters
         ----------

@@ -30,7 +30,7 @@ def plot_score_distribution(
     removed: ArrayLike | None = None,
     *,
     bins: int = 50,
-    label: str = "score (larger: more suspect)",
+    label: str = "score (larger: more suspicious)",
     ax: Any = None,
 ) -> Any:
     """Draw how the scores of the train rows are spread, and where the removed rows lie.
@@ -190,7 +190,7 @@ def plot_detection_curve(
     Parameters
     ----------
     scores : array-like, shape (n_train,), or dict of such
-        Score of each row, the most suspect largest; several under their names. Rows
+        Score of each row, the most suspicious largest; several under their names. Rows
         without a score (NaN) are checked last.
     is_noisy : array-like of bool, shape (n_train,)
         Which rows are wrong.

@@ -11,7 +11,8 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from treeinf.cleaning.report.report import CleaningReport, Comparison, name_score
+from treeinf.cleaning import CleaningReport, Comparison
+from treeinf.cleaning.trial.comparison import name_score
 from treeinf.reports.drawings import draw_pictures
 from treeinf.reports.rows import list_rows, name_rows
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from treeinf import plots
-from treeinf.cleaning.report.report import CleaningReport
+from treeinf.cleaning import CleaningReport
 from treeinf.reports.pictures import draw_svg
 from treeinf.reports.rows import positions
 
@@ -77,7 +77,7 @@ def draw_pictures(
             _picture(
                 "detection",
                 "Known wrong rows found",
-                "The rows are checked from the most suspect down.",
+                "The rows are checked from the most suspicious down.",
                 lambda ax: plots.plot_detection_curve(
                     scores, truth, n_checked=n_cleaned, ax=ax
                 ),

@@ -114,9 +114,9 @@ def list_rows(
                 0, {**_cell("", ""), "picture": _check_picture(thumbnails[row])}
             )
         body.append(cells)
-    text = "The most suspect first. "
+    text = "The most suspicious first. "
     if n_shown < n_rows:
-        text = f"The {n_shown:,} most suspect of {n_rows:,}. "
+        text = f"The {n_shown:,} most suspicious of {n_rows:,}. "
     if has_speakers:
         text += (
             "Opponents are the train rows that raise the row's loss most, helpers "

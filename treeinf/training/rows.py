@@ -39,6 +39,11 @@ class LabelledRows:
         """Number of rows."""
         return len(self.y)
 
+    @property
+    def label(self) -> NDArray[np.int64] | NDArray[np.float64]:
+        """Class numbers, or values."""
+        return self.y if self.code is None else self.code
+
     def take(self, rows: NDArray[np.integer[Any]] | NDArray[np.bool_]) -> LabelledRows:
         """Return some of the rows, by position or by mask."""
         return LabelledRows(

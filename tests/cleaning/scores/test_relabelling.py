@@ -14,9 +14,9 @@ from sklearn.metrics import roc_auc_score
 from tests.cleaning.conftest import classifier, noisy_diabetes, regressor
 from treeinf import BoostIn
 from treeinf.cleaning import InfluenceCleaner
-from treeinf.cleaning.actions import Handling, repair_rows
-from treeinf.cleaning.report.flagged_rows import describe_repair
-from treeinf.cleaning.report.report import write_headline
+from treeinf.cleaning.actions import clean_rows
+from treeinf.cleaning.report.flagged_rows import describe_action
+from treeinf.cleaning.report.sentences import write_headline
 from treeinf.cleaning.scores.relabelling import LabelGains, weigh_suggestions
 from treeinf.cleaning.scores.scoring import RowScores
 from treeinf.cleaning.trial.splits import split_in_halves
@@ -141,8 +141,8 @@ def test_a_suggestion_must_help_and_more_than_a_removal():
 
 
 @pytest.fixture
-def suspects():
-    """Five suspects: helped, better dropped, harmed, no other label, none at all."""
+def flagged():
+    """Rows that are helped, better dropped, harmed, without another label or any."""
     code = np.array([0] * 10 + [1] * 10)
     rows = LabelledRows(np.arange(20)[:, None], np.array(["a", "b"])[code], code)
     score = np.zeros(20)
@@ -157,7 +157,7 @@ def suspects():
 
 
 @pytest.mark.parametrize(
-    ("relabel_by", "touched", "changed", "dropped", "n_left"),
+    ("relabel_by", "changed", "relabelled", "dropped", "n_left"),
     [
         ("influence_or_leave", [3], [3], [], 4),
         ("influence", [3, 12, 5, 6, 15], [3], [5, 6, 12, 15], 0),
@@ -165,28 +165,29 @@ def suspects():
     ],
 )
 def test_each_rule_touches_its_rows(
-    suspects, relabel_by, touched, changed, dropped, n_left
+    flagged, relabel_by, changed, relabelled, dropped, n_left
 ):
-    rows, scores = suspects
-    handling = Handling(relabel_by=relabel_by)
-    repair = repair_rows("relabel", rows, scores, count=5, handling=handling)
-    np.testing.assert_array_equal(repair.touched, touched)
-    np.testing.assert_array_equal(np.flatnonzero(~repair.kept), dropped)
-    assert (repair.n_left, repair.n_dropped) == (n_left, len(dropped))
-    kept = np.flatnonzero(repair.kept)
-    np.testing.assert_array_equal(repair.rows.X[:, 0], kept)
-    np.testing.assert_array_equal(kept[repair.rows.y != rows.y[kept]], changed)
-    np.testing.assert_array_equal(repair.rows.y, np.array(["a", "b"])[repair.rows.code])
+    rows, scores = flagged
+    share = 5 / rows.n_rows
+    cleaning = clean_rows(rows, scores, share, action="relabel", relabel_by=relabel_by)
+    np.testing.assert_array_equal(cleaning.changed, changed)
+    np.testing.assert_array_equal(np.flatnonzero(~cleaning.kept), dropped)
+    assert (cleaning.n_left, cleaning.n_dropped) == (n_left, len(dropped))
+    kept, cleaned = np.flatnonzero(cleaning.kept), cleaning.apply(rows)
+    np.testing.assert_array_equal(cleaned.X[:, 0], kept)
+    np.testing.assert_array_equal(kept[cleaned.y != rows.y[kept]], relabelled)
+    np.testing.assert_array_equal(cleaned.y, np.array(["a", "b"])[cleaned.code])
 
 
 def test_only_rows_that_are_helped_are_relabelled(cancer):
     cleaner = quick(relabel_by="influence_or_leave").fit(cancer.X, cancer.y)
     listed = cleaner.removed_
-    n_suspect = round(0.2 * len(cancer.y))
-    n_left = n_suspect - len(listed)
-    assert 0 < n_left < n_suspect / 2
+    n_flagged = round(0.2 * len(cancer.y))
+    n_left = n_flagged - len(listed)
+    assert 0 < n_left < n_flagged / 2
     assert any(
-        note.startswith(f"{n_left} further suspects") for note in cleaner.report_.notes
+        note.startswith(f"{n_left} further flagged rows")
+        for note in cleaner.report_.notes
     )
     assert cleaner.kept_.all()
     assert set(listed["action"]) == {"relabel"}
@@ -208,8 +209,8 @@ def test_others_are_dropped_and_each_line_says_which_and_why(cancer):
     left = quick(relabel_by="influence_or_leave").fit(cancer.X, cancer.y)
     cleaner = quick()
     X, y, kept = cleaner.clean(cancer.X, cancer.y)
-    n_suspect = round(0.2 * len(cancer.y))
-    assert cleaner.report_.n_removed == len(cleaner.removed_) == n_suspect
+    n_flagged = round(0.2 * len(cancer.y))
+    assert cleaner.report_.n_removed == len(cleaner.removed_) == n_flagged
     listed = cleaner.removed_
     is_dropped = (listed["action"] == "drop").to_numpy()
     position = listed["position"].to_numpy()
@@ -346,7 +347,7 @@ def test_estimators_without_influence_may_be_relabelled_by_suggestion(cancer):
     ],
 )
 def test_reasons_in_plain_words(action, suggestion, gains, said):
-    assert re.search(said, describe_repair(action, "a", suggestion, *gains))
+    assert re.search(said, describe_action(action, "a", suggestion, *gains))
 
 
 def test_the_headline_counts_both():

@@ -1,7 +1,8 @@
-"""The rows, one line each: why they were cleaned, and who speaks against them."""
+"""Tables of the rows: their scores, why rows were flagged, and which speak for them."""
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from typing import Any
 
@@ -9,191 +10,228 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from treeinf.cleaning.scores.methods import Method, explain_model
+from treeinf.cleaning.scores.methods import explain_model
 from treeinf.cleaning.scores.scoring import RowScores
+from treeinf.cleaning.trial.splits import RowSet
 from treeinf.errors import TreeinfWarning, UnsupportedModelError
-from treeinf.explainers.influence import make_frame
+from treeinf.explainers.influence import frame_library, make_frame
+from treeinf.frames import row_labels
 from treeinf.training.rows import LabelledRows
 
-__all__ = ["list_scores", "list_touched_rows"]
+__all__ = ["RowTable", "find_speakers"]
 
 _N_SPEAKERS = 3
 _MOST_WORK = 3e9
 
 
-def list_touched_rows(
-    rows: LabelledRows,
-    position: NDArray[np.int64],
-    touched: NDArray[np.int64],
-    scores: RowScores,
-    *,
-    row_labels: NDArray[Any] | None,
-    suggestions: NDArray[Any] | None,
-    method: Method,
-    actions: NDArray[Any],
-    model: Any,
-    library: str,
-) -> Any:
-    """Make the table of cleaned rows.
-
-    Parameters
-    ----------
-    rows : LabelledRows
-        Scored rows, as they were given.
-    position : ndarray of int64, shape (n_scored,)
-        Their positions among all train rows.
-    touched : ndarray of int64, shape (n_touched,)
-        Which of the scored rows were cleaned, most suspicious first.
-    scores : RowScores
-        Scores of the scored rows.
-    row_labels : ndarray or None
-        The caller's labels of all train rows; None for positions.
-    suggestions : ndarray or None
-        Suggested label or value of all train rows.
-    method : Method
-        What made the scores.
-    actions : ndarray of str, shape (n_touched,)
-        What was done with each.
-    model : estimator or None
-        Model of all scored rows, to find the opponents; None for none.
-    library : {"pandas", "polars", "pyarrow"}
-        Kind of frame wanted.
-
-    Returns
-    -------
-    Frame, or dict of str to list where no frame library is installed
-    """
-    own = position[touched]
-    order = scores.order()
-    rank = np.empty(rows.n_rows, dtype=np.int64)
-    rank[order] = np.arange(1, rows.n_rows + 1)
-    percentile = 100.0 * stats.rankdata(scores.score, method="max") / rows.n_rows
-    labels = own if row_labels is None else row_labels[own]
-    columns: dict[str, Any] = {
-        "row": labels,
-        "position": own,
-        "rank": rank[touched],
-        "score": scores.score[touched],
-        "percentile": percentile[touched],
-        "action": actions.astype(object),
-        "label": rows.y[touched],
-    }
-    suggested = None if suggestions is None else suggestions[own]
-    if suggested is not None:
-        columns["suggestion"] = (
-            suggested.astype(rows.y.dtype)
-            if all(value is not None for value in suggested.tolist())
-            else suggested
-        )
-    gains = scores.gains
-    if gains is not None:
-        columns["relabel_gain"] = gains.relabel[touched]
-        columns["drop_gain"] = gains.drop[touched]
-    if model is not None:
-        for kind, speakers in _find_speakers(model, rows, touched).items():
-            for place in range(speakers.shape[1]):
-                found = speakers[:, place]
-                names = np.full(len(touched), None, dtype=object)
-                for line in np.flatnonzero(found >= 0):
-                    name = position[found[line]]
-                    names[line] = (
-                        name.item() if row_labels is None else row_labels[name]
-                    )
-                columns[f"{kind}_{place + 1}"] = names
-    columns["reason"] = np.empty(len(touched), dtype=object)
-    for number, row in enumerate(touched.tolist()):
-        label = rows.y[row]
-        suggestion = None if suggested is None else suggested[number]
-        why = describe_row(
-            method.reason,
-            label,
-            suggestion,
-            float(scores.error[row]),
-            rows.code is None,
-        )
-        if gains is not None:
-            gain = float(gains.relabel[row]), float(gains.drop[row])
-            why += describe_repair(actions[number], label, suggestion, *gain)
-        columns["reason"][number] = why
-    return _as_frame(columns, library)
-
-
-def list_scores(
-    score: NDArray[np.float64],
-    label: NDArray[Any],
-    *,
-    row_labels: NDArray[Any] | None,
-    suggestions: NDArray[Any] | None,
-    gains: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
-    touched: NDArray[np.int64],
-    library: str,
-) -> Any:
-    """Make the table of all rows.
+@dataclasses.dataclass(frozen=True, eq=False)
+class RowTable:
+    """What is known of all train rows, and how to write it into frames.
 
     Parameters
     ----------
     score : ndarray of float64, shape (n_train,)
         Scores; NaN for rows without.
+    error : ndarray of float64, shape (n_train,)
+        Out-of-bag errors.
     label : ndarray, shape (n_train,)
         Labels or values as given.
-    row_labels, suggestions, library
-        See `list_touched_rows`.
-    gains : tuple of ndarray of float64, shape (n_train,), or None
-        What each suggestion, and each row's removal, would bring others.
-    touched : ndarray of int64
-        Positions of the rows that were cleaned.
-
-    Returns
-    -------
-    Frame, or dict of str to list where no frame library is installed
+    row_labels : ndarray or None
+        The caller's labels of the rows; None for positions.
+    suggestions : ndarray or None
+        Suggested labels or values.
+    gains : tuple of ndarray of float64, or None
+        By how much each suggestion, and each row's removal, lowers the loss of others.
+    library : {"pandas", "polars", "pyarrow"}
+        Kind of the frames.
     """
-    is_scored = np.isfinite(score)
-    n_scored = int(is_scored.sum())
-    rank = np.full(len(score), np.nan)
-    percentile = np.full(len(score), np.nan)
-    order = np.flatnonzero(is_scored)
-    order = order[np.argsort(-score[order], kind="stable")]
-    rank[order] = np.arange(1, n_scored + 1)
-    ranked = stats.rankdata(score[is_scored], method="max")
-    percentile[is_scored] = 100.0 * ranked / max(n_scored, 1)
-    position = np.arange(len(score))
-    columns: dict[str, Any] = {
-        "row": position if row_labels is None else row_labels,
-        "position": position,
-        "score": score,
-        "rank": rank,
-        "percentile": percentile,
-        "label": label,
-    }
-    if suggestions is not None:
-        columns["suggestion"] = suggestions
-    if gains is not None:
-        columns["relabel_gain"], columns["drop_gain"] = gains
-    columns["is_touched"] = np.isin(position, touched)
-    return _as_frame(columns, library)
+
+    score: NDArray[np.float64]
+    error: NDArray[np.float64]
+    label: NDArray[Any]
+    row_labels: NDArray[Any] | None
+    suggestions: NDArray[Any] | None
+    gains: tuple[NDArray[np.float64], NDArray[np.float64]] | None
+    library: str
+
+    @classmethod
+    def read(
+        cls,
+        rows: LabelledRows,
+        scored: RowSet,
+        scores: RowScores,
+        classes: NDArray[Any] | None,
+    ) -> RowTable:
+        """Spread the scores of some rows over all train rows."""
+
+        def spread(values: NDArray[Any]) -> NDArray[np.float64]:
+            everywhere = np.full(rows.n_rows, np.nan)
+            everywhere[scored.positions] = values
+            return everywhere
+
+        suggestions: NDArray[Any] | None = None
+        if scores.suggestion is not None and classes is None:
+            suggestions = spread(scores.suggestion)
+        elif scores.suggestion is not None and classes is not None:
+            suggestions = np.full(rows.n_rows, None, dtype=object)
+            is_any = scores.suggestion >= 0
+            names = classes[scores.suggestion[is_any]].tolist()
+            suggestions[scored.positions[is_any]] = names
+        gains = None
+        if scores.gains is not None:
+            gains = spread(scores.gains.relabel), spread(scores.gains.drop)
+        return cls(
+            score=spread(scores.score),
+            error=spread(scores.error),
+            label=rows.y,
+            row_labels=row_labels(rows.X),
+            suggestions=suggestions,
+            gains=gains,
+            library=frame_library(rows.X),
+        )
+
+    def _names(self, positions: NDArray[np.int64]) -> NDArray[Any]:
+        return positions if self.row_labels is None else self.row_labels[positions]
+
+    def _rank(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return ranks from 1 and percentiles of the scores; NaN without a score."""
+        rank, percentile = np.full((2, len(self.score)), np.nan)
+        scored = np.flatnonzero(np.isfinite(self.score))
+        score = self.score[scored]
+        rank[scored[np.argsort(-score, kind="stable")]] = np.arange(1, len(scored) + 1)
+        ranked = stats.rankdata(score, method="max")
+        percentile[scored] = 100.0 * ranked / max(len(scored), 1)
+        return rank, percentile
+
+    def list_scores(self, changed: NDArray[np.int64]) -> Any:
+        """Return the table of all rows.
+
+        Parameters
+        ----------
+        changed : ndarray of int64
+            Positions of the rows that were cleaned.
+
+        Returns
+        -------
+        Frame, or dict of str to list where no frame library is installed
+        """
+        positions = np.arange(len(self.score))
+        rank, percentile = self._rank()
+        columns: dict[str, Any] = {
+            "row": self._names(positions),
+            "position": positions,
+            "score": self.score,
+            "rank": rank,
+            "percentile": percentile,
+            "label": self.label,
+        }
+        if self.suggestions is not None:
+            columns["suggestion"] = self.suggestions
+        if self.gains is not None:
+            columns["relabel_gain"], columns["drop_gain"] = self.gains
+        columns["is_changed"] = np.isin(positions, changed)
+        return self._as_frame(columns)
+
+    def list_changed(
+        self,
+        changed: NDArray[np.int64],
+        actions: NDArray[Any],
+        reason: str,
+        speakers: dict[str, NDArray[np.int64]],
+    ) -> Any:
+        """Return the table of cleaned rows.
+
+        Parameters
+        ----------
+        changed : ndarray of int64, shape (n_changed,)
+            Positions of the rows that were cleaned, the highest score first.
+        actions : ndarray of str, shape (n_changed,)
+            What was done with each.
+        reason : str
+            Meaning of a high score, in plain words.
+        speakers : dict of str to ndarray of int64, shape (n_changed, 3)
+            See `find_speakers`.
+
+        Returns
+        -------
+        Frame, or dict of str to list where no frame library is installed
+        """
+        rank, percentile = self._rank()
+        columns: dict[str, Any] = {
+            "row": self._names(changed),
+            "position": changed,
+            "rank": rank[changed].astype(np.int64),
+            "score": self.score[changed],
+            "percentile": percentile[changed],
+            "action": actions.astype(object),
+            "label": self.label[changed],
+        }
+        suggested = None if self.suggestions is None else self.suggestions[changed]
+        if suggested is not None:
+            columns["suggestion"] = (
+                suggested.astype(self.label.dtype)
+                if all(value is not None for value in suggested.tolist())
+                else suggested
+            )
+        if self.gains is not None:
+            columns["relabel_gain"], columns["drop_gain"] = (
+                gain[changed] for gain in self.gains
+            )
+        for kind, positions in speakers.items():
+            for number, column in enumerate(positions.T):
+                names = np.full(len(changed), None, dtype=object)
+                is_any = column >= 0
+                names[is_any] = self._names(column[is_any])
+                columns[f"{kind}_{number + 1}"] = names
+        columns["reason"] = np.empty(len(changed), dtype=object)
+        for line, row in enumerate(changed.tolist()):
+            suggestion = None if suggested is None else suggested[line]
+            columns["reason"][line] = self._explain(
+                row, reason, suggestion, actions[line]
+            )
+        return self._as_frame(columns)
+
+    def _explain(self, row: int, reason: str, suggestion: Any, action: str) -> str:
+        """Return why a row was flagged, and what for."""
+        label = self.label[row]
+        is_value = self.suggestions is not None and self.suggestions.dtype.kind == "f"
+        text = describe_row(reason, label, suggestion, float(self.error[row]), is_value)
+        if self.gains is None:
+            return text
+        relabel, drop = (float(gain[row]) for gain in self.gains)
+        return text + describe_action(action, label, suggestion, relabel, drop)
+
+    def _as_frame(self, columns: dict[str, Any]) -> Any:
+        try:
+            return make_frame(columns, self.library)
+        except ImportError:
+            return {name: list(values) for name, values in columns.items()}
 
 
-def _as_frame(columns: dict[str, Any], library: str) -> Any:
-    try:
-        return make_frame(columns, library)
-    except ImportError:
-        return {name: list(values) for name, values in columns.items()}
-
-
-def _find_speakers(
-    model: Any, rows: LabelledRows, touched: NDArray[np.int64]
+def find_speakers(
+    model: Any, scored: RowSet, changed: NDArray[np.int64]
 ) -> dict[str, NDArray[np.int64]]:
-    """Find the train rows that raise and that lower the loss of each touched row most.
+    """Find the train rows that raise and that lower the loss of each cleaned row most.
+
+    Parameters
+    ----------
+    model : estimator
+        Model of all scored rows.
+    scored : RowSet
+        Scored rows, as they were given.
+    changed : ndarray of int64, shape (n_changed,)
+        Cleaned rows among them.
 
     Returns
     -------
-    dict of str to ndarray of int64, shape (n_touched, 3)
-        "opponent" and "helper": positions among `rows`; -1 where there is none, or
-        beyond the first rows of a table so long that the search would take minutes. A
-        row does not speak for itself.
+    dict of str to ndarray of int64, shape (n_changed, 3)
+        "opponent" and "helper": positions among all train rows; -1 where there is none,
+        or beyond the first rows of a table so long that the search would take minutes.
+        A row does not speak for itself.
     """
+    rows = scored.rows
     with warnings.catch_warnings():
-        # the touched rows are train rows, and are asked about on purpose
+        # the cleaned rows are train rows, and are explained on purpose
         warnings.simplefilter("ignore", TreeinfWarning)
         try:
             explainer = explain_model(model, rows)
@@ -201,25 +239,24 @@ def _find_speakers(
             # of a class that is read, but not with these settings; scores did not ask
             return {}
         n_trees = max(explainer.ensemble_.n_trees, 1)
-        asked = touched[: max(1, int(_MOST_WORK / (rows.n_rows * n_trees)))]
-        part = rows.take(asked)
+        asked = changed[: max(1, int(_MOST_WORK / (rows.n_rows * n_trees)))]
+        queries = rows.take(asked)
         speakers = {}
         for kind, order in (("opponent", "harmful"), ("helper", "helpful")):
-            ranked = explainer.top_k(part.X, part.y, _N_SPEAKERS + 1, order=order)
-            found = np.full((len(touched), _N_SPEAKERS), -1, dtype=np.int64)
-            for line, (own, names) in enumerate(
+            ranked = explainer.top_k(queries.X, queries.y, _N_SPEAKERS + 1, order=order)
+            speakers[kind] = np.full((len(changed), _N_SPEAKERS), -1, dtype=np.int64)
+            for line, (row, names) in enumerate(
                 zip(asked, ranked.positions, strict=True)
             ):
-                others = names[(names >= 0) & (names != own)][:_N_SPEAKERS]
-                found[line, : len(others)] = others
-            speakers[kind] = found
+                others = names[(names >= 0) & (names != row)][:_N_SPEAKERS]
+                speakers[kind][line, : len(others)] = scored.positions[others]
     return speakers
 
 
 def describe_row(
     reason: str, label: Any, suggestion: Any, error: float, is_regression: bool
 ) -> str:
-    """Say in plain words why a row is suspect."""
+    """Return in plain words why a row was flagged."""
     reason = reason[0].upper() + reason[1:]
     if suggestion is None:
         return f"{reason}."
@@ -237,10 +274,10 @@ def describe_row(
     )
 
 
-def describe_repair(
+def describe_action(
     action: str, label: Any, suggestion: Any, relabel_gain: float, drop_gain: float
 ) -> str:
-    """Say in plain words why a suspect was relabelled or dropped."""
+    """Return in plain words why a flagged row was relabelled or dropped."""
     if suggestion is None or suggestion == label or suggestion != suggestion:
         return " Removed: no other label is suggested."
     new = f"{suggestion:.4g}" if isinstance(suggestion, float) else f"{suggestion!s}"

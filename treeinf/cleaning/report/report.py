@@ -1,100 +1,23 @@
-"""What a cleaning did, and the evidence for it."""
+"""The result of a cleaning and the evidence for it, as data and as text."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import importlib.metadata
 import math
-import platform
+import numbers
+from collections.abc import Mapping
 from typing import Any
 
+from treeinf.cleaning.actions import Cleaning
+from treeinf.cleaning.costs import Costs
+from treeinf.cleaning.report.sentences import write_headline, write_notes
+from treeinf.cleaning.report.settings import list_settings, list_versions
+from treeinf.cleaning.scores.noise_rate import NoiseRate
+from treeinf.cleaning.trial.cleanings import CleaningTrial
+from treeinf.cleaning.trial.comparison import Alternative, Comparison
 from treeinf.files import to_plain
 
-__all__ = [
-    "Alternative",
-    "CleaningReport",
-    "Comparison",
-    "list_settings",
-    "list_versions",
-    "name_score",
-    "write_headline",
-]
-
-
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    """The model of the cleaned rows against that of all rows, on the same rows.
-
-    Parameters
-    ----------
-    n_rows : int
-        Rows on which the two were compared, none of them a train row of either.
-    loss : str
-        Name of the loss of a row; smaller is better.
-    loss_before, loss_after : float
-        Mean loss of the model of all rows, and of the cleaned rows.
-    gain : float
-        Mean over the rows of the paired difference, before minus after: positive if
-        the cleaning helps.
-    gain_low, gain_high : float
-        Ends of the confidence interval of `gain`; NaN for fewer than two rows.
-    confidence : float
-        Its confidence, such as 0.9.
-    metric : str
-        Name of the score reported beside the loss; greater is better.
-    score_before, score_after : float
-        That score of both models; NaN where it is undefined on these rows.
-    """
-
-    n_rows: int
-    loss: str
-    loss_before: float
-    loss_after: float
-    gain: float
-    gain_low: float
-    gain_high: float
-    confidence: float
-    metric: str
-    score_before: float
-    score_after: float
-
-    @property
-    def is_beyond_noise(self) -> bool:
-        """Whether the whole interval of the gain is above 0."""
-        return self.gain_low > 0.0
-
-    def __str__(self) -> str:
-        return (
-            f"{name_score(self.metric)} {self.score_before:.4f} -> "
-            f"{self.score_after:.4f}, "
-            f"{self.loss} {self.loss_before:.4f} -> {self.loss_after:.4f} "
-            f"(gain {self.gain:+.4f}, {self.confidence:.0%} interval "
-            f"{self.gain_low:+.4f} to {self.gain_high:+.4f}) on {self.n_rows:,} rows"
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class Alternative:
-    """What else could have been done with the rows, against leaving them as they are.
-
-    Parameters
-    ----------
-    key : {"all", "cleaned", "random", "appended", "both"}
-        Rows as they are; cleaned; as many removed at random; clean rows given as
-        validation appended and nothing else done; cleaned and these appended. Clean
-        rows are appended half at a time, the other half judges.
-    name : str
-        The same in words.
-    choice, guard, primary : Comparison
-        By the losses that choose and that judge, and by the primary score.
-    """
-
-    key: str
-    name: str
-    choice: Comparison
-    guard: Comparison
-    primary: Comparison
+__all__ = ["CleaningReport", "write_report"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +31,7 @@ class CleaningReport:
     acted : bool
         Whether any row was removed, relabelled or given less weight.
     action : str
-        What is done with suspect rows: "drop", "relabel" or "downweight".
+        What is done with flagged rows: "drop", "relabel" or "downweight".
     method : str
         Name of the scores.
     task : {"binary", "multiclass", "regression"}
@@ -122,27 +45,28 @@ class CleaningReport:
     share : float
         `n_removed` / `n_scored`.
     chosen_share : float
-        Share that the decision asked for, before the guard spoke.
+        Share that was chosen, before the guard decided.
     noise_rate, noise_rate_low, noise_rate_high : float or None
-        Share of labels that look replaced by any other, or of targets that look like
-        those of any other row, and its interval, by what copies without the rows say of
-        those that could be cleaned; None without copies. A lower end of 0 says that
-        they could as well be hard by nature. See `treeinf.cleaning.scores.noise_rate`.
+        Estimated share of labels that were replaced by any other, or of targets that
+        look like those of any other row, and its interval, from what copies without the
+        rows predict of those that could be cleaned; None without copies. With a lower
+        end of 0 they could as well be hard by nature. See
+        `treeinf.cleaning.scores.noise_rate`.
     choice : Comparison or None
         The chosen amount on the rows that chose it, which flatters it; None if nothing
-        was judged.
+        was tried.
     guard : Comparison or None
-        Each row judges what was chosen without it, by scores that have not seen it;
-        None if nothing was judged.
+        What was chosen, on rows that neither its scores nor the choice have seen; None
+        if nothing was tried.
     primary : Comparison or None
         The guard's rows by the score that must not fall: AUC of two classes, accuracy
         of more, R2.
     alternatives : tuple of Alternative
         What the cleaning must be better than, itself among them; empty if nothing was
-        judged or ``baselines=False``.
+        tried or ``baselines=False``.
     verdict : {"helped", "not beyond noise", "vetoed", "nothing to remove", "unguarded"}
-        What the guard said; "vetoed": the primary score got worse beyond noise, or R2
-        at all. Rows are cleaned after "helped" and "unguarded" only.
+        What the guard decided; "vetoed": the primary score got worse beyond noise, or
+        R2 at all. Rows are cleaned after "helped" and "unguarded" only.
     seconds : dict of str to float
         Wall time of "train" (copies for the scores), "influence", "views", "retrain"
         (all candidates), "baselines", "final" (the final model), "explain" (opponents
@@ -206,7 +130,7 @@ class CleaningReport:
 
     @property
     def target_word(self) -> str:
-        """What the rows are told by: "labels", or "targets" where they are numbers."""
+        """Plural of what is predicted: "labels", or "targets" where it is numbers."""
         return "targets" if self.task == "regression" else "labels"
 
     @property
@@ -223,7 +147,7 @@ class CleaningReport:
         return f"{text} ({self.noise_rate_low:.1%} to {self.noise_rate_high:.1%})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain types that `json.dumps` takes; what is not finite becomes None."""
+        """Return plain types for `json.dumps`; what is not finite becomes None."""
         plain: dict[str, Any] = to_plain(dataclasses.asdict(self))
         return plain
 
@@ -245,9 +169,9 @@ class CleaningReport:
         if self.primary is not None:
             facts.append(("primary", str(self.primary)))
         facts += [
-            ("beside it", f"{one.name}: {one.guard}")
-            for one in self.alternatives
-            if one.key not in ("all", "cleaned")
+            ("beside it", f"{other.name}: {other.guard}")
+            for other in self.alternatives
+            if other.key not in ("all", "cleaned")
         ]
         times = ", ".join(f"{name} {t:.2f} s" for name, t in self.seconds.items())
         facts.append(("time", f"{times} ({self.n_fits} fits)"))
@@ -256,93 +180,95 @@ class CleaningReport:
         return "\n".join(lines)
 
 
-def name_score(metric: str) -> str:
-    """Write a score's name as people do."""
-    return "R2" if metric == "r2" else metric
-
-
-_DONE = {"drop": "Removed", "relabel": "Relabelled", "downweight": "Down-weighted"}
-_DOING = {"drop": "removing", "relabel": "relabelling", "downweight": "down-weighting"}
-
-
-def write_headline(
-    verdict: str,
-    action: str,
-    n_suspect: int,
+def write_report(
+    parameters: Mapping[str, Any],
+    estimator: Any,
+    *,
+    task: str,
+    metric: str,
     n_train: int,
-    choice: Comparison | None,
-    guard: Comparison | None,
-    primary: Comparison | None = None,
-    n_dropped: int = 0,
-) -> str:
-    """Say in one sentence what was done and what it brought."""
-    kept = f"Kept all {n_train:,} rows"
-    if verdict == "nothing to remove":
-        return f"{kept}: no cleaning promised a gain."
-    seen = guard or choice
-    scores = losses = unseen = ""
-    if seen is not None:
-        unseen = f"{seen.n_rows:,} unseen rows"
-        losses = f"{seen.loss} {seen.loss_before:.4f} -> {seen.loss_after:.4f}"
-        name = name_score(seen.metric)
-        scores = f"{name} {seen.score_before:.3f} -> {seen.score_after:.3f}"
-    if verdict == "vetoed" and primary is not None:
-        beyond = " beyond noise" if primary.gain_high < 0.0 else ""
-        return (
-            f"{kept}: {_DOING[action]} {n_suspect:,} of them made the {primary.metric} "
-            f"worse{beyond} on {unseen} ({primary.score_before:.4f} -> "
-            f"{primary.score_after:.4f})."
-        )
-    if verdict == "not beyond noise":
-        return (
-            f"{kept}: {_DOING[action]} {n_suspect:,} of them brought no gain beyond "
-            f"noise on {unseen} ({losses}; {scores})."
-        )
-    done = f"{_DONE[action]} {n_suspect:,}"
-    if action == "relabel" and n_dropped:
-        done = f"Relabelled {n_suspect - n_dropped:,} and removed {n_dropped:,}"
-    what = f"{done} of {n_train:,} rows ({n_suspect / n_train:.1%})"
-    if verdict == "unguarded":
-        judged = f"{scores} on {unseen}" if seen else "not judged"
-        return f"{what}, {judged}; the guard was off."
-    return f"{what}: {scores} on {unseen}, {losses}, a gain beyond noise."
+    n_scored: int,
+    trial: CleaningTrial | None,
+    cleaning: Cleaning,
+    verdict: str,
+    noise: NoiseRate | None,
+    costs: Costs,
+) -> CleaningReport:
+    """Put the figures and sentences of a cleaning together.
 
-
-def list_settings(parameters: dict[str, Any], estimator: Any) -> dict[str, Any]:
-    """Name the parameters of the cleaner and of its estimator, in plain types."""
-
-    def plain(value: Any) -> Any:
-        is_plain = value is None or isinstance(value, bool | int | float | str)
-        return value if is_plain else repr(value)
-
-    settings = {
-        name: plain(value)
-        for name, value in parameters.items()
-        if name not in ("estimator", "validation")
-    }
-    validation = parameters["validation"]
-    if isinstance(validation, tuple):
-        validation = f"(X_val, y_val) of {len(validation[1]):,} rows"
-    return {
-        "estimator": type(estimator).__name__,
-        "validation": plain(validation),
-        **settings,
-        "estimator_parameters": {
-            name: plain(value)
-            for name, value in estimator.get_params(deep=True).items()
-            if value is not None
-        },
-    }
-
-
-def list_versions(estimator: Any) -> dict[str, str]:
-    """Name the versions of what computed the result."""
-    from treeinf import __version__
-
-    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
-    versions = {"python": platform.python_version(), "treeinf": __version__}
-    library = type(last).__module__.partition(".")[0]
-    for name in ("numpy", "numba", "scikit-learn", library):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return versions
+    Parameters
+    ----------
+    parameters : mapping of str to Any
+        Parameters of the cleaner.
+    estimator : estimator
+        What was trained.
+    task, n_train, n_scored, verdict
+        See `CleaningReport`.
+    metric : str
+        Name of the score reported.
+    trial : CleaningTrial or None
+        What was tried; None if nothing was.
+    cleaning : Cleaning
+        What was chosen, done or not.
+    noise : NoiseRate or None
+        The estimated noise rate.
+    costs : Costs
+        Times and fits.
+    """
+    confidence, action = parameters["confidence"], parameters["action"]
+    n_chosen = len(cleaning.changed)
+    n_changed = n_chosen if verdict in ("helped", "unguarded") else 0
+    choice = guard = primary = None
+    alternatives: tuple[Alternative, ...] = ()
+    if trial is not None:
+        tried, chosen = trial.outcome.candidates, trial.outcome.chosen
+        choice = tried.compare_selection(0, trial.chosen, confidence, metric)
+        guard = chosen.compare_guard(0, 1, confidence, metric)
+        primary = chosen.compare_primary(0, 1, confidence)
+        alternatives = trial.compare_controls(confidence, metric)
+    seed = parameters["random_state"]
+    return CleaningReport(
+        headline=write_headline(
+            verdict,
+            action,
+            n_chosen,
+            n_train,
+            choice,
+            guard,
+            primary,
+            n_dropped=cleaning.n_dropped,
+        ),
+        acted=n_changed > 0,
+        action=action,
+        method=parameters["method"],
+        task=task,
+        n_train=n_train,
+        n_scored=n_scored,
+        n_removed=n_changed,
+        share=n_changed / n_scored,
+        chosen_share=n_chosen / n_scored,
+        noise_rate=None if noise is None else noise.rate,
+        noise_rate_low=None if noise is None else noise.low,
+        noise_rate_high=None if noise is None else noise.high,
+        choice=choice,
+        guard=guard,
+        primary=primary,
+        alternatives=alternatives,
+        verdict=verdict,
+        seconds=costs.seconds,
+        n_fits=costs.n_fits,
+        settings=list_settings(parameters, estimator),
+        versions=list_versions(estimator),
+        random_state=int(seed) if isinstance(seed, numbers.Integral) else None,
+        notes=tuple(
+            write_notes(
+                n_guard=None if guard is None else guard.n_rows,
+                has_choice=trial is not None and trial.chosen > 0,
+                alternatives=alternatives,
+                n_held_out=n_train - n_scored,
+                refit=parameters["refit_on_validation"],
+                relabelled=cleaning if n_changed and action == "relabel" else None,
+                relabel_by=parameters["relabel_by"],
+            )
+        ),
+    )

@@ -46,9 +46,17 @@ from numpy.typing import NDArray
 from scipy import special, stats
 from scipy.optimize import minimize
 
+from treeinf.cleaning.scores.scoring import RowScores
 from treeinf.kernels.threads import one_blas_thread
+from treeinf.training.rows import LabelledRows
 
-__all__ = ["NoiseRate", "OutOfBag", "estimate_label_noise", "estimate_target_noise"]
+__all__ = [
+    "NoiseRate",
+    "OutOfBag",
+    "estimate_label_noise",
+    "estimate_noise_rate",
+    "estimate_target_noise",
+]
 
 _MOST_ROWS = 2_000
 _MOST_VALUES = 24
@@ -102,6 +110,37 @@ class OutOfBag:
         if len(rows) > _MOST_ROWS:
             rows = np.sort(rng.choice(rows, _MOST_ROWS, replace=False))
         return OutOfBag(self.label[rows], self.prediction[rows])
+
+
+def estimate_noise_rate(
+    rows: LabelledRows,
+    scores: RowScores,
+    trusted: LabelledRows | None,
+    *,
+    confidence: float,
+    seed: int,
+) -> NoiseRate | None:
+    """Estimate the noise rate of scored rows; None for methods without predictions.
+
+    Parameters
+    ----------
+    rows : LabelledRows
+        Scored rows.
+    scores : RowScores
+        Their scores.
+    trusted : LabelledRows or None
+        Rows without noise, if predictions of them came with the scores.
+    confidence, seed
+        See `estimate_label_noise`.
+    """
+    if scores.prediction is None:
+        return None
+    clean = None
+    if trusted is not None and scores.of_clean is not None:
+        clean = OutOfBag(trusted.label, scores.of_clean)
+    estimate = estimate_target_noise if rows.code is None else estimate_label_noise
+    noisy = OutOfBag(rows.label, scores.prediction)
+    return estimate(noisy, confidence=confidence, seed=seed, clean=clean)
 
 
 def estimate_label_noise(

@@ -1,172 +1,195 @@
-"""Parts of the rows: the most helpful ones, the same spread out, or any."""
+"""Candidates of a trial: cleanings of several amounts, their controls, and subsets.
+
+A gain over the uncleaned model proves that something was gained, not that the scores
+gained it. As many rows removed at random tell whether any removal would do. And where
+trusted rows are given, the honest rival is to append them to the train rows and do
+nothing else.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
-from sklearn.cluster import KMeans
-from sklearn.decomposition import TruncatedSVD
 
-from treeinf.adapters import read_model, unwrap_pipeline
-from treeinf.training.learner import is_constant
+from treeinf.cleaning.actions import Cleaning, drop_rows, flag_rows, keep_all
+from treeinf.cleaning.rows import join_rows
+from treeinf.cleaning.scores.scoring import RowScores
+from treeinf.cleaning.trial.subsets import STRATEGIES, Ranking, pick_subset
 from treeinf.training.rows import LabelledRows
 
-__all__ = ["STRATEGIES", "Ranking", "find_leaf_clusters", "pick_subset"]
+__all__ = [
+    "CONTROLS",
+    "Candidate",
+    "list_cleanings",
+    "list_controls",
+    "list_subsets",
+    "random_amounts",
+    "remove_at_random",
+]
 
-_LEAST_ROWS_OF_CLASS = 2
-_N_COMPONENTS = 16
-_N_STARTS = 3
+CONTROLS = {
+    "all": "all rows, uncleaned",
+    "cleaned": "cleaned",
+    "random": "as many rows removed at random",
+    "appended": "trusted rows appended, nothing else",
+    "both": "cleaned, and trusted rows appended",
+}
+"""What is compared, by key; the last two only where trusted rows are given."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Ranking:
-    """What is known of rows to pick from.
+class Candidate:
+    """What a model is trained on: rows of a split's train set, cleaned or appended to.
 
     Parameters
     ----------
-    influence : ndarray of float64, shape (n_rows,)
-        Total influence on validation rows, positive for helpful.
-    cluster : ndarray of int64, shape (n_rows,)
-        Cluster of each row in the leaf space of the model, from 0.
-    code : ndarray of int64, shape (n_rows,), or None
-        Class numbers; None for regression.
+    name : str
+        Key of `CONTROLS`, or of a subset its strategy.
+    share : float
+        Share of the rows that are cleaned, or kept.
+    cleaning : Cleaning
+        What is done with the train rows.
+    appended : LabelledRows, optional
+        Rows appended to them.
+    model : estimator, optional
+        Its model, where it has been trained already.
     """
 
-    influence: NDArray[np.float64]
-    cluster: NDArray[np.int64]
-    code: NDArray[np.int64] | None
+    name: str
+    share: float
+    cleaning: Cleaning
+    appended: LabelledRows | None = None
+    model: Any = None
 
-    @property
-    def n_rows(self) -> int:
-        """Number of rows."""
-        return len(self.influence)
+    def apply(self, train: LabelledRows) -> LabelledRows:
+        """Return the rows to train on."""
+        rows = self.cleaning.apply(train)
+        return rows if self.appended is None else join_rows(rows, self.appended)
 
 
-def find_leaf_clusters(
-    model: Any, rows: LabelledRows, n_clusters: int, seed: int
-) -> NDArray[np.int64]:
-    """Group rows that fall into the same leaves of a model.
+def remove_at_random(
+    code: NDArray[np.int64] | None,
+    n_rows: int,
+    n_removed: int,
+    rng: np.random.Generator,
+) -> Cleaning:
+    """Remove rows at random, under the rules for flagged rows."""
+    drawn = flag_rows(1.0 - rng.random(n_rows), code, count=n_removed)
+    return drop_rows(n_rows, drawn)
 
-    Parameters
-    ----------
-    model : estimator
-        Fitted; of a class that `treeinf.read_model` reads, or a pipeline of such.
-    rows : LabelledRows
-        Rows.
-    n_clusters : int
-        Most clusters.
-    seed : int
-        Seed of the clustering.
 
-    Returns
-    -------
-    ndarray of int64, shape (n_rows,)
-        Numbers from 0, without gaps.
+def random_amounts(n_shares: int) -> list[int]:
+    """Return the amounts (0 for no cleaning) at which random removals are tried too.
 
-    Notes
-    -----
-    Two rows are as similar as the share of trees in which they share a leaf. The
-    leaf indicators are brought to 16 components, centred and of the largest variance
-    but for sparsity, and these are clustered by k-means: O(n_rows n_trees) time and
-    memory.
+    The largest amount and the middle one: enough for a curve, and few trainings.
     """
-    if is_constant(model) or rows.n_rows < 3:
-        return np.zeros(rows.n_rows, dtype=np.int64)
-    inner, transform = unwrap_pipeline(model)
-    leaf = np.asarray(read_model(inner).apply(transform(rows.X)))
-    n_rows, n_trees = leaf.shape
-    offset = np.concatenate([[0], np.cumsum(leaf.max(axis=0).astype(np.int64) + 1)])
-    indicator = sparse.csr_matrix(
-        (
-            np.full(n_rows * n_trees, 1.0 / np.sqrt(n_trees)),
-            (leaf.astype(np.int64) + offset[:-1]).ravel(),
-            np.arange(0, n_rows * n_trees + 1, n_trees),
-        ),
-        shape=(n_rows, int(offset[-1])),
-    )
-    n_components = min(_N_COMPONENTS, n_rows - 1, indicator.shape[1] - 1)
-    if n_components < 1:
-        return np.zeros(n_rows, dtype=np.int64)
-    place = TruncatedSVD(n_components, random_state=seed).fit_transform(indicator)
-    n_distinct = len(np.unique(place.round(12), axis=0))
-    means = KMeans(min(n_clusters, n_distinct), n_init=_N_STARTS, random_state=seed)
-    cluster = np.unique(means.fit_predict(place), return_inverse=True)[1]
-    return cluster.reshape(-1).astype(np.int64)
+    return sorted({(n_shares + 1) // 2, n_shares} - {0})
 
 
-def _most_helpful(
-    ranking: Ranking, n_picked: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Order rows by influence."""
-    return np.argsort(-ranking.influence, kind="stable")
-
-
-def _spread_out(
-    ranking: Ranking, n_picked: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Order rows so that the first ones are a share of each cluster, best first."""
-    order = np.argsort(-ranking.influence, kind="stable")
-    cluster = ranking.cluster[order]
-    by_cluster = np.argsort(cluster, kind="stable")
-    size = np.bincount(cluster)
-    start = np.cumsum(size) - size
-    place = np.empty(ranking.n_rows)
-    place[by_cluster] = np.arange(ranking.n_rows) - start[cluster[by_cluster]]
-    # a row's quantile in its own cluster; ties by influence
-    return order[np.argsort((place + 0.5) / size[cluster], kind="stable")]
-
-
-def _at_random(
-    ranking: Ranking, n_picked: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Order rows by chance."""
-    return rng.permutation(ranking.n_rows)
-
-
-STRATEGIES: dict[
-    str, Callable[[Ranking, int, np.random.Generator], NDArray[np.int64]]
-] = {"influence": _most_helpful, "diverse": _spread_out, "random": _at_random}
-"""Orders in which rows are picked, by name.
-
-"influence" takes the most helpful; "diverse" the most helpful of each cluster, of all
-clusters the same share; "random" any.
-"""
-
-
-def pick_subset(
-    strategy: str, ranking: Ranking, n_picked: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Pick rows.
+def list_cleanings(
+    train: LabelledRows,
+    shares: Sequence[float],
+    scores: RowScores,
+    clean: Callable[[LabelledRows, RowScores, float], Cleaning],
+    rng: np.random.Generator,
+    *,
+    controls: bool,
+) -> list[Candidate]:
+    """List the uncleaned rows, the cleanings by share, and random removals.
 
     Parameters
     ----------
-    strategy : str
-        Name in `STRATEGIES`.
-    ranking : Ranking
-        What is known of the rows.
-    n_picked : int
-        How many.
+    train : LabelledRows
+        Train rows of a split.
+    shares : sequence of float
+        Shares to clean, ascending.
+    scores : RowScores
+        Scores of the train rows.
+    clean : callable
+        Returns the cleaning of rows by scores and share.
     rng : numpy Generator
-        For "random".
-
-    Returns
-    -------
-    ndarray of int64, shape (n_picked,)
-        Positions in ascending order. The first two rows of every class in the order of
-        the strategy are always among them, so that no class is lost.
+        For the random removals.
+    controls : bool
+        Whether to remove rows at random, see `random_amounts`.
     """
-    order = STRATEGIES[strategy](ranking, n_picked, rng)
-    if ranking.code is None:
-        return np.sort(order[:n_picked])
-    first = [
-        order[ranking.code[order] == label][:_LEAST_ROWS_OF_CLASS]
-        for label in np.unique(ranking.code)
+    candidates = [Candidate("all", 0.0, keep_all(train.n_rows))]
+    candidates += [
+        Candidate("cleaned", share, clean(train, scores, share)) for share in shares
     ]
-    must = np.concatenate(first)[:n_picked]
-    others = order[~np.isin(order, must)]
-    return np.sort(np.concatenate([must, others[: n_picked - len(must)]]))
+    for amount in random_amounts(len(shares)) if controls else ():
+        cleaned = candidates[amount]
+        n_removed = len(cleaned.cleaning.changed)
+        cleaning = remove_at_random(train.code, train.n_rows, n_removed, rng)
+        candidates.append(Candidate("random", cleaned.share, cleaning))
+    return candidates
+
+
+def list_controls(
+    code: NDArray[np.int64] | None,
+    cleaned: Candidate,
+    trusted: LabelledRows | None,
+    rng: np.random.Generator,
+) -> list[Candidate]:
+    """List what a chosen cleaning must be better than.
+
+    Parameters
+    ----------
+    code : ndarray of int64, shape (n_rows,), or None
+        Class numbers of the train rows.
+    cleaned : Candidate
+        The chosen one.
+    trusted : LabelledRows or None
+        Rows to append.
+    rng : numpy Generator
+        For the random removal.
+    """
+    cleaning, share = cleaned.cleaning, cleaned.share
+    n_rows, n_changed = len(cleaning.kept), len(cleaning.changed)
+    random = remove_at_random(code, n_rows, n_changed, rng)
+    controls = [Candidate("random", share, random)] if n_changed else []
+    if trusted is not None:
+        controls += [
+            Candidate("appended", 0.0, keep_all(n_rows), trusted),
+            Candidate("both", share, cleaning, trusted),
+        ]
+    return controls
+
+
+def list_subsets(
+    ranking: Ranking,
+    shares: Sequence[float],
+    n_random: int,
+    rng: np.random.Generator,
+    model: Any,
+) -> list[Candidate]:
+    """List all rows and their subsets by strategy and share.
+
+    Parameters
+    ----------
+    ranking : Ranking
+        Train rows of a split.
+    shares : sequence of float
+        Shares to keep, ascending.
+    n_random : int
+        Random subsets of each size.
+    rng : numpy Generator
+        For the random subsets.
+    model : estimator
+        Trained on all rows.
+    """
+    n_rows = ranking.n_rows
+    candidates = [Candidate("all", 1.0, keep_all(n_rows), model=model)]
+    for strategy in STRATEGIES:
+        for share in shares:
+            for _ in range(n_random if strategy == "random" else 1):
+                n_picked = max(1, round(share * n_rows))
+                kept = pick_subset(strategy, ranking, n_picked, rng)
+                dropped = np.setdiff1d(np.arange(n_rows), kept)
+                candidates.append(
+                    Candidate(strategy, share, drop_rows(n_rows, dropped))
+                )
+    return candidates

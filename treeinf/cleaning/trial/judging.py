@@ -1,25 +1,26 @@
-"""Whether a cleaning helps: losses row by row, paired, with their noise.
+"""Losses of candidates row by row, from their predictions and the rows' labels.
 
-Rows to judge by are as noisy as the rows to clean, and that decides what can be
-measured on them. Log loss cannot: a model trained on clean rows is sure of itself, and
-each wrong label it is judged by costs it dearly, so the uncleaned model wins however
-harmful the rows are. Two losses stand in for it.
+Rows to compare models on are as noisy as the rows to clean, and that decides what can
+be measured on them. Log loss cannot: a model trained on clean rows is sure of itself,
+and each wrong label among those rows costs it dearly, so the uncleaned model wins
+however harmful the rows are. Two losses stand in for it.
 
-- To *choose* an amount, the error 1 - p(label): under uniform label noise it is the
-  noise-free error times a constant, plus a constant, so it ranks models as clean labels
-  would. It rewards sharpness for its own sake, so it cannot say whether to act at all,
-  and chooses only among amounts that the next loss cannot tell apart.
-- To *decide*, log loss after recalibration: each model's probabilities are softened by
-  a temperature and mixed with a share of noise, both fitted on other rows. What remains
-  is whether the model knows more.
+- The *selection loss* chooses an amount: the error 1 - p(label). Under uniform label
+  noise it is the noise-free error times a constant, plus a constant, so it ranks models
+  as clean labels would. It rewards sharpness for its own sake, so it cannot tell
+  whether to act at all, and chooses only among amounts that the next loss cannot tell
+  apart.
+- The *guard loss* decides whether to act: log loss after recalibration. Each model's
+  probabilities are softened by a temperature and mixed with a share of noise, both
+  fitted on other rows. What remains is whether the model knows more.
 
-For regression both are the absolute error, capped so that a wild target is not counted
-more than twice the usual spread.
+For regression both are the absolute error, capped so that a wild value of y is not
+counted more than twice the usual spread.
 
-Neither may be bought with the score that such models are compared by: a cleaning that
-makes the AUC (of two classes), the accuracy (of more) or R2 worse beyond noise is
-neither chosen nor let through; one that makes R2 worse at all is not let through. See
-`treeinf.cleaning.trial.losses`.
+Neither may be bought with the primary score, see `treeinf.cleaning.trial.losses`: a
+cleaning that makes the AUC (of two classes), the accuracy (of more) or R2 worse beyond
+noise is neither chosen nor let through; one that makes R2 worse at all is not let
+through.
 
 References
 ----------
@@ -31,33 +32,75 @@ Robust to Label Noise: a Loss Correction Approach", CVPR 2017, section 3.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
-from treeinf.cleaning.report.report import Comparison
-from treeinf.cleaning.trial.calibration import calibrated_losses, fit_calibration, pick
-from treeinf.cleaning.trial.losses import auc_losses, error_losses, square_losses
-from treeinf.training.rows import LabelledRows
+from treeinf.cleaning.trial.comparison import Comparison, compare
+from treeinf.cleaning.trial.losses import (
+    auc_losses,
+    calibrated_losses,
+    error_losses,
+    fit_calibration,
+    label_probability,
+    primary_metric,
+    square_losses,
+)
 
 __all__ = [
+    "Evaluation",
+    "Outcome",
+    "Predictions",
     "RowLosses",
-    "choice_loss",
-    "choose_candidate",
-    "compare",
-    "compare_primary",
-    "guard_loss",
-    "judge",
-    "judge_classes",
-    "judge_values",
-    "judge_within",
-    "paired_interval",
+    "average_evaluations",
+    "class_losses",
+    "judge_trial",
+    "losses_within",
+    "row_losses",
+    "value_losses",
 ]
 
 _CAP = 2.0
-_TIED = 2.0
 _NORMAL_MAD = 1.4826
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Predictions:
+    """What the models of a split's candidates predict of a set of rows.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (n_models, n_rows[, n_classes])
+        Predictions, the uncleaned model's first; NaN for classes a model never met.
+    score : ndarray of float64, shape (n_models,)
+        The reported score on these rows; NaN where it is undefined.
+    label : ndarray of int64 or float64, shape (n_rows,)
+        Class numbers, or values.
+    weight : ndarray of float64, shape (n_rows,), or None
+        Row weights; None for 1.
+    positions : ndarray of int64, shape (n_rows,)
+        Positions of the rows in their table.
+    """
+
+    values: NDArray[np.float64]
+    score: NDArray[np.float64]
+    label: NDArray[np.int64] | NDArray[np.float64]
+    weight: NDArray[np.float64] | None
+    positions: NDArray[np.int64]
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes; 0 for regression."""
+        return self.values.shape[2] if self.values.ndim == 3 else 0
+
+    def join(self, models: Sequence[int], others: Predictions) -> Predictions:
+        """Return some of the models, and after them those of other predictions."""
+        return dataclasses.replace(
+            self,
+            values=np.array([*self.values[list(models)], *others.values]),
+            score=np.array([*self.score[list(models)], *others.score]),
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -66,187 +109,255 @@ class RowLosses:
 
     Parameters
     ----------
-    robust : ndarray of float64, shape (n_models, n_rows)
-        What amounts are chosen by.
-    proper : ndarray of float64, shape (n_models, n_rows)
-        What the guard decides by.
+    selection : ndarray of float64, shape (n_models, n_rows)
+        Loss that amounts are chosen by.
+    guard : ndarray of float64, shape (n_models, n_rows)
+        Loss that the guard decides by.
     primary : ndarray of float64, shape (n_models, n_rows)
         Its mean is 1 minus the score that must not get worse beyond noise.
     """
 
-    robust: NDArray[np.float64]
-    proper: NDArray[np.float64]
+    selection: NDArray[np.float64]
+    guard: NDArray[np.float64]
     primary: NDArray[np.float64]
+
+    def map(
+        self, function: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    ) -> RowLosses:
+        """Apply a function to each of the three arrays."""
+        return RowLosses(*map(function, (self.selection, self.guard, self.primary)))
 
     @classmethod
     def average(
-        cls, parts: list[RowLosses], places: list[NDArray[np.int64]]
+        cls, parts: Sequence[RowLosses], positions: Sequence[NDArray[np.int64]]
     ) -> RowLosses:
-        """Put parts together, averaging the losses of rows that stand in several.
+        """Join losses of the same models, averaging those of rows that occur twice.
 
         Parameters
         ----------
-        parts : list of RowLosses
+        parts : sequence of RowLosses
             Losses of the same models.
-        places : list of ndarray of int64
-            Which rows each part is of.
+        positions : sequence of ndarray of int64
+            The rows of each, by position.
         """
-        _, place = np.unique(np.concatenate(places), return_inverse=True)
-        count = np.bincount(place)
+        _, row = np.unique(np.concatenate(positions), return_inverse=True)
+        count = np.bincount(row)
 
-        def mean(values: list[NDArray[np.float64]]) -> NDArray[np.float64]:
-            lines = np.concatenate(values, axis=1)
-            return np.array([np.bincount(place, line) / count for line in lines])
+        def mean(arrays: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+            lines = np.concatenate(arrays, axis=1)
+            return np.array([np.bincount(row, line) / count for line in lines])
 
         return cls(
-            mean([part.robust for part in parts]),
-            mean([part.proper for part in parts]),
+            mean([part.selection for part in parts]),
+            mean([part.guard for part in parts]),
             mean([part.primary for part in parts]),
         )
 
     def weighted(self, weight: NDArray[np.float64]) -> RowLosses:
         """Scale each row's losses by its weight, relative to the mean weight."""
         relative = weight / (weight.mean() or 1.0)
-        return RowLosses(
-            self.robust * relative,
-            self.proper * relative,
-            self.primary * relative,
-        )
+        return self.map(lambda losses: losses * relative)
 
-    def of_models(self, models: list[int]) -> RowLosses:
-        """Give some of the models, in the order asked for."""
-        return RowLosses(
-            self.robust[models],
-            self.proper[models],
-            self.primary[models],
-        )
+    def of_models(self, models: Sequence[int]) -> RowLosses:
+        """Return some of the models, in the order asked for."""
+        index = list(models)
+        return self.map(lambda losses: losses[index])
+
+    def of_groups(self, groups: NDArray[np.int64]) -> RowLosses:
+        """Average the models of each group, row by row; groups count from 0."""
+
+        def mean(losses: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.array(
+                [losses[groups == k].mean(axis=0) for k in range(groups.max() + 1)]
+            )
+
+        return self.map(mean)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Losses and scores of models, on rows that none of them was trained on.
+
+    Parameters
+    ----------
+    losses : RowLosses, shape (n_models, n_rows)
+        Losses, the uncleaned model's first.
+    score : ndarray of float64, shape (n_models,)
+        The reported score, averaged over sets where it is defined.
+    n_classes : int
+        0 for regression.
+    """
+
+    losses: RowLosses
+    score: NDArray[np.float64]
+    n_classes: int
 
     @property
-    def is_vetoed(self) -> NDArray[np.bool_]:
-        """Whether each model's primary score is worse than the first's beyond noise."""
-        behind = self.primary - self.primary[0]
-        worse: NDArray[np.bool_] = behind.mean(axis=1) > _TIED * _standard_error(behind)
-        return worse
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return self.losses.guard.shape[1]
+
+    def compare_selection(
+        self, before: int, after: int, confidence: float, metric: str
+    ) -> Comparison:
+        """Compare two models by the loss that amounts are chosen by."""
+        loss = "probability of other labels" if self.n_classes else _CAPPED
+        return self._compare(
+            self.losses.selection, before, after, loss, confidence, metric
+        )
+
+    def compare_guard(
+        self, before: int, after: int, confidence: float, metric: str
+    ) -> Comparison:
+        """Compare two models by the loss that the guard decides by."""
+        loss = "recalibrated log loss" if self.n_classes else _CAPPED
+        return self._compare(self.losses.guard, before, after, loss, confidence, metric)
+
+    def compare_primary(self, before: int, after: int, confidence: float) -> Comparison:
+        """Compare two models by the score that must not fall."""
+        metric = primary_metric(self.n_classes)
+        losses = self.losses.primary
+        return compare(
+            losses[before],
+            losses[after],
+            loss=f"1 - {metric}",
+            confidence=confidence,
+            metric=metric,
+            scores=(
+                1.0 - float(losses[before].mean()),
+                1.0 - float(losses[after].mean()),
+            ),
+        )
+
+    def _compare(
+        self,
+        losses: NDArray[np.float64],
+        before: int,
+        after: int,
+        loss: str,
+        confidence: float,
+        metric: str,
+    ) -> Comparison:
+        return compare(
+            losses[before],
+            losses[after],
+            loss=loss,
+            confidence=confidence,
+            metric=metric,
+            scores=(float(self.score[before]), float(self.score[after])),
+        )
 
 
-def choice_loss(is_regression: bool) -> str:
-    """Name the loss that amounts are chosen by."""
-    return "capped absolute error" if is_regression else "probability of other labels"
+_CAPPED = "capped absolute error"
 
 
-def guard_loss(is_regression: bool) -> str:
-    """Name the loss that the guard decides by."""
-    return "capped absolute error" if is_regression else "recalibrated log loss"
-
-
-def judge(
-    rows: LabelledRows,
-    prediction: NDArray[np.float64],
-    other: LabelledRows,
-    other_prediction: NDArray[np.float64],
-) -> RowLosses:
-    """Judge models on some rows; others set what must be set beforehand.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Outcome:
+    """Evaluations of all candidates of a trial, and of those that were chosen.
 
     Parameters
     ----------
-    rows : LabelledRows
-        Rows to judge by; where they have weights, losses are scaled by them.
-    prediction : ndarray of float64, shape (n_models, n_rows[, n_classes])
-        What each model predicts, the uncleaned one first.
-    other, other_prediction
-        The same of other rows.
+    candidates : Evaluation
+        All candidates on all guard sets.
+    chosen : Evaluation
+        What each selection set chose, on the guard set that had no say in it: the
+        uncleaned model, the chosen one, and whatever else it named.
+    choices : list of list of int
+        What each selection set named, by number among the candidates.
     """
-    if rows.code is None:
-        losses = judge_values(
-            rows.y, prediction, other.y, other_prediction, rows.weight
-        )
-    else:
-        assert other.code is not None
-        losses = judge_classes(
-            rows.code, prediction, other.code, other_prediction, rows.weight
-        )
-    return losses if rows.weight is None else losses.weighted(rows.weight)
+
+    candidates: Evaluation
+    chosen: Evaluation
+    choices: list[list[int]]
 
 
-def judge_within(rows: LabelledRows, prediction: NDArray[np.float64]) -> RowLosses:
-    """Judge models on some rows, each half setting what the other half needs.
-
-    For models that have learned from all other rows, so that none is left to set it.
+def row_losses(predictions: Predictions, calibration: Predictions) -> RowLosses:
+    """Return the losses of models on some rows; other rows set their calibration.
 
     Parameters
     ----------
-    rows : LabelledRows
-        Rows to judge by.
-    prediction : ndarray of float64, shape (n_models, n_rows[, n_classes])
-        What each model predicts, the uncleaned one first.
+    predictions : Predictions
+        Of the rows; where they have weights, losses are scaled by them.
+    calibration : Predictions
+        Of the rows that calibrations and the cap are fitted on, by the same models.
     """
-    order = np.arange(rows.n_rows)
-    if rows.code is not None:
-        order = np.argsort(rows.code, kind="stable")
+    compute = class_losses if predictions.n_classes else value_losses
+    losses = compute(
+        predictions.label,  # type: ignore[arg-type]
+        predictions.values,
+        calibration.label,  # type: ignore[arg-type]
+        calibration.values,
+        predictions.weight,
+    )
+    weight = predictions.weight
+    return losses if weight is None else losses.weighted(weight)
+
+
+def losses_within(predictions: Predictions) -> RowLosses:
+    """Return the losses of models on some rows, each half calibrated on the other.
+
+    For models that have learned from all other rows, so that none is left for that.
+    """
+    label, values, weight = predictions.label, predictions.values, predictions.weight
+    order = np.arange(len(label))
+    if predictions.n_classes:
+        order = np.argsort(label, kind="stable")
     halves = np.sort(order[::2]), np.sort(order[1::2])
-    if rows.n_rows < 2:
+    if len(label) < 2:
         halves = order, order
     # the primary score is of the order of all rows together
-    whole = judge(rows, prediction, rows, prediction)
-    robust, proper = np.empty_like(whole.robust), np.empty_like(whole.proper)
-    for own, other in (halves, halves[::-1]):
-        part = judge(
-            _unweighted(rows.take(own)),
-            prediction[:, own],
-            _unweighted(rows.take(other)),
-            prediction[:, other],
+    whole = row_losses(predictions, predictions)
+    selection, guard = np.empty_like(whole.selection), np.empty_like(whole.guard)
+
+    def half_of(rows: NDArray[np.int64]) -> Predictions:
+        return dataclasses.replace(
+            predictions, values=values[:, rows], label=label[rows], weight=None
         )
-        robust[:, own], proper[:, own] = part.robust, part.proper
-    if rows.weight is not None:
-        relative = rows.weight / (rows.weight.mean() or 1.0)
-        robust, proper = robust * relative, proper * relative
-    return RowLosses(robust, proper, whole.primary)
+
+    for rows, others in (halves, halves[::-1]):
+        half = row_losses(half_of(rows), half_of(others))
+        selection[:, rows], guard[:, rows] = half.selection, half.guard
+    losses = RowLosses(selection, guard, whole.primary)
+    if weight is None:
+        return losses
+    return dataclasses.replace(losses.weighted(weight), primary=whole.primary)
 
 
-def _unweighted(rows: LabelledRows) -> LabelledRows:
-    return dataclasses.replace(rows, weight=None)
-
-
-def judge_values(
-    target: NDArray[np.float64],
+def value_losses(
+    y: NDArray[np.float64],
     prediction: NDArray[np.float64],
-    other_target: NDArray[np.float64],
+    other_y: NDArray[np.float64],
     other_prediction: NDArray[np.float64],
     weight: NDArray[np.float64] | None = None,
 ) -> RowLosses:
-    """Judge regression models.
+    """Return the losses of regression models.
 
     Parameters
     ----------
-    target : ndarray of float64, shape (n_rows,)
-        Targets.
+    y : ndarray of float64, shape (n_rows,)
+        Values.
     prediction : ndarray of float64, shape (n_models, n_rows)
         Predictions, the uncleaned model's first.
-    other_target, other_prediction : ndarray of float64
+    other_y, other_prediction : ndarray of float64
         The same for other rows, which set the cap.
     weight : ndarray of float64, shape (n_rows,), optional
-        Row weights, for the variance of the targets; losses are not scaled by them.
-
-    Returns
-    -------
-    RowLosses
+        Row weights, for the variance of y; losses are not scaled by them.
     """
-    spread = _NORMAL_MAD * np.median(np.abs(other_prediction[0] - other_target))
-    residual = np.abs(prediction - target)
-    cap = _CAP * spread if spread > 0.0 else np.inf
-    capped = np.minimum(residual, cap)
-    primary = np.array([square_losses(target, one, weight) for one in prediction])
+    spread = _NORMAL_MAD * np.median(np.abs(other_prediction[0] - other_y))
+    residual = np.abs(prediction - y)
+    capped = np.minimum(residual, _CAP * spread if spread > 0.0 else np.inf)
+    primary = np.array([square_losses(y, line, weight) for line in prediction])
     return RowLosses(capped, capped, primary)
 
 
-def judge_classes(
+def class_losses(
     code: NDArray[np.int64],
     probability: NDArray[np.float64],
     other_code: NDArray[np.int64],
     other_probability: NDArray[np.float64],
     weight: NDArray[np.float64] | None = None,
 ) -> RowLosses:
-    """Judge classifiers.
+    """Return the losses of classifiers.
 
     Parameters
     ----------
@@ -258,130 +369,85 @@ def judge_classes(
         The same for other rows, on which calibrations are fitted.
     weight : ndarray of float64, shape (n_rows,), optional
         Row weights, for the AUC; losses are not scaled by them.
-
-    Returns
-    -------
-    RowLosses
     """
-    robust, proper, primary = [], [], []
-    for own, other in zip(probability, other_probability, strict=True):
-        own, other = np.nan_to_num(own), np.nan_to_num(other)
+    selection, guard, primary = [], [], []
+    for model, other in zip(
+        np.nan_to_num(probability), np.nan_to_num(other_probability), strict=True
+    ):
         calibration = fit_calibration(other_code, other)
-        robust.append(1.0 - pick(own, code))
-        proper.append(calibrated_losses(code, own, *calibration))
-        if own.shape[1] == 2:
-            primary.append(auc_losses(code == 1, own[:, 1], weight))
+        selection.append(1.0 - label_probability(model, code))
+        guard.append(calibrated_losses(code, model, *calibration))
+        if model.shape[1] == 2:
+            primary.append(auc_losses(code == 1, model[:, 1], weight))
         else:
-            primary.append(error_losses(code, own))
-    return RowLosses(np.array(robust), np.array(proper), np.array(primary))
+            primary.append(error_losses(code, model))
+    return RowLosses(np.array(selection), np.array(guard), np.array(primary))
 
 
-def paired_interval(
-    difference: NDArray[np.float64], confidence: float
-) -> tuple[float, float, float]:
-    """Give the mean of paired differences and the ends of its t interval."""
-    n_rows = len(difference)
-    mean = float(difference.mean()) if n_rows else np.nan
-    if n_rows < 2:
-        return mean, np.nan, np.nan
-    error = float(difference.std(ddof=1) / np.sqrt(n_rows))
-    half = float(stats.t.ppf(0.5 + confidence / 2.0, n_rows - 1) * error)
-    return mean, mean - half, mean + half
-
-
-def choose_candidate(losses: RowLosses) -> int:
-    """Choose the smallest cleaning whose gain is as good as the best and beyond noise.
-
-    Parameters
-    ----------
-    losses : RowLosses
-        Of the uncleaned model, then of the candidates from the smallest amount up.
-
-    Returns
-    -------
-    int
-        Place of the candidate; 0, the uncleaned model, where none gains more than its
-        standard error.
-
-    Notes
-    -----
-    Considered are the candidates whose proper loss cannot be told from the best. On few
-    rows that is most of them, and the robust loss, which tells more of them apart,
-    decides; on many rows it keeps the robust loss from cutting away the rows that are
-    right but hard. Among them, the smallest is taken whose gain in the robust loss is
-    within its standard error of the largest. Candidates whose primary score is worse
-    than the uncleaned model's by more than two standard errors are not considered.
-    """
-    n_rows = losses.robust.shape[1]
-    if n_rows < 2:
-        return 0
-    is_vetoed = losses.is_vetoed
-    best = int(np.where(is_vetoed, np.inf, losses.proper.mean(axis=1)).argmin())
-    behind = losses.proper - losses.proper[best]
-    is_tied = behind.mean(axis=1) <= _TIED * _standard_error(behind)
-    difference = losses.robust[0] - losses.robust
-    gain, error = difference.mean(axis=1), _standard_error(difference)
-    is_open = is_tied & (gain > error) & ~is_vetoed
-    if not is_open.any():
-        return 0
-    most = int(np.where(is_open, gain, -np.inf).argmax())
-    return int((is_open & (gain >= gain[most] - error[most])).argmax())
-
-
-def _standard_error(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the standard error of the mean of each line."""
-    errors: NDArray[np.float64] = values.std(axis=1, ddof=1) / np.sqrt(values.shape[1])
-    return errors
-
-
-def compare(
-    losses: NDArray[np.float64],
+def judge_trial(
+    pairs: Sequence[tuple[Predictions, Predictions]],
+    choose: Callable[[RowLosses], list[int]],
     *,
-    loss: str,
-    confidence: float,
-    metric: str,
-    scores: tuple[float, float],
-) -> Comparison:
-    """Compare two models row by row.
+    groups: NDArray[np.int64],
+    halves: bool = False,
+) -> Outcome:
+    """Let each selection set choose, and evaluate on the guard set beside it.
 
     Parameters
     ----------
-    losses : ndarray of float64, shape (2, n_rows)
-        Losses before and after the cleaning.
-    loss : str
-        Their name.
-    confidence : float
-        Of the interval, in (0, 1).
-    metric : str
-        Name of the score reported beside the loss.
-    scores : tuple of float
-        That score before and after.
+    pairs : sequence of tuple of Predictions
+        Of the rows of each selection set, and of its guard set.
+    choose : callable
+        Returns the numbers of the candidates to be looked at on the guard set, from
+        their losses on the selection set.
+    groups : ndarray of int64, shape (n_models,)
+        Candidate that each model belongs to, from 0; the losses of several models of a
+        candidate are averaged.
+    halves : bool, default=False
+        Calibrate within each set, see `losses_within`; else on the selection set.
     """
-    gain, low, high = paired_interval(losses[0] - losses[1], confidence)
-    return Comparison(
-        n_rows=losses.shape[1],
-        loss=loss,
-        loss_before=float(losses[0].mean()),
-        loss_after=float(losses[1].mean()),
-        gain=gain,
-        gain_low=low,
-        gain_high=high,
-        confidence=confidence,
-        metric=metric,
-        score_before=scores[0],
-        score_after=scores[1],
+    losses, scores, chosen, chosen_scores, choices = [], [], [], [], []
+    for selection, guard in pairs:
+        if halves:
+            seen, unseen = losses_within(selection), losses_within(guard)
+        else:
+            seen, unseen = (
+                row_losses(selection, selection),
+                row_losses(guard, selection),
+            )
+        seen, unseen = seen.of_groups(groups), unseen.of_groups(groups)
+        score = np.array(
+            [_mean_of_finite(guard.score[groups == k]) for k in range(groups.max() + 1)]
+        )
+        choice = choose(seen)
+        choices.append(choice)
+        losses.append(unseen)
+        chosen.append(unseen.of_models(choice))
+        scores.append(score)
+        chosen_scores.append(score[choice])
+    positions = [guard.positions for _, guard in pairs]
+    n_classes = pairs[0][1].n_classes
+    return Outcome(
+        average_evaluations(losses, scores, positions, n_classes),
+        average_evaluations(chosen, chosen_scores, positions, n_classes),
+        choices,
     )
 
 
-def compare_primary(
-    losses: NDArray[np.float64], *, confidence: float, metric: str
-) -> Comparison:
-    """Compare two models by the score that must not fall; see `compare`."""
-    before, after = (1.0 - float(line.mean()) for line in losses)
-    return compare(
-        losses,
-        loss=f"1 - {metric}",
-        confidence=confidence,
-        metric=metric,
-        scores=(before, after),
+def average_evaluations(
+    losses: Sequence[RowLosses],
+    scores: Sequence[NDArray[np.float64]],
+    positions: Sequence[NDArray[np.int64]],
+    n_classes: int,
+) -> Evaluation:
+    """Join the evaluations of several sets of rows; see `RowLosses.average`."""
+    return Evaluation(
+        RowLosses.average(losses, positions),
+        np.array([_mean_of_finite(values) for values in np.transpose(scores)]),
+        n_classes,
     )
+
+
+def _mean_of_finite(values: NDArray[np.float64]) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else np.nan

@@ -1,4 +1,4 @@
-"""Which rows are scored, which choose the amount, and which judge the result."""
+"""Which rows are scored, which choose the amount, and which evaluate the choice."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from sklearn.model_selection import check_cv
 from treeinf.training.rows import LabelledRows
 
 __all__ = [
-    "Judges",
-    "Round",
+    "RowSet",
+    "Split",
+    "assign_folds",
     "check_validation",
-    "deal_folds",
-    "plan_rounds",
+    "plan_splits",
     "split_in_halves",
 ]
 
@@ -25,49 +25,53 @@ _FEWEST_FOLDS = 3
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Judges:
-    """Rows that choose or judge, and which of all such rows they are.
+class RowSet:
+    """Rows that no candidate is trained on, and their positions.
 
     Parameters
     ----------
     rows : LabelledRows
         The rows.
-    place : ndarray of int64, shape (n_rows,)
+    positions : ndarray of int64, shape (n_rows,)
         Their positions in the table they are from.
     """
 
     rows: LabelledRows
-    place: NDArray[np.int64]
+    positions: NDArray[np.int64]
 
     @classmethod
-    def of(cls, table: LabelledRows, place: NDArray[np.int64]) -> Judges:
+    def of(cls, table: LabelledRows, positions: NDArray[np.int64]) -> RowSet:
         """Take rows of a table."""
-        return cls(table.take(place), place)
+        return cls(table.take(positions), positions)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Round:
-    """One rehearsal of the cleaning, on three sets of rows without any in common.
+class Split:
+    """Rows to train on and two sets to predict, without any row in common.
 
     Parameters
     ----------
-    train : ndarray of int64, shape (n_scored,)
-        Positions of the rows that are scored, cleaned and trained on.
-    first, second : Judges
-        What the first choose, the second judge: neither scores nor choice have seen
-        those. Then the other way round.
-    one_way : bool
-        The scores have looked at the first, so that only the second can judge.
+    train : RowSet
+        Rows that are scored, cleaned and trained on.
+    sets : tuple of RowSet
+        What the first chooses, the second evaluates: neither scores nor choice have
+        seen its rows. Then the other way round.
+    one_way : bool, default=False
+        The scores have looked at the first, so that only the second can evaluate.
     """
 
-    train: NDArray[np.int64]
-    first: Judges
-    second: Judges
+    train: RowSet
+    sets: tuple[RowSet, ...]
     one_way: bool = False
+
+    @property
+    def roles(self) -> list[tuple[int, int]]:
+        """Numbers of the selection set and of the guard set, for each turn."""
+        return [(0, 1)] if self.one_way else [(0, 1), (1, 0)]
 
 
 def check_validation(validation: Any) -> str:
-    """Tell which kind of `validation` was given.
+    """Return the kind of `validation`.
 
     Returns
     -------
@@ -107,14 +111,14 @@ def split_in_halves(
     rows: LabelledRows, rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Split rows at random into two halves, each class too."""
-    fold = deal_folds(rows, 2, rng)
+    fold = assign_folds(rows, 2, rng)
     return np.flatnonzero(fold == 0), np.flatnonzero(fold == 1)
 
 
-def deal_folds(
+def assign_folds(
     rows: LabelledRows, n_folds: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Deal rows out to folds as evenly as can be, class by class, at random.
+    """Assign rows to folds as evenly as can be, class by class, at random.
 
     Returns
     -------
@@ -136,23 +140,23 @@ def _shuffle_by_class(
 
 
 def _spread_out(rows: LabelledRows, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Give each row a random place in [0, 1), evenly spread within each class."""
-    place = np.empty(rows.n_rows)
+    """Draw a number in [0, 1) for each row, evenly spread within each class."""
+    quantile = np.empty(rows.n_rows)
     # steps of the golden ratio fill the interval evenly however many there are
     steps = np.arange(rows.n_rows) * ((np.sqrt(5.0) - 1.0) / 2.0)
-    place[_shuffle_by_class(rows, rng)] = (steps + rng.random()) % 1.0
-    return place
+    quantile[_shuffle_by_class(rows, rng)] = (steps + rng.random()) % 1.0
+    return quantile
 
 
-def plan_rounds(
+def plan_splits(
     validation: Any,
     rows: LabelledRows,
-    given: LabelledRows | None,
+    trusted: LabelledRows | None,
     rng: np.random.Generator,
     *,
     scores_look: bool = False,
-) -> tuple[list[Round], NDArray[np.int64]]:
-    """Lay out the rounds.
+) -> tuple[list[Split], RowSet]:
+    """Lay out the splits of a trial.
 
     Parameters
     ----------
@@ -160,84 +164,77 @@ def plan_rounds(
         As the user gave it, checked.
     rows : LabelledRows
         All rows.
-    given : LabelledRows or None
+    trusted : LabelledRows or None
         The user's own validation rows.
     rng : numpy Generator
         Source of the splits.
     scores_look : bool, default=False
-        Scores are made with a look at the rows given.
+        Scores are made with a look at the trusted rows.
 
     Returns
     -------
-    rounds : list of Round
-        One; two, if scores look at the rows given. With folds, one for each fold: this
-        and the next judge each other's choice, the others are trained on. So every row
-        judges twice, and its two losses are averaged.
-    scored : ndarray of int64
-        Positions of the rows that the final cleaning scores: all but those held out.
+    splits : list of Split
+        One; two, if scores look at the trusted rows. With folds, one for each fold:
+        this and the next are selection and guard set of one another, the others are
+        trained on. So every row is in two guard sets, and its two losses are averaged.
+    scored : RowSet
+        Rows that the final cleaning scores: all but those held out.
 
     Raises
     ------
     ValueError
-        If a round would be without rows of a kind.
+        If a split would be without rows of a kind.
     """
-    rounds, scored = _lay_out(validation, rows, given, rng, scores_look)
-    for one in rounds:
-        sizes = len(one.train), one.first.rows.n_rows, one.second.rows.n_rows
+    kind = check_validation(validation)
+    scored = RowSet(rows, np.arange(rows.n_rows))
+    if kind == "rows":
+        assert trusted is not None
+        first, second = (RowSet.of(trusted, h) for h in split_in_halves(trusted, rng))
+        splits = [Split(scored, (first, second), scores_look)]
+        if scores_look:
+            splits.append(Split(scored, (second, first), scores_look))
+    elif kind == "share":
+        quantile = _spread_out(rows, rng)
+        is_first, is_train = quantile < validation / 2.0, quantile >= validation
+        first, second, scored = (
+            RowSet.of(rows, np.flatnonzero(mask))
+            for mask in (is_first, ~is_first & ~is_train, is_train)
+        )
+        splits = [Split(scored, (first, second))]
+    else:
+        splits = []
+        folds = _list_folds(validation, kind, rows, rng)
+        for k, (train, fold) in enumerate(folds):
+            following = np.setdiff1d(folds[(k + 1) % len(folds)][1], fold)
+            train = np.setdiff1d(train, np.union1d(fold, following))
+            sets = RowSet.of(rows, following), RowSet.of(rows, fold)
+            splits.append(Split(RowSet.of(rows, train), sets))
+    for split in splits:
+        sizes = [part.rows.n_rows for part in (split.train, *split.sets)]
         if sizes[0] < 2 or 0 in sizes:
             raise ValueError(
                 f"Got n_samples = {rows.n_rows} rows: too few to score some, choose by "
-                f"others and judge by yet others with this validation (one of "
-                f"{len(rounds)} rounds has {sizes[0]}, {sizes[1]} and {sizes[2]})."
+                f"others and evaluate on yet others with this validation (one of "
+                f"{len(splits)} splits has {sizes[0]}, {sizes[1]} and {sizes[2]})."
             )
-    return rounds, scored
+    return splits, scored
 
 
-def _lay_out(
-    validation: Any,
-    rows: LabelledRows,
-    given: LabelledRows | None,
-    rng: np.random.Generator,
-    scores_look: bool,
-) -> tuple[list[Round], NDArray[np.int64]]:
-    everything = np.arange(rows.n_rows)
-    kind = check_validation(validation)
-    if kind == "rows":
-        assert given is not None
-        first, second = (Judges.of(given, half) for half in split_in_halves(given, rng))
-        if not scores_look:
-            return [Round(everything, first, second)], everything
-        return [
-            Round(everything, first, second, one_way=True),
-            Round(everything, second, first, one_way=True),
-        ], everything
-    if kind == "share":
-        place = _spread_out(rows, rng)
-        first = Judges.of(rows, np.flatnonzero(place < validation / 2.0))
-        second = Judges.of(
-            rows, np.flatnonzero((place >= validation / 2.0) & (place < validation))
-        )
-        train = np.flatnonzero(place >= validation)
-        return [Round(train, first, second)], train
+def _list_folds(
+    validation: Any, kind: str, rows: LabelledRows, rng: np.random.Generator
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Return the rows outside and inside of each fold."""
     if kind == "folds":
-        fold = deal_folds(rows, int(validation), rng)
-        parts = [
+        fold = assign_folds(rows, int(validation), rng)
+        return [
             (np.flatnonzero(fold != k), np.flatnonzero(fold == k))
             for k in range(int(validation))
         ]
-    else:
-        splitter = check_cv(validation, rows.y, classifier=rows.code is not None)
-        parts = list(splitter.split(np.zeros((rows.n_rows, 1)), rows.y))
-        if len(parts) < _FEWEST_FOLDS:
-            raise ValueError(
-                f"validation={validation!r} makes {len(parts)} splits; expected at "
-                f"least {_FEWEST_FOLDS}."
-            )
-    rounds = []
-    for k, (train, held_out) in enumerate(parts):
-        following = np.setdiff1d(parts[(k + 1) % len(parts)][1], held_out)
-        train = np.setdiff1d(train, np.union1d(held_out, following))
-        rounds.append(
-            Round(train, Judges.of(rows, following), Judges.of(rows, held_out))
+    splitter = check_cv(validation, rows.y, classifier=rows.code is not None)
+    folds = list(splitter.split(np.zeros((rows.n_rows, 1)), rows.y))
+    if len(folds) < _FEWEST_FOLDS:
+        raise ValueError(
+            f"validation={validation!r} makes {len(folds)} splits; expected at least "
+            f"{_FEWEST_FOLDS}."
         )
-    return rounds, everything
+    return folds

@@ -71,10 +71,10 @@ def clean(
         Literal["drop", "relabel", "downweight"],
         typer.Option("--action", help="What to do with the rows found."),
     ] = FROM_ESTIMATOR,
-    suspect_weight: Annotated[
+    flagged_weight: Annotated[
         float,
         typer.Option(
-            "--suspect-weight",
+            "--flagged-weight",
             help="Factor on the weights of the rows found, with --action downweight.",
         ),
     ] = FROM_ESTIMATOR,
@@ -183,7 +183,7 @@ def clean(
         method=method,
         amount=n_cleaned,
         action=action,
-        suspect_weight=suspect_weight,
+        flagged_weight=flagged_weight,
         relabel_by=relabel_by,
         baselines=baselines,
         validation=job.trusted_rows or folds,
@@ -207,7 +207,7 @@ def clean(
         {
             **job.to_dict("clean", cleaner.report_, changes, clock, outputs),
             "action": action,
-            "touched_rows": np.sort(np.asarray(cleaner.removed_["position"])),
+            "changed_rows": np.sort(np.asarray(cleaner.removed_["position"])),
             "removed_rows": np.flatnonzero(~cleaner.kept_),
             "fail_on": fail_on,
             "failed": has_failed,

@@ -1,4 +1,4 @@
-"""Fixing: put wrong targets right, the most suspect rows first, and train again."""
+"""Fixing: put wrong targets right, the most suspicious rows first, and train again."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def fixing(
     n_jobs: int | None = None,
     verbose: bool = False,
 ) -> Any:
-    """Check the most suspect rows, put their targets right, train again; needs pandas.
+    """Check the rows of highest score, correct their targets, retrain; needs pandas.
 
     Parameters
     ----------

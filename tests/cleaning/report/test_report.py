@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from treeinf.cleaning.report.report import write_headline
+from treeinf.cleaning.report.sentences import write_headline
 
 
 def test_to_dict_is_json(cleaned):

@@ -34,7 +34,7 @@ def test_the_variance_of_a_difference_is_delongs(rng, scored):
     difference = auc_losses(positive, score) - auc_losses(positive, other)
     # DeLong: V10 of positive rows and V01 of negative ones, by plain loops
     parts = []
-    for own, against, sign in ((positive, ~positive, 1), (~positive, positive, -1)):
+    for side, against, sign in ((positive, ~positive, 1), (~positive, positive, -1)):
         lines = []
         for values in (score, other):
             lines.append(
@@ -43,10 +43,10 @@ def test_the_variance_of_a_difference_is_delongs(rng, scored):
                         (sign * (v - values[against]) > 0)
                         + 0.5 * (v == values[against])
                     )
-                    for v in values[own]
+                    for v in values[side]
                 ]
             )
-        parts.append(np.var(np.subtract(*lines), ddof=1) / own.sum())
+        parts.append(np.var(np.subtract(*lines), ddof=1) / side.sum())
     # one variance over all rows (divided by n - 1) for two of the kinds
     assert difference.var(ddof=1) / 300 == pytest.approx(sum(parts), rel=0.02)
 

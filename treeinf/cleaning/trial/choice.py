@@ -1,0 +1,147 @@
+"""Which candidate to take, and whether to act on it, from losses alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treeinf.cleaning.trial.comparison import paired_interval
+from treeinf.cleaning.trial.judging import Evaluation, RowLosses
+
+__all__ = ["choose_amount", "choose_subset", "decide"]
+
+_TIED = 2.0
+
+
+def choose_amount(losses: RowLosses) -> int:
+    """Choose the smallest cleaning whose gain is as good as the best and beyond noise.
+
+    Parameters
+    ----------
+    losses : RowLosses
+        Of the uncleaned model, then of the candidates from the smallest amount up.
+
+    Returns
+    -------
+    int
+        Number of the candidate; 0, the uncleaned model, where none gains more than its
+        standard error.
+
+    Notes
+    -----
+    Considered are the candidates whose guard loss cannot be told from the best. On few
+    rows that is most of them, and the selection loss, which tells more of them apart,
+    decides; on many rows it keeps the selection loss from cutting away the rows that
+    are right but hard. Among them, the smallest is taken whose gain in the selection
+    loss is within its standard error of the largest. Candidates whose primary score is
+    worse than the uncleaned model's by more than two standard errors are not
+    considered.
+    """
+    if losses.guard.shape[1] < 2:
+        return 0
+    behind = losses.primary - losses.primary[0]
+    is_vetoed = behind.mean(axis=1) > _TIED * _standard_error(behind)
+    best = int(np.where(is_vetoed, np.inf, losses.guard.mean(axis=1)).argmin())
+    behind = losses.guard - losses.guard[best]
+    is_tied = behind.mean(axis=1) <= _TIED * _standard_error(behind)
+    difference = losses.selection[0] - losses.selection
+    gain, error = difference.mean(axis=1), _standard_error(difference)
+    is_open = is_tied & (gain > error) & ~is_vetoed
+    if not is_open.any():
+        return 0
+    most = int(np.where(is_open, gain, -np.inf).argmax())
+    return int((is_open & (gain >= gain[most] - error[most])).argmax())
+
+
+def _standard_error(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the standard error of the mean of each line."""
+    errors: NDArray[np.float64] = values.std(axis=1, ddof=1) / np.sqrt(values.shape[1])
+    return errors
+
+
+def choose_subset(
+    subsets: Sequence[tuple[str, float]],
+    losses: RowLosses,
+    *,
+    strategies: Sequence[str],
+    shares: Sequence[float],
+    is_free: bool,
+    tolerance: float,
+    confidence: float,
+) -> int:
+    """Choose the smallest subset that is shown to be enough.
+
+    Parameters
+    ----------
+    subsets : sequence of (str, float)
+        Strategy and share of what was tried, all rows first.
+    losses : RowLosses
+        Their losses.
+    strategies : sequence of str
+        Strategies to choose from.
+    shares : sequence of float
+        Shares to choose from.
+    is_free : bool
+        Take one that is enough; else the smallest in any case.
+    tolerance : float
+        How much the mean loss may be above that of all rows, relative to it.
+    confidence : float
+        Of the interval whose far end must be within that.
+
+    Returns
+    -------
+    int
+        Number of the subset; 0, all rows, where none is shown to be enough.
+    """
+    allowed = tolerance * float(losses.guard[0].mean())
+    for share in sorted(shares):
+        numbers = [
+            number
+            for number, (strategy, size) in enumerate(subsets)
+            if size == share and strategy in strategies
+        ]
+        best = min(numbers, key=lambda number: float(losses.guard[number].mean()))
+        if not is_free:
+            return best
+        _, low, _ = paired_interval(losses.guard[0] - losses.guard[best], confidence)
+        if low >= -allowed:
+            return best
+    return 0
+
+
+def decide(
+    chosen: Evaluation | None, n_changed: int, *, guard: bool, confidence: float
+) -> str:
+    """Decide whether a cleaning is let through.
+
+    Parameters
+    ----------
+    chosen : Evaluation or None
+        Of the uncleaned model and of what was chosen, on the guard sets; None if
+        nothing was tried.
+    n_changed : int
+        Rows that the cleaning would drop or change.
+    guard : bool
+        Whether it must prove a gain.
+    confidence : float
+        Of the intervals.
+
+    Returns
+    -------
+    str
+        The verdict, see `CleaningReport`.
+    """
+    if not n_changed:
+        return "nothing to remove"
+    if chosen is None or not guard:
+        return "unguarded"
+    if not chosen.compare_guard(0, 1, confidence, "").is_beyond_noise:
+        return "not beyond noise"
+    primary = chosen.compare_primary(0, 1, confidence)
+    # of skewed targets, a cleaning that only drops the far tail moves predictions
+    # to the median: the capped error falls, and R2 is all that speaks against it
+    if (primary.gain_high if chosen.n_classes else primary.gain) < 0.0:
+        return "vetoed"
+    return "helped"
