@@ -38,7 +38,7 @@ test: $(DEV) test-kernels test-cuda-simulated
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # Compiled code does not check its indices, and coverage does not see it.
-KERNEL_TESTS := tests/test_losses.py tests/kernels tests/explainers/test_boostin.py
+KERNEL_TESTS := tests/ensemble/test_losses.py tests/kernels tests/explainers/test_boostin.py
 CHECKED_TESTS := $(KERNEL_TESTS) tests/explainers/test_contract.py \
   tests/explainers/test_leaf_influence.py
 test-kernels: $(DEV)

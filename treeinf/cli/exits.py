@@ -101,7 +101,7 @@ def _code_of(error: Exception) -> int | None:
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     # a way out in Python that the command line does not have
-    text = text.replace(" Pass on_mismatch='warn' to go on all the same.", "")
+    text = text.replace(" Pass on_mismatch='warn' to continue nevertheless.", "")
     return text or type(error).__name__
 
 

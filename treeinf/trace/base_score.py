@@ -1,4 +1,4 @@
-"""How the initial score answers to the train rows, where it is estimated from them."""
+"""The base score, estimated from the train rows, and its derivatives."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SINGLE = 1e-5
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BaseEstimate:
-    """How a library estimated the initial score from the train rows.
+    """How a library estimated the base score from the train rows.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class BaseEstimate:
     share: Array
 
     def weight_gradient(self) -> Array:
-        """Differentiate the score in the logarithm of each row's weight.
+        """Return the derivative of the score with respect to the log of each weight.
 
         Returns
         -------
@@ -53,14 +53,14 @@ class BaseEstimate:
         return self._contribution(self.target)
 
     def label_gradient(self, new_target: Array, ratio: Array) -> Array:
-        """Differentiate it on the way from each row's target to another.
+        """Return the derivative of the score on the way from each target to another.
 
         Parameters
         ----------
         new_target : ndarray of float64, shape (n_rows,)
             The other targets.
         ratio : ndarray of float64, shape (n_rows,)
-            Weight under the other target, in units of that under the own.
+            Weight under the other target, relative to the present one.
 
         Returns
         -------
@@ -72,7 +72,7 @@ class BaseEstimate:
         return new - self._contribution(self.target)
 
     def target_gradient(self) -> Array:
-        """Differentiate it in each row's target; for losses of one output.
+        """Return the derivative of the score with respect to each target.
 
         Returns
         -------
@@ -117,7 +117,7 @@ class BaseEstimate:
         return score - score.mean() if self.kind == "centred" else score
 
     def _contribution(self, target: Array) -> Array:
-        """Give what a unit of log weight of each row, of such a target, adds."""
+        """Return the derivative in the log weight of rows that had these targets."""
         if self.kind == "fixed":
             return np.empty((0, self.loss.n_outputs))
         if self.kind == "step":
@@ -134,7 +134,7 @@ class BaseEstimate:
         return change * self.share
 
     def _step(self) -> tuple[Array, Array]:
-        """Take one Newton step from 0; gives it and the sum of hessians."""
+        """Return one Newton step from 0, and the sum of hessians."""
         zero = np.zeros((len(self.target), self.loss.n_outputs))
         gradient, hessian = self.loss.derivatives(self.target, zero)
         total = self.weight @ hessian
@@ -144,7 +144,7 @@ class BaseEstimate:
 def find_base_estimate(
     ensemble: TreeEnsemble, target: Array, weights: tuple[Array, ...]
 ) -> BaseEstimate:
-    """Find the way that gives the score the model stores.
+    """Find the estimate that gives the score the model stores.
 
     Parameters
     ----------
@@ -166,10 +166,7 @@ def find_base_estimate(
     kinds = (
         ("initial", "centred", "step")
         if isinstance(loss, Softmax)
-        else (
-            "initial",
-            "step",
-        )
+        else ("initial", "step")
     )
     for weight in weights:
         for kind in kinds:

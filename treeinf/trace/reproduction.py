@@ -1,4 +1,4 @@
-"""Whether leaf values follow from the rows given, and what it looks like if not."""
+"""Compare recomputed leaf values with the stored ones, and name the cause."""
 
 from __future__ import annotations
 
@@ -17,10 +17,15 @@ from treeinf.errors import (
     TrainingDataWarning,
 )
 from treeinf.kernels.cpu import replay as kernels
-from treeinf.trace.leaf_rule import has_fit, is_fitted_leaf
+from treeinf.trace.leaf_rule import has_fitted_values, is_fitted_leaf
 from treeinf.trace.rows import StagedRows
 
-__all__ = ["ReproductionReport", "bound_rounding", "compare_with_model", "speak_up"]
+__all__ = [
+    "ReproductionReport",
+    "bound_rounding",
+    "compare_with_model",
+    "report_mismatch",
+]
 
 _MEAN_ROWS = 2**16
 _TINY = float(np.finfo(REAL).tiny)
@@ -95,14 +100,14 @@ def bound_rounding(
     leaf_hessian: NDArray[np.float64],
     leaf_response: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Bound what the precision of gradients leaves open in each leaf value.
+    """Bound the rounding error of each recomputed leaf value.
 
-    Late trees, and leaves of rows that are all but certain, can have values no larger
-    than this. A gradient is taken to be rounded as one of the first iteration is, and
-    as it answers to a rounded score; where scores too are added up in single precision,
-    each tree adds a rounding, and what is too small is lost. The bound is infinite
-    where the hessians themselves are no larger than a rounding. Means are those of
-    about 2**16 rows, evenly spread.
+    Late trees, and leaves of rows that are predicted with near certainty, can have
+    values no larger than this. The error of a gradient is taken to be that of the first
+    iteration, plus its hessian times the error of the score; where scores too are added
+    up in single precision, each tree adds an error, and terms that are too small are
+    lost. The bound is infinite where the hessians are no larger than their own error.
+    Means are over about 2**16 rows, evenly spread.
     """
     facts = ensemble.training
     is_single = facts.single_precision or facts.single_gradients
@@ -147,8 +152,7 @@ def _relative_differences(
 ) -> NDArray[np.float64]:
     """Compare leaf values, relative to the largest of their tree.
 
-    Where rounding alone can make more than the tolerance of it, relative to so much
-    that this comes to the tolerance.
+    The scale is raised where rounding alone could exceed the tolerance.
     """
     size = np.maximum(np.abs(leaf_step), np.abs(expected)).max(axis=1)
     largest = np.maximum.reduceat(size, ensemble.leaf_offset[:-1])
@@ -159,7 +163,7 @@ def _relative_differences(
 
 
 def _tolerance(ensemble: TreeEnsemble) -> float:
-    """Give the relative difference up to which leaf values are the same."""
+    """Return the relative difference up to which leaf values count as equal."""
     facts = ensemble.training
     return 1e-3 if facts.single_precision or facts.single_gradients else 1e-6
 
@@ -174,7 +178,7 @@ def compare_with_model(
     rounding: NDArray[np.float64],
 ) -> ReproductionReport:
     """Compare what was recomputed with what the model stores, and name the cause."""
-    has_splits = has_fit(ensemble)
+    has_splits = has_fitted_values(ensemble)
     compared = is_fitted_leaf(ensemble)
     difference = _relative_differences(ensemble, leaf_step, expected, rounding)
     difference = difference[compared]
@@ -200,40 +204,44 @@ def compare_with_model(
         wrong = (leaf_rows != ensemble.leaf_count) & compared
         figures["wrong_counts"] = int(wrong.sum())
         figures["share_seen"] = float(stored.mean() / rows.n_rows)
-        verdict = _judge_counts(ensemble, rows, leaf_rows, stored, wrong, compared)
+        verdict = _check_counts(ensemble, rows, leaf_rows, stored, wrong, compared)
         if verdict is not None:
             return ReproductionReport(*verdict, **figures)
     if ensemble.leaf_weight is not None:
-        weight, given = np.ones(rows.n_rows), leaf_rows.astype(REAL)
+        weight, leaf_weight = np.ones(rows.n_rows), leaf_rows.astype(REAL)
         if rows.weight.size:
-            weight, given = rows.weight, np.zeros(ensemble.n_leaves, REAL)
+            weight, leaf_weight = rows.weight, np.zeros(ensemble.n_leaves, REAL)
             kernels.sum_leaf_weights(
-                rows.leaf, ensemble.leaf_offset, ensemble.row_of_tree, weight, given
+                rows.leaf,
+                ensemble.leaf_offset,
+                ensemble.row_of_tree,
+                weight,
+                leaf_weight,
             )
-        size = np.maximum(given, ensemble.leaf_weight)
-        wrong = (np.abs(given - ensemble.leaf_weight) > 1e-5 * size) & compared
+        size = np.maximum(leaf_weight, ensemble.leaf_weight)
+        wrong = (np.abs(leaf_weight - ensemble.leaf_weight) > 1e-5 * size) & compared
         totals = np.add.reduceat(ensemble.leaf_weight, ensemble.leaf_offset[:-1])
         figures["wrong_counts"] = int(wrong.sum())
         figures["share_seen"] = float(totals.mean() / weight.sum())
-        verdict = _judge_weights(ensemble, weight, totals, wrong, compared)
+        verdict = _check_weights(ensemble, weight, totals, wrong, compared)
         if verdict is not None:
             return ReproductionReport(*verdict, **figures)
-    verdict = _judge_values(ensemble, rows, leaf_hessian, difference)
+    verdict = _check_values(ensemble, rows, leaf_hessian, difference)
     return ReproductionReport(*verdict, **figures)
 
 
-def _judge_weights(
+def _check_weights(
     ensemble: TreeEnsemble,
     weight: NDArray[np.float64],
     totals: NDArray[np.float64],
     wrong: NDArray[np.bool_],
     compared: NDArray[np.bool_],
 ) -> tuple[str, str] | None:
-    """Judge by the weight of the rows in each leaf; None if it is as stored."""
+    """Compare the weight of the rows in each leaf; None if it is as stored."""
     if not wrong.any():
         return None
-    stored, given = float(totals.max()), float(weight.sum())
-    if abs(stored - given) <= 1e-5 * stored:
+    stored, total = float(totals.max()), float(weight.sum())
+    if abs(stored - total) <= 1e-5 * stored:
         if ensemble.is_native:
             return None
         return "other rows", (
@@ -248,12 +256,12 @@ def _judge_weights(
         )
     return "other weights", (
         f"The weights of the training rows add up to {stored:.6g}; those given, with "
-        f"the weights of their classes, to {given:.6g}. Pass the rows, labels and "
+        f"the weights of their classes, to {total:.6g}. Pass the rows, labels and "
         "sample weights of the training."
     )
 
 
-def _judge_counts(
+def _check_counts(
     ensemble: TreeEnsemble,
     rows: StagedRows,
     leaf_rows: NDArray[np.int64],
@@ -261,7 +269,7 @@ def _judge_counts(
     wrong: NDArray[np.bool_],
     compared: NDArray[np.bool_],
 ) -> tuple[str, str] | None:
-    """Judge by the rows in each leaf; None if they are as stored."""
+    """Compare the number of rows in each leaf; None if it is as stored."""
     if not wrong.any():
         return None
     assert ensemble.leaf_count is not None
@@ -286,18 +294,18 @@ def _judge_counts(
     return "subsampled", (
         "Each tree was fitted on a sample of the rows "
         f"({ensemble.training.subsample}): {stored.mean() / n_rows:.1%} of them on "
-        "average. Which rows the replay is not told, so it goes as if each tree "
-        "had seen all rows; leaf values differ by the figures given."
+        "average. The model does not say which, so the replay takes all rows for "
+        "each tree; leaf values differ by the figures given."
     )
 
 
-def _judge_values(
+def _check_values(
     ensemble: TreeEnsemble,
     rows: StagedRows,
     leaf_hessian: NDArray[np.float64],
     difference: NDArray[np.float64],
 ) -> tuple[str, str]:
-    """Judge by the leaf values, given that the rows in each leaf are right."""
+    """Compare the leaf values, where the rows in each leaf are right."""
     facts = ensemble.training
     tolerance = _tolerance(ensemble)
     largest = float(difference.max(initial=0.0))
@@ -313,7 +321,7 @@ def _judge_values(
     if facts.subsample is not None:
         return "subsampled", (
             f"Each tree was fitted on a sample of the rows ({facts.subsample}), and "
-            f"which rows the replay is not told: {figures}."
+            f"the model does not say which: {figures}."
         )
     if facts.approximations:
         return "approximate", f"{' '.join(facts.approximations)} {figures}."
@@ -366,8 +374,8 @@ def _count_from_hessians(
 ) -> int | None:
     """Count the rows of the first tree by its hessians, where the model has no counts.
 
-    All rows have one hessian at the base score, whatever their targets, under squared
-    and logistic loss and most others; each stored sum is then a whole number of them.
+    Under squared and logistic loss and most others, all rows have the same hessian at
+    the base score, whatever their targets; each stored sum is a whole multiple of it.
     None where it is not, or where there were weights.
     """
     assert ensemble.loss is not None
@@ -379,20 +387,20 @@ def _count_from_hessians(
     hessian = hessian[:, max(int(ensemble.output[0]), 0)]
     if hessian[0] <= 0.0 or np.ptp(hessian) > 1e-6 * hessian[0]:
         return None
-    own = first & (ensemble.leaf_tree == 0)
-    counts = ensemble.leaf_hessian[own] / hessian[0]
+    is_first_tree = first & (ensemble.leaf_tree == 0)
+    counts = ensemble.leaf_hessian[is_first_tree] / hessian[0]
     whole = np.round(counts)
     if np.any(whole < 1.0) or np.any(np.abs(counts - whole) > 1e-4 * whole + 1e-3):
         return None
     return int(whole.sum())
 
 
-def speak_up(report: ReproductionReport, on_mismatch: str) -> None:
-    """Raise or warn as the report asks for."""
+def report_mismatch(report: ReproductionReport, on_mismatch: str) -> None:
+    """Raise or warn if the report names a mismatch or an approximation."""
     if report.is_mismatch:
         message = (
             f"These are not the training data ({report.verdict}). {report.explanation} "
-            "Pass on_mismatch='warn' to go on all the same."
+            "Pass on_mismatch='warn' to continue nevertheless."
         )
         if on_mismatch == "raise":
             raise TrainingDataMismatchError(message)

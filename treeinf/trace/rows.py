@@ -1,4 +1,4 @@
-"""Rows in an ensemble's own terms, and boosting replayed over them."""
+"""Rows routed through an ensemble, and the replay of boosting over them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from treeinf.validation import check_targets, check_weights
 
 __all__ = ["StagedRows", "sum_derivatives"]
 
-_PART_BYTES = 256 * 2**20
+_ACCUMULATOR_BYTES = 256 * 2**20
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class StagedRows:
-    """Rows in an ensemble's own terms, ready for the kernels.
+    """Rows as the kernels read them: their leaves, targets, weights and initial scores.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class StagedRows:
     weight : ndarray of float64, shape (n_rows,) or (0,)
         Weight of each row's loss; empty for 1.
     offset : ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
-        Each row's own initial score, on top of the base score; empty for 0.
+        Initial score of each row, on top of the base score; empty for 0.
     fingerprint : ndarray of uint64, shape (n_rows,)
         Equal for rows of equal values and target.
     """
@@ -76,7 +76,7 @@ class StagedRows:
         sample_weight : array-like, shape (n_rows,), optional
             Weights.
         init_score : array-like, shape (n_rows,) or (n_rows, n_outputs), optional
-            Each row's own initial score.
+            Initial score of each row.
         device : Device, default=CPU
             Where they are routed.
 
@@ -124,14 +124,14 @@ class StagedRows:
         flat: FlatRows = device.hold(self, self.flat)
         return flat
 
-    def runs(
+    def batches(
         self,
         device: Device,
         row_bytes: int,
         fixed_bytes: int = 0,
-        wanted: slice | None = None,
+        within: slice | None = None,
     ) -> list[slice]:
-        """Cut the rows into runs that fit on a device; one if all do.
+        """Cut the rows into batches that fit on a device; one if all do.
 
         Parameters
         ----------
@@ -139,15 +139,15 @@ class StagedRows:
             The device.
         row_bytes, fixed_bytes : int
             What the work takes for each row, besides `flat`, and in all.
-        wanted : slice, optional
-            The runs are to cover these rows alone.
+        within : slice, optional
+            Rows to cover; by default all.
 
         Returns
         -------
         list of slice
-            All rows if they fit, whatever is wanted.
+            One batch of all rows if they fit, whatever `within` is.
         """
-        wanted = wanted or slice(0, self.n_rows)
+        within = within or slice(0, self.n_rows)
         if not device.holds(self, self.flat):
             row_bytes += self.leaf.itemsize * len(self.leaf)
             row_bytes += 8 * (2 + self.offset.shape[1])
@@ -155,22 +155,20 @@ class StagedRows:
         if size == self.n_rows:
             return [slice(0, self.n_rows)]
         return [
-            slice(begin, min(begin + size, wanted.stop))
-            for begin in range(wanted.start, wanted.stop, size)
+            slice(begin, min(begin + size, within.stop))
+            for begin in range(within.start, within.stop, size)
         ]
 
-    def block(self, run: slice) -> StagedRows:
-        """Give a run of the rows; these themselves if it is all of them."""
-        return self if run == slice(0, self.n_rows) else self.take(run)
-
-    def take(self, part: slice) -> StagedRows:
-        """Give a run of the rows."""
+    def take(self, batch: slice) -> StagedRows:
+        """Return a range of the rows; these themselves if it is all of them."""
+        if batch == slice(0, self.n_rows):
+            return self
         return StagedRows(
-            leaf=np.ascontiguousarray(self.leaf[:, part]),
-            y=self.y[part],
-            weight=self.weight[part] if self.weight.size else self.weight,
-            offset=self.offset[part] if self.offset.size else self.offset,
-            fingerprint=self.fingerprint[part],
+            leaf=np.ascontiguousarray(self.leaf[:, batch]),
+            y=self.y[batch],
+            weight=self.weight[batch] if self.weight.size else self.weight,
+            offset=self.offset[batch] if self.offset.size else self.offset,
+            fingerprint=self.fingerprint[batch],
         )
 
 
@@ -197,29 +195,31 @@ def sum_derivatives(
 
     Notes
     -----
-    The rows are cut into a number of parts that depends on the sizes alone, so that the
+    Threads sum into accumulators whose number depends on the sizes alone, so that the
     sums have the same bits for any number of threads.
     """
-    sums = ensemble.leaf_value.size * 2 * np.dtype(REAL).itemsize
-    most_parts = min(device.most_parts, _PART_BYTES // sums)
+    sum_bytes = ensemble.leaf_value.size * 2 * np.dtype(REAL).itemsize
+    most_accumulators = min(device.most_parts, _ACCUMULATOR_BYTES // sum_bytes)
     totals = np.zeros((2, *ensemble.leaf_value.shape), REAL)
     raw_score = np.empty((rows.n_rows, ensemble.n_outputs), REAL)
-    for run in rows.runs(device, 24 * ensemble.n_outputs, _PART_BYTES):
-        block = rows.block(run)
-        n_parts = max(1, min(most_parts, -(-block.n_rows // kernels.BLOCK)))
-        parts = [device.zeros((n_parts, *totals[0].shape)) for _ in totals]
-        arguments = (
-            block.on(device),
+    for batch in rows.batches(device, 24 * ensemble.n_outputs, _ACCUMULATOR_BYTES):
+        batch_rows = rows.take(batch)
+        wanted_accumulators = -(-batch_rows.n_rows // kernels.BLOCK)
+        shape = max(1, min(most_accumulators, wanted_accumulators)), *totals[0].shape
+        accumulators = [device.zeros(shape) for _ in totals]
+        replay = functools.partial(
+            device.replay.replay,
+            batch_rows.on(device),
             device.hold(ensemble, ensemble.flat_leaves),
             ensemble.flat_loss,
         )
 
         def write(
-            score: Any, _: int, given: Any = arguments, parts: Any = parts
+            score: Any, _: int, replay: Any = replay, sums: Any = accumulators
         ) -> None:
-            device.replay.replay(*given, score, *parts)
+            replay(score, *sums)
 
-        device.write_columns(raw_score[run], 0, ensemble.n_outputs, write)
-        for total, part in zip(totals, parts, strict=True):
-            total += device.get(part).sum(axis=0)
+        device.write_columns(raw_score[batch], 0, ensemble.n_outputs, write)
+        for total, accumulator in zip(totals, accumulators, strict=True):
+            total += device.get(accumulator).sum(axis=0)
     return totals[0], totals[1], raw_score

@@ -1,4 +1,4 @@
-"""Boosting replayed over the train rows, and checked against the model."""
+"""Replay boosting over the train rows and check it against the model."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 
 from treeinf.dtypes import COUNT, REAL
 from treeinf.ensemble import TreeEnsemble
-from treeinf.ensemble.leaf_steps import expand_leaf_steps, take_leaf_steps
 from treeinf.errors import UnsupportedModelError
 from treeinf.kernels.cpu import replay as kernels
 from treeinf.kernels.device import CPU, Device
 from treeinf.trace.base_score import BaseEstimate, find_base_estimate
 from treeinf.trace.leaf_rule import apply_leaf_rule
+from treeinf.trace.leaf_steps import expand_leaf_steps, take_leaf_steps
 from treeinf.trace.reproduction import (
     ReproductionReport,
     bound_rounding,
     compare_with_model,
-    speak_up,
+    report_mismatch,
 )
 from treeinf.trace.rows import StagedRows, sum_derivatives
 
@@ -36,8 +36,8 @@ class TrainingTrace:
     Parameters
     ----------
     ensemble : TreeEnsemble
-        The model, with its initial score kept apart from the first tree, its penalties
-        in the units of the sums, and one tree for each step of trees of several.
+        The model, with its base score apart from the first tree, its penalties in the
+        units of the sums, and one tree for each step of trees of several.
     rows : StagedRows
         Train rows; their weights are those of the gradients.
     raw_score : ndarray of float64, shape (n_train, n_outputs)
@@ -49,18 +49,18 @@ class TrainingTrace:
     leaf_step : ndarray of float64, shape (n_leaves, leaf_width)
         Leaf values before shrinkage; where trees take several steps, the step.
     leaf_response : ndarray of float64, shape (n_leaves, leaf_width)
-        How much a leaf value before shrinkage falls for a unit more of gradient sum:
-        1 / (H + l2); 0 where the l1 penalty or the bound holds the value fixed; times
-        count / (count + path_smooth) under path smoothing. Under "full newton", how
-        much the value falls for a unit more of its output's gradient and as much,
-        spread evenly, less of the others'; `leaf_matrix` has it all.
-    leaf_matrix : ndarray of float64, shape (n_leaves, leaf_width, leaf_width), or None
-        Under "full newton", how much each value of a leaf falls for a unit more of each
-        gradient sum: the inverse of the matrix of second derivatives.
+        Minus the derivative of a leaf value before shrinkage with respect to its
+        gradient sum: 1 / (H + l2); 0 where the l1 penalty or the bound holds the value
+        fixed; times count / (count + path_smooth) under path smoothing. Under "full
+        newton", along the gradient of one output that is taken off the others evenly.
+    inverse_leaf_hessian : ndarray of float64 or None, \
+shape (n_leaves, leaf_width, leaf_width)
+        Under "full newton", minus the derivative of each value of a leaf with respect
+        to each gradient sum: the inverse of the matrix of second derivatives.
     n_steps : int
         Iterations of `ensemble` that are steps of one tree.
     base_estimate : BaseEstimate
-        How the base score answers to the train rows.
+        The base score and its derivatives with respect to the train rows.
     label_weight : ndarray of float64, shape (2, n_classes)
         Factor that each class has in the weights of its rows, and a further one in
         those of the gradients alone.
@@ -76,7 +76,7 @@ class TrainingTrace:
     leaf_rows: NDArray[np.int64]
     leaf_step: NDArray[np.float64]
     leaf_response: NDArray[np.float64]
-    leaf_matrix: NDArray[np.float64] | None
+    inverse_leaf_hessian: NDArray[np.float64] | None
     n_steps: int
     base_estimate: BaseEstimate
     label_weight: NDArray[np.float64]
@@ -84,7 +84,7 @@ class TrainingTrace:
 
     @property
     def base_score_gradient(self) -> NDArray[np.float64]:
-        """Derivative of the base score in the logarithm of each row's weight.
+        """Derivative of the base score with respect to the logarithm of each weight.
 
         Shape (n_train, n_outputs), or (0, n_outputs) where it is not estimated.
         """
@@ -93,7 +93,7 @@ class TrainingTrace:
     def relabel(
         self, target: NDArray[np.float64]
     ) -> tuple[StagedRows, NDArray[np.float64]]:
-        """Give the rows as they would be with other targets.
+        """Return the rows with other targets.
 
         Parameters
         ----------
@@ -112,8 +112,8 @@ class TrainingTrace:
         rows, ratio = self.rows, np.ones((2, self.rows.n_rows))
         if self.label_weight.size:
             new, old = target.astype(np.intp), rows.y.astype(np.intp)
-            known = self.label_weight[:, old]
-            ratio = self.label_weight[:, new] / np.where(known > 0.0, known, np.inf)
+            factor = self.label_weight[:, old]
+            ratio = self.label_weight[:, new] / np.where(factor > 0.0, factor, np.inf)
         weight = rows.weight
         if (ratio != 1.0).any():
             weight = weight if weight.size else np.ones(rows.n_rows)
@@ -133,7 +133,7 @@ class TrainingTrace:
         on_mismatch: str = "raise",
         device: Device = CPU,
     ) -> TrainingTrace:
-        """Replay boosting and check that it gives back the model's leaf values.
+        """Replay boosting and compare the leaf values with the model's.
 
         Parameters
         ----------
@@ -160,7 +160,7 @@ class TrainingTrace:
         Raises
         ------
         UnsupportedModelError
-            If the leaf values are not made of gradients.
+            If the leaf values are not sums of gradients.
         TrainingDataMismatchError
             If these are not the training rows, labels or weights.
         """
@@ -182,22 +182,24 @@ class TrainingTrace:
         ensemble, rows, base_estimate = as_trained(ensemble, rows)
         leaf_gradient, leaf_hessian, raw_score = sum_derivatives(ensemble, rows, device)
         leaf_rows = np.zeros(ensemble.n_leaves, COUNT)
-        counted = rows.leaf
+        counted_leaf = rows.leaf
         if rows.weight.size and not ensemble.training.counts_zero_weights:
-            counted = np.ascontiguousarray(rows.leaf[:, rows.weight > 0.0])
+            counted_leaf = np.ascontiguousarray(rows.leaf[:, rows.weight > 0.0])
         kernels.count_leaf_rows(
-            counted, ensemble.leaf_offset, ensemble.row_of_tree, leaf_rows
+            counted_leaf, ensemble.leaf_offset, ensemble.row_of_tree, leaf_rows
         )
         shrinkage = ensemble.shrinkage[ensemble.leaf_tree, np.newaxis]
         leaf_step = ensemble.leaf_value / np.where(shrinkage == 0.0, 1.0, shrinkage)
         rule = ensemble.leaf_rule
-        leaf_matrix = None
+        inverse_leaf_hessian = None
         if rule.n_steps > 1 or rule.kind == "full newton":
             taken = take_leaf_steps(
                 ensemble, rows.leaf, rows.y, rows.weight, rows.offset
             )
             expected, leaf_response = taken.total, taken.response[0]
-            leaf_matrix = None if taken.matrix is None else taken.matrix[0]
+            inverse_leaf_hessian = (
+                None if taken.inverse_hessian is None else taken.inverse_hessian[0]
+            )
         else:
             expected, leaf_response = apply_leaf_rule(
                 ensemble, leaf_gradient, leaf_hessian, leaf_rows
@@ -209,18 +211,18 @@ class TrainingTrace:
             ensemble, rows, leaf_hessian, leaf_rows, leaf_step, expected, rounding
         )
         if rule.n_steps > 1:
-            ensemble, leaf_step, leaf_response, leaf_matrix = expand_leaf_steps(
-                ensemble, taken
+            ensemble, leaf_step, leaf_response, inverse_leaf_hessian = (
+                expand_leaf_steps(ensemble, taken)
             )
             leaf_gradient, leaf_hessian, raw_score = sum_derivatives(
                 ensemble, rows, device
             )
             leaf_rows = np.zeros(ensemble.n_leaves, COUNT)
             kernels.count_leaf_rows(
-                counted, ensemble.leaf_offset, ensemble.row_of_tree, leaf_rows
+                counted_leaf, ensemble.leaf_offset, ensemble.row_of_tree, leaf_rows
             )
         if on_mismatch != "ignore":
-            speak_up(report, on_mismatch)
+            report_mismatch(report, on_mismatch)
         return cls(
             ensemble=ensemble,
             rows=rows,
@@ -230,7 +232,7 @@ class TrainingTrace:
             leaf_rows=leaf_rows,
             leaf_step=leaf_step,
             leaf_response=leaf_response,
-            leaf_matrix=leaf_matrix,
+            inverse_leaf_hessian=inverse_leaf_hessian,
             n_steps=rule.n_steps,
             base_estimate=base_estimate,
             label_weight=label_weight,
@@ -239,7 +241,7 @@ class TrainingTrace:
 
 
 def _refuse_unexplainable(ensemble: TreeEnsemble) -> None:
-    """Refuse models whose leaf values gradients do not make, by name."""
+    """Refuse models whose leaf values do not follow from gradients, by name."""
     way_out = "TreeSim, Trex and LOO explain it; reading, routing and predicting work."
     if ensemble.is_averaged:
         way_out = "LeafRefit, TargetInfluence, TreeSim, Trex and LOO explain it."
@@ -275,7 +277,7 @@ def _refuse_unexplainable(ensemble: TreeEnsemble) -> None:
 def as_trained(
     ensemble: TreeEnsemble, rows: StagedRows
 ) -> tuple[TreeEnsemble, StagedRows, BaseEstimate]:
-    """Put the weights and the initial score in place that the library used.
+    """Apply the weights and the base score that the library trained with.
 
     Parameters
     ----------
@@ -287,13 +289,13 @@ def as_trained(
     Returns
     -------
     ensemble : TreeEnsemble
-        With its initial score apart from the first tree and its penalties in the units
-        of the sums.
+        With its base score apart from the first tree and its penalties in the units of
+        the sums.
     rows : StagedRows
         With the weights of the gradients: class weights and the weight of positive rows
         are multiplied in.
     base_estimate : BaseEstimate
-        How the initial score answers to the rows.
+        The base score and its derivatives with respect to the rows.
     """
     facts, loss = ensemble.training, ensemble.loss
     assert loss is not None
@@ -339,7 +341,7 @@ def as_trained(
 def _label_weights(
     ensemble: TreeEnsemble, target: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Give the factors that each class has in the weights of its rows.
+    """Return the factors that each class has in the weights of its rows.
 
     Returns
     -------
@@ -352,15 +354,15 @@ def _label_weights(
     if not n_classes:
         return weights
     label = target.astype(np.intp)
-    given = facts.class_weight
-    if isinstance(given, str):
+    class_weight = facts.class_weight
+    if isinstance(class_weight, str):
         counts = np.bincount(label, minlength=n_classes)
         present = counts > 0
         weights[0, present] = len(target) / (present.sum() * counts[present])
-    elif given is not None:
+    elif class_weight is not None:
         labels = range(n_classes) if ensemble.classes is None else ensemble.classes
-        known = dict(given)
-        weights[0] = [known.get(name, 1.0) for name in labels]
+        factors = dict(class_weight)
+        weights[0] = [factors.get(name, 1.0) for name in labels]
     if facts.positive_weight is not None:
         negative, positive = _positive_weights(facts.positive_weight, label > 0)
         weights[1, 0], weights[1, 1:] = negative, positive
@@ -370,7 +372,7 @@ def _label_weights(
 def _positive_weights(
     positive_weight: float | str, positive: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Give negative and positive rows their weight in the gradients."""
+    """Return the weights of negative and of positive rows in the gradients."""
     if positive_weight != "unbalanced":
         return np.array([1.0, float(positive_weight)])
     n_positive = int(positive.sum())

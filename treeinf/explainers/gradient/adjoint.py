@@ -180,7 +180,7 @@ class BackwardPass:
         leaves = ensemble.flat_leaves
         n_queries = leaf_factor.shape[2]
         kind = contraction.CROSSED * self.cross_class
-        if trace.leaf_matrix is not None:
+        if trace.inverse_leaf_hessian is not None:
             kind |= contraction.FULL
         if not self.device.is_cpu:
             return sweep_on_device(
@@ -229,8 +229,8 @@ class BackwardPass:
         trace, ensemble = self.trace, self.trace.ensemble
         shrinkage = ensemble.shrinkage[ensemble.leaf_tree[leaves]]
         pull = -shrinkage[:, np.newaxis, np.newaxis] * pull
-        if trace.leaf_matrix is not None:
-            return np.einsum("lkm,lmt->lkt", trace.leaf_matrix[leaves], pull)
+        if trace.inverse_leaf_hessian is not None:
+            return np.einsum("lkm,lmt->lkt", trace.inverse_leaf_hessian[leaves], pull)
         return np.asarray(trace.leaf_response[leaves][:, :, np.newaxis] * pull)
 
 

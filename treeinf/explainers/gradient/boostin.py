@@ -105,7 +105,7 @@ class BoostIn(AdditiveExplainer):
     def _row_factors(self, trace: TrainingTrace) -> RowFactors:
         ensemble = trace.ensemble
         shrinkage = ensemble.shrinkage[ensemble.leaf_tree, np.newaxis]
-        is_full = trace.leaf_matrix is not None
+        is_full = trace.inverse_leaf_hessian is not None
         scale = shrinkage * (1.0 if is_full else trace.leaf_response)
         scale = np.broadcast_to(scale, trace.leaf_step.shape)
         if self.count_power:
@@ -114,7 +114,9 @@ class BoostIn(AdditiveExplainer):
         theta = (
             trace.leaf_step if self.theta == "exact" else shrinkage * trace.leaf_step
         )
-        return RowFactors(ensemble, trace.rows, scale, theta, trace.leaf_matrix)
+        return RowFactors(
+            ensemble, trace.rows, scale, theta, trace.inverse_leaf_hessian
+        )
 
     def _leaf_factors(self, queries: EnsembleQueries) -> LeafFactors:
         return SparseLeafFactors.stage(self.ensemble_, queries.rows)

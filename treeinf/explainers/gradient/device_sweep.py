@@ -61,7 +61,7 @@ def sweep_on_device(
     n_queries = leaf_factor.shape[2]
     width = next(n for n in _WIDTHS if n >= n_queries)
     shrinkage = ensemble.shrinkage[ensemble.leaf_tree, np.newaxis]
-    response, matrix = -shrinkage * trace.leaf_response, trace.leaf_matrix
+    response, matrix = -shrinkage * trace.leaf_response, trace.inverse_leaf_hessian
     if matrix is not None:
         response = np.broadcast_to(-shrinkage, trace.leaf_response.shape)
     else:
@@ -177,7 +177,7 @@ def _make_blocks(
     n_outputs = trace.ensemble.n_outputs
     n_states = 1 if trace.n_steps == 1 else 2
     numbers = n_outputs * (2 + n_queries * n_states) + n_queries * with_influence
-    runs = trace.rows.runs(device, 8 * numbers)
+    runs = trace.rows.batches(device, 8 * numbers)
     blocks = []
     for run in runs:
         n = run.stop - run.start

@@ -84,10 +84,10 @@ class RowFactors:
         )
 
     def blocks(self, begin: int, end: int) -> Iterator[tuple[slice, RowFactors]]:
-        """Give runs of the rows that fit on the device; see `StagedRows.runs`."""
+        """Give runs of the rows that fit on the device; see `StagedRows.batches`."""
         start = self.base_score_gradient
-        for run in self.rows.runs(self.device, 8, wanted=slice(begin, end)):
-            rows = self.rows.block(run)
+        for run in self.rows.batches(self.device, 8, within=slice(begin, end)):
+            rows = self.rows.take(run)
             if rows is self.rows:
                 yield run, self
             else:

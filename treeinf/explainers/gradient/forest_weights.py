@@ -19,7 +19,7 @@ from treeinf.errors import UnsupportedModelError
 from treeinf.kernels.cpu import forests as kernels
 from treeinf.kernels.cpu.refit import TreeShape
 from treeinf.trace import ReproductionReport, StagedRows
-from treeinf.trace.reproduction import speak_up
+from treeinf.trace.reproduction import report_mismatch
 
 __all__ = ["ForestRows", "find_shape"]
 
@@ -126,7 +126,7 @@ class ForestRows:
         )
         report = _compare(ensemble, rows.n_rows, leaf_total)
         if on_mismatch != "ignore":
-            speak_up(report, on_mismatch)
+            report_mismatch(report, on_mismatch)
         return cls(ensemble, rows, tree_weight, value, leaf_total, report)
 
     @functools.cached_property

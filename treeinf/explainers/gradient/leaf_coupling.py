@@ -70,7 +70,7 @@ class LeafMatrix:
         ensemble, rows = trace.ensemble, trace.rows
         leaves, width = ensemble.flat_leaves, ensemble.leaf_width
         kind = contraction.CROSSED * (cross_class and ensemble.n_outputs > 1)
-        if trace.leaf_matrix is not None:
+        if trace.inverse_leaf_hessian is not None:
             kind |= contraction.FULL
         rule = SweepRule(kind, trace.n_steps, trace.leaf_step, ensemble.shrinkage)
         starts = leaves.iteration_start

@@ -133,13 +133,15 @@ class LeafInfluence(AdditiveExplainer):
         ensemble = trace.ensemble
         shrinkage = ensemble.shrinkage[ensemble.leaf_tree, np.newaxis]
         start = trace.base_score_gradient
-        response = 1.0 if trace.leaf_matrix is not None else trace.leaf_response
+        response = (
+            1.0 if trace.inverse_leaf_hessian is not None else trace.leaf_response
+        )
         return RowFactors(
             ensemble,
             trace.rows,
             np.broadcast_to(shrinkage * response, trace.leaf_step.shape),
             trace.leaf_step,
-            trace.leaf_matrix,
+            trace.inverse_leaf_hessian,
             is_carried=True,
             is_crossed=self.cross_class,
             base_score_gradient=start

@@ -17,7 +17,7 @@ from treeinf.kernels.cpu import forests as forest_kernels
 from treeinf.kernels.cpu import refit as kernels
 from treeinf.kernels.cpu import replay as replay_kernels
 from treeinf.trace import StagedRows, TrainingTrace
-from treeinf.trace.leaf_rule import has_fit
+from treeinf.trace.leaf_rule import has_fitted_values
 
 __all__ = ["BoostingRefit", "ForestRefit", "Refit", "Refits", "Removals"]
 
@@ -373,7 +373,7 @@ def _make_rule(source: TreeEnsemble, trace: TrainingTrace) -> Any:
         leaf_l2=ensemble.leaf_l2,
         shrinkage=ensemble.shrinkage,
         step_length=_step_lengths(source, trace),
-        is_fitted=np.array(has_fit(ensemble)),
+        is_fitted=np.array(has_fitted_values(ensemble)),
         leaf_rows=trace.leaf_rows,
     )
 
@@ -385,7 +385,7 @@ def _step_lengths(source: TreeEnsemble, trace: TrainingTrace) -> Array:
         return np.ones(ensemble.n_trees)
     assert ensemble.leaf_l2 is not None
     l2, hessian = ensemble.leaf_l2[:, np.newaxis], trace.leaf_hessian
-    if trace.leaf_matrix is None:
+    if trace.inverse_leaf_hessian is None:
         share = trace.leaf_response * (hessian + l2)
     else:
         assert source.loss is not None
@@ -393,8 +393,8 @@ def _step_lengths(source: TreeEnsemble, trace: TrainingTrace) -> Array:
         smallest = np.finfo(np.float32).eps * diagonal.max(axis=1, keepdims=True)
         diagonal = diagonal + np.maximum(l2, smallest)
         share = np.zeros_like(diagonal)
-        is_taken = trace.leaf_matrix.any(axis=(1, 2))
-        inverse = np.linalg.inv(trace.leaf_matrix[is_taken])
+        is_taken = trace.inverse_leaf_hessian.any(axis=(1, 2))
+        inverse = np.linalg.inv(trace.inverse_leaf_hessian[is_taken])
         share[is_taken] = diagonal[is_taken] / np.einsum("lkk->lk", inverse)
     largest = np.maximum.reduceat(share.max(axis=1), ensemble.leaf_offset[:-1])
     lengths: Array = np.zeros(ensemble.n_trees)

@@ -1,18 +1,16 @@
-"""Leaf values that take several steps a tree, or a matrix of second derivatives."""
+"""Leaf values of several Newton steps a tree, or of steps in all outputs at once."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.dtypes import OFFSET, REAL
-
-if TYPE_CHECKING:
-    from treeinf.ensemble.structure import TreeEnsemble
+from treeinf.ensemble import TreeEnsemble
+from treeinf.trace.leaf_rule import newton_step
 
 __all__ = ["LeafSteps", "expand_leaf_steps", "take_leaf_steps"]
 
@@ -28,16 +26,28 @@ class LeafSteps:
     step : ndarray of float64, shape (n_steps, n_leaves, leaf_width)
         Steps at the length taken, before shrinkage; 0 where none was taken.
     response : ndarray of float64, shape (n_steps, n_leaves, leaf_width)
-        How much a step falls for a unit more of its leaf's gradient sum.
-    matrix : ndarray of float64, shape (n_steps, n_leaves, leaf_width, leaf_width), \
-or None
-        How much each output's step falls for a unit more of each output's gradient sum,
-        where the outputs are solved for together.
+        Minus the derivative of each step with respect to its leaf's gradient sum.
+    inverse_hessian : ndarray of float64 or None, \
+shape (n_steps, n_leaves, leaf_width, leaf_width)
+        Minus the derivative of each output's step with respect to each output's
+        gradient sum, where the outputs are solved for together.
     """
 
     step: Array
     response: Array
-    matrix: Array | None = None
+    inverse_hessian: Array | None = None
+
+    @classmethod
+    def zeros(cls, shape: tuple[int, int, int], is_full: bool) -> LeafSteps:
+        """Return steps of length 0, with an inverse hessian if `is_full`."""
+        inverse = np.zeros((*shape, shape[-1])) if is_full else None
+        return cls(np.zeros(shape), np.zeros(shape), inverse)
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """The arrays that are not None."""
+        arrays = (self.step, self.response, self.inverse_hessian)
+        return tuple(array for array in arrays if array is not None)
 
     @property
     def total(self) -> Array:
@@ -48,24 +58,24 @@ or None
 def take_leaf_steps(
     ensemble: TreeEnsemble,
     leaf: NDArray[np.unsignedinteger],
-    target: Array,
+    y: Array,
     weight: Array,
     offset: Array,
 ) -> LeafSteps:
-    """Take the steps of each tree from the train rows, forward through boosting.
+    """Compute the steps of each tree from the train rows, tree after tree.
 
     Parameters
     ----------
     ensemble : TreeEnsemble
         The model, its penalties in the units of the sums.
-    leaf : ndarray of unsigned integer, shape (n_trees, n_rows)
+    leaf : ndarray of unsigned integer, shape (n_structures, n_rows)
         Leaf of each row within each tree.
-    target : ndarray of float64, shape (n_rows,)
+    y : ndarray of float64, shape (n_rows,)
         Targets.
     weight : ndarray of float64, shape (n_rows,) or (0,)
         Row weights; empty for 1.
     offset : ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
-        Each row's own initial score.
+        Initial score of each row.
 
     Returns
     -------
@@ -74,7 +84,7 @@ def take_leaf_steps(
     Notes
     -----
     O(n_rows n_trees n_steps) time in NumPy, times n_outputs squared for "full newton".
-    Scores go forward by the stored leaf values, so that a difference in one tree does
+    Scores are advanced by the stored leaf values, so that a difference in one tree does
     not reach the next.
 
     With `LeafRule.backtracks`, a step that does not lower the mean loss is halved.
@@ -84,52 +94,49 @@ def take_leaf_steps(
     """
     rule, loss = ensemble.leaf_rule, ensemble.loss
     assert loss is not None
-    weight = weight if weight.size else np.ones(len(target))
-    score = np.tile(ensemble.base_score, (len(target), 1))
+    weight = weight if weight.size else np.ones(len(y))
+    score = np.tile(ensemble.base_score, (len(y), 1))
     if offset.size:
         score += offset
-    shape = (rule.n_steps, *ensemble.leaf_value.shape)
-    is_full = rule.kind == "full newton"
-    matrix = np.zeros((*shape, ensemble.leaf_width)) if is_full else None
-    taken = LeafSteps(np.zeros(shape), np.zeros(shape), matrix)
+    taken = LeafSteps.zeros(
+        (rule.n_steps, *ensemble.leaf_value.shape), rule.kind == "full newton"
+    )
     starts = ensemble.flat_leaves.iteration_start
     for begin, stop in itertools.pairwise(starts):
         trees = [_Tree(ensemble, tree, leaf) for tree in range(begin, stop)]
         current = score.copy()
-        lowest = float(np.average(loss.loss(target, current), weights=weight))
+        lowest = float(np.average(loss.loss(y, current), weights=weight))
         n_tried = n_taken = 0
         while n_tried < rule.n_steps:
-            moves = [tree.move(current, target, weight) for tree in trees]
+            steps = [tree.step(current, y, weight) for tree in trees]
             scale, is_better = 1.0, False
             while n_tried < rule.n_steps and not is_better:
                 trial = current.copy()
-                for tree, move in zip(trees, moves, strict=True):
-                    tree.add(scale * move.step, trial)
+                for tree, step in zip(trees, steps, strict=True):
+                    tree.add(scale * step.step, trial)
                 n_tried += 1
                 is_better = not rule.backtracks
                 if rule.backtracks:
-                    now = float(np.average(loss.loss(target, trial), weights=weight))
-                    is_better = now < lowest
+                    mean_loss = float(np.average(loss.loss(y, trial), weights=weight))
+                    is_better = mean_loss < lowest
                 if is_better:
-                    lowest = now if rule.backtracks else lowest
+                    lowest = mean_loss if rule.backtracks else lowest
                     current = trial
                 else:
                     scale /= 2.0
             if is_better:
-                for tree, move in zip(trees, moves, strict=True):
-                    taken.step[n_taken, tree.leaves] = scale * move.step
-                    taken.response[n_taken, tree.leaves] = scale * move.response
-                    if taken.matrix is not None and move.matrix is not None:
-                        taken.matrix[n_taken, tree.leaves] = scale * move.matrix
+                for tree, step in zip(trees, steps, strict=True):
+                    for array, values in zip(taken.arrays, step.arrays, strict=True):
+                        array[n_taken, tree.leaves] = scale * values
                 n_taken += 1
         if rule.backtracks and n_taken:
-            _stop_where_the_library_did(ensemble, trees, taken, n_taken)
+            _drop_last_steps(ensemble, trees, taken, n_taken)
         for tree in trees:
             tree.add(ensemble.leaf_value[tree.leaves], score)
     return taken
 
 
-def _stop_where_the_library_did(
+def _drop_last_steps(
     ensemble: TreeEnsemble, trees: list[_Tree], taken: LeafSteps, n_taken: int
 ) -> None:
     """Drop the last steps if the stored values are those without them."""
@@ -139,22 +146,12 @@ def _stop_where_the_library_did(
     sums = np.cumsum(taken.step[:n_taken, leaves], axis=0)
     sums = np.concatenate([np.zeros_like(sums[:1]), sums])
     n_kept = int(np.argmin(np.abs(sums - stored).max(axis=(1, 2))))
-    taken.step[n_kept:, leaves] = 0.0
-    taken.response[n_kept:, leaves] = 0.0
-    if taken.matrix is not None:
-        taken.matrix[n_kept:, leaves] = 0.0
-
-
-class _Move(NamedTuple):
-    """One step of one tree, and how it responds to gradients; see `LeafSteps`."""
-
-    step: Array
-    response: Array
-    matrix: Array | None = None
+    for array in taken.arrays:
+        array[n_kept:, leaves] = 0.0
 
 
 class _Tree:
-    """One tree's leaves over the train rows."""
+    """The leaves of one tree, and the train rows in them."""
 
     def __init__(
         self, ensemble: TreeEnsemble, number: int, leaf: NDArray[np.unsignedinteger]
@@ -179,28 +176,25 @@ class _Tree:
         score[:, self.outputs] += value[self.leaf]
 
     def sum(self, values: Array) -> Array:
-        """Add up one number a row leaf by leaf."""
+        """Sum one number a row over each leaf."""
         return np.bincount(self.leaf, values, self.n_leaves).astype(REAL, copy=False)
 
-    def move(self, score: Array, target: Array, weight: Array) -> _Move:
-        """Give the step at these scores, and how it responds to gradients."""
-        gradient, hessian = self.loss.derivatives(target, score)
+    def step(self, score: Array, y: Array, weight: Array) -> LeafSteps:
+        """Compute the step at the scores of the rows; arrays without the first axis."""
+        gradient, hessian = self.loss.derivatives(y, score)
         G = np.stack([self.sum(weight * gradient[:, k]) for k in self.outputs], axis=1)
         if self.rule.kind == "full newton":
-            return self._move_together(G, self.loss.link(score), weight)
+            return self._full_step(G, self.loss.link(score), weight)
         if self.rule.kind == "gradient":
             hessian = np.ones_like(hessian)
         H = np.stack([self.sum(weight * hessian[:, k]) for k in self.outputs], axis=1)
-        denominator = H + self.l2
-        is_free = denominator > 0.0
-        response = np.where(is_free, 1.0 / np.where(is_free, denominator, 1.0), 0.0)
-        return _Move(-G * response, response)
+        return LeafSteps(*newton_step(G, H, self.l2, self.rule))
 
-    def _move_together(self, G: Array, probability: Array, weight: Array) -> _Move:
+    def _full_step(self, G: Array, probability: Array, weight: Array) -> LeafSteps:
         """Solve for all outputs at once.
 
-        The response of an output is that to a unit of its gradient and as much, spread
-        evenly, off those of the others: gradients of a softmax sum to 0.
+        The response of an output is that to a unit of its gradient that is taken off
+        the others evenly: gradients of a softmax sum to 0.
         """
         K = G.shape[1]
         H = np.empty((self.n_leaves, K, K))
@@ -212,17 +206,17 @@ class _Tree:
         smallest = np.finfo(np.float32).eps * diagonal.max(axis=1, keepdims=True)
         diagonal += np.maximum(self.l2, smallest)
         diagonal[diagonal.max(axis=1) <= 0.0] = 1.0
-        inverse = np.linalg.inv(H)
+        inverse = np.asarray(np.linalg.inv(H), REAL)
         step = -np.asarray(np.linalg.solve(H, G[:, :, np.newaxis])[:, :, 0], REAL)
-        own = np.einsum("lkk->lk", inverse)
-        response = (K * own - inverse.sum(axis=2)) / (K - 1)
-        return _Move(step, np.asarray(response, REAL), np.asarray(inverse, REAL))
+        inverse_diagonal = np.einsum("lkk->lk", inverse)
+        response = (K * inverse_diagonal - inverse.sum(axis=2)) / (K - 1)
+        return LeafSteps(step, np.asarray(response, REAL), inverse)
 
 
 def expand_leaf_steps(
     ensemble: TreeEnsemble, taken: LeafSteps
 ) -> tuple[TreeEnsemble, Array, Array, Array | None]:
-    """Give the model with one tree for each step of each tree.
+    """Return the model with one tree for each step of each tree.
 
     Parameters
     ----------
@@ -239,7 +233,8 @@ def expand_leaf_steps(
         that the last tree's values also take the earlier steps back to the shrinkage.
     step, response : ndarray of float64, shape (n_leaves, leaf_width)
         Those of `taken`, leaf by leaf of the expanded model.
-    matrix : ndarray of float64, shape (n_leaves, leaf_width, leaf_width), or None
+    inverse_hessian : ndarray of float64 or None, \
+shape (n_leaves, leaf_width, leaf_width)
         The same.
     """
     n_steps, n_trees = len(taken.step), ensemble.n_trees
@@ -263,5 +258,7 @@ def expand_leaf_steps(
         leaf_value=values[of_step, leaf],
         leaf_rule=dataclasses.replace(ensemble.leaf_rule, n_steps=1),
     )
-    matrix = None if taken.matrix is None else taken.matrix[of_step, leaf]
-    return expanded, taken.step[of_step, leaf], taken.response[of_step, leaf], matrix
+    inverse = taken.inverse_hessian
+    if inverse is not None:
+        inverse = inverse[of_step, leaf]
+    return expanded, taken.step[of_step, leaf], taken.response[of_step, leaf], inverse
