@@ -35,7 +35,7 @@ from treeinf.explainers import (
     Loss,
     Random,
 )
-from treeinf.explainers.baselines.random import RowScore
+from treeinf.explainers.baselines.row_score import RowScore
 
 pd = pytest.importorskip("pandas")
 

@@ -26,12 +26,10 @@ from treeinf.explainers.baselines.dynamics import (
     GradientVariance,
     TrainingDynamics,
 )
-from treeinf.explainers.baselines.random import (
-    Loss,
-    OutOfBagProbability,
-    OutOfFoldLoss,
-    Random,
-)
+from treeinf.explainers.baselines.loss import Loss
+from treeinf.explainers.baselines.out_of_bag import OutOfBagProbability
+from treeinf.explainers.baselines.out_of_fold import OutOfFoldLoss
+from treeinf.explainers.baselines.random import Random
 from treeinf.training.seeds import derive_seed
 
 SCORES = [

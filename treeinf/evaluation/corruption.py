@@ -21,7 +21,7 @@ from treeinf.evaluation.experiment import (
     check_shares,
     fit_method,
 )
-from treeinf.explainers.baselines.random import RowScore
+from treeinf.explainers.baselines.row_score import RowScore
 from treeinf.frames import take_rows
 
 __all__ = ["Corruption", "Noise", "other_targets"]

@@ -28,7 +28,7 @@ from treeinf.explainers import (
     Trex,
 )
 from treeinf.explainers.base import Explainer
-from treeinf.explainers.baselines.random import RowScore
+from treeinf.explainers.baselines.row_score import RowScore
 
 __all__ = ["METHODS", "new_method", "read_methods"]
 

@@ -21,7 +21,7 @@ from treeinf.evaluation.measures.registry import MEASURES, options_of
 from treeinf.evaluation.methods import new_method
 from treeinf.evaluation.models import LIBRARIES, new_estimator
 from treeinf.explainers.base import Explainer
-from treeinf.explainers.baselines.random import RowScore
+from treeinf.explainers.baselines.row_score import RowScore
 
 __all__ = ["Cell", "Suite", "read_suite"]
 

@@ -6,13 +6,11 @@ from treeinf.explainers.baselines.dynamics import (
     GradientVariance,
     TrainingDynamics,
 )
+from treeinf.explainers.baselines.loss import Loss
 from treeinf.explainers.baselines.neighbours import InputSim, KNNShapley
-from treeinf.explainers.baselines.random import (
-    Loss,
-    OutOfBagProbability,
-    OutOfFoldLoss,
-    Random,
-)
+from treeinf.explainers.baselines.out_of_bag import OutOfBagProbability
+from treeinf.explainers.baselines.out_of_fold import OutOfFoldLoss
+from treeinf.explainers.baselines.random import Random
 from treeinf.explainers.gradient.additive import AdditiveExplainer
 from treeinf.explainers.gradient.boostin import BoostIn
 from treeinf.explainers.gradient.leaf_influence import LeafInfluence

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from treeinf.dtypes import REAL
 from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import UnsupportedModelError
-from treeinf.explainers.baselines.random import RowScore
+from treeinf.explainers.baselines.row_score import RowScore
 from treeinf.kernels.cpu import dynamics as kernels
 from treeinf.trace import StagedRows, as_trained
 

@@ -1,0 +1,115 @@
+"""Base of baselines that score train rows without test rows."""
+
+from __future__ import annotations
+
+import abc
+import os
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from treeinf.adapters import init_score as find_init_score
+from treeinf.adapters import read_model, unwrap_pipeline
+from treeinf.adapters.parity import check_parity
+from treeinf.ensemble import TreeEnsemble
+from treeinf.explainers.influence import Influence, frame_library
+from treeinf.kernels.threads import check_n_jobs, limit_threads
+from treeinf.frames import row_labels
+
+__all__ = ["RowScore"]
+
+
+class RowScore(BaseEstimator, abc.ABC):
+    """Base of scores of train rows that need no test rows.
+
+    They have the `fit` and `self_influence` of explainers, and large scores mean the
+    same: label noise, outliers and rare cases.
+
+    Parameters
+    ----------
+    n_jobs : int or None, default=None
+        Threads or processes; None or -1 for all. Results have the same bits for any
+        number.
+
+    Attributes
+    ----------
+    scores_ : ndarray of float64, shape (n_train,)
+        Scores, large for rows that look wrong.
+    """
+
+    def __init__(self, *, n_jobs: int | None = None) -> None:
+        self.n_jobs = n_jobs
+
+    @abc.abstractmethod
+    def _score(
+        self, model: Any, X: Any, y: Any, sample_weight: Any
+    ) -> NDArray[np.float64]:
+        """Compute the scores."""
+
+    def _check_parameters(self) -> None:
+        check_n_jobs(self.n_jobs)
+
+    def fit(self, model: Any, X: Any, y: Any, *, sample_weight: Any = None) -> Self:
+        """Score the train rows.
+
+        Parameters
+        ----------
+        model : estimator, pipeline, booster, path to a file or TreeEnsemble
+            The fitted model, or the estimator that the class asks for.
+        X : array-like or frame, shape (n_train, n_features)
+            The rows it was trained on; not checked against the model's leaves.
+        y : array-like, shape (n_train,)
+            Their targets.
+        sample_weight : array-like, shape (n_train,), optional
+            The weights it was trained with. Each row's own score is that of a row of
+            weight 1.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        UnsupportedModelError
+            If there is no such score for this kind of model.
+        ValueError, TypeError
+            If parameters or rows do not fit.
+        """
+        self._check_parameters()
+        with limit_threads(self.n_jobs):
+            scores = self._score(model, X, y, sample_weight)
+        self.scores_ = scores
+        self._train_labels = row_labels(X)
+        self._library = frame_library(X)
+        return self
+
+    def _read_ensemble(self, model: Any, X: Any) -> tuple[TreeEnsemble, Any, Any]:
+        """Read a model; return it, the rows it takes and their initial scores."""
+        model, transform = unwrap_pipeline(model)
+        ensemble = read_model(model)
+        X = transform(X)
+        rows = ensemble.read_rows(X)
+        if isinstance(model, TreeEnsemble | Mapping | str | os.PathLike):
+            return ensemble, rows, None
+        check_parity(ensemble, model, rows)
+        return ensemble, rows, find_init_score(model, X)
+
+    def self_influence(self) -> Influence:
+        """Return the scores.
+
+        Returns
+        -------
+        Influence
+            Shape (n_train,), with the caller's row labels.
+        """
+        check_is_fitted(self)
+        return Influence(
+            self.scores_,
+            train_labels=self._train_labels,
+            method=type(self).__name__,
+            library=self._library,
+        )
