@@ -61,7 +61,7 @@ from treeinf.cleaning.costs import Costs
 from treeinf.cleaning.scores.label_confusion import doubt_labels
 from treeinf.cleaning.scores.methods import METHODS, Evidence, Method
 from treeinf.cleaning.scores.scoring import score_rows
-from treeinf.cleaning.scores.stacking import pool_views
+from treeinf.cleaning.scores.stacking import stack_base_models
 from treeinf.datasets import load
 from treeinf.datasets.label_noise import flip_labels, shift_targets
 from treeinf.explainers import (
@@ -274,7 +274,9 @@ def score_without_clean(cell: Cell) -> dict[str, tuple[np.ndarray, float]]:
         ("stacking without copies", None, 0.0),
     ):
         pool, more = timed(
-            lambda given=given: pool_views(rows, cell.n_classes, own=given, seed=seed)
+            lambda given=given: stack_base_models(
+                rows, cell.n_classes, copies=given, seed=seed
+            )
         )
         if cell.n_classes and given is not None:
             plain = cell.error(pool.prediction)
@@ -331,7 +333,7 @@ def score_with_clean(cell: Cell) -> dict[str, tuple[np.ndarray, float]]:
     found["clean: stacking"] = scored.score, seconds
     both = cell.rows(*cell.both)
     pool, seconds = timed(
-        lambda: pool_views(
+        lambda: stack_base_models(
             both,
             cell.n_classes,
             is_trusted=np.arange(both.n_rows) >= n_rows,

@@ -177,8 +177,8 @@ default="stacking"
 
     The default trains up to 140 models: in each of 5 splits 10 copies on 30 % of the
     rows and 11 on up to 60 %, and up to 4 for `baselines`; in the end 10 on half of
-    them. With the other views and judging that takes 75 to 340 times as long as one
-    training on 1,000 rows, and 510 on 16,000 (LightGBM with 50 trees, one thread;
+    them. With the other base models and judging that takes 75 to 340 times as long as
+    one training on 1,000 rows, and 510 on 16,000 (LightGBM with 50 trees, one thread;
     `benchmarks/cleaning_guard.py`); "boostin" takes about half. A share in place of
     folds costs about a quarter. Relabelling by influence asks each copy once more.
 
@@ -338,7 +338,7 @@ default="stacking"
                 score(
                     split.train.rows,
                     seed=split_seed,
-                    target=split.sets[0].rows if split.one_way else None,
+                    queries=split.sets[0].rows if split.one_way else None,
                 )
                 for split, split_seed in zip(splits, split_seeds, strict=True)
             ]
@@ -364,7 +364,7 @@ default="stacking"
             scores = split_scores[0]
         else:
             target = trusted if looks else None
-            scores = score(scored.rows, seed=last_seed, target=target)
+            scores = score(scored.rows, seed=last_seed, queries=target)
         untouched = keep_all(scored.rows.n_rows)
         chosen = int(bool(shares)) if trial is None else trial.chosen
         cleaning = untouched
@@ -451,7 +451,7 @@ default="stacking"
         """Set the scores, the suggestions and the table of cleaned rows."""
         method = METHODS[self.method]
         speakers: dict[str, NDArray[np.int64]] = {}
-        can_speak = method.measures or method.views
+        can_speak = method.measures or method.base_models
         if len(done.changed) and can_speak and is_readable(learner.estimator):
             model = learner.fit(scored.rows, seed)
             costs.n_fits += 1

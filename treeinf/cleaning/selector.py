@@ -339,7 +339,7 @@ class InfluenceSelector(RowMetaEstimator):
             n_repeats=self.n_repeats,
             seed=seed,
             costs=costs,
-            target=unseen,
+            queries=unseen,
         )
         with costs.timed("clusters"):
             cluster = find_leaf_clusters(model, rows, self.n_clusters, seed)

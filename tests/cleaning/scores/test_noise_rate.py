@@ -7,15 +7,15 @@ from scipy.optimize import check_grad
 from tests.naive.noise_rate import label_log_likelihood, target_log_likelihood
 from treeinf.cleaning.scores.noise_rate import (
     OutOfBag,
-    _cut,
     _Labels,
     _negative_log_likelihood,
+    _profile_interval,
     _Targets,
     estimate_label_noise,
     estimate_target_noise,
 )
 
-ASKED = {"confidence": 0.9, "seed": 0}
+SETTINGS = {"confidence": 0.9, "seed": 0}
 
 
 def draw_labels(rng, n_rows, share, n_classes=2):
@@ -43,7 +43,7 @@ def test_the_likelihood_of_labels_is_that_of_plain_loops(rng):
     bend = np.array([0.3, 0.6, -0.4, 0.7])
     value, _ = _negative_log_likelihood(bend, source, np.full(60, 0.25))
     naive = label_log_likelihood(code, chance, 0.25, np.exp(0.3), 0.6, [0.0, -0.4, 0.7])
-    hold = 0.5 * source.hold @ bend**2
+    hold = 0.5 * source.precision @ bend**2
     np.testing.assert_allclose(value - hold, -naive, rtol=1e-9)
 
 
@@ -54,10 +54,10 @@ def test_the_likelihood_of_targets_is_that_of_plain_loops(rng):
     bend = np.array([0.2, -0.3, 0.4, 0.1, np.log(7.0)])
     value, _ = _negative_log_likelihood(bend, source, np.full(80, 0.25))
     naive = target_log_likelihood(
-        source.place, source.value, np.exp(source.log_share), prediction, 0.25,
+        source.value_index, source.value, np.exp(source.log_share), prediction, 0.25,
         source.unit, 0.4, np.exp(0.1), 0.2, -0.3, 7.0,
     )  # fmt: skip
-    hold = 0.5 * source.hold @ bend**2
+    hold = 0.5 * source.precision @ bend**2
     np.testing.assert_allclose(value - hold, -naive, rtol=1e-9)
 
 
@@ -85,7 +85,7 @@ def test_slopes_match_finite_differences(rng, kind, chance):
 @pytest.mark.parametrize("n_classes", [2, 4])
 def test_the_share_of_wrong_labels_is_found(rng, share, n_classes):
     seen = OutOfBag(*draw_labels(rng, 1_000, share, n_classes))
-    found = estimate_label_noise(seen, **ASKED)
+    found = estimate_label_noise(seen, **SETTINGS)
     assert found.rate == pytest.approx(share, abs=0.04)
     assert found.low <= found.rate <= found.high
     assert found.low - 0.01 <= share <= found.high + 0.01
@@ -93,7 +93,9 @@ def test_the_share_of_wrong_labels_is_found(rng, share, n_classes):
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.3])
 def test_the_share_of_wrong_targets_is_found(rng, share):
-    found = estimate_target_noise(OutOfBag(*draw_targets(rng, 1_000, share)), **ASKED)
+    found = estimate_target_noise(
+        OutOfBag(*draw_targets(rng, 1_000, share)), **SETTINGS
+    )
     assert found.rate == pytest.approx(share, abs=0.04)
     assert found.low <= found.rate <= found.high
 
@@ -106,7 +108,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(estimate, draw):
     covered, width = 0, []
     for seed in range(20):
         one = draw(np.random.default_rng(seed), 200, 0.2)
-        found = estimate(OutOfBag(*one), **ASKED)
+        found = estimate(OutOfBag(*one), **SETTINGS)
         covered += found.low <= 0.2 <= found.high
         width.append(found.high - found.low)
     # 18 of 20 are expected, with a standard deviation of 1.3
@@ -119,24 +121,24 @@ def test_models_more_or_less_sure_than_they_should_be_change_little(rng, bend):
     code, chance = draw_labels(rng, 1_000, 0.2)
     bent = chance**bend
     bent /= bent.sum(axis=1, keepdims=True)
-    found = estimate_label_noise(OutOfBag(code, bent), **ASKED)
+    found = estimate_label_noise(OutOfBag(code, bent), **SETTINGS)
     assert found.rate == pytest.approx(0.2, abs=0.07)
 
 
 def test_predictions_drawn_to_the_mean_change_nothing(rng):
     target, prediction = draw_targets(rng, 1_000, 0.2)
-    found = estimate_target_noise(OutOfBag(target, 5.0 + 0.5 * prediction), **ASKED)
+    found = estimate_target_noise(OutOfBag(target, 5.0 + 0.5 * prediction), **SETTINGS)
     assert found.rate == pytest.approx(0.2, abs=0.03)
 
 
 def test_a_model_that_knows_nothing_says_so(rng):
     code = np.arange(400) % 2
     even = np.full((400, 2), 0.5)
-    found = estimate_label_noise(OutOfBag(code, even), **ASKED)
+    found = estimate_label_noise(OutOfBag(code, even), **SETTINGS)
     assert found.low == 0.0
     assert found.high > 0.45
     found = estimate_target_noise(
-        OutOfBag(rng.normal(size=400), np.zeros(400)), **ASKED
+        OutOfBag(rng.normal(size=400), np.zeros(400)), **SETTINGS
     )
     assert found.low == 0.0
     assert found.high > 0.9
@@ -147,7 +149,7 @@ def test_hard_labels_are_not_taken_for_wrong_ones(rng):
     chance = rng.uniform(0.3, 0.7, 1_000)
     code = (rng.random(1_000) < chance).astype(np.int64)
     found = estimate_label_noise(
-        OutOfBag(code, np.stack([1.0 - chance, chance], axis=1)), **ASKED
+        OutOfBag(code, np.stack([1.0 - chance, chance], axis=1)), **SETTINGS
     )
     assert found.low == 0.0
 
@@ -155,13 +157,13 @@ def test_hard_labels_are_not_taken_for_wrong_ones(rng):
 def test_where_targets_are_hardly_explained_the_lower_end_is_0(rng):
     target, prediction = draw_targets(rng, 1_000, 0.3, noise=1.0)
     rows = OutOfBag(target, 0.5 * prediction)
-    found = estimate_target_noise(rows, **ASKED)
+    found = estimate_target_noise(rows, **SETTINGS)
     assert found.low == 0.0
     assert found.high > 0.25
     # clean rows tell how much is explained where nothing is wrong
     clean = draw_targets(rng, 1_000, 0.0, noise=1.0)
     told = estimate_target_noise(
-        rows, **ASKED, clean=OutOfBag(clean[0], 0.5 * clean[1])
+        rows, **SETTINGS, clean=OutOfBag(clean[0], 0.5 * clean[1])
     )
     assert 0.1 < told.low < told.high < 0.35
     assert told.rate == pytest.approx(0.3, abs=0.08)
@@ -176,8 +178,8 @@ def test_clean_rows_settle_what_is_hard(rng, share):
     seen = np.stack([1.0 - chance, chance], axis=1)
     noisy = OutOfBag(np.where(is_bad, 1 - code, code)[:2_000], seen[:2_000])
     clean = OutOfBag(code[2_000:], seen[2_000:])
-    told = estimate_label_noise(noisy, **ASKED, clean=clean)
-    alone = estimate_label_noise(noisy, **ASKED)
+    told = estimate_label_noise(noisy, **SETTINGS, clean=clean)
+    alone = estimate_label_noise(noisy, **SETTINGS)
     assert told.rate == pytest.approx(share, abs=0.05)
     assert told.low - 0.01 <= share <= told.high + 0.01
     assert told.high - told.low < alone.high - alone.low
@@ -188,8 +190,8 @@ def test_no_wrong_label_seen_is_no_proof_that_there_is_none():
     code = np.arange(200) % 2
     sure = np.where(np.arange(2) == code[:, np.newaxis], 0.999, 0.001)
     for found in (
-        estimate_label_noise(OutOfBag(code, sure), **ASKED),
-        estimate_target_noise(OutOfBag(np.arange(200.0), np.arange(200.0)), **ASKED),
+        estimate_label_noise(OutOfBag(code, sure), **SETTINGS),
+        estimate_target_noise(OutOfBag(np.arange(200.0), np.arange(200.0)), **SETTINGS),
     ):
         assert found.rate == pytest.approx(0.0, abs=0.003)
         assert found.low == 0.0
@@ -202,7 +204,7 @@ def test_few_distinct_targets(rng):
     truth = np.round(2.0 * prediction + 0.3 * rng.normal(size=2_000))
     noisy = truth.copy()
     noisy[:400] = truth[rng.integers(0, 2_000, 400)]
-    found = estimate_target_noise(OutOfBag(noisy, prediction), **ASKED)
+    found = estimate_target_noise(OutOfBag(noisy, prediction), **SETTINGS)
     assert (noisy != truth).mean() == pytest.approx(found.rate, abs=0.03)
 
 
@@ -210,11 +212,11 @@ def test_rows_without_a_prediction_are_left_out(rng):
     code, chance = draw_labels(rng, 300, 0.2, 3)
     more = np.concatenate([chance, np.full((50, 3), np.nan)])
     found = estimate_label_noise(
-        OutOfBag(np.append(code, np.zeros(50, int)), more), **ASKED
+        OutOfBag(np.append(code, np.zeros(50, int)), more), **SETTINGS
     )
-    assert found == estimate_label_noise(OutOfBag(code, chance), **ASKED)
+    assert found == estimate_label_noise(OutOfBag(code, chance), **SETTINGS)
     nothing = OutOfBag(np.zeros(3), np.full(3, np.nan))
-    assert estimate_target_noise(nothing, **ASKED) is None
+    assert estimate_target_noise(nothing, **SETTINGS) is None
 
 
 def test_many_rows_are_drawn_from_by_the_seed(rng):
@@ -237,7 +239,7 @@ def test_more_confidence_is_a_wider_interval(rng):
 
 def test_the_top_of_a_parabola_and_its_ends_are_found():
     chances = np.linspace(0.0, 1.0, 101)
-    top, low, high = _cut(chances, -50.0 * (chances - 0.303) ** 2, 0.9)
+    top, low, high = _profile_interval(chances, -50.0 * (chances - 0.303) ** 2, 0.9)
     assert top == pytest.approx(0.303, abs=1e-9)
     # 50 d^2 = 2.706 / 2, from the best point of the grid; lines lie above a parabola
     assert [low, high] == pytest.approx([0.303 - 0.1645, 0.303 + 0.1645], abs=2e-3)

@@ -15,10 +15,10 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from tests.naive.kernel_ridge import leave_one_out, leave_one_out_best, place_rows
 from treeinf.cleaning.scores import stacking
 from treeinf.cleaning.scores.stacking import (
-    VIEWS,
-    leave_out_by_forest,
-    leave_out_by_kernel,
-    pool_views,
+    BASE_MODELS,
+    predict_by_forest,
+    predict_by_kernel,
+    stack_base_models,
 )
 from treeinf.training.rows import LabelledRows
 
@@ -43,7 +43,7 @@ def test_plain_loops_on_two_rows_worked_by_hand():
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_kernel_view_equals_refits_without_each_row(weighted, rng):
+def test_kernel_model_equals_refits_without_each_row(weighted, rng):
     rows = small_rows(rng, 25, weighted=weighted)
     target = np.eye(2)[rows.code]
     weight = np.ones(25) if rows.weight is None else rows.weight
@@ -51,29 +51,29 @@ def test_kernel_view_equals_refits_without_each_row(weighted, rng):
         rows.X, target, weight, stacking._SCALES, stacking._PENALTIES
     )
     np.testing.assert_allclose(
-        leave_out_by_kernel(rows, target, 0), desired, rtol=1e-7, atol=1e-9
+        predict_by_kernel(rows, target, 0), desired, rtol=1e-7, atol=1e-9
     )
 
 
-def test_rows_beyond_a_block_are_dealt_into_blocks(rng, monkeypatch):
+def test_rows_beyond_a_batch_are_dealt_into_batches(rng, monkeypatch):
     rows = small_rows(rng, 50)
     target = np.eye(2)[rows.code]
     monkeypatch.setattr(stacking, "_SCALES", (1.0,))
     monkeypatch.setattr(stacking, "_PENALTIES", np.array([1.0]))
-    whole = leave_out_by_kernel(rows, target, 0)
-    monkeypatch.setattr(stacking, "_BLOCK_ROWS", 30)
-    parts = leave_out_by_kernel(rows, target, 0)
+    whole = predict_by_kernel(rows, target, 0)
+    monkeypatch.setattr(stacking, "_BATCH_ROWS", 30)
+    parts = predict_by_kernel(rows, target, 0)
     assert np.abs(parts - whole).max() > 1e-3
     order = np.random.default_rng(0).permutation(50)
     changed = target.copy()
     changed[order[0]] = 1.0 - changed[order[0]]
-    moved = np.abs(leave_out_by_kernel(rows, changed, 0) - parts).max(axis=1) > 0.0
+    moved = np.abs(predict_by_kernel(rows, changed, 0) - parts).max(axis=1) > 0.0
     assert moved[order[:25]].all()
     assert not moved[order[25:]].any()
 
 
 @pytest.mark.parametrize("kind", ["classes", "numbers", "weights", "missing"])
-def test_forest_view_is_that_of_scikit_learn(kind, rng):
+def test_forest_model_is_that_of_scikit_learn(kind, rng):
     """The same trees, drawn and averaged here; bits, not digits."""
     rows = small_rows(rng, 150, weighted=kind == "weights")
     target = np.eye(2)[rows.code]
@@ -94,47 +94,34 @@ def test_forest_view_is_that_of_scikit_learn(kind, rng):
         # before, weights did not draw
         forest.fit(rows.X, np.squeeze(target), sample_weight=rows.weight)
         desired = forest.oob_prediction_.reshape(target.shape)
-        np.testing.assert_array_equal(leave_out_by_forest(rows, target, 5), desired)
+        np.testing.assert_array_equal(predict_by_forest(rows, target, 5), desired)
 
 
-@pytest.mark.parametrize("weight", [np.ones(40), np.arange(40.0), None])
-def test_draws_as_numpy_does(weight):
-    chance = None if weight is None else weight / weight.sum()
-    limit = None
-    if chance is not None:
-        limit = chance.cumsum()
-        limit /= limit[-1]
-    for seed in range(20):
-        drawn = np.random.RandomState(seed).choice(40, 40, p=chance)
-        actual = stacking._draw_counts(np.random.RandomState(seed), 40, limit)
-        np.testing.assert_array_equal(actual, np.bincount(drawn, minlength=40))
-
-
-@pytest.mark.parametrize("block_rows", [30, 3000])
-def test_views_are_the_same_bits_for_any_number_of_threads(
-    block_rows, rng, monkeypatch
+@pytest.mark.parametrize("batch_rows", [30, 3000])
+def test_base_models_are_the_same_bits_for_any_number_of_threads(
+    batch_rows, rng, monkeypatch
 ):
-    """Views side by side where rows are few, trees and blocks where they are many."""
-    monkeypatch.setattr(stacking, "_BLOCK_ROWS", block_rows)
+    """Models side by side where rows are few, trees and batches where they are many."""
+    monkeypatch.setattr(stacking, "_BATCH_ROWS", batch_rows)
     rows = small_rows(rng, 100, weighted=True)
     target = np.eye(2)[rows.code]
-    for view in VIEWS.values():
+    for predict in BASE_MODELS.values():
         np.testing.assert_array_equal(
-            view(rows, target, 1, 3), view(rows, target, 1, 1)
+            predict(rows, target, 1, 3), predict(rows, target, 1, 1)
         )
-    one, three = (pool_views(rows, 2, n_jobs=n_jobs) for n_jobs in (1, 3))
+    one, three = (stack_base_models(rows, 2, n_jobs=n_jobs) for n_jobs in (1, 3))
     np.testing.assert_array_equal(three.prediction, one.prediction)
     assert three.weight == one.weight
 
 
-def test_kernel_view_does_not_follow_the_threads_of_blas(rng):
+def test_kernel_model_does_not_follow_the_threads_of_blas(rng):
     rows = small_rows(rng, 400)
     target = np.eye(2)[rows.code]
     with threadpool_limits(1):
-        desired = leave_out_by_kernel(rows, target, 0)
+        desired = predict_by_kernel(rows, target, 0)
     with threadpool_limits(4):
         before = [(one["filepath"], one["num_threads"]) for one in threadpool_info()]
-        actual = leave_out_by_kernel(rows, target, 0)
+        actual = predict_by_kernel(rows, target, 0)
         after = [(one["filepath"], one["num_threads"]) for one in threadpool_info()]
     np.testing.assert_array_equal(actual, desired)
     assert after == before
@@ -143,7 +130,7 @@ def test_kernel_view_does_not_follow_the_threads_of_blas(rng):
 def test_numbers_too_large_for_trees_keep_their_order(rng):
     rows = small_rows(rng, 60)
     rows.X[:, 3] = np.where(rows.code == 1, 1e100, -1e100)
-    found = leave_out_by_forest(rows, np.eye(2)[rows.code], 0)
+    found = predict_by_forest(rows, np.eye(2)[rows.code], 0)
     assert (found.argmax(axis=1) == rows.code).all()
 
 
@@ -152,7 +139,7 @@ def test_no_tree_that_has_seen_a_row_predicts_it(rng):
     target = np.eye(2)[rows.code]
     changed = target.copy()
     changed[7] = 1.0 - changed[7]
-    before, after = (leave_out_by_forest(rows, t, 3) for t in (target, changed))
+    before, after = (predict_by_forest(rows, t, 3) for t in (target, changed))
     np.testing.assert_array_equal(after[7], before[7])
     assert (after != before).any()
 
@@ -160,7 +147,7 @@ def test_no_tree_that_has_seen_a_row_predicts_it(rng):
 def test_shares_are_the_best_of_the_penalised_error(rng):
     errors = [rng.normal(size=(200, 1)), 0.5 * rng.normal(size=(200, 1))]
     weight = rng.uniform(0.5, 2.0, 200)
-    share = stacking._find_shares(errors, weight)
+    share = stacking._minimise_error(errors, weight)
     first = np.linspace(0.0, 1.0, 2001)
     squares = [(weight[:, None] * e * e).sum() for e in errors]
     product = (weight[:, None] * errors[0] * errors[1]).sum()
@@ -174,21 +161,21 @@ def test_shares_are_the_best_of_the_penalised_error(rng):
     assert share.sum() == pytest.approx(1.0)
 
 
-def test_equal_views_and_perfect_ones_share_alike():
+def test_equal_models_and_perfect_ones_share_alike():
     errors = [np.ones((5, 1)), np.ones((5, 1))]
-    np.testing.assert_allclose(stacking._find_shares(errors, np.ones(5)), 0.5)
+    np.testing.assert_allclose(stacking._minimise_error(errors, np.ones(5)), 0.5)
     perfect = [np.zeros((5, 1))] * 3
-    np.testing.assert_allclose(stacking._find_shares(perfect, np.ones(5)), 1 / 3)
+    np.testing.assert_allclose(stacking._minimise_error(perfect, np.ones(5)), 1 / 3)
 
 
 def test_finds_wrong_labels():
     X, y = load_breast_cancer(return_X_y=True)
     is_wrong = np.random.default_rng(0).random(len(y)) < 0.2
     noisy = np.where(is_wrong, 1 - y, y)
-    pool = pool_views(LabelledRows(X, noisy, noisy), 2)
+    pool = stack_base_models(LabelledRows(X, noisy, noisy), 2)
     own = pool.prediction[np.arange(len(y)), noisy]
     assert average_precision_score(is_wrong, 1.0 - own) > 0.95
-    assert set(pool.weight) == set(VIEWS)
+    assert set(pool.weight) == set(BASE_MODELS)
     assert sum(pool.weight.values()) == pytest.approx(1.0)
 
 
@@ -197,7 +184,7 @@ def test_finds_outlying_targets():
     rng = np.random.default_rng(0)
     is_wrong = rng.random(len(y)) < 0.1
     noisy = np.where(is_wrong, y + 3.0 * y.std(), y)
-    pool = pool_views(LabelledRows(X, noisy), 0)
+    pool = stack_base_models(LabelledRows(X, noisy), 0)
     assert pool.prediction.shape == y.shape
     error = np.abs(pool.prediction - noisy)
     assert average_precision_score(is_wrong, error) > 0.85
@@ -216,27 +203,27 @@ def test_takes_frames_with_categories_and_missing_values(rng):
     frame.iloc[4, 1] = np.nan
     code = (frame["colour"] == "red").to_numpy().astype(np.int64)
     y = np.array(["no", "yes"])[code]
-    pool = pool_views(LabelledRows(frame, y, code), 2)
+    pool = stack_base_models(LabelledRows(frame, y, code), 2)
     assert (pool.prediction.argmax(axis=1) == code).mean() > 0.95
     np.testing.assert_allclose(pool.prediction.sum(axis=1), 1.0)
 
 
-def test_own_predictions_take_part_and_may_be_silent(rng):
+def test_predictions_by_copies_take_part_and_may_be_silent(rng):
     rows = small_rows(rng, 60)
     own = np.eye(2)[rows.code] * 0.8 + 0.1
-    pool = pool_views(rows, 2, own=own)
-    assert pool.weight["own"] > 0.5
+    pool = stack_base_models(rows, 2, copies=own)
+    assert pool.weight["copies"] > 0.5
     silent = own.copy()
     silent[5] = np.nan
-    part = pool_views(rows, 2, own=silent, names=("forest",))
-    forest = pool_views(rows, 2, names=("forest",))
+    part = stack_base_models(rows, 2, copies=silent, names=("forest",))
+    forest = stack_base_models(rows, 2, names=("forest",))
     np.testing.assert_allclose(part.prediction[5], forest.prediction[5], rtol=1e-12)
 
 
-def test_only_own_predictions_are_given_back(rng):
+def test_only_predictions_by_copies_are_given_back(rng):
     rows = small_rows(rng)
     own = rng.dirichlet(np.ones(2), 40)
-    pool = pool_views(rows, 2, own=own, names=())
+    pool = stack_base_models(rows, 2, copies=own, names=())
     np.testing.assert_allclose(pool.prediction, own, rtol=1e-12)
 
 
@@ -244,14 +231,14 @@ def test_trusted_rows_weigh_three_times_as_much(rng):
     rows = small_rows(rng)
     is_trusted = np.arange(40) < 10
     weight = np.where(is_trusted, 3.0, 1.0)
-    trusted = pool_views(rows, 2, is_trusted=is_trusted)
-    weighed = pool_views(dataclasses.replace(rows, weight=weight), 2)
+    trusted = stack_base_models(rows, 2, is_trusted=is_trusted)
+    weighed = stack_base_models(dataclasses.replace(rows, weight=weight), 2)
     np.testing.assert_array_equal(trusted.prediction, weighed.prediction)
 
 
 def test_follows_the_seed(rng):
     rows = small_rows(rng)
-    first, again, other = (pool_views(rows, 2, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (stack_base_models(rows, 2, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.prediction, again.prediction)
     assert (first.prediction != other.prediction).any()
 
@@ -284,11 +271,11 @@ def test_rows_that_every_tree_has_seen_get_the_mean(monkeypatch):
     rows = LabelledRows(group[:, np.newaxis], group)
     target = rows.y[:, np.newaxis]
     # zeros that trees predict stay zeros
-    nothing = leave_out_by_forest(rows, np.where(target > 1e9, 5.0, 0.0), 0)
+    nothing = predict_by_forest(rows, np.where(target > 1e9, 5.0, 0.0), 0)
     np.testing.assert_array_equal(nothing, 0.0)
     monkeypatch.setattr(stacking, "_N_TREES", 1)
     monkeypatch.setattr(stacking, "_LEAF_ROWS", 20)
-    view = leave_out_by_forest(rows, target, 0)
+    values = predict_by_forest(rows, target, 0)
     # one leaf: the mean of the tree's draw for rows it left out, of all for the others
-    assert len(np.unique(view)) == 2
-    assert 5 <= (view == 2.5).sum() <= 17
+    assert len(np.unique(values)) == 2
+    assert 5 <= (values == 2.5).sum() <= 17

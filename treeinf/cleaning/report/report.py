@@ -68,9 +68,9 @@ class CleaningReport:
         What the guard decided; "vetoed": the primary score got worse beyond noise, or
         R2 at all. Rows are cleaned after "helped" and "unguarded" only.
     seconds : dict of str to float
-        Wall time of "train" (copies for the scores), "influence", "views", "retrain"
-        (all candidates), "baselines", "final" (the final model), "explain" (opponents
-        and helpers), "noise rate" (its estimate) and "total".
+        Wall time of "train" (copies for the scores), "influence", "stacking",
+        "retrain" (all candidates), "baselines", "final" (the final model), "explain"
+        (opponents and helpers), "noise rate" (its estimate) and "total".
     n_fits : int
         Times the estimator was trained.
     settings : dict of str to Any

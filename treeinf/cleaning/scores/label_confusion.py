@@ -1,4 +1,4 @@
-"""How labels are confused with one another, and whose label that puts in doubt."""
+"""Estimate how labels are confused with one another, and which labels are wrong."""
 
 from __future__ import annotations
 
@@ -19,32 +19,31 @@ _TINY = 1e-12
 def find_confusions(
     probability: NDArray[np.float64], code: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Find how often rows of each true class carry each label.
+    """Estimate how often rows of each true class have each label.
 
     Parameters
     ----------
     probability : ndarray of float64, shape (n_rows, n_classes)
-        Probability of each *label*, by models of the labels given that have not seen
-        the row's own.
+        Out-of-bag probability of each *label*, by models of the noisy labels.
     code : ndarray of int64, shape (n_rows,)
-        The labels given, as numbers of classes.
+        The noisy labels, as numbers of classes.
 
     Returns
     -------
     confusion : ndarray of float64, shape (n_classes, n_classes)
-        Share of the rows of each true class, by rows, that carry each label.
+        One line a true class: the shares of its rows that have each label.
     truth : ndarray of float64, shape (n_rows, n_classes)
-        Probability of each true class, without looking at the row's own label.
+        Probability of each true class, without the row's label.
 
     Notes
     -----
-    Labels are taken to depend on the true class alone, so that `probability` is `truth`
-    times `confusion`. Which pair of the two is not settled by that: rows between two
-    classes can be rows of both, or wrong labels. So `truth` starts from the fourth
-    power of `probability`, and 15 rounds are made, not as many as change anything: each
-    counts the labels given under `truth`, and makes one step of Richardson and Lucy
-    from `truth` to fit `probability`. Counts are drawn to confusions of equal share by
-    as many rows as 0.3 of a class of mean size.
+    Labels are assumed to depend on the true class alone, so that `probability` is
+    `truth` times `confusion`. That does not determine the two: rows between two classes
+    can be ambiguous, or have wrong labels. So `truth` starts from the fourth power of
+    `probability`, and the iteration stops after 15 rounds, before it converges: each
+    counts the labels under `truth`, and makes one Richardson-Lucy step from `truth` to
+    fit `probability`. A prior of equal confusions, worth 0.3 of a class of mean size,
+    is added to the counts.
 
     References
     ----------
@@ -56,7 +55,7 @@ def find_confusions(
     Label Noise: a Loss Correction Approach", CVPR 2017, section 3.
     """
     n_rows, n_classes = probability.shape
-    given = np.eye(n_classes)[code]
+    labels = np.eye(n_classes)[code]
     # relative to the largest: powers of small numbers would all be 0
     truth = probability / np.maximum(probability.max(axis=1, keepdims=True), _TINY)
     truth = np.maximum(truth, _TINY) ** _SHARPNESS
@@ -64,7 +63,7 @@ def find_confusions(
     confusion = np.eye(n_classes)
     prior_rows = _PRIOR_ROWS * n_rows / n_classes
     for _ in range(_N_ROUNDS):
-        counts = truth.T @ given
+        counts = truth.T @ labels
         wrong = 1.0 - np.trace(counts) / n_rows
         equal = np.full_like(counts, wrong / max(n_classes - 1, 1))
         np.fill_diagonal(equal, 1.0 - wrong)
@@ -79,7 +78,7 @@ def find_confusions(
 def doubt_labels(
     probability: NDArray[np.float64], code: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Give the probability that each row's label is wrong.
+    """Return the probability that each row's label is wrong.
 
     Parameters
     ----------
@@ -89,9 +88,9 @@ def doubt_labels(
     Returns
     -------
     ndarray of float64, shape (n_rows,)
-        From 0 to 1. Where labels of one class are often those of another, labels of
-        the latter are doubted sooner: a plain 1 minus the probability of the label
-        would doubt the right ones of the former as much.
+        From 0 to 1. Where rows of one class often have the label of another, that label
+        is doubted more; 1 minus the probability of the label would doubt the right
+        labels of the first class as much.
     """
     confusion, truth = find_confusions(probability, code)
     rows = np.arange(len(code))

@@ -1,4 +1,4 @@
-"""Ways to score rows, by name: what each needs to know of a row, and its formula."""
+"""The table of methods that score rows: their inputs and formulas."""
 
 from __future__ import annotations
 
@@ -21,74 +21,78 @@ __all__ = [
     "Measure",
     "Method",
     "explain_model",
+    "ignore_twins",
     "take_met",
 ]
 
 
 def explain_model(model: Any, rows: LabelledRows, count_power: float = 0.0) -> BoostIn:
     """Fit an explainer to a copy and the rows it was trained on."""
-    # the rows are known to be the training rows, so a mismatch says something about
-    # the estimator (it holds rows out, for instance), of which to warn
+    # these are the training rows, so a mismatch is due to the estimator (it holds rows
+    # out, for instance), of which to warn
     explainer = BoostIn(count_power=count_power, on_mismatch="warn")
     explainer.fit(model, rows.X, rows.y, sample_weight=rows.weight)
     return explainer
 
 
 def take_met(model: Any, rows: LabelledRows) -> LabelledRows:
-    """Leave out rows of classes that a copy has never met: they have no probability."""
+    """Drop rows of classes that a copy has never met: they have no probability."""
     if rows.code is None:
         return rows
     return rows.take(np.flatnonzero(np.isin(rows.y, model.classes_)))
 
 
+def ignore_twins() -> warnings.catch_warnings[None]:
+    """Ignore that unseen rows equal train rows: the table has duplicates."""
+    return warnings.catch_warnings(action="ignore", category=SelfExplanationWarning)
+
+
 @dataclasses.dataclass(frozen=True)
 class Measure:
-    """What one copy says of each row that it was trained on.
+    """Influence of the rows of one copy, one number a row.
 
     Parameters
     ----------
     compute : callable
-        Takes the copy, its train rows and the target rows; gives float64, shape
+        Takes the copy, its train rows and the query rows; returns float64, shape
         (n_rows,).
     looks_at_others : bool
-        Whether it looks at the target rows: those out of the copy's bag, or the
-        validation rows given.
+        Whether it reads the query rows: those out of the copy's bag, or validation rows
+        of the user.
     """
 
     compute: Callable[[Any, LabelledRows, LabelledRows], NDArray[np.float64]]
     looks_at_others: bool = False
 
 
-def _own_influence(count_power: float) -> Measure:
-    """Influence of each row on its own loss."""
+def _self_influence(count_power: float) -> Measure:
+    """Measure the influence of each row on its own loss."""
 
     def compute(
-        model: Any, rows: LabelledRows, target: LabelledRows
+        model: Any, rows: LabelledRows, queries: LabelledRows
     ) -> NDArray[np.float64]:
         return np.asarray(explain_model(model, rows, count_power).self_influence())
 
     return Measure(compute)
 
 
-def _influence_on_others(
-    model: Any, rows: LabelledRows, target: LabelledRows
+def _total_influence(
+    model: Any, rows: LabelledRows, queries: LabelledRows
 ) -> NDArray[np.float64]:
-    """Influence of each row on the mean loss of the target rows."""
-    target = take_met(model, target)
-    with warnings.catch_warnings():
-        # twins of train rows among the unseen ones are the data's own
-        warnings.simplefilter("ignore", SelfExplanationWarning)
+    """Compute the influence of each row on the mean loss of the query rows."""
+    queries = take_met(model, queries)
+    with ignore_twins():
         explainer = explain_model(model, rows)
-        total = explainer.total(target.X, target.y, sample_weight=target.weight)
-    return np.asarray(total) / target.n_rows
+        total = explainer.total(queries.X, queries.y, sample_weight=queries.weight)
+    return np.asarray(total) / queries.n_rows
 
 
 MEASURES: dict[str, Measure] = {
-    "self": _own_influence(0.0),
-    "self_per_row": _own_influence(-1.0),
-    "total": Measure(_influence_on_others, looks_at_others=True),
+    "self": _self_influence(0.0),
+    "self_per_row": _self_influence(-1.0),
+    "total": Measure(_total_influence, looks_at_others=True),
 }
-"""What can be asked of each copy, by name; averages over copies are in `Evidence`.
+"""Measures of each copy, by name; `Evidence` holds their averages over copies.
 
 "self" is BoostIn's self influence; "self_per_row" the same with the term of each leaf
 multiplied by the leaf's train rows; "total" the BoostIn influence on the loss of rows
@@ -98,7 +102,7 @@ that the copy has not seen.
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evidence:
-    """What the copies say about each row, averaged over copies.
+    """Errors and influence of each row, averaged over copies.
 
     Parameters
     ----------
@@ -107,14 +111,13 @@ class Evidence:
         residual. 0 where no copy without the row knows its label.
     loss : ndarray of float64, shape (n_rows,)
         Out of bag: log loss or squared error.
-    doubt : ndarray of float64, shape (n_rows,)
-        The same error where it says how labels are confused with one another, see
-        `doubt_labels`; of methods with views.
     measured : dict of str to ndarray of float64, shape (n_rows,)
-        In bag: the measures that the method asks for; influence is positive for
-        helpful.
+        In bag: the measures of the method; influence is positive for helpful.
     rng : numpy Generator
         For methods that draw.
+    doubt : ndarray of float64, shape (n_rows,), or None
+        Probability that the label is wrong, see `doubt_labels`; for classification by
+        methods with base models.
     """
 
     error: NDArray[np.float64]
@@ -131,31 +134,32 @@ class Method:
     Parameters
     ----------
     formula : callable
-        Makes scores of `Evidence`, higher for more harmful. A row whose score is not
-        above 0 is never cleaned.
+        Computes scores from `Evidence`, higher for more harmful. A row whose score is
+        not above 0 is never cleaned.
     reason : str
-        What a high score says, in plain words.
+        Meaning of a high score, for the report.
     measures : tuple of str, default=()
         Names in `MEASURES` that the formula reads from ``evidence.measured``; with any,
         the estimator must be one that `treeinf.read_model` reads.
     needs_copies : bool, default=True
         Whether copies must be trained at all.
-    views : tuple of str, default=()
-        Names in `stacking.BASE_MODELS`: models of other kinds, whose predictions are pooled
-        with those of the copies. They learn from validation rows given, too.
+    base_models : tuple of str, default=()
+        Names in `stacking.BASE_MODELS`: other kinds of model, whose predictions are
+        pooled with those of the copies. They are trained on validation rows of the
+        user, too.
     """
 
     formula: Callable[[Evidence], NDArray[np.float64]]
     reason: str
     measures: tuple[str, ...] = ()
     needs_copies: bool = True
-    views: tuple[str, ...] = ()
+    base_models: tuple[str, ...] = ()
 
     @property
     def looks_at_others(self) -> bool:
-        """Whether scores look at validation rows, where such are given."""
+        """Whether scores depend on validation rows of the user."""
         measures = (MEASURES[name].looks_at_others for name in self.measures)
-        return bool(self.views) or any(measures)
+        return bool(self.base_models) or any(measures)
 
 
 METHODS: dict[str, Method] = {
@@ -178,7 +182,7 @@ METHODS: dict[str, Method] = {
     "stacking": Method(
         lambda row: row.error if row.doubt is None else row.doubt,
         "models of several kinds, which have not seen this row, contradict its label",
-        views=("forest", "kernel"),
+        base_models=("forest", "kernel"),
     ),
     "loss": Method(
         lambda row: row.loss,
@@ -190,11 +194,11 @@ METHODS: dict[str, Method] = {
         needs_copies=False,
     ),
 }
-"""Ways to score rows, by name; a further one is one more entry.
+"""Methods by name; a further one is one more entry.
 
-"boostin" multiplies two views that fail differently: how wrong copies that have not
-seen the row find it, and how far copies that have seen it bend to fit it alone. The
-latter grows with the square of the residual, so its root is taken; and each leaf's term
-is multiplied by the leaf's rows, because a row in a small leaf has much influence on
-itself whether it is right or wrong.
+"boostin" multiplies two measures that fail differently: the out-of-bag error of the
+row, and the influence of the row on itself in copies that have seen it. The latter is
+quadratic in the residual, so its root is taken; and each leaf's term is multiplied by
+the leaf's rows, because any row of a small leaf has a large influence on itself,
+whether its label is right or wrong.
 """

@@ -1,46 +1,44 @@
-"""Whether a row would do the others good with the label suggested for it.
+"""Estimate by influence what suggested labels would change.
 
-Copies that have not seen a row say what its label should be. Whether that label helps
-is another question, and one for influence: copies that have seen the row say, to first
-order, what the loss of rows that they have not seen would be with the suggested label
-in place of its own, and what it would be without the row.
+Copies that have not seen a row suggest a label. Whether that label helps is estimated
+by copies that have seen the row: to first order, the change of the loss of unseen rows
+if the row had the suggested label, and if it were removed.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.cleaning.scores.methods import explain_model, take_met
-from treeinf.errors import SelfExplanationWarning, UnsupportedModelError
+from treeinf.cleaning.scores.methods import explain_model, ignore_twins, take_met
+from treeinf.errors import UnsupportedModelError
 from treeinf.training.learner import is_constant
 from treeinf.training.rows import LabelledRows
 
 __all__ = ["RELABEL_RULES", "LabelGains", "check_explained", "weigh_suggestions"]
 
 RELABEL_RULES = ("influence", "influence_or_leave", "suggestion")
-"""Which suspects action "relabel" gives their suggestion, and what becomes of others.
+"""Which flagged rows action "relabel" relabels, and what happens to the others.
 
 "influence": those whose suggestion helps, and more than their removal; the others are
 dropped. "influence_or_leave": the same, and the others are left. "suggestion": all
-whose suggestion is another label, without asking influence; the others are left.
+whose suggestion is another label, whatever its influence; the others are left.
 """
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LabelGains:
-    """By how much the mean loss of unseen rows falls, averaged over copies.
+    """Decrease of the mean loss of unseen rows, averaged over copies.
 
     Parameters
     ----------
     relabel : ndarray of float64, shape (n_rows,)
-        With the suggested label in place of the row's own; 0 where that is the same,
-        or where no copy can tell.
+        With the suggested label in place of the row's label; 0 where that is the same
+        or no copy has met it.
     drop : ndarray of float64, shape (n_rows,)
         Without the row.
     """
@@ -55,12 +53,12 @@ class LabelGains:
 
 
 def check_explained(model: Any, rows: LabelledRows) -> None:
-    """Refuse to relabel by influence where a copy has none, and say what to do.
+    """Refuse to relabel by influence where copies cannot be explained.
 
     Raises
     ------
     UnsupportedModelError
-        If no influence can be had of such models.
+        If influence is not defined for such models.
     """
     if is_constant(model):
         return
@@ -68,8 +66,8 @@ def check_explained(model: Any, rows: LabelledRows) -> None:
         explain_model(model, rows)
     except UnsupportedModelError as error:
         raise UnsupportedModelError(
-            f"{error} Relabelling by influence asks for it; relabel_by='suggestion' "
-            "does not."
+            f"{error} Relabelling by influence needs it; relabel_by='suggestion' does "
+            "not."
         ) from None
 
 
@@ -79,9 +77,9 @@ def weigh_suggestions(
     rows: LabelledRows,
     suggestion: NDArray[Any],
     classes: NDArray[Any] | None,
-    target: LabelledRows | None = None,
+    queries: LabelledRows | None = None,
 ) -> LabelGains:
-    """Ask each copy what its rows' suggested labels would do to unseen rows.
+    """Estimate how suggested labels and removals would change the loss of unseen rows.
 
     Parameters
     ----------
@@ -95,7 +93,7 @@ def weigh_suggestions(
         Class number or value; -1 or NaN for none.
     classes : ndarray or None
         Labels in order; None for regression.
-    target : LabelledRows, optional
+    queries : LabelledRows, optional
         Unseen rows; by default those out of each copy's bag.
 
     Returns
@@ -104,37 +102,35 @@ def weigh_suggestions(
 
     Notes
     -----
-    BoostIn's influence, see `treeinf.BoostIn.relabel` and `total`: a reading of the
-    trees and two passes over the rows of each copy. A copy does not speak of a class
-    that it has never met.
+    BoostIn's influence, see `treeinf.BoostIn.relabel` and `total`: for each copy its
+    trees are read once, and its rows twice. Copies skip suggestions of classes that
+    they have never met.
     """
     relabel, drop = np.zeros(rows.n_rows), np.zeros(rows.n_rows)
-    n_said = np.zeros(rows.n_rows)
+    n_copies = np.zeros(rows.n_rows)
     for model, (in_bag, out_of_bag) in zip(models, splits, strict=True):
         if is_constant(model):
             continue
         seen = rows.take(in_bag)
-        others = take_met(model, rows.take(out_of_bag) if target is None else target)
-        if not others.n_rows:
+        unseen = take_met(model, rows.take(out_of_bag) if queries is None else queries)
+        if not unseen.n_rows:
             continue
-        is_known, labels = _name_suggestions(model, seen, suggestion[in_bag], classes)
-        with warnings.catch_warnings():
-            # twins of train rows among the unseen ones are the data's own
-            warnings.simplefilter("ignore", SelfExplanationWarning)
+        is_met, labels = _name_suggestions(model, seen, suggestion[in_bag], classes)
+        with ignore_twins():
             explainer = explain_model(model, seen)
             change = explainer.relabel(
-                others.X,
-                others.y,
+                unseen.X,
+                unseen.y,
                 labels=labels[:, np.newaxis],
-                sample_weight=others.weight,
+                sample_weight=unseen.weight,
             )
-            without = explainer.total(others.X, others.y, sample_weight=others.weight)
-        place = in_bag[is_known]
-        relabel[place] -= np.asarray(change)[is_known, 0] / others.n_rows
-        drop[place] -= np.asarray(without)[is_known] / others.n_rows
-        n_said[place] += 1.0
-    n_said = np.maximum(n_said, 1.0)
-    return LabelGains(relabel / n_said, drop / n_said)
+            removal = explainer.total(unseen.X, unseen.y, sample_weight=unseen.weight)
+        positions = in_bag[is_met]
+        relabel[positions] -= np.asarray(change)[is_met, 0] / unseen.n_rows
+        drop[positions] -= np.asarray(removal)[is_met] / unseen.n_rows
+        n_copies[positions] += 1.0
+    n_copies = np.maximum(n_copies, 1.0)
+    return LabelGains(relabel / n_copies, drop / n_copies)
 
 
 def _name_suggestions(
@@ -143,13 +139,13 @@ def _name_suggestions(
     suggestion: NDArray[Any],
     classes: NDArray[Any] | None,
 ) -> tuple[NDArray[np.bool_], NDArray[Any]]:
-    """Say which suggestions a copy knows, and name them; others keep their label."""
+    """Return which suggestions a copy has met, and labels: theirs, or the row's."""
     if classes is None:
-        is_known = np.isfinite(suggestion)
-        return is_known, np.where(is_known, suggestion, seen.y)
+        is_met = np.isfinite(suggestion)
+        return is_met, np.where(is_met, suggestion, seen.y)
     labels = seen.y.copy()
-    is_known = suggestion >= 0
-    labels[is_known] = classes[suggestion[is_known]]
+    is_suggested = suggestion >= 0
+    labels[is_suggested] = classes[suggestion[is_suggested]]
     is_met = np.isin(labels, model.classes_)
     labels[~is_met] = seen.y[~is_met]
-    return is_known & is_met, labels
+    return is_suggested & is_met, labels

@@ -1,4 +1,4 @@
-"""Scores of suspicion for train rows, higher for rows that look more harmful."""
+"""Score train rows by copies of the estimator: higher for more harmful."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from treeinf.cleaning.scores.relabelling import (
     check_explained,
     weigh_suggestions,
 )
-from treeinf.cleaning.scores.stacking import pool_views
+from treeinf.cleaning.scores.stacking import stack_base_models
 from treeinf.cleaning.trial.splits import split_in_halves
 from treeinf.errors import UnsupportedModelError
 from treeinf.training.learner import Learner, is_constant
@@ -38,14 +38,14 @@ class RowScores:
     error : ndarray of float64, shape (n_rows,)
         Out-of-bag error, see `Evidence`; zeros without copies.
     suggestion : ndarray, shape (n_rows,), or None
-        Number of the class, or the value, that copies without the row predict; -1 or
-        NaN where there is none. None without copies.
+        Out-of-bag class number or value; -1 or NaN where there is none. None without
+        copies.
     prediction : ndarray of float64, shape (n_rows,) or (n_rows, n_classes), or None
-        What these copies predict, NaN where none can. None without copies.
+        Out-of-bag predictions, NaN where there are none. None without copies.
     of_clean : ndarray of float64, shape (n_clean,) or (n_clean, n_classes), or None
-        What as many copies predict of clean rows. None without such.
+        Predictions of clean rows by as many copies. None without clean rows.
     gains : LabelGains or None
-        What the suggestions would bring; None where not asked for.
+        Estimated effect of the suggestions; None unless requested.
     """
 
     score: NDArray[np.float64]
@@ -56,7 +56,7 @@ class RowScores:
     gains: LabelGains | None = None
 
     def order(self) -> NDArray[np.int64]:
-        """Give the positions of the rows, most suspicious first, ties in row order."""
+        """Return the positions of the rows, most harmful first, ties in row order."""
         return np.argsort(-self.score, kind="stable")
 
 
@@ -72,7 +72,7 @@ def check_readable(estimator: Any) -> None:
 
 
 def is_readable(estimator: Any) -> bool:
-    """Tell whether an adapter reads models of this class."""
+    """Return whether an adapter reads models of this class."""
     try:
         check_readable(estimator)
     except UnsupportedModelError:
@@ -82,13 +82,13 @@ def is_readable(estimator: Any) -> bool:
 
 def score_rows(
     method: Method,
-    trainer: Learner,
+    learner: Learner,
     rows: LabelledRows,
     *,
     n_repeats: int,
     seed: int,
     costs: Costs,
-    target: LabelledRows | None = None,
+    queries: LabelledRows | None = None,
     clean: LabelledRows | None = None,
     weighs_labels: bool = False,
 ) -> RowScores:
@@ -97,25 +97,26 @@ def score_rows(
     Parameters
     ----------
     method : Method
-        How.
-    trainer : Learner
+        How rows are scored.
+    learner : Learner
         Trains the copies.
     rows : LabelledRows
         Rows to score.
     n_repeats : int
-        Times the rows are split in halves; each time two copies are trained, so that
-        every row is in bag and out of bag `n_repeats` times.
+        Times the rows are split in halves. Each split trains two copies, so that every
+        row is in bag and out of bag `n_repeats` times.
     seed : int
         Seed of the splits, the copies and the method.
     costs : Costs
-        Added to: "train" and "influence".
-    target : LabelledRows, optional
-        Rows that measures of others look at; by default those out of bag.
+        Added to: "train", "influence" and "stacking".
+    queries : LabelledRows, optional
+        Rows whose loss is explained, and on which base models are trained, too; by
+        default the rows out of each copy's bag, and none.
     clean : LabelledRows, optional
-        Clean rows, only to compare predictions of them with those of `rows`.
+        Clean rows to predict, for comparison with predictions of `rows`.
     weighs_labels : bool, default=False
-        Ask what the suggested labels would do to the target rows. All copies are held
-        until all rows have their suggestion.
+        Estimate the effect of the suggested labels on the query rows. All copies are
+        held until all rows have their suggestion.
 
     Returns
     -------
@@ -131,24 +132,24 @@ def score_rows(
         first, second = split_in_halves(rows, rng)
         splits += [(first, second), (second, first)]
     tasks = [
-        trainer.fit_task(rows.take(in_bag), int(rng.integers(2**31)))
+        learner.fit_task(rows.take(in_bag), int(rng.integers(2**31)))
         for in_bag, _ in splits
     ]
     shape = (
-        rows.n_rows if trainer.classes is None else (rows.n_rows, len(trainer.classes))
+        rows.n_rows if learner.classes is None else (rows.n_rows, len(learner.classes))
     )
     total, votes = np.zeros(shape), np.zeros(shape)
     measured = {name: np.zeros(rows.n_rows) for name in method.measures}
     on_clean, held = [], []
-    models = trainer.run(tasks, "scoring rows")
+    models = learner.run(tasks, "scoring rows")
     for number, (in_bag, out_of_bag) in enumerate(splits):
         unseen = rows.take(out_of_bag)
         with costs.timed("train"):
             model = next(models)
-            prediction = trainer.predict(model, unseen.X)
-            # of each two copies one has not seen a row, so one is asked here, too
+            prediction = learner.predict(model, unseen.X)
+            # each row is predicted by one of two copies; clean rows alike
             if clean is not None and number % 2 == 0:
-                on_clean.append(np.nan_to_num(trainer.predict(model, clean.X)))
+                on_clean.append(np.nan_to_num(learner.predict(model, clean.X)))
         if weighs_labels:
             if not number and not method.measures:
                 check_explained(model, rows.take(in_bag))
@@ -160,21 +161,18 @@ def score_rows(
             with costs.timed("influence"):
                 for name, values in measured.items():
                     values[in_bag] += MEASURES[name].compute(
-                        model, seen, target or unseen
+                        model, seen, queries or unseen
                     )
     costs.n_fits += len(splits)
     with np.errstate(invalid="ignore"):
         mean = total / votes
-    judged = mean
-    if method.views:
-        with costs.timed("views"):
-            judged = _ask_views(method.views, trainer, rows, target, mean, seed)
-    error, loss, suggestion = _judge_labels(rows, judged)
-    doubt = (
-        doubt_labels(judged, rows.code)
-        if method.views and rows.code is not None
-        else None
-    )
+    pooled, doubt = mean, None
+    if method.base_models:
+        with costs.timed("stacking"):
+            pooled = _pool(method.base_models, learner, rows, queries, mean, seed)
+        if rows.code is not None:
+            doubt = doubt_labels(pooled, rows.code)
+    error, loss, suggestion = _compare_labels(rows, pooled)
     means = {name: values / n_repeats for name, values in measured.items()}
     score = method.formula(Evidence(error, loss, means, rng, doubt))
     if rows.weight is not None:
@@ -184,48 +182,46 @@ def score_rows(
     if weighs_labels:
         with costs.timed("influence"):
             gains = weigh_suggestions(
-                held, splits, rows, suggestion, trainer.classes, target
+                held, splits, rows, suggestion, learner.classes, queries
             )
     return RowScores(score, error, suggestion, mean, of_clean, gains)
 
 
-def _ask_views(
+def _pool(
     names: tuple[str, ...],
-    trainer: Learner,
+    learner: Learner,
     rows: LabelledRows,
-    target: LabelledRows | None,
-    own: NDArray[np.float64],
+    queries: LabelledRows | None,
+    by_copies: NDArray[np.float64],
     seed: int,
 ) -> NDArray[np.float64]:
-    """Pool the copies with models of other kinds, which learn from target rows, too."""
-    known = rows if target is None else join_rows(rows, target)
-    nothing = np.full((known.n_rows - rows.n_rows, *own.shape[1:]), np.nan)
-    pool = pool_views(
-        known,
-        0 if trainer.classes is None else len(trainer.classes),
-        own=np.concatenate([own, nothing]),
+    """Pool the copies with other base models, which are trained on queries, too."""
+    trained_on = rows if queries is None else join_rows(rows, queries)
+    n_others = trained_on.n_rows - rows.n_rows
+    unknown = np.full((n_others, *by_copies.shape[1:]), np.nan)
+    stack = stack_base_models(
+        trained_on,
+        0 if learner.classes is None else len(learner.classes),
+        copies=np.concatenate([by_copies, unknown]),
         names=names,
-        is_trusted=np.arange(known.n_rows) >= rows.n_rows,
+        is_trusted=np.arange(trained_on.n_rows) >= rows.n_rows,
         seed=seed,
-        n_jobs=trainer.n_workers,
+        n_jobs=learner.n_workers,
     )
-    return pool.prediction[: rows.n_rows]
+    return stack.prediction[: rows.n_rows]
 
 
-def _judge_labels(
-    rows: LabelledRows, mean: NDArray[np.float64]
+def _compare_labels(
+    rows: LabelledRows, prediction: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[Any]]:
-    """Compare labels with the mean out-of-bag prediction: error, loss, suggestion."""
+    """Compare labels with out-of-bag predictions: error, loss and suggested labels."""
     if rows.code is None:
-        residual = np.nan_to_num(rows.y - mean)
-        return np.abs(residual), residual**2, mean
-    known = np.isfinite(mean)
-    own = np.where(
-        known[np.arange(rows.n_rows), rows.code],
-        mean[np.arange(rows.n_rows), rows.code],
-        1.0,
-    )
-    own = np.clip(own, 0.0, 1.0)
-    loss = -np.log(np.maximum(own, np.finfo(np.float64).tiny))
-    best = np.where(known, mean, -1.0).argmax(axis=1)
-    return 1.0 - own, loss, np.where(known.any(axis=1), best, -1)
+        residual = np.nan_to_num(rows.y - prediction)
+        return np.abs(residual), residual**2, prediction
+    has_value = np.isfinite(prediction)
+    labels = np.arange(rows.n_rows), rows.code
+    probability = np.where(has_value[labels], prediction[labels], 1.0)
+    probability = np.clip(probability, 0.0, 1.0)
+    loss = -np.log(np.maximum(probability, np.finfo(np.float64).tiny))
+    best = np.where(has_value, prediction, -1.0).argmax(axis=1)
+    return 1.0 - probability, loss, np.where(has_value.any(axis=1), best, -1)

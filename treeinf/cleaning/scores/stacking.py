@@ -1,9 +1,9 @@
-"""What models of several kinds say of each row, none of which has seen its label.
+"""Pool out-of-bag predictions of base models of several kinds.
 
-One kind of model is blind somewhere: boosted trees to smooth boundaries, kernels to
-columns that do not matter, and copies of a large model fit wrong labels of neighbours.
-Their errors differ more than their truths do, so that a pool finds wrong labels better
-than the best of them.
+Every kind of model has a weakness: boosted trees fit smooth boundaries badly, kernels
+irrelevant columns, and copies of a large model fit wrong labels of neighbours. They
+agree more where they are right than where they are wrong, so that the pool finds wrong
+labels better than the best of them.
 """
 
 from __future__ import annotations
@@ -17,38 +17,38 @@ from numpy.typing import NDArray
 from scipy import special, stats
 from scipy.optimize import minimize
 from scipy.spatial.distance import pdist
-from sklearn import config_context
 from sklearn.tree import ExtraTreeRegressor
 
 from treeinf.kernels.cholesky import invert_factor
 from treeinf.kernels.threads import one_blas_thread
 from treeinf.training.encoding import TableEncoder
+from treeinf.training.out_of_bag import predict_out_of_bag
 from treeinf.training.parallel import run_tasks
 from treeinf.training.rows import LabelledRows
 
-__all__ = ["VIEWS", "Pool", "leave_out_by_forest", "leave_out_by_kernel", "pool_views"]
+__all__ = [
+    "BASE_MODELS",
+    "Stack",
+    "predict_by_forest",
+    "predict_by_kernel",
+    "stack_base_models",
+]
 
 _N_TREES = 300
 _LEAF_ROWS = 3
-_TREES_A_TASK = 10
-_MOST_SEED = np.iinfo(np.int32).max
-_LARGEST = np.finfo(np.float32).max
-_BLOCK_ROWS = 3000
-_CHOICE_ROWS = 1000
+_BATCH_ROWS = 3000
+_TUNING_ROWS = 1000
 _SCALES = (0.5, 1.5)
 _PENALTIES = 10.0 ** np.arange(-2.0, 1.6, 0.5)
-_LEAST_WEIGHT = 1e-6
+_SMALLEST_WEIGHT = 1e-6
 _SHRINKAGE = 0.1
 _TRUSTED_WEIGHT = 3.0
 
-_OutOfBag = tuple[NDArray[np.int64], NDArray[np.float64]]
-"""Rows that a tree has not seen, and what it predicts of them."""
 
-
-def leave_out_by_forest(
+def predict_by_forest(
     rows: LabelledRows, target: NDArray[np.float64], seed: int, n_jobs: int = 1
 ) -> NDArray[np.float64]:
-    """Predict each row by those extremely randomised trees that have not seen it.
+    """Predict each row by the extremely randomised trees that have not seen it.
 
     Parameters
     ----------
@@ -64,96 +64,47 @@ def leave_out_by_forest(
     Returns
     -------
     ndarray of float64, shape (n_rows, n_outputs)
-        The mean of all for rows that every tree has seen.
+        The mean of all targets for rows that every tree has seen.
 
     Notes
     -----
-    300 trees on bootstrap samples, drawn by the weights. Leaves hold at least 3 rows: a
-    single wrong label then convinces no leaf. A regression tree on class indicators
+    300 trees on bootstrap samples, drawn by the weights. Leaves hold 3 rows or more, so
+    that no leaf is made of a single wrong label. A regression tree on class indicators
     splits by the Gini index.
-
-    The same bits as scikit-learn's `ExtraTreesRegressor` from version 1.9 on, in two
-    thirds of its time: that draws each sample twice, and copies each tree's parameters.
 
     References
     ----------
     P. Geurts, D. Ernst, L. Wehenkel, "Extremely Randomized Trees", Machine Learning 63
-    (2006); L. Breiman, "Random Forests", Machine Learning 45 (2001), section 3.1.
+    (2006).
     """
-    table = TableEncoder.fit(rows.X).number(rows.X)
-    table = np.clip(table, -_LARGEST, _LARGEST).astype(np.float32)
-    has_missing = bool(np.isnan(table).any())
-    limit = None
-    if rows.weight is not None:
-        limit = np.cumsum(rows.weight / rows.weight.sum())
-        limit /= limit[-1]
-
-    def grow(seeds: NDArray[np.int64]) -> list[_OutOfBag]:
-        with config_context(skip_parameter_validation=True):
-            return [grow_one(int(one)) for one in seeds]
-
-    def grow_one(seed: int) -> _OutOfBag:
-        count = _draw_counts(np.random.RandomState(seed), rows.n_rows, limit)
-        tree = ExtraTreeRegressor(
-            min_samples_leaf=_LEAF_ROWS,
-            max_features=1.0 if rows.code is None else "sqrt",
-            random_state=seed,
-        )
-        # only a checked table is searched for missing values
-        tree.fit(table, target, sample_weight=count, check_input=has_missing)
-        unseen = np.flatnonzero(count == 0)
-        if not len(unseen):
-            return unseen, target[:0]
-        found = tree.predict(table[unseen], check_input=False)
-        return unseen, found.reshape(len(unseen), -1)
-
-    seeds = np.random.RandomState(seed).randint(_MOST_SEED, size=_N_TREES)
-    parts = np.array_split(seeds, -(-_N_TREES // _TREES_A_TASK))
-    total, n_asked = np.zeros_like(target), np.zeros((rows.n_rows, 1))
-    for part in run_tasks(
-        [functools.partial(grow, part) for part in parts], n_jobs, shares_memory=True
-    ):
-        for unseen, found in part:
-            total[unseen] += found
-            n_asked[unseen] += 1.0
+    tree = ExtraTreeRegressor(
+        min_samples_leaf=_LEAF_ROWS,
+        max_features=1.0 if rows.code is None else "sqrt",
+    )
+    prediction = predict_out_of_bag(
+        tree,
+        rows.X,
+        target,
+        rows.weight,
+        n_trees=_N_TREES,
+        seed=seed,
+        n_jobs=n_jobs,
+    )
     mean = np.average(target, axis=0, weights=rows.weight)
-    return np.where(n_asked > 0.0, total / np.maximum(n_asked, 1.0), mean)
+    return np.where(np.isnan(prediction), mean, prediction)
 
 
-def _draw_counts(
-    rng: np.random.RandomState, n_rows: int, limit: NDArray[np.float64] | None
-) -> NDArray[np.int64]:
-    """Draw as many rows as there are, with replacement, and count how often each came.
-
-    The same as counting what ``rng.choice`` draws by weights, but for its searches in
-    no order, which take longer than a tree of many rows.
-
-    Parameters
-    ----------
-    rng : RandomState
-        Source.
-    n_rows : int
-        Number of rows.
-    limit : ndarray of float64, shape (n_rows,), or None
-        Sum of the weights up to each row, the last being 1; None for equal weights.
-    """
-    if limit is None:
-        return np.bincount(rng.randint(0, n_rows, n_rows), minlength=n_rows)
-    place = np.sort(rng.random_sample(n_rows))
-    return np.diff(np.searchsorted(place, limit), prepend=0)
-
-
-def _place(rows: LabelledRows) -> NDArray[np.float64]:
-    """Put rows where distances mean something, whatever the units and tails."""
-    place = TableEncoder.fit(rows.X).standardise(rows.X)
-    for column in place.T:
+def _standardise(rows: LabelledRows) -> NDArray[np.float64]:
+    """Map rows to points whose distances do not depend on units and tails."""
+    points = TableEncoder.fit(rows.X).standardise(rows.X)
+    for column in points.T:
         if len(np.unique(column)) > 2:
             column[:] = special.ndtri((stats.rankdata(column) - 0.5) / len(column))
-    return place
+    return points
 
 
 @one_blas_thread()
-def leave_out_by_kernel(
+def predict_by_kernel(
     rows: LabelledRows, target: NDArray[np.float64], seed: int, n_jobs: int = 1
 ) -> NDArray[np.float64]:
     """Predict each row by kernel ridge regression on the others, in closed form.
@@ -166,7 +117,7 @@ def leave_out_by_kernel(
     target : ndarray of float64, shape (n_rows, n_outputs)
         Class indicators, or values.
     seed : int
-        Seed of the blocks.
+        Seed of the batches.
     n_jobs : int, default=1
         Threads; any number gives the same bits, as BLAS has one in each.
 
@@ -176,47 +127,47 @@ def leave_out_by_kernel(
 
     Notes
     -----
-    The kernel is ``exp(-distance / scale)``. With a matrix C, the inverse of the kernel
-    matrix plus the penalty on its diagonal, and coefficients c = C y, the residual of a
-    row left out is ``c_i / C_ii``. The mean of all targets is taken off before, the
-    row's own among them. Scale and penalty are those of the least mean square
-    of these, on up to 1,000 of the rows. More than 3,000 rows are dealt into blocks of
-    up to as many, each on its own: time grows linearly, and memory does not grow, but
-    for some 150 MB a thread.
+    The kernel is ``exp(-distance / scale)``. With C the inverse of the kernel matrix
+    plus the penalty on its diagonal, and coefficients c = C y, the leave-one-out
+    residual is ``c_i / C_ii``. The mean of all targets, the row's own included, is
+    subtracted before. Scale and penalty minimise the mean square of these residuals on
+    up to 1,000 of the rows. More than 3,000 rows are split at random into batches of at
+    most as many, each fitted by itself: time is linear in the rows, memory constant, at
+    some 150 MB a thread.
 
     References
     ----------
     C. Rasmussen, C. Williams, "Gaussian Processes for Machine Learning" (2006), section
     5.4.2, equation 5.12.
     """
-    place = _place(rows)
-    n_rows = len(place)
+    points = _standardise(rows)
+    n_rows = len(points)
     weight = np.ones(n_rows) if rows.weight is None else rows.weight / rows.weight.max()
-    weight = np.maximum(weight, _LEAST_WEIGHT)
+    weight = np.maximum(weight, _SMALLEST_WEIGHT)
     order = np.random.default_rng(seed).permutation(n_rows)
-    blocks = np.array_split(order, -(-n_rows // _BLOCK_ROWS))
+    batches = np.array_split(order, -(-n_rows // _BATCH_ROWS))
     left_out = np.empty_like(target)
-    some = _Ridge.read(place, weight, target, order[:_CHOICE_ROWS])
-    scales = [functools.partial(some.errors, scale) for scale in _SCALES]
-    tried = list(run_tasks(scales, n_jobs, shares_memory=True))
-    at_scale, at_penalty = np.unravel_index(np.argmin(tried), np.shape(tried))
+    tuning = _Ridge.read(points, weight, target, order[:_TUNING_ROWS])
+    scales = [functools.partial(tuning.errors, scale) for scale in _SCALES]
+    errors = list(run_tasks(scales, n_jobs, shares_memory=True))
+    at_scale, at_penalty = np.unravel_index(np.argmin(errors), np.shape(errors))
     scale, penalty = _SCALES[at_scale], float(_PENALTIES[at_penalty])
 
-    def leave_out(block: NDArray[np.int64]) -> NDArray[np.float64]:
-        return _Ridge.read(place, weight, target, block).residuals(scale, penalty)
+    def leave_out(batch: NDArray[np.int64]) -> NDArray[np.float64]:
+        return _Ridge.read(points, weight, target, batch).residuals(scale, penalty)
 
-    tasks = [functools.partial(leave_out, block) for block in blocks]
-    for block, residuals in zip(
-        blocks, run_tasks(tasks, n_jobs, shares_memory=True), strict=True
+    tasks = [functools.partial(leave_out, batch) for batch in batches]
+    for batch, residuals in zip(
+        batches, run_tasks(tasks, n_jobs, shares_memory=True), strict=True
     ):
-        left_out[block] = residuals
+        left_out[batch] = residuals
     prediction: NDArray[np.float64] = target - left_out / np.sqrt(weight)[:, np.newaxis]
     return prediction
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Ridge:
-    """Kernel ridge regression of one block, rows scaled by the roots of their weights.
+    """Kernel ridge regression of one batch, rows scaled by the roots of their weights.
 
     Parameters
     ----------
@@ -235,22 +186,22 @@ class _Ridge:
     @classmethod
     def read(
         cls,
-        place: NDArray[np.float64],
+        points: NDArray[np.float64],
         weight: NDArray[np.float64],
         target: NDArray[np.float64],
-        block: NDArray[np.int64],
+        batch: NDArray[np.int64],
     ) -> _Ridge:
-        """Set up the rows of one block."""
-        centre = np.average(target[block], axis=0, weights=weight[block])
-        distance = pdist(place[block])
+        """Set up the rows of one batch."""
+        centre = np.average(target[batch], axis=0, weights=weight[batch])
+        distance = pdist(points[batch])
         apart = distance[distance > 0.0]
         if apart.size:
             distance /= np.median(apart, overwrite_input=True)
-        root = np.sqrt(weight[block])
-        return cls(distance, root, (target[block] - centre) * root[:, np.newaxis])
+        root = np.sqrt(weight[batch])
+        return cls(distance, root, (target[batch] - centre) * root[:, np.newaxis])
 
     def _kernel(self, scale: float, penalty: float = 0.0) -> NDArray[np.float64]:
-        """Give the upper triangle of the kernel matrix, zeros below."""
+        """Return the upper triangle of the kernel matrix, zeros below."""
         n_rows, end = len(self.root), 0
         pairs = np.exp(self.distance / -(scale**0.5))
         kernel = np.zeros((n_rows, n_rows))
@@ -262,20 +213,20 @@ class _Ridge:
         return kernel
 
     def errors(self, scale: float) -> list[float]:
-        """Give the mean squared residual of rows left out, for each penalty."""
+        """Return the mean squared leave-one-out residual for each penalty."""
         values, vectors = np.linalg.eigh(self._kernel(scale).T)
         values = np.maximum(values, 0.0)
-        turned, squares = vectors.T @ self.target, vectors**2
-        found = []
+        rotated, squares = vectors.T @ self.target, vectors**2
+        errors = []
         for penalty in _PENALTIES:
             inverse = 1.0 / (values + penalty)
-            coefficient = vectors @ (inverse[:, np.newaxis] * turned)
+            coefficient = vectors @ (inverse[:, np.newaxis] * rotated)
             left_out = coefficient / (squares @ inverse)[:, np.newaxis]
-            found.append(float((left_out**2).mean()))
-        return found
+            errors.append(float((left_out**2).mean()))
+        return errors
 
     def residuals(self, scale: float, penalty: float) -> NDArray[np.float64]:
-        """Give the residuals of rows left out, scaled."""
+        """Return the leave-one-out residuals, scaled."""
         factor = self._kernel(scale, penalty)
         invert_factor(factor)
         diagonal = np.einsum("ij,ij->i", factor, factor)
@@ -285,22 +236,22 @@ class _Ridge:
         return residuals
 
 
-VIEWS: dict[
+BASE_MODELS: dict[
     str, Callable[[LabelledRows, NDArray[np.float64], int, int], NDArray[np.float64]]
-] = {"forest": leave_out_by_forest, "kernel": leave_out_by_kernel}
-"""Models that are no copies of the user's, by name."""
+] = {"forest": predict_by_forest, "kernel": predict_by_kernel}
+"""Base models besides the copies of the user's estimator, by name."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Pool:
-    """Predictions of rows that no model has seen, of several kinds of model together.
+class Stack:
+    """Pooled predictions of rows by models that have not seen them.
 
     Parameters
     ----------
     prediction : ndarray of float64, shape (n_rows, n_classes) or (n_rows,)
         Probabilities, or values.
     weight : dict of str to float
-        Share of each view, by name; they add up to 1.
+        Weight of each base model, by name; they add up to 1.
     """
 
     prediction: NDArray[np.float64]
@@ -308,17 +259,17 @@ class Pool:
 
 
 @one_blas_thread()
-def pool_views(
+def stack_base_models(
     rows: LabelledRows,
     n_classes: int,
     *,
-    own: NDArray[np.float64] | None = None,
-    names: Iterable[str] = tuple(VIEWS),
+    copies: NDArray[np.float64] | None = None,
+    names: Iterable[str] = tuple(BASE_MODELS),
     is_trusted: NDArray[np.bool_] | None = None,
     seed: int = 0,
     n_jobs: int = 1,
-) -> Pool:
-    """Predict rows by models of several kinds that have not seen them, and pool these.
+) -> Stack:
+    """Predict rows by base models that have not seen them, and pool the predictions.
 
     Parameters
     ----------
@@ -326,29 +277,29 @@ def pool_views(
         Rows, trusted ones among them.
     n_classes : int
         Number of classes; 0 for regression.
-    own : ndarray of float64, shape (n_rows, n_classes) or (n_rows,), optional
-        What copies of the user's estimator predict of rows that they have not seen; a
-        view called "own". NaN, where they know nothing, leaves it to the other views.
+    copies : ndarray of float64, shape (n_rows, n_classes) or (n_rows,), optional
+        Out-of-bag predictions by copies of the user's estimator, a further base model
+        called "copies". NaN is replaced by the mean of the other base models.
     names : iterable of str, default=all
-        Names in `VIEWS`.
+        Names in `BASE_MODELS`.
     is_trusted : ndarray of bool, shape (n_rows,), optional
-        Rows whose labels are known to be right; the models here give them three times
-        the weight.
+        Rows whose labels are known to be right; the base models here give them three
+        times the weight.
     seed : int, default=0
-        Seed of the models.
+        Seed of the base models.
     n_jobs : int, default=1
         Threads; any number gives the same bits.
 
     Returns
     -------
-    Pool
+    Stack
 
     Notes
     -----
-    The shares are those, none negative and with a sum of 1, of the least squared error
-    of the pool, plus a tenth of the views' mean squared error times the sum of squared
-    shares, which draws them together. Labels that are wrong at random add the same
-    error to every pool, and so do not mislead the shares.
+    The weights are not negative and add up to 1. They minimise the squared error of the
+    pool, plus a tenth of the base models' mean squared error times the sum of squared
+    weights, which draws them together. Labels that are wrong at random add the same
+    error to every pool, and so do not bias the weights.
 
     References
     ----------
@@ -362,61 +313,66 @@ def pool_views(
         target = np.asarray(rows.y, dtype=np.float64)[:, np.newaxis]
     else:
         target = np.eye(n_classes)[rows.code]
-    # a single view has little to share out on a few rows, and much on many
-    side_by_side, each = (n_jobs, 1) if rows.n_rows <= _BLOCK_ROWS else (1, n_jobs)
+    # a base model has few tasks of its own on few rows, and many on many
+    side_by_side, inside = (n_jobs, 1) if rows.n_rows <= _BATCH_ROWS else (1, n_jobs)
     names = tuple(names)
-    tasks = [functools.partial(VIEWS[name], rows, target, seed, each) for name in names]
-    views = dict(
-        zip(names, run_tasks(tasks, side_by_side, shares_memory=True), strict=True)
-    )
-    if own is not None:
-        others = np.mean(list(views.values()), axis=0) if views else np.zeros(())
-        given = own.reshape(target.shape)
-        known = np.isfinite(given)
-        views["own"] = np.where(known, given, others)
+    tasks = [
+        functools.partial(BASE_MODELS[name], rows, target, seed, inside)
+        for name in names
+    ]
+    results = run_tasks(tasks, side_by_side, shares_memory=True)
+    predictions = dict(zip(names, results, strict=True))
+    if copies is not None:
+        others = np.zeros(())
+        if predictions:
+            others = np.mean(list(predictions.values()), axis=0)
+        by_copies = copies.reshape(target.shape)
+        predictions["copies"] = np.where(np.isfinite(by_copies), by_copies, others)
     if rows.code is not None:
-        views = {name: _as_probabilities(view) for name, view in views.items()}
-    errors = [view - target for view in views.values()]
-    share = _find_shares(errors, weight)
-    stacked = np.stack(list(views.values()))
-    prediction = np.tensordot(share, stacked, axes=1)
-    return Pool(
-        prediction[:, 0] if rows.code is None else prediction,
-        dict(zip(views, share.tolist(), strict=True)),
+        predictions = {
+            name: _as_probabilities(prediction)
+            for name, prediction in predictions.items()
+        }
+    errors = [prediction - target for prediction in predictions.values()]
+    share = _minimise_error(errors, weight)
+    pooled = np.tensordot(share, np.stack(list(predictions.values())), axes=1)
+    return Stack(
+        pooled[:, 0] if rows.code is None else pooled,
+        dict(zip(predictions, share.tolist(), strict=True)),
     )
 
 
-def _as_probabilities(view: NDArray[np.float64]) -> NDArray[np.float64]:
+def _as_probabilities(prediction: NDArray[np.float64]) -> NDArray[np.float64]:
     """Bring predicted indicators into [0, 1], with a sum of 1."""
-    clipped = np.clip(view, 0.0, 1.0)
+    clipped = np.clip(prediction, 0.0, 1.0)
     total = clipped.sum(axis=1, keepdims=True)
-    even = np.full_like(clipped, 1.0 / view.shape[1])
+    even = np.full_like(clipped, 1.0 / prediction.shape[1])
     return np.divide(clipped, total, out=even, where=total > 0.0)
 
 
-def _find_shares(
+def _minimise_error(
     errors: Sequence[NDArray[np.float64]], weight: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Find shares of the least squared error, drawn together; see `pool_views`."""
-    n_views = len(errors)
+    """Return the weights of the base models; see `stack_base_models`."""
+    n_models = len(errors)
     flat = np.stack([(np.sqrt(weight)[:, np.newaxis] * e).ravel() for e in errors])
     product = flat @ flat.T
-    scale = float(np.trace(product)) / n_views
-    equal = np.full(n_views, 1.0 / n_views)
-    if n_views == 1 or scale == 0.0:
+    scale = float(np.trace(product)) / n_models
+    equal = np.full(n_models, 1.0 / n_models)
+    if n_models == 1 or scale == 0.0:
         return equal
-    product = product / scale + _SHRINKAGE * np.eye(n_views)
-    found = minimize(
+    product = product / scale + _SHRINKAGE * np.eye(n_models)
+    solution = minimize(
         lambda share: (share @ product @ share, 2.0 * product @ share),
         equal,
         jac=True,
         method="SLSQP",
-        bounds=[(0.0, 1.0)] * n_views,
+        bounds=[(0.0, 1.0)] * n_models,
         constraints={
             "type": "eq",
             "fun": lambda share: share.sum() - 1.0,
-            "jac": lambda share: np.ones(n_views),
+            "jac": lambda share: np.ones(n_models),
         },
     )
-    share = np.maximum(found.x, 0.0)
+    share = np.maximum(solution.x, 0.0)
     return np.asarray(share / share.sum())

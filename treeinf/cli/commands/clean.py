@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["clean"]
 
 _STEPS = (
-    "read train route influence views retrain baselines final explain compare write"
+    "read train route influence stacking retrain baselines final explain compare write"
 )
 
 

@@ -9,11 +9,11 @@ import sklearn.tree
 from numpy.typing import NDArray
 
 from treeinf.explainers.baselines.row_score import RowScore
+from treeinf.frames import count_rows
 from treeinf.kernels.threads import check_n_jobs
 from treeinf.training.encoding import Task
 from treeinf.training.out_of_bag import predict_out_of_bag
 from treeinf.training.seeds import check_random_state
-from treeinf.frames import count_rows
 from treeinf.validation import check_count, check_weights
 
 __all__ = ["OutOfBagProbability"]

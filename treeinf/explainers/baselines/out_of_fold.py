@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from treeinf.explainers.baselines.row_score import RowScore
 from treeinf.explainers.retraining.base import score_prediction
+from treeinf.frames import take_rows
 from treeinf.training.parallel import run_numbered
 from treeinf.training.seeds import check_random_state, derive_seed
 from treeinf.training.subsets import SubsetLearner
-from treeinf.frames import take_rows
 from treeinf.validation import check_count
 
 __all__ = ["OutOfFoldLoss"]

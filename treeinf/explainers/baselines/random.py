@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from treeinf.explainers.base import Columns, Explainer
 from treeinf.explainers.queries import Output
+from treeinf.frames import count_rows
 from treeinf.training.encoding import fingerprint_table
 from treeinf.training.seeds import check_random_state, derive_seed
-from treeinf.frames import count_rows
 from treeinf.validation import check_weights
 
 __all__ = ["Random"]

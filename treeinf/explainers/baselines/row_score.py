@@ -17,8 +17,8 @@ from treeinf.adapters import read_model, unwrap_pipeline
 from treeinf.adapters.parity import check_parity
 from treeinf.ensemble import TreeEnsemble
 from treeinf.explainers.influence import Influence, frame_library
-from treeinf.kernels.threads import check_n_jobs, limit_threads
 from treeinf.frames import row_labels
+from treeinf.kernels.threads import check_n_jobs, limit_threads
 
 __all__ = ["RowScore"]
 
