@@ -1,4 +1,4 @@
-"""Which training rows made a tree ensemble say this, and which of them hurt it."""
+"""Influence of training rows in fitted tree ensembles."""
 
 from __future__ import annotations
 
@@ -62,41 +62,21 @@ __all__ = [
     "read_model",
 ]
 
-_EXPLAINERS = "treeinf.explainers"
-_ROOMS = {
-    "Amount": "treeinf.cleaning",
-    "BoostIn": _EXPLAINERS,
-    "DataShapley": _EXPLAINERS,
-    "GradientNorm": _EXPLAINERS,
-    "GradientVariance": _EXPLAINERS,
-    "Influence": _EXPLAINERS,
-    "InfluenceCleaner": "treeinf.cleaning",
-    "InfluenceSelector": "treeinf.cleaning",
-    "InputSim": _EXPLAINERS,
-    "KNNShapley": _EXPLAINERS,
-    "LOO": _EXPLAINERS,
-    "LeafInfluence": _EXPLAINERS,
-    "LeafRefit": _EXPLAINERS,
-    "Loss": _EXPLAINERS,
-    "OutOfBagProbability": _EXPLAINERS,
-    "OutOfFoldLoss": _EXPLAINERS,
-    "Random": _EXPLAINERS,
-    "SubSample": _EXPLAINERS,
-    "TargetInfluence": _EXPLAINERS,
-    "TrainingDynamics": _EXPLAINERS,
-    "TrainingTrace": "treeinf.trace",
-    "TreeEnsemble": "treeinf.ensemble",
-    "TreeSim": _EXPLAINERS,
-    "Trex": _EXPLAINERS,
-    "read_model": "treeinf.adapters",
+_SUBPACKAGES = dict.fromkeys(__all__, "explainers") | {
+    "Amount": "cleaning",
+    "InfluenceCleaner": "cleaning",
+    "InfluenceSelector": "cleaning",
+    "TrainingTrace": "trace",
+    "TreeEnsemble": "ensemble",
+    "read_model": "adapters",
 }
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first asked for: scikit-learn takes a second."""
-    if name not in _ROOMS:
+    if name not in _SUBPACKAGES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_ROOMS[name]), name)
+    value = getattr(importlib.import_module(f"treeinf.{_SUBPACKAGES[name]}"), name)
     globals()[name] = value
     return value
 

@@ -1,4 +1,4 @@
-"""The named dtypes: one place, fixed widths, the same on every platform."""
+"""The dtypes of all arrays, of fixed width on every platform."""
 
 import numpy as np
 
@@ -31,7 +31,7 @@ LEAF_IDS = (np.uint8, np.uint16, np.uint32)
 
 
 def leaf_id_dtype(n_leaves: int) -> type[np.unsignedinteger]:
-    """Give the smallest unsigned type that numbers `n_leaves` leaves of one tree.
+    """Return the smallest unsigned type that numbers `n_leaves` leaves of one tree.
 
     Parameters
     ----------

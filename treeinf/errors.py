@@ -1,4 +1,4 @@
-"""Exceptions that a caller may want to catch, and the warnings treeinf gives."""
+"""Exceptions that a caller may want to catch, and the warnings of treeinf."""
 
 __all__ = [
     "DeviceMemoryError",
@@ -21,7 +21,7 @@ class TreeinfError(Exception):
 
 
 class ModelFormatError(TreeinfError, ValueError):
-    """The bytes given are not a model file, or not a whole one."""
+    """The bytes are not a model file, or not a whole one."""
 
 
 class UnsupportedModelError(TreeinfError, ValueError):
@@ -36,7 +36,7 @@ class ModelParityError(TreeinfError, RuntimeError):
 
 
 class TrainingDataMismatchError(TreeinfError, ValueError):
-    """The rows, labels or weights given are not those the model was trained on."""
+    """The rows, labels or weights are not those the model was trained on."""
 
 
 class DeviceUnavailableError(TreeinfError, RuntimeError):
@@ -44,7 +44,7 @@ class DeviceUnavailableError(TreeinfError, RuntimeError):
 
 
 class DeviceMemoryError(TreeinfError, MemoryError):
-    """The device has no room for the work; the message says what would fit."""
+    """The device has too little memory; the message says what would fit."""
 
 
 class TreeinfWarning(UserWarning):
@@ -64,4 +64,4 @@ class ModelVersionWarning(TreeinfWarning):
 
 
 class SelfExplanationWarning(TreeinfWarning):
-    """The explained rows are the training rows: each row vouches for itself."""
+    """The explained rows are train rows, scored by a model that has seen them."""

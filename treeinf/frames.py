@@ -1,4 +1,4 @@
-"""Rows of any kind as the caller holds them: NumPy, SciPy, pandas, polars, pyarrow."""
+"""Tables of any library: NumPy, SciPy, pandas, polars and pyarrow."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 
 
 def as_frame(X: Any) -> nw.DataFrame[Any] | None:
-    """Wrap a frame of any kind; None if it is not one."""
+    """Wrap a frame of pandas, polars or pyarrow; return None for other rows."""
     if isinstance(X, np.ndarray):  # asking costs as much as a small explanation
         return None
     frame = nw.from_native(X, eager_only=True, pass_through=True)
@@ -60,12 +60,12 @@ def count_rows(X: Any) -> int:
 
 
 def take_rows(X: Any, rows: NDArray[np.integer[Any]] | NDArray[np.bool_]) -> Any:
-    """Select rows by position, keeping the caller's own type.
+    """Select rows by position, keeping the type of the table.
 
     Parameters
     ----------
     X : array-like, sparse matrix, frame or series, shape (n_rows, ...)
-        Rows; None is given back.
+        Rows; None returns None.
     rows : ndarray of integer, or of bool, shape (n_rows,)
         Positions, or a mask.
 
@@ -89,13 +89,13 @@ def take_rows(X: Any, rows: NDArray[np.integer[Any]] | NDArray[np.bool_]) -> Any
 
 
 def to_pandas(X: Any) -> Any:
-    """Make a frame of polars or pyarrow one of pandas; anything else is given back.
+    """Convert a frame of polars or pyarrow to pandas; return other rows as they are.
 
     Parameters
     ----------
     X : array-like, sparse matrix or frame, shape (n_rows, n_features)
-        Rows. Missing numbers become NaN, truth values among which some are missing
-        the numbers 0 and 1; categorical columns stay so.
+        Rows. Missing numbers become NaN; booleans with missing values become 0 and 1;
+        categorical columns stay categorical.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def to_pandas(X: Any) -> Any:
     Raises
     ------
     ImportError
-        If there is a frame to turn, and pandas is not installed.
+        If there is a frame to convert, and pandas is not installed.
     """
     frame = None if hasattr(X, "iloc") else as_frame(X)
     if frame is None:
@@ -132,7 +132,7 @@ def to_pandas(X: Any) -> Any:
 
 
 def row_labels(X: Any) -> NDArray[Any] | None:
-    """Give the caller's own row labels: a pandas index, or None."""
+    """Return the index of a pandas frame; None for other rows."""
     index = getattr(X, "index", None)
     if index is None or not is_pandas_index(index):
         return None
@@ -144,7 +144,7 @@ def row_labels(X: Any) -> NDArray[Any] | None:
 
 
 def column_names(X: Any) -> list[str] | None:
-    """Give the column names of a frame; None for arrays."""
+    """Return the column names of a frame; None for arrays."""
     frame = as_frame(X)
     if frame is None:
         return None
@@ -152,7 +152,7 @@ def column_names(X: Any) -> list[str] | None:
 
 
 def read_columns(X: Any) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Give the columns of rows of any kind, one after the other.
+    """Iterate over the columns of rows of any kind.
 
     Parameters
     ----------

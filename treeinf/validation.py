@@ -40,26 +40,26 @@ def _as_vector(values: Any, name: str, n_rows: int) -> NDArray[Any]:
 
 
 def encode_labels(y: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.float64]:
-    """Turn labels into their places among the model's classes.
+    """Return the class number of each label.
 
     Raises
     ------
     ValueError
-        If a label is not among them.
+        If a label is not among the classes.
     """
     if y.dtype.kind in "biuf" and classes.dtype.kind in "biuf":
         order = np.argsort(classes)
-        place = np.searchsorted(classes, y, sorter=order)
-        nearest = order[np.minimum(place, len(classes) - 1)]
+        position = np.searchsorted(classes, y, sorter=order)
+        nearest = order[np.minimum(position, len(classes) - 1)]
         if (classes[nearest] == y).all():
             return nearest.astype(REAL)
     number = {as_plain(label): code for code, label in enumerate(classes)}
     try:
         codes = [number[as_plain(label)] for label in y.tolist()]
     except KeyError as error:
-        known = ", ".join(repr(as_plain(label)) for label in classes[:10])
+        names = ", ".join(repr(as_plain(label)) for label in classes[:10])
         raise ValueError(
-            f"Got label {error.args[0]!r}; the model knows {known}"
+            f"Got label {error.args[0]!r}; the model knows {names}"
             f"{' and more' if len(classes) > 10 else ''}."
         ) from None
     return np.array(codes, dtype=REAL)
@@ -74,7 +74,7 @@ def check_targets(
     single_precision: bool = False,
     name: str = "y",
 ) -> NDArray[np.float64]:
-    """Bring targets to float64: class numbers, or values as the loss compares them.
+    """Convert targets to float64: class numbers, or values as the loss takes them.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def check_targets(
     single_precision : bool, default=False
         Round to float32 first, as the library does.
     name : str, default="y"
-        What to call them in errors.
+        Name for error messages.
 
     Returns
     -------
@@ -153,7 +153,7 @@ def check_targets(
 def check_weights(
     sample_weight: Any, n_rows: int, name: str = "sample_weight"
 ) -> NDArray[np.float64] | None:
-    """Bring row weights to float64; None stays None.
+    """Convert row weights to float64; None stays None.
 
     Raises
     ------
@@ -181,12 +181,12 @@ def check_weights(
 def check_offset(
     init_score: Any, n_rows: int, n_outputs: int
 ) -> NDArray[np.float64] | None:
-    """Bring each row's own initial score to float64, shape (n_rows, n_outputs).
+    """Convert initial scores of rows to float64, shape (n_rows, n_outputs).
 
     Raises
     ------
     ValueError
-        If the shape is another or a value is not finite.
+        If the shape does not fit or a value is not finite.
     """
     if init_score is None:
         return None
@@ -204,21 +204,21 @@ def check_offset(
 
 
 def check_count(name: str, value: Any, least: int = 1) -> None:
-    """Refuse a parameter that is no count.
+    """Refuse a parameter that is not a count.
 
     Parameters
     ----------
     name : str
-        Of the parameter, for the error.
+        Name of the parameter, for error messages.
     value : Any
-        What was given.
+        Its value.
     least : int, default=1
         The smallest count accepted.
 
     Raises
     ------
     TypeError, ValueError
-        By kind, by value.
+        By type and by value.
     """
     expected = "a positive integer" if least == 1 else f"an integer of at least {least}"
     message = f"Got {name}={value!r}; expected {expected}."
@@ -229,12 +229,12 @@ def check_count(name: str, value: Any, least: int = 1) -> None:
 
 
 def check_out(out: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Check an array that the caller wants filled; make one if there is none.
+    """Check an output array of the caller; make one if it is None.
 
     Raises
     ------
     ValueError
-        If its shape, type or order is another, or it cannot be written.
+        If its shape, type or order does not fit, or it is read-only.
     """
     if out is None:
         return np.empty(shape, dtype=REAL)

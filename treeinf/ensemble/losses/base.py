@@ -1,4 +1,4 @@
-"""What every loss answers: values, derivatives, predictions and initial scores.
+"""The interface of a loss: values, derivatives, predictions and base scores.
 
 Each class names its derivatives' kernel by a code and at most one parameter; the
 derivatives themselves are written once, in ``kernels/cpu/derivatives.py``.
@@ -7,6 +7,7 @@ derivatives themselves are written once, in ``kernels/cpu/derivatives.py``.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from treeinf.kernels.cpu import derivatives
 from treeinf.kernels.flat import FlatLoss
 
-__all__ = ["TINY", "Array", "Loss", "say_outside"]
+__all__ = ["TINY", "Array", "Loss", "describe_outside"]
 
 Array = NDArray[np.float64]
 
@@ -66,7 +67,7 @@ class Loss:
         return type(self).__name__
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the name and the parameters, ready for JSON."""
+        """Return the name and the parameters, ready for JSON."""
         return {"name": self.name, **dataclasses.asdict(self)}
 
     def loss(self, target: Array, raw_score: Array) -> Array:
@@ -75,7 +76,7 @@ class Loss:
         Parameters
         ----------
         target : ndarray of float64, shape (n_rows,)
-            Targets as `transform_target` gives them; class numbers for classifiers.
+            Targets as `transform_target` returns them; class numbers for classifiers.
         raw_score : ndarray of float64, shape (n_rows, n_outputs)
             Raw scores.
 
@@ -90,10 +91,8 @@ class Loss:
 
         Parameters
         ----------
-        target : ndarray of float64, shape (n_rows,)
-            Targets as `transform_target` gives them.
-        raw_score : ndarray of float64, shape (n_rows, n_outputs)
-            Raw scores.
+        target, raw_score
+            See `loss`.
 
         Returns
         -------
@@ -107,28 +106,17 @@ class Loss:
         """
         if self.kernel_code is None:
             raise ValueError(f"{self.name} has no gradient that makes its leaf values.")
-        columns = np.ascontiguousarray(raw_score.T)
-        gradient = np.empty_like(columns)
-        hessian = np.empty_like(columns)
-        derivatives.loss_derivatives(
-            FlatLoss(self.kernel_code, float(self.parameter)),
-            len(target),
-            np.ascontiguousarray(target),
-            columns,
-            gradient,
-            hessian,
-        )
-        return gradient.T.copy(), hessian.T.copy()
+        return self._differentiate(derivatives.loss_derivatives, target, raw_score)
 
     def target_derivatives(
         self, target: Array, raw_score: Array
     ) -> tuple[Array, Array]:
-        """Differentiate gradient and hessian of each row in its target.
+        """Compute the derivatives of gradient and hessian with respect to the target.
 
         Parameters
         ----------
         target : ndarray of float64, shape (n_rows,)
-            Targets as `transform_target` gives them; classes as the numbers 0 and 1.
+            Targets as `transform_target` returns them; classes as the numbers 0 and 1.
         raw_score : ndarray of float64, shape (n_rows, 1)
             Raw scores.
 
@@ -139,16 +127,23 @@ class Loss:
         Raises
         ------
         ValueError
-            If the loss has several outputs, or none that moves with its target.
+            If the loss has several outputs, or is not smooth in its target.
         """
         if self.kernel_code is None or not derivatives.moves_with_target(
             self.kernel_code
         ):
             raise ValueError(f"{self.name} is no smooth function of its target.")
+        kernel = derivatives.differentiate_in_target
+        return self._differentiate(kernel, target, raw_score)
+
+    def _differentiate(
+        self, kernel: Callable[..., None], target: Array, raw_score: Array
+    ) -> tuple[Array, Array]:
+        assert self.kernel_code is not None
         columns = np.ascontiguousarray(raw_score.T)
         gradient = np.empty_like(columns)
         hessian = np.empty_like(columns)
-        derivatives.differentiate_in_target(
+        kernel(
             FlatLoss(self.kernel_code, float(self.parameter)),
             len(target),
             np.ascontiguousarray(target),
@@ -173,7 +168,7 @@ class Loss:
         return raw_score[:, 0].copy()
 
     def link_slope(self, target: Array, raw_score: Array) -> Array:
-        """Differentiate a row's prediction in its raw scores.
+        """Compute the derivative of each prediction with respect to its raw scores.
 
         Parameters
         ----------
@@ -194,7 +189,7 @@ class Loss:
         Parameters
         ----------
         target : ndarray of float64, shape (n_rows,)
-            Targets as `transform_target` gives them.
+            Targets as `transform_target` returns them.
         weight : ndarray of float64, shape (n_rows,)
             Row weights.
 
@@ -207,14 +202,14 @@ class Loss:
     def base_score_gradient(
         self, target: Array, weight: Array, *, new_target: Array | None = None
     ) -> Array:
-        """Differentiate `base_score` in the logarithm of each row's weight.
+        """Compute the derivative of `base_score` in the logarithm of each weight.
 
         Parameters
         ----------
         target, weight : ndarray of float64, shape (n_rows,)
             See `base_score`.
         new_target : ndarray of float64, shape (n_rows,), optional
-            Give what each row would add if its target were this.
+            Targets for which each row's derivative is returned; by default `target`.
 
         Returns
         -------
@@ -222,7 +217,7 @@ class Loss:
 
         Notes
         -----
-        Every initial score is a function of the weighted mean of the targets, or of
+        Every base score is a function of the weighted mean of the targets, or of
         whether they are the output's class.
         """
         mean = np.average(self._statistic(target), axis=0, weights=weight)
@@ -231,7 +226,7 @@ class Loss:
         return self._base_score_slope(mean) * (statistic - mean) * share
 
     def base_score_target_gradient(self, target: Array, weight: Array) -> Array:
-        """Differentiate `base_score` in each row's target; for losses of one output.
+        """Compute the derivative of `base_score` in each target, of one output.
 
         Parameters
         ----------
@@ -246,27 +241,29 @@ class Loss:
         return self._base_score_slope(mean) * (weight / weight.sum())[:, np.newaxis]
 
     def _statistic(self, target: Array) -> Array:
-        """Give the numbers whose mean the initial score is a function of."""
+        """Return the numbers whose mean the base score is a function of."""
         statistic = target[:, np.newaxis]
         if self.n_outputs > 1:
             return (statistic == np.arange(self.n_outputs)).astype(np.float64)
         return statistic
 
     def _base_score_slope(self, mean: Array) -> Array:
-        """Differentiate the initial score in the mean that it is a function of."""
+        """Compute the derivative of the base score in the mean it is a function of."""
         return np.ones_like(mean)
 
     def transform_target(self, target: Array) -> Array:
-        """Bring the caller's targets to those the loss compares raw scores with."""
+        """Convert the caller's targets to those that raw scores are compared with."""
         return target
 
     def target_problem(self, target: Array) -> str | None:
-        """Say what is wrong with the targets, or None."""
+        """Describe what is wrong with the targets; None if nothing is."""
         return None
 
 
-def say_outside(target: Array, lowest: float, highest: float, words: str) -> str | None:
-    """Say which target lies outside its range, or None."""
+def describe_outside(
+    target: Array, lowest: float, highest: float, words: str
+) -> str | None:
+    """Describe the first target outside its range; None if there is none."""
     wrong = (target < lowest) | (target > highest)
     if not wrong.any():
         return None

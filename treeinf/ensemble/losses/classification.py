@@ -1,4 +1,4 @@
-"""Losses of classes, and of probabilities."""
+"""Losses of class labels and of probabilities."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.special import expit, log_softmax, softmax
 
-from treeinf.ensemble.losses.base import TINY, Array, Loss, say_outside
+from treeinf.ensemble.losses.base import TINY, Array, Loss, describe_outside
 from treeinf.kernels.cpu import derivatives
 
 __all__ = [
@@ -49,7 +49,7 @@ class CrossEntropy(Loss):
         return 1.0 / (self.parameter * np.maximum(mean * (1.0 - mean), TINY))
 
     def target_problem(self, target: Array) -> str | None:
-        return say_outside(target, 0.0, 1.0, "probabilities in [0, 1]")
+        return describe_outside(target, 0.0, 1.0, "probabilities in [0, 1]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,8 +120,8 @@ class Softmax(Loss):
     def link_slope(self, target: Array, raw_score: Array) -> Array:
         probability = softmax(raw_score, axis=1)
         is_class = target[:, np.newaxis] == np.arange(self.classes)
-        own = (probability * is_class).sum(axis=1, keepdims=True)
-        return own * (is_class - probability)
+        of_class = (probability * is_class).sum(axis=1, keepdims=True)
+        return of_class * (is_class - probability)
 
     def base_score(self, target: Array, weight: Array) -> Array:
         return np.log(np.maximum(self._shares(target, weight), TINY))

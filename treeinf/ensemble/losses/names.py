@@ -1,4 +1,4 @@
-"""Losses by their names, as files hold them."""
+"""Losses by name, as files store them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from treeinf.ensemble.losses.base import Loss
 __all__ = ["LOSSES", "loss_from_dict"]
 
 LOSSES: dict[str, type[Loss]] = {
-    name: getattr(room, name)
-    for room in (classification, regression)
-    for name in room.__all__
+    name: getattr(module, name)
+    for module in (classification, regression)
+    for name in module.__all__
 }
 """Every loss by its name."""
 

@@ -1,4 +1,4 @@
-"""Losses of values: numbers, counts and what else a regression predicts."""
+"""Losses of numbers and counts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from treeinf.ensemble.losses.base import TINY, Array, Loss, say_outside
+from treeinf.ensemble.losses.base import TINY, Array, Loss, describe_outside
 from treeinf.kernels.cpu import derivatives
 
 __all__ = [
@@ -55,8 +55,24 @@ class SquaredError(Loss):
         return target
 
 
+class _LogMean(Loss):
+    """A loss whose raw score is the logarithm of a mean."""
+
+    def link(self, raw_score: Array) -> Array:
+        return np.exp(raw_score[:, 0])
+
+    def link_slope(self, target: Array, raw_score: Array) -> Array:
+        return np.exp(raw_score)
+
+    def base_score(self, target: Array, weight: Array) -> Array:
+        return np.log([max(float(np.average(target, weights=weight)), TINY)])
+
+    def _base_score_slope(self, mean: Array) -> Array:
+        return 1.0 / np.maximum(mean, TINY)
+
+
 @dataclasses.dataclass(frozen=True)
-class Poisson(Loss):
+class Poisson(_LogMean):
     """Negative log-likelihood of a count whose log mean is the raw score.
 
     Parameters
@@ -76,20 +92,8 @@ class Poisson(Loss):
     def loss(self, target: Array, raw_score: Array) -> Array:
         return np.exp(raw_score[:, 0]) - target * raw_score[:, 0]
 
-    def link(self, raw_score: Array) -> Array:
-        return np.exp(raw_score[:, 0])
-
-    def link_slope(self, target: Array, raw_score: Array) -> Array:
-        return np.exp(raw_score)
-
-    def base_score(self, target: Array, weight: Array) -> Array:
-        return np.log([max(float(np.average(target, weights=weight)), TINY)])
-
-    def _base_score_slope(self, mean: Array) -> Array:
-        return 1.0 / np.maximum(mean, TINY)
-
     def target_problem(self, target: Array) -> str | None:
-        return say_outside(target, 0.0, np.inf, "counts of at least 0")
+        return describe_outside(target, 0.0, np.inf, "counts of at least 0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,11 +107,13 @@ class Gamma(Poisson):
         return target * np.exp(-raw_score[:, 0]) + raw_score[:, 0]
 
     def target_problem(self, target: Array) -> str | None:
-        return say_outside(target, np.nextafter(0.0, 1.0), np.inf, "values above 0")
+        return describe_outside(
+            target, np.nextafter(0.0, 1.0), np.inf, "values above 0"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
-class Tweedie(Loss):
+class Tweedie(_LogMean):
     """Negative Tweedie log-likelihood with the raw score as log mean.
 
     Parameters
@@ -128,20 +134,8 @@ class Tweedie(Loss):
         first = target * np.exp((1.0 - rho) * score) / (1.0 - rho)
         return np.exp((2.0 - rho) * score) / (2.0 - rho) - first
 
-    def link(self, raw_score: Array) -> Array:
-        return np.exp(raw_score[:, 0])
-
-    def link_slope(self, target: Array, raw_score: Array) -> Array:
-        return np.exp(raw_score)
-
-    def base_score(self, target: Array, weight: Array) -> Array:
-        return np.log([max(float(np.average(target, weights=weight)), TINY)])
-
-    def _base_score_slope(self, mean: Array) -> Array:
-        return 1.0 / np.maximum(mean, TINY)
-
     def target_problem(self, target: Array) -> str | None:
-        return say_outside(target, 0.0, np.inf, "values of at least 0")
+        return describe_outside(target, 0.0, np.inf, "values of at least 0")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,7 +211,9 @@ class SquaredLogError(Loss):
         return 0.5 * (np.log1p(score) - np.log1p(target)) ** 2
 
     def target_problem(self, target: Array) -> str | None:
-        return say_outside(target, np.nextafter(-1.0, 0.0), np.inf, "values above -1")
+        return describe_outside(
+            target, np.nextafter(-1.0, 0.0), np.inf, "values above -1"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
