@@ -8,7 +8,7 @@ a ``reader`` that makes a `TreeEnsemble` of either.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def read_model(
         A fitted model of LightGBM, XGBoost, CatBoost or scikit-learn (boosted,
         averaged and single trees); a path to a model file (LightGBM text or dumped
         JSON, XGBoost JSON or UBJSON, CatBoost cbm or JSON, or what `TreeEnsemble.save`
-        wrote), told apart by what is in it; the content of such a file; or the
+        wrote), distinguished by its content; the content of such a file; or the
         dictionary that LightGBM's ``dump_model()`` returns or a JSON file holds. A
         `TreeEnsemble` is returned as it is. Of a fitted search, such as GridSearchCV,
         the best estimator is read.
@@ -84,6 +84,7 @@ def read_model(
             _refuse_choices(f"{source}, an npz file", iterations, parameters)
             return TreeEnsemble.load(model)
         model = content
+    read: Callable[..., TreeEnsemble]
     if isinstance(model, (bytes, bytearray, memoryview)):
         adapter, model = formats.parse(bytes(model), source)
         read = adapter.read_file
@@ -93,8 +94,7 @@ def read_model(
     else:
         adapter, model = find_adapter(model)
         read = adapter.read
-    ensemble: TreeEnsemble = read(model, iterations=iterations, parameters=parameters)
-    return ensemble
+    return read(model, iterations=iterations, parameters=parameters)
 
 
 def _refuse_choices(model: str, *choices: Any) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Mapping
-from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
-from treeinf.adapters.lookup import SUPPORTED
+from treeinf.adapters.lookup import SUPPORTED, Adapter
 from treeinf.errors import ModelFormatError, UnsupportedModelError
 
 __all__ = ["ZIP", "parse", "parse_dictionary"]
@@ -30,13 +29,14 @@ _UNREADABLE = {
         "an XGBoost model in the old binary form. Load it with a version of XGBoost "
         "before 3.1 and save it again with booster.save_model('model.ubj')"
     ),
+    ZIP: "a zip file; pass the path of a file that TreeEnsemble.save wrote",
     b"\x1f\x8b": "compressed with gzip; unpack it first",
     b"\x28\xb5\x2f\xfd": "compressed with zstd; unpack it first",
 }
 """First bytes of known files that are not read, and what such a file is."""
 
 
-def parse(content: bytes, source: str) -> tuple[ModuleType, Any]:
+def parse(content: bytes, source: str) -> tuple[Adapter, Any]:
     """Parse the content of a model file.
 
     Parameters
@@ -48,7 +48,7 @@ def parse(content: bytes, source: str) -> tuple[ModuleType, Any]:
 
     Returns
     -------
-    adapter : module
+    adapter : Adapter
         The library's reader.
     file : LightGBMFile, XGBoostFile or CatBoostFile
         What the reader's ``read_file`` takes.
@@ -88,7 +88,7 @@ def parse(content: bytes, source: str) -> tuple[ModuleType, Any]:
     return _parse_with("lightgbm", "text", text)
 
 
-def parse_dictionary(model: Mapping[str, Any], source: str) -> tuple[ModuleType, Any]:
+def parse_dictionary(model: Mapping[str, Any], source: str) -> tuple[Adapter, Any]:
     """Parse what a JSON model file or LightGBM's ``dump_model`` holds; see `parse`."""
     if "learner" in model:
         return _parse_with("xgboost", "json", model)
@@ -102,8 +102,8 @@ def parse_dictionary(model: Mapping[str, Any], source: str) -> tuple[ModuleType,
     return _parse_with("lightgbm", "json", model)
 
 
-def _parse_with(library: str, parser: str, content: Any) -> tuple[ModuleType, Any]:
+def _parse_with(library: str, parser: str, content: Any) -> tuple[Adapter, Any]:
     """Parse with ``treeinf.adapters.<library>.<parser>``; import the reader too."""
     folder = f"treeinf.adapters.{library}"
     file = importlib.import_module(f"{folder}.{parser}").parse(content)
-    return importlib.import_module(f"{folder}.reader"), file
+    return cast(Adapter, importlib.import_module(f"{folder}.reader")), file

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from types import ModuleType
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
+from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import UnsupportedModelError
 
-__all__ = ["SUPPORTED", "find_adapter", "init_score", "unwrap_pipeline"]
+__all__ = ["SUPPORTED", "Adapter", "find_adapter", "init_score", "unwrap_pipeline"]
 
 _ADAPTERS = {
     "catboost": "treeinf.adapters.catboost.reader",
@@ -17,11 +20,7 @@ _ADAPTERS = {
     "sklearn": "treeinf.adapters.sklearn.reader",
     "xgboost": "treeinf.adapters.xgboost.reader",
 }
-"""The package a model's class comes from, and the module that reads it.
-
-Such a module has ``read(model)``, ``raw_score(model, X)``, ``init_score(model, X)`` if
-each row may have an initial score of its own and, for model files, ``read_file(file)``.
-"""
+"""The package a model's class comes from, and its `Adapter`."""
 
 _SKLEARN_MODELS = {
     "BaseBagging",
@@ -50,7 +49,96 @@ SUPPORTED = (
 """What `read_model` reads, for error messages."""
 
 
-def find_adapter(model: Any) -> tuple[ModuleType, Any]:
+class Adapter(Protocol):
+    """The functions of each library's ``reader`` module."""
+
+    def read(
+        self,
+        model: Any,
+        *,
+        iterations: int | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> TreeEnsemble:
+        """Read a fitted model of the library.
+
+        Parameters
+        ----------
+        model : estimator or booster
+            The model.
+        iterations : int or None
+            First iterations, or trees of a forest, to read; None for those that the
+            model's ``predict`` uses.
+        parameters : dict or None
+            Training parameters, in place of those that the model holds.
+
+        Returns
+        -------
+        TreeEnsemble
+
+        Raises
+        ------
+        NotFittedError
+            If the model has not been fitted.
+        UnsupportedModelError
+            If the model cannot be represented exactly.
+        """
+
+    def read_file(
+        self,
+        file: Any,
+        *,
+        iterations: int | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> TreeEnsemble:
+        """Make an ensemble of a model file; scikit-learn has none.
+
+        Parameters
+        ----------
+        file : LightGBMFile, XGBoostFile or CatBoostFile
+            The parsed file.
+        iterations : int or None
+            First iterations to read; None for all.
+        parameters : dict or None
+            Training parameters, in place of those that the file holds. A file without
+            any needs them for a replay of the training; what they do not name has the
+            library's default.
+
+        Returns
+        -------
+        TreeEnsemble
+
+        Raises
+        ------
+        ModelFormatError
+            If the file is not a whole model.
+        UnsupportedModelError
+            If the model cannot be represented exactly.
+        """
+
+    def raw_score(
+        self, model: Any, X: Any, *, iterations: int | None = None
+    ) -> NDArray[np.float64]:
+        """Compute the library's own raw scores.
+
+        Parameters
+        ----------
+        model : estimator or booster
+            The model.
+        X : array-like, sparse matrix or frame, shape (n_rows, n_features)
+            Rows, as the library takes them; frames that it does not know are converted.
+        iterations : int or None
+            First iterations to use; None for those that the model's ``predict`` uses.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_rows, n_outputs)
+        """
+
+    def init_score(self, model: Any, X: Any) -> NDArray[np.float64] | None:
+        """Compute the initial scores of rows; None where all start alike."""
+
+
+def find_adapter(model: Any) -> tuple[Adapter, Any]:
     """Find the module that reads a live model, by the package of its class.
 
     Parameters
@@ -60,7 +148,7 @@ def find_adapter(model: Any) -> tuple[ModuleType, Any]:
 
     Returns
     -------
-    adapter : module
+    adapter : Adapter
         The module.
     model : estimator or booster
         The model, or the best estimator of a fitted search.
@@ -74,7 +162,7 @@ def find_adapter(model: Any) -> tuple[ModuleType, Any]:
     """
     name = _adapter_name(model)
     if name is not None:
-        return importlib.import_module(name), model
+        return cast(Adapter, importlib.import_module(name)), model
     if isinstance(model, type):
         raise UnsupportedModelError(
             f"Got the class {model.__name__}, not a fitted model. {SUPPORTED}"

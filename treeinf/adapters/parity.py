@@ -1,4 +1,4 @@
-"""The representation must give the library's own raw scores, or it is another model."""
+"""Compare an ensemble's raw scores with those that the model's library computes."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def test_read_save_and_load(model, tmp_path):
         ensemble.leaf_rule,
         ensemble.training,
     )
-    with pytest.raises(ValueError, match="knows its own"):
+    with pytest.raises(ValueError, match="holds its own"):
         read_model(model, parameters={"learning_rate": 1.0})
 
 

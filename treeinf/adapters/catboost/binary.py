@@ -124,22 +124,7 @@ class _Table:
 
 
 def parse(content: bytes) -> CatBoostFile:
-    """Parse a ``.cbm`` file.
-
-    Parameters
-    ----------
-    content : bytes
-        The whole file.
-
-    Returns
-    -------
-    CatBoostFile
-
-    Raises
-    ------
-    ModelFormatError
-        If they are not a whole such file.
-    """
+    """Parse the content of a ``.cbm`` file; see `formats.parse`."""
     if len(content) < 12:
         FIELDS.fail(f"it ends after {len(content)} bytes")
     size = struct.unpack_from("<I", content, 4)[0]

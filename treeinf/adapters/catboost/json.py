@@ -25,22 +25,7 @@ _NATIVE_SPLITS = ("OnlineCtr", "EstimatedFeature")
 
 
 def parse(model: Mapping[str, Any]) -> CatBoostFile:
-    """Parse the object of a JSON file.
-
-    Parameters
-    ----------
-    model : dict
-        The file's object.
-
-    Returns
-    -------
-    CatBoostFile
-
-    Raises
-    ------
-    ModelFormatError
-        If the dictionary is not such a model.
-    """
+    """Parse the object of a JSON file; see `formats.parse`."""
     features = _Features(FIELDS.entry(model, "features_info", dict))
     if "oblivious_trees" in model:
         trees = _read_symmetric(FIELDS.entry(model, "oblivious_trees", list), features)

@@ -95,7 +95,7 @@ def approximations(
         notes.append(
             f"leaf_estimation_iterations={rule.n_steps} with "
             "leaf_estimation_backtracking: whether a step lowers the loss by less "
-            "than rounding does cannot be told; of the sums of steps, the one "
+            "than rounding does is not known; of the sums of steps, the one "
             "nearest to the leaf values is taken."
         )
     if scale != 1.0:

@@ -46,31 +46,10 @@ def read(
     iterations: int | None = None,
     parameters: Mapping[str, Any] | None = None,
 ) -> TreeEnsemble:
-    """Read a fitted model of CatBoost.
+    """Read a fitted model; see `Adapter.read`.
 
-    Parameters
-    ----------
-    model : CatBoost, CatBoostClassifier, CatBoostRegressor or CatBoostRanker
-        The model. One that was cut to its best iteration is read as it is.
-    iterations : int or None
-        First iterations to read; None for all.
-    parameters : dict or None
-        Training parameters, in place of those that the model holds.
-
-    Returns
-    -------
-    TreeEnsemble
-
-    Raises
-    ------
-    NotFittedError
-        If the model has not been fitted.
-    UnsupportedModelError
-        If the model cannot be represented, such as one of embeddings.
-
-    Notes
-    -----
-    The model is saved to a temporary file, which is read without CatBoost.
+    It is saved to a temporary file, which is read without CatBoost. One that was cut to
+    its best iteration is read as it is.
     """
     import catboost
 
@@ -93,21 +72,7 @@ def read(
 def raw_score(
     model: Any, X: Any, *, iterations: int | None = None
 ) -> NDArray[np.float64]:
-    """Compute CatBoost's own raw scores.
-
-    Parameters
-    ----------
-    model : CatBoost
-        The model.
-    X : array-like or frame, shape (n_rows, n_features)
-        Rows as CatBoost takes them; frames that are not of pandas are made so.
-    iterations : int or None
-        Iterations to use; None for all.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_rows, n_outputs)
-    """
+    """Compute CatBoost's own raw scores; see `Adapter.raw_score`."""
     import catboost
 
     _check_model(model)
@@ -168,30 +133,10 @@ def read_file(
     version: str | None = None,
     leaf_source: Callable[[Any], NDArray[Any]] | None = None,
 ) -> TreeEnsemble:
-    """Make an ensemble of a parsed file.
+    """Make an ensemble of a parsed file; see `Adapter.read_file`.
 
-    Parameters
-    ----------
-    file : CatBoostFile
-        The file.
-    iterations : int or None
-        First iterations to read; None for all.
-    parameters : dict or None
-        Training parameters, in place of those that the file holds.
-    classes, version, leaf_source
-        What only a live model knows: its classes, CatBoost's version, and CatBoost's
-        own function from rows to leaves.
-
-    Returns
-    -------
-    TreeEnsemble
-
-    Raises
-    ------
-    ModelFormatError
-        If the file is not a whole model.
-    UnsupportedModelError
-        If the model cannot be represented, such as one of embeddings.
+    The `classes`, CatBoost's `version` and its own function from rows to leaves,
+    `leaf_source`, are known of a live model alone.
     """
     if "embedding" in file.features.kinds:
         raise UnsupportedModelError(

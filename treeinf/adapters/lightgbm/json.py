@@ -34,22 +34,7 @@ _WRITTEN_INFINITY = 1e300
 
 
 def parse(model: Mapping[str, Any]) -> LightGBMFile:
-    """Parse a dumped model.
-
-    Parameters
-    ----------
-    model : dict
-        The dumped model, as returned or as read back from a JSON file.
-
-    Returns
-    -------
-    LightGBMFile
-
-    Raises
-    ------
-    ModelFormatError
-        If the dictionary is not such a model.
-    """
+    """Parse a dumped model; see `formats.parse`."""
     names = model.get("feature_names")
     infos = model.get("feature_infos")
     tree_infos = model.get("tree_info")

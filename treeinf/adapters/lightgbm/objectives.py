@@ -65,10 +65,11 @@ def find_loss(
 
     def option(key: str) -> float:
         if key in options:
-            return parameters.unround(key, FIELDS.number(options[key], f"{name}:{key}"))
+            number = FIELDS.number(options[key], f"{key} of the objective {name}")
+            return parameters.unround(key, number)
         if not parameters.is_known:
             notes.append(
-                f"The file does not say {key} of the objective {name}; LightGBM's "
+                f"The file does not list {key} of the objective {name}; LightGBM's "
                 f"default is assumed (pass parameters={{{key!r}: ...}})."
             )
         return parameters.number(key)

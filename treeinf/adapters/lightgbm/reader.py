@@ -44,27 +44,9 @@ def read(
     iterations: int | None = None,
     parameters: Mapping[str, Any] | None = None,
 ) -> TreeEnsemble:
-    """Read a fitted estimator or a booster of LightGBM.
+    """Read a fitted estimator or a booster; see `Adapter.read`.
 
-    Parameters
-    ----------
-    model : LGBMModel or Booster
-        The model. An early stopped one is read up to its best iteration.
-    iterations : int or None
-        Iterations to read; None for the best one, or all.
-    parameters : dict or None
-        Training parameters, in place of those that the model holds.
-
-    Returns
-    -------
-    TreeEnsemble
-
-    Raises
-    ------
-    NotFittedError
-        If the estimator has not been fitted.
-    UnsupportedModelError
-        If the model cannot be represented exactly, such as one of linear leaves.
+    An early stopped one is read up to its best iteration.
     """
     import lightgbm
 
@@ -84,23 +66,8 @@ def read(
 def raw_score(
     model: Any, X: Any, *, iterations: int | None = None
 ) -> NDArray[np.float64]:
-    """Compute LightGBM's own raw scores.
+    """Compute LightGBM's own raw scores; see `Adapter.raw_score`.
 
-    Parameters
-    ----------
-    model : LGBMModel or Booster
-        The model.
-    X : array-like or frame, shape (n_rows, n_features)
-        Rows; those of pandas as LightGBM reads them, labels of categories included.
-    iterations : int or None
-        Iterations to use; None for the best one, or all.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_rows, n_outputs)
-
-    Notes
-    -----
     In random forest mode LightGBM's raw score is the sum over the trees and only its
     prediction is their mean; here it is the mean in both.
     """
@@ -108,7 +75,7 @@ def raw_score(
     if sparse.issparse(X):
         X = sparse.csr_matrix(sparse.csr_array(X))
     elif not (isinstance(X, np.ndarray) or hasattr(X, "iloc")):
-        # LightGBM knows the categories of pandas frames alone; it gets their numbers
+        # LightGBM reads categories of pandas frames alone; others become numbers here
         X = read(model).read_rows(X).values
     scores = booster.predict(
         X, raw_score=True, num_iteration=iterations, **_training_threads(booster)
@@ -170,31 +137,10 @@ def read_file(
     class_weight: str | tuple[tuple[Any, float], ...] | None = None,
     version: str | None = None,
 ) -> TreeEnsemble:
-    """Make an ensemble of a parsed file.
+    """Make an ensemble of a parsed file; see `Adapter.read_file`.
 
-    Parameters
-    ----------
-    file : LightGBMFile
-        The file.
-    iterations : int or None
-        First iterations to read; None for all.
-    parameters : dict or None
-        Training parameters, in place of those that the file holds. A file without any,
-        such as a dumped JSON, needs them for a replay of the training; what they do not
-        name has LightGBM's default.
-    live_parameters : dict or None
-        Parameters of the live booster, with all their digits.
-    classes, class_weight, version
-        What only a live model knows: its classes, their weights, LightGBM's version.
-
-    Returns
-    -------
-    TreeEnsemble
-
-    Raises
-    ------
-    ModelFormatError
-        If the file is not a whole model.
+    `live_parameters` are those of a live booster, with all their digits; `classes`,
+    `class_weight` and LightGBM's `version` are known of a live model alone.
     """
     if iterations is not None:
         trees = file.trees.first(iterations * file.n_outputs)

@@ -20,7 +20,7 @@ def find_folded_scores(
 
     LightGBM sets the shrinkage of a tree to 1 when it adds the initial score to its
     leaves. So a first tree with another shrinkage holds none, whatever the parameters
-    say (the rows had initial scores of their own, or the estimate was 0). Trees that
+    are (the rows had initial scores of their own, or the estimate was 0). Trees that
     are averaged hold it all alike; nothing replays them.
     """
     trees = file.trees
@@ -91,7 +91,7 @@ def tree_shrinkage(
             is_assumed = True
     if is_assumed:
         notes.append(
-            "The file does not say the learning rate of the first trees; 1 is assumed "
+            "The file does not list the learning rate of the first trees; 1 is assumed "
             "(pass parameters={'learning_rate': ...})."
         )
     rates = np.unique(shrinkage[has_rate & ~is_first])

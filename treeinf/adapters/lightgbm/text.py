@@ -29,22 +29,7 @@ _MISSING_SHIFT = 2
 
 
 def parse(text: str) -> LightGBMFile:
-    """Parse a model text.
-
-    Parameters
-    ----------
-    text : str
-        The whole file.
-
-    Returns
-    -------
-    LightGBMFile
-
-    Raises
-    ------
-    ModelFormatError
-        If the text is not such a file, or not a whole one.
-    """
+    """Parse a model text; see `formats.parse`."""
     # Not splitlines: a feature name may hold what it takes for the end of a line.
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     if lines[0].strip() != _START:
@@ -127,7 +112,7 @@ def _read_feature_infos(
             else:
                 bins[feature] = tuple(map(int, info.split(":")))
         except ValueError as error:
-            FIELDS.fail(f"feature_infos says {shorten(info)}", error)
+            FIELDS.fail(f"an entry of feature_infos is {shorten(info)}", error)
     return bins, ranges
 
 

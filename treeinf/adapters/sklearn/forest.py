@@ -25,23 +25,8 @@ __all__ = ["bootstrap_counts", "find_estimators", "raw_score", "read", "tree_wei
 def read(model: Any, n_iterations: int | None) -> TreeEnsemble:
     """Read a fitted decision tree, random forest, extra trees or bagging of trees.
 
-    Parameters
-    ----------
-    model : estimator
-        The model.
-    n_iterations : int or None
-        First trees to read, whose mean is then the model; None for all.
-
-    Returns
-    -------
-    TreeEnsemble
-        Averaged; for classifiers, each leaf holds the probability of every class and
-        the raw scores are these probabilities.
-
-    Raises
-    ------
-    UnsupportedModelError
-        If there are several targets, or a bagged estimator is not a tree.
+    The first `n_iterations` trees are averaged; None is all. For classifiers, each leaf
+    holds the probability of every class and the raw scores are these probabilities.
     """
     from sklearn.base import is_classifier
 
@@ -106,21 +91,7 @@ def find_estimators(model: Any) -> list[Any]:
 
 
 def raw_score(model: Any, X: Any, n_iterations: int | None) -> NDArray[np.float64]:
-    """Compute the library's own predictions, or class probabilities.
-
-    Parameters
-    ----------
-    model : estimator
-        The model.
-    X : array-like, sparse matrix or frame, shape (n_rows, n_features)
-        Rows.
-    n_iterations : int or None
-        First trees to average; None for all.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_rows, n_outputs)
-    """
+    """Compute the library's own predictions, or class probabilities."""
     from sklearn.base import is_classifier
 
     estimators = find_estimators(model)
@@ -190,8 +161,8 @@ def tree_weights(
     Notes
     -----
     Since scikit-learn 1.9, sample weights and class weights of a bootstrapped forest
-    say how likely a row is drawn, and a row's weight in a tree is the number of times
-    it was; before, they were multiplied with that number.
+    are the chance that a row is drawn, and a row's weight in a tree is the number of
+    times it was; before, they were multiplied with that number.
     """
     from sklearn.utils import compute_sample_weight
 
@@ -219,7 +190,7 @@ def tree_weights(
     inner = getattr(model, "estimator_", None)
     inner_weight = getattr(inner, "class_weight", None)
     if is_bagging and inner_weight is not None:
-        # a bagged tree weighs the classes itself, and knows them by their numbers
+        # a bagged tree weights the classes itself, by their numbers
         codes = np.unique(y, return_inverse=True)[1]
         weights *= compute_sample_weight(inner_weight, codes)
     return weights

@@ -27,23 +27,10 @@ _QUANTILE_LOSSES = ("absolute_error", "huber", "quantile")
 def read(model: Any, n_iterations: int | None) -> TreeEnsemble:
     """Read a fitted GradientBoostingClassifier or GradientBoostingRegressor.
 
-    Parameters
-    ----------
-    model : estimator
-        The model.
-    n_iterations : int or None
-        First iterations to read; None for all.
-
-    Returns
-    -------
-    TreeEnsemble
-
-    Notes
-    -----
     Leaf values of the differentiable losses are one Newton step; those of the others
     come from a line search in each leaf. The Huber loss, whose width the library sets
-    in each iteration, has its last width here, and a median with a correction in
-    its leaves. Where `init` is a model of the rows, the ensemble has `initial_model`.
+    in each iteration, has its last width here, and a median with a correction in its
+    leaves. Where `init` is a model of the rows, the ensemble has `initial_model`.
     """
     estimators = model.estimators_[:n_iterations]
     n_iterations, n_outputs = estimators.shape
@@ -92,20 +79,7 @@ def raw_score(model: Any, X: Any, n_iterations: int | None) -> NDArray[np.float6
 
 
 def init_score(model: Any, X: Any) -> NDArray[np.float64] | None:
-    """Compute the score that each row starts from where `init` is a model of the rows.
-
-    Parameters
-    ----------
-    model : estimator
-        The model.
-    X : array-like, sparse matrix or frame, shape (n_rows, n_features)
-        Rows.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_rows, n_outputs), or None
-        None where all rows start from the ensemble's base score.
-    """
+    """Compute each row's initial score where `init` is a model of the rows."""
     return None if _is_constant(model) else _initial_score(model, X)
 
 

@@ -34,23 +34,10 @@ _SET_WORDS = 8
 def read(model: Any, n_iterations: int | None) -> TreeEnsemble:
     """Read a fitted HistGradientBoostingClassifier or HistGradientBoostingRegressor.
 
-    Parameters
-    ----------
-    model : estimator
-        The model.
-    n_iterations : int or None
-        First iterations to read; None for all.
-
-    Returns
-    -------
-    TreeEnsemble
-
-    Notes
-    -----
     Leaves are numbered in the order of the library's nodes, which is from left to
     right. Where there are categorical columns, the library puts them first and numbers
-    their labels; here columns keep their positions, and the labels are in
-    `categories`. Unknown labels are missing, and go where a node sends missing values.
+    their labels; here columns keep their positions, and the labels are in `categories`.
+    Unknown labels are missing, and go where a node sends missing values.
     """
     import sklearn
 

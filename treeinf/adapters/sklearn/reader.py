@@ -41,32 +41,14 @@ def read(
     iterations: int | None = None,
     parameters: Mapping[str, Any] | None = None,
 ) -> TreeEnsemble:
-    """Read a fitted tree model of scikit-learn.
+    """Read a fitted tree model of scikit-learn; see `Adapter.read`.
 
-    Parameters
-    ----------
-    model : estimator
-        The model. Iterations after the one at which early stopping stopped are part of
-        it, as they are in scikit-learn's own predictions.
-    iterations : int or None
-        First iterations, or trees of a forest, to read; None for all.
-    parameters : None
-        A live model holds its own.
-
-    Returns
-    -------
-    TreeEnsemble
-
-    Raises
-    ------
-    NotFittedError
-        If the estimator has not been fitted.
-    UnsupportedModelError
-        If the model cannot be represented exactly.
+    Iterations after the one at which early stopping stopped are part of the model, as
+    they are in scikit-learn's own predictions. A live model holds its own `parameters`.
     """
     if parameters is not None:
         raise ValueError(
-            "Got parameters for a scikit-learn model, which knows its own; set them "
+            "Got parameters for a scikit-learn model, which holds its own; set them "
             "with model.set_params if they have changed since it was fitted."
         )
     ensemble: TreeEnsemble = _family(model).read(model, iterations)
@@ -76,22 +58,9 @@ def read(
 def raw_score(
     model: Any, X: Any, *, iterations: int | None = None
 ) -> NDArray[np.float64]:
-    """Compute scikit-learn's own raw scores.
+    """Compute scikit-learn's own raw scores; see `Adapter.raw_score`.
 
-    Parameters
-    ----------
-    model : estimator
-        The model.
-    X : array-like, sparse matrix or frame, shape (n_rows, n_features)
-        Rows, as scikit-learn takes them.
-    iterations : int or None
-        First iterations, or trees of a forest, to use; None for all.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_rows, n_outputs)
-        Scores before the link for boosted trees; predictions or class probabilities
-        for averaged ones.
+    Those of averaged trees are predictions or class probabilities.
     """
     family = _family(model)
     rows = _library_rows(family, model, X)
@@ -103,20 +72,7 @@ def raw_score(
 
 
 def init_score(model: Any, X: Any) -> NDArray[np.float64] | None:
-    """Compute the score each row starts from, where a model of the rows gives it.
-
-    Parameters
-    ----------
-    model : estimator
-        The model.
-    X : array-like, sparse matrix or frame, shape (n_rows, n_features)
-        Rows.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_rows, n_outputs), or None
-        None where the ensemble's base score is all.
-    """
+    """Compute the initial scores of rows; see `Adapter.init_score`."""
     if _family(model) is not gradient_boosting:
         return None
     rows = _library_rows(gradient_boosting, model, X)

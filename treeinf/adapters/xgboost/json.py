@@ -19,24 +19,7 @@ __all__ = ["parse"]
 
 @np.errstate(over="ignore", invalid="ignore")
 def parse(model: Mapping[str, Any]) -> XGBoostFile:
-    """Read the entries of a JSON or UBJSON file.
-
-    Parameters
-    ----------
-    model : dict
-        The entries, as ``json.loads`` or `ubjson.parse_object` return them.
-
-    Returns
-    -------
-    XGBoostFile
-
-    Raises
-    ------
-    ModelFormatError
-        If they are not a model.
-    UnsupportedModelError
-        If it is a model without trees, or one of censored targets.
-    """
+    """Read the entries of a JSON or UBJSON file; see `formats.parse`."""
     learner = FIELDS.entry(model, "learner")
     gradient_booster = FIELDS.entry(learner, "gradient_booster")
     booster = FIELDS.entry(gradient_booster, "name", str)

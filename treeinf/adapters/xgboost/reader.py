@@ -50,42 +50,22 @@ def read(
     iterations: int | None = None,
     parameters: Mapping[str, Any] | None = None,
 ) -> TreeEnsemble:
-    """Read a fitted estimator or a booster of XGBoost.
+    """Read a fitted estimator or a booster; see `Adapter.read`.
+
+    An estimator that was stopped early is read up to its best iteration and a booster
+    in full, which is what their ``predict`` uses. Some leaf values follow other rules
+    from 3.4 on (see `LeafRule.min_leaf_hessian`). A model holds the version that wrote
+    it last, and a live one the version at hand, even if an older one trained it.
 
     Parameters
     ----------
-    model : XGBModel or Booster
-        The model. An estimator that was stopped early is read up to its best
-        iteration and a booster in full, which is what their ``predict`` uses.
-    iterations : int or None
-        Iterations to read; None for those that ``predict`` uses.
+    model, iterations
+        See `Adapter.read`.
     parameters : dict or None
         Training parameters, in place of those that the model holds: a booster that was
-        loaded from a file has lost them. ``learning_rate`` may be a
-        list, one for each iteration; ``version``, such as "3.2.0", is that of the
-        XGBoost that trained the model, if it is not the one at hand.
-
-    Returns
-    -------
-    TreeEnsemble
-
-    Raises
-    ------
-    NotFittedError
-        If the estimator has not been fitted.
-    UnsupportedModelError
-        If the model cannot be represented exactly, such as a linear one.
-
-    Warns
-    -----
-    ModelVersionWarning
-        If the XGBoost at hand is newer than all that this reader was tested with.
-
-    Notes
-    -----
-    Some leaf values follow other rules from 3.4 on (see `LeafRule.min_leaf_hessian`).
-    A model holds the version that wrote it last, and a live one the version at hand,
-    even if an older one trained it.
+        loaded from a file has lost them. ``learning_rate`` may be a list, one for each
+        iteration; ``version``, such as "3.2.0", is that of the XGBoost that trained the
+        model, if it is not the one at hand.
     """
     import xgboost
 
@@ -116,21 +96,7 @@ def read(
 def raw_score(
     model: Any, X: Any, *, iterations: int | None = None
 ) -> NDArray[np.float64]:
-    """Compute XGBoost's own raw scores.
-
-    Parameters
-    ----------
-    model : XGBModel or Booster
-        The model.
-    X : array-like or frame, shape (n_rows, n_features)
-        Rows; pandas frames as XGBoost reads them.
-    iterations : int or None
-        Iterations to use; None for those that the model's ``predict`` uses.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_rows, n_outputs)
-    """
+    """Compute XGBoost's own raw scores; see `Adapter.raw_score`."""
     import xgboost
 
     booster = _booster(model)
@@ -220,35 +186,10 @@ def read_file(
     iterations: int | None = None,
     parameters: Mapping[str, Any] | None = None,
 ) -> TreeEnsemble:
-    """Make an ensemble of a parsed file.
+    """Make an ensemble of a parsed file; see `Adapter.read_file`.
 
-    Parameters
-    ----------
-    file : XGBoostFile
-        The file.
-    iterations : int or None
-        First iterations to read; None for the best one where an estimator that was
-        stopped early wrote the file, else all.
-    parameters : dict or None
-        Training parameters, which a file does not hold and a replay of the training
-        needs; what they do not name has XGBoost's default. ``version`` is that of the
-        XGBoost that trained the model, if another wrote the file.
-
-    Returns
-    -------
-    TreeEnsemble
-
-    Raises
-    ------
-    ModelFormatError
-        If the trees are not whole.
-    UnsupportedModelError
-        If the base score makes no finite raw score.
-
-    Warns
-    -----
-    ModelVersionWarning
-        If the file is newer than all versions that this reader was tested with.
+    All iterations are read, but up to the best one where an estimator that was stopped
+    early wrote the file. A file holds no training parameters.
     """
     _warn_if_newer(file)
     settings = XGBoostParameters(None, parameters)
@@ -266,8 +207,8 @@ def _warn_if_newer(file: XGBoostFile) -> None:
     warnings.warn(
         f"This model was written by XGBoost {file.version}; the newest version that "
         f"this treeinf was tested with is {newest}. It is read as one of {newest}. "
-        "Whether that is right, treeinf.adapters.parity.check_parity tells from raw "
-        "scores, and the replay of the training from leaf values. Update treeinf, or "
+        "treeinf.adapters.parity.check_parity checks its raw scores, and the replay of "
+        "the training its leaf values. Update treeinf, or "
         f"train with xgboost<{_NEWEST[0]}.{_NEWEST[1] + 1}.",
         ModelVersionWarning,
         stacklevel=4,
