@@ -52,6 +52,35 @@ def test_several_files_are_replaced_together_or_none_is(tmp_path):
     assert [path.read_text() for path in paths.values()] == ["one", "two"]
 
 
+def test_all_files_appear_together(tmp_path):
+    paths = {"a": tmp_path / "a.txt", "b": tmp_path / "b.txt"}
+    paths["b"].write_text("old")
+    with write_together(paths) as places:
+        for name, place in places.items():
+            place.write_text(name)
+            assert place.parent == tmp_path
+        assert not paths["a"].exists()
+        assert paths["b"].read_text() == "old"
+    assert [path.read_text() for path in paths.values()] == ["a", "b"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "b.txt"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_failure_leaves_all_files_as_they_were(tmp_path, error):
+    paths = {"a": tmp_path / "a.txt", "b": tmp_path / "b.txt"}
+    paths["b"].write_text("old")
+
+    def fail():
+        with write_together(paths) as places:
+            places["a"].write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert [path.name for path in tmp_path.iterdir()] == ["b.txt"]
+    assert paths["b"].read_text() == "old"
+
+
 def test_files_have_the_mode_of_open_or_keep_their_own(tmp_path):
     plain, written = tmp_path / "plain", tmp_path / "written"
     plain.write_text("")

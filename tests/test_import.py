@@ -15,7 +15,7 @@ import sys
 
 EXTRAS = {
     "catboost", "dask", "distributed", "jinja2", "lightgbm", "matplotlib", "numba_cuda",
-    "pandas", "polars", "pyarrow", "rich", "typer", "xgboost",
+    "pandas", "polars", "pooch", "pyarrow", "rich", "typer", "xgboost",
 }
 
 
@@ -150,6 +150,7 @@ for found in list(pkgutil.iter_modules(treeinf.__path__, "treeinf.")):
         "matplotlib",
         "pandas",
         "polars",
+        "pooch",
         "pyarrow",
         "sklearn.ensemble",
         "typer",

@@ -49,6 +49,7 @@ LATE = {
     "numba_cuda",
     "pandas",
     "polars",
+    "pooch",
     "pyarrow",
     "rich",
     "typer",

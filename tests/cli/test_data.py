@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("typer")
 pytest.importorskip("pandas")
 
+from tests.server import serve_folder
 from treeinf.datasets import read_manifest
 
 TABLE = b"size,kind,label\n1,x,yes\n2,y,no\n3,,yes\n"
@@ -136,25 +137,29 @@ def test_check_of_an_empty_home_says_so(run, tmp_path):
 
 @pytest.mark.filterwarnings("default")
 def test_fetch_keeps_and_verifies(run, home, tmp_path, monkeypatch):
-    # spambase from a file of this machine, with the hash of that
-    source = tmp_path / "spambase.data"
+    # spambase from a server of this machine, with the hash of its file
+    pytest.importorskip("pooch")
+    monkeypatch.setenv("no_proxy", "*")
+    (tmp_path / "site").mkdir()
+    source = tmp_path / "site" / "spambase.data"
     source.write_bytes(b"0.5,1\n0.1,0\n")
+    with serve_folder(source.parent) as address:
+        check_fetch(run, source, address, tmp_path / "new home", monkeypatch)
+
+
+def check_fetch(run, source, address, new, monkeypatch):
     manifest = dict(read_manifest())
     entry = manifest["spambase"]
     file = dataclasses.replace(
         entry.files[0],
-        url=source.as_uri(),
+        url=f"{address}/spambase.data",
         rows=2,
         sha256=hashlib.sha256(source.read_bytes()).hexdigest(),
     )
     manifest["spambase"] = dataclasses.replace(
         entry, files=(file,), rows=2, features=1, target=1
     )
-    for module in ("manifest", "home", "loading"):
-        monkeypatch.setattr(
-            f"treeinf.datasets.{module}.read_manifest", lambda: manifest
-        )
-    new = tmp_path / "new home"
+    monkeypatch.setattr("treeinf.datasets.manifest.read_manifest", lambda: manifest)
     result = run("data", "fetch", "spambase", "--home", new, "--json")
     assert result.exit_code == 0
     (item,) = json.loads(result.stdout)["fetched"]

@@ -1,4 +1,4 @@
-"""Files are checked before the work, and are whole or absent after it."""
+"""Files to write are checked before the work."""
 
 import os
 
@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("typer")
 
 from treeinf.cli.exits import CommandError
-from treeinf.cli.outputs import check_outputs, write_together
+from treeinf.cli.outputs import check_outputs
 
 
 @pytest.fixture
@@ -63,46 +63,3 @@ def test_two_options_need_two_files(train, tmp_path):
     twice = {"--out": tmp_path / "o.csv", "--removed": tmp_path / "." / "o.csv"}
     with pytest.raises(CommandError, match="--out and --removed both"):
         check_outputs(twice, [train], force=False)
-
-
-def test_all_files_appear_together(tmp_path):
-    paths = {"a": tmp_path / "a.txt", "b": tmp_path / "b.txt"}
-    paths["b"].write_text("old")
-    with write_together(paths) as places:
-        for name, place in places.items():
-            place.write_text(name)
-            assert place.parent == tmp_path
-        assert not paths["a"].exists()
-        assert paths["b"].read_text() == "old"
-    assert [path.read_text() for path in paths.values()] == ["a", "b"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "b.txt"]
-
-
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_a_failure_leaves_everything_as_it_was(tmp_path, error):
-    paths = {"a": tmp_path / "a.txt", "b": tmp_path / "b.txt"}
-    paths["b"].write_text("old")
-
-    def fail():
-        with write_together(paths) as places:
-            places["a"].write_text("half")
-            raise error
-
-    with pytest.raises(error):
-        fail()
-    assert [path.name for path in tmp_path.iterdir()] == ["b.txt"]
-    assert paths["b"].read_text() == "old"
-
-
-@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
-def test_files_have_the_mode_that_open_gives(tmp_path):
-    plain = tmp_path / "plain.txt"
-    plain.write_text("")
-    old = tmp_path / "old.txt"
-    old.write_text("")
-    old.chmod(0o640)
-    paths = {"new": tmp_path / "new.txt", "old": old}
-    with write_together(paths):
-        pass
-    assert paths["new"].stat().st_mode == plain.stat().st_mode
-    assert old.stat().st_mode & 0o777 == 0o640

@@ -1,33 +1,30 @@
 """Downloads from a server on this machine: what is kept, and what is refused."""
 
 import dataclasses
-import functools
+import gc
 import gzip
 import hashlib
 import http.server
 import io
 import json
-import threading
+import sys
 import types
 import zipfile
 
 import numpy as np
 import pytest
 
+from tests.server import serve, serve_folder
 from treeinf.datasets import check, fetch, load
 from treeinf.datasets.fetch import fetch_entry
-from treeinf.datasets.home import load_from_home, read_fetched
+from treeinf.datasets.loading import load_from_home
 from treeinf.datasets.manifest import DataFile, Entry
 
 pd = pytest.importorskip("pandas")
+pytest.importorskip("pooch")
 
 TABLE = b"size,label\n1,no\n2,yes\n3,no\n"
 SHA256 = hashlib.sha256(TABLE).hexdigest()
-
-
-class _Handler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
 
 
 @pytest.fixture
@@ -37,15 +34,8 @@ def site(tmp_path, monkeypatch):
     folder.mkdir()
     (folder / "table.csv").write_bytes(TABLE)
     monkeypatch.setenv("no_proxy", "*")
-    handler = functools.partial(_Handler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(
-            target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
-        )
-        thread.start()
-        yield folder, f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with serve_folder(folder) as address:
+        yield folder, address
 
 
 @pytest.fixture
@@ -73,36 +63,32 @@ def make_entry(**file):
 
 def know(monkeypatch, entry):
     """Put an entry into the manifest."""
-    manifest = {"toy": entry}
-    for module in ("manifest", "home", "loading"):
-        monkeypatch.setattr(
-            f"treeinf.datasets.{module}.read_manifest", lambda: manifest
-        )
-
-
-def get(entry, home, **changes):
-    options = {"verify": True, "overwrite": False, "verbose": False, **changes}
-    return fetch_entry(entry, home, **options)
+    monkeypatch.setattr(
+        "treeinf.datasets.manifest.read_manifest", lambda: {"toy": entry}
+    )
 
 
 def test_a_download_with_the_known_hash_is_kept_packed(site, home):
     entry = make_entry(url=f"{site[1]}/table.csv", sha256=SHA256)
-    (item,) = get(entry, home)
+    (item,) = fetch_entry(entry, home)
     assert item.is_verified
     assert item.sha256 == SHA256
     assert item.path == home / "toy" / "table.csv.gz"
     assert gzip.decompress(item.path.read_bytes()) == TABLE
     assert load_from_home(entry, home).y.tolist() == [0, 1, 0]
-    assert read_fetched(home)["toy/table.csv"]["origin"] == entry.files[0].url
-    assert not list(home.rglob("*.tmp"))
+    assert (
+        json.loads((home / "fetched.json").read_text())["toy/table.csv"]["origin"]
+        == entry.files[0].url
+    )
+    assert not list(home.rglob("*.part"))
     # nothing is downloaded twice
-    assert get(entry, home) == []
+    assert fetch_entry(entry, home) == []
 
 
 def test_a_download_with_another_hash_is_refused_and_nothing_kept(site, home):
     entry = make_entry(url=f"{site[1]}/table.csv", sha256="0" * 64)
     with pytest.raises(ValueError, match=f"has sha256 {SHA256}, expected 0000"):
-        get(entry, home)
+        fetch_entry(entry, home)
     assert not home.exists()
 
 
@@ -111,7 +97,7 @@ def test_a_download_with_another_hash_is_kept_where_that_is_asked_for(
 ):
     entry = make_entry(url=f"{site[1]}/table.csv", sha256="0" * 64)
     with pytest.warns(UserWarning, match="has not the sha256 of the manifest"):
-        (item,) = get(entry, home, verify=False)
+        (item,) = fetch_entry(entry, home, verify=False)
     assert not item.is_verified
     # and compared with itself from then on
     know(monkeypatch, entry)
@@ -155,11 +141,11 @@ def test_one_changed_file_changes_the_verdict(site, home, monkeypatch):
 
 def test_a_broken_download_leaves_the_old_file(site, home):
     entry = make_entry(url=f"{site[1]}/table.csv", sha256=SHA256)
-    (item,) = get(entry, home)
+    (item,) = fetch_entry(entry, home)
     before = item.path.read_bytes()
     (site[0] / "table.csv").write_bytes(TABLE[:-4])
     with pytest.raises(ValueError, match="sha256"):
-        get(entry, home, overwrite=True)
+        fetch_entry(entry, home, overwrite=True)
     assert item.path.read_bytes() == before
 
 
@@ -167,8 +153,8 @@ def test_overwriting_replaces_an_unpacked_file(site, home):
     entry = make_entry(url=f"{site[1]}/table.csv", sha256=SHA256)
     (home / "toy").mkdir(parents=True)
     (home / "toy" / "table.csv").write_bytes(b"size,label\n9,yes\n")
-    assert get(entry, home) == []
-    get(entry, home, overwrite=True)
+    assert fetch_entry(entry, home) == []
+    fetch_entry(entry, home, overwrite=True)
     assert load_from_home(entry, home).X["size"].tolist() == [1, 2, 3]
 
 
@@ -182,27 +168,27 @@ def test_members_of_archives_are_found_by_path_or_by_name(site, home):
     url = f"{site[1]}/all.zip"
     for member in ("new folder/table.csv", "old/table.csv"):
         entry = make_entry(url=url, member=member, sha256=SHA256)
-        get(entry, home, overwrite=True)
+        fetch_entry(entry, home, overwrite=True)
         assert load_from_home(entry, home).n_rows == 3
     entry = make_entry(url=url, member="none.csv")
     with pytest.raises(ValueError, match=r"has no none\.csv; it has notes\.txt"):
-        get(entry, home, overwrite=True)
+        fetch_entry(entry, home, overwrite=True)
     entry = make_entry(url=url, member="table.csv", download_sha256="1" * 64)
     with pytest.raises(ValueError, match="expected 1111"):
-        get(entry, home, overwrite=True)
+        fetch_entry(entry, home, overwrite=True)
     known = hashlib.sha256(data).hexdigest()
     entry = make_entry(url=url, member="table.csv", download_sha256=known)
-    (item,) = get(entry, home, overwrite=True)
+    (item,) = fetch_entry(entry, home, overwrite=True)
     assert item.is_verified
     (site[0] / "all.zip").write_bytes(data[:50])
     with pytest.raises(ValueError, match="not a whole zip"):
-        get(make_entry(url=url, member="table.csv"), home, overwrite=True)
+        fetch_entry(make_entry(url=url, member="table.csv"), home, overwrite=True)
 
 
 def test_line_ends_are_stored_as_lf(site, home):
     (site[0] / "table.csv").write_bytes(TABLE.replace(b"\n", b"\r\n"))
     entry = make_entry(url=f"{site[1]}/table.csv", sha256=SHA256, crlf=True)
-    (item,) = get(entry, home)
+    (item,) = fetch_entry(entry, home)
     assert item.is_verified
 
 
@@ -213,7 +199,7 @@ def test_arff_becomes_csv(site, home):
     )
     entry = make_entry(url=f"{site[1]}/table.arff", format="arff", sha256="0" * 64)
     with pytest.warns(UserWarning, match="no known sha256"):
-        get(entry, home)
+        fetch_entry(entry, home)
     data = load_from_home(entry, home)
     assert data.X["size"].tolist() == [1.25, 0.1, 3.0]
     assert data.y.tolist() == [0, 1, 0]
@@ -226,7 +212,7 @@ def test_workbooks_become_csv_without_their_margins(site, home, monkeypatch):
     monkeypatch.setattr(pd, "read_excel", lambda _: sheet)
     entry = make_entry(url=f"{site[1]}/table.csv", format="excel")
     with pytest.warns(UserWarning, match="no known sha256"):
-        get(entry, home)
+        fetch_entry(entry, home)
     assert load_from_home(entry, home).X["size"].tolist() == [1, 2, 3]
 
 
@@ -239,7 +225,7 @@ def test_a_workbook_is_read(site, home):
     )
     entry = make_entry(url=f"{site[1]}/table.xlsx", format="excel")
     with pytest.warns(UserWarning, match="no known sha256"):
-        get(entry, home)
+        fetch_entry(entry, home)
     data = load_from_home(entry, home)
     assert data.X["size"].tolist() == [1.5, 2.0, 3.0]
     assert data.y.tolist() == [0, 1, 0]
@@ -252,7 +238,7 @@ def test_a_missing_reader_of_workbooks_is_named(site, home, monkeypatch):
     monkeypatch.setattr(pd, "read_excel", fail)
     entry = make_entry(url=f"{site[1]}/table.csv", format="excel")
     with pytest.raises(ImportError, match=r"treeinf\[excel\].*save its first sheet"):
-        get(entry, home)
+        fetch_entry(entry, home)
 
 
 def test_tables_of_openml_get_the_names_of_the_manifest(home, monkeypatch):
@@ -266,16 +252,16 @@ def test_tables_of_openml_get_the_names_of_the_manifest(home, monkeypatch):
     monkeypatch.setattr("sklearn.datasets.fetch_openml", fetch_openml)
     entry = make_entry(openml=77, columns=("size", "label"), sha256="0" * 64)
     with pytest.warns(UserWarning, match="no known sha256"):
-        (item,) = get(entry, home)
+        (item,) = fetch_entry(entry, home)
     assert asked["data_id"] == 77
     assert item.origin == "https://www.openml.org/d/77"
     assert load_from_home(entry, home).y.tolist() == [0, 1, 0]
     entry = make_entry(openml=77, columns=("size",))
     with pytest.raises(ValueError, match="2 columns, expected 1"):
-        get(entry, home, overwrite=True)
+        fetch_entry(entry, home, overwrite=True)
     entry = make_entry(openml=77, columns=("size", "label"), rows=9)
     with pytest.raises(ValueError, match="3 rows, expected 9"):
-        get(entry, home, overwrite=True)
+        fetch_entry(entry, home, overwrite=True)
 
 
 def test_loading_fetches_what_is_missing(site, home, monkeypatch):
@@ -300,12 +286,43 @@ def test_without_a_network_the_way_by_hand_is_told(site, home, monkeypatch, url)
     assert str(home) in str(raised.value)
 
 
+# pooch leaves the connection to the garbage collector
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupted_download_is_not_kept(home, monkeypatch):
+    class Cut(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(TABLE)))
+            self.end_headers()
+            self.wfile.write(TABLE[:-4])
+
+        def log_message(self, *_):
+            pass
+
+    monkeypatch.setenv("no_proxy", "*")
+    with serve(Cut) as address:
+        entry = make_entry(url=f"{address}/table.csv")
+        with pytest.raises(ConnectionError, match="could not be downloaded"):
+            fetch_entry(entry, home)
+    assert not home.exists()
+    gc.collect()
+
+
+def test_a_missing_pooch_is_named_with_the_way_out(home, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    know(monkeypatch, make_entry(url="http://127.0.0.1:9/table.csv"))
+    with pytest.raises(ImportError, match=r"pip install 'treeinf\[data\]'"):
+        fetch("toy")
+    with pytest.raises(FileNotFoundError, match=r"toy/table\.csv .*treeinf\[data\]"):
+        load("toy")
+
+
 def test_what_needs_an_account_is_told_after_the_rest_is_there(site, home):
     entry = make_entry(url=f"{site[1]}/table.csv", sha256=SHA256)
     files = (*entry.files, DataFile(path="toy/other.csv", rows=3))
     entry = dataclasses.replace(entry, files=files)
     with pytest.raises(FileNotFoundError, match=r"toy/other\.csv .*Ask for it"):
-        get(entry, home)
+        fetch_entry(entry, home)
     assert (home / "toy" / "table.csv.gz").is_file()
 
 
@@ -326,11 +343,13 @@ def test_a_broken_list_of_downloads_is_refused(site, home):
     (home / "fetched.json").write_text("[")
     entry = make_entry(url=f"{site[1]}/table.csv", sha256=SHA256)
     with pytest.raises(ValueError, match=r"fetched\.json is not whole JSON"):
-        get(entry, home)
+        fetch_entry(entry, home)
 
 
 def test_downloads_of_several_sets_are_all_remembered(site, home):
     for path in ("toy/a.csv", "toy/b.csv"):
-        get(make_entry(path=path, url=f"{site[1]}/table.csv", sha256=SHA256), home)
+        fetch_entry(
+            make_entry(path=path, url=f"{site[1]}/table.csv", sha256=SHA256), home
+        )
     notes = json.loads((home / "fetched.json").read_text())
     assert sorted(notes) == ["toy/a.csv", "toy/b.csv"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from treeinf.datasets import available, data_home, load
-from treeinf.datasets.home import read_index
+from treeinf.datasets.manifest import read_index
 
 pd = pytest.importorskip("pandas")
 

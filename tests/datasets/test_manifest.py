@@ -12,8 +12,8 @@ from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder
 
 from treeinf.datasets import available, check, describe, load, read_manifest
-from treeinf.datasets.home import load_from_home, read_index
-from treeinf.datasets.manifest import DataFile, Entry, read_entries
+from treeinf.datasets.loading import load_from_home
+from treeinf.datasets.manifest import DataFile, Entry, read_entries, read_index
 from treeinf.datasets.tables import Dataset
 
 pd = pytest.importorskip("pandas")

@@ -1,16 +1,14 @@
-"""Files to write: checked before the work, whole or absent after it."""
+"""Check the files that a command will write, before any work is done."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from treeinf.cli.exits import CommandError
 
-__all__ = ["check_outputs", "write_together"]
+__all__ = ["check_outputs"]
 
 
 def check_outputs(
@@ -21,7 +19,7 @@ def check_outputs(
     Parameters
     ----------
     outputs : dict of str to path or None
-        For each option its file; None where it was not given.
+        For each option its file; None where it was not passed.
     inputs : sequence of path or None
         Files that are read, and never written.
     force : bool
@@ -30,7 +28,7 @@ def check_outputs(
     Returns
     -------
     dict of str to pathlib.Path
-        Those that were given.
+        Those that are not None.
 
     Raises
     ------
@@ -38,9 +36,9 @@ def check_outputs(
         If one is an input under any name, exists, is named twice, or lies where nothing
         can be written.
     """
-    given = {option: Path(path) for option, path in outputs.items() if path is not None}
+    paths = {option: Path(path) for option, path in outputs.items() if path is not None}
     seen: dict[Path, str] = {}
-    for option, path in given.items():
+    for option, path in paths.items():
         for source in inputs:
             if source is not None and _is_same(path, Path(source)):
                 raise CommandError(
@@ -60,11 +58,11 @@ def check_outputs(
             )
         if not os.access(folder, os.W_OK | os.X_OK):
             raise CommandError(f"{option} {path}: the folder {folder} is not writable.")
-        place = path.resolve()
-        if place in seen:
-            raise CommandError(f"{seen[place]} and {option} both name {path}.")
-        seen[place] = option
-    return given
+        target = path.resolve()
+        if target in seen:
+            raise CommandError(f"{seen[target]} and {option} both name {path}.")
+        seen[target] = option
+    return paths
 
 
 def _is_same(path: Path, source: Path) -> bool:
@@ -73,50 +71,3 @@ def _is_same(path: Path, source: Path) -> bool:
         return path.samefile(source)
     except OSError:
         return path.resolve() == source.resolve()
-
-
-@contextlib.contextmanager
-def write_together(paths: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
-    """Write files under temporary names and rename all of them at the end.
-
-    Parameters
-    ----------
-    paths : dict of str to pathlib.Path
-        Files to write.
-
-    Yields
-    ------
-    dict of str to pathlib.Path
-        For each the temporary file to fill, in the same folder. Leaving the block by an
-        exception, an interrupt included, removes them and renames none.
-    """
-    temporary: dict[str, Path] = {}
-    try:
-        for option, path in paths.items():
-            handle, name = tempfile.mkstemp(
-                prefix=f".{path.name}.", suffix=".part", dir=path.parent
-            )
-            os.close(handle)
-            temporary[option] = Path(name)
-        yield dict(temporary)
-        for option, path in temporary.items():
-            _give_usual_mode(path, paths[option])
-            with path.open("rb+") as file:
-                os.fsync(file.fileno())
-        for option in list(temporary):
-            os.replace(temporary[option], paths[option])
-            del temporary[option]
-    finally:
-        for path in temporary.values():
-            path.unlink(missing_ok=True)
-
-
-def _give_usual_mode(path: Path, final: Path) -> None:
-    """Give a temporary file the mode that `open` would, in place of a private one."""
-    try:
-        mode = final.stat().st_mode & 0o777
-    except OSError:
-        mask = os.umask(0)
-        os.umask(mask)
-        mode = 0o666 & ~mask
-    path.chmod(mode)

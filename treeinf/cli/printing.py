@@ -1,16 +1,13 @@
-"""What goes to stdout: text and tables for people, or one JSON object for programs."""
+"""Print results: text and tables for people, or one JSON object for programs."""
 
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-__all__ = ["Printer", "to_plain"]
+__all__ = ["Printer"]
 
 
 class Printer:
@@ -34,7 +31,7 @@ class Printer:
 
     @property
     def shows_progress(self) -> bool:
-        """Whether progress bars are of use: somebody looks at stderr."""
+        """Whether to show progress bars: stderr is a terminal."""
         return not self.quiet and sys.stderr.isatty()
 
     def say(self, text: str = "") -> None:
@@ -43,7 +40,7 @@ class Printer:
             self._console.print(text, markup=False)
 
     def facts(self, pairs: Iterable[tuple[str, str]]) -> None:
-        """Print names and what is said of them, in two columns."""
+        """Print names and texts in two columns."""
         rows = list(pairs)
         width = max((len(name) for name, _ in rows), default=0) + 2
         for name, text in rows:
@@ -72,22 +69,7 @@ class Printer:
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Print the result for programs, where that was asked for."""
+        from treeinf.files import to_plain
+
         if self.as_json:
             print(json.dumps(to_plain(result), indent=2))
-
-
-def to_plain(value: Any) -> Any:
-    """Bring a value to what JSON knows: numbers that are not finite become null."""
-    if isinstance(value, Mapping):
-        return {str(key): to_plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [to_plain(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return to_plain(value.tolist())
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return str(value)

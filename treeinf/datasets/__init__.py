@@ -1,10 +1,15 @@
-"""Data: real sets by name, and made-up ones whose influences are known."""
+"""Real data sets by name, and synthetic ones of known influence."""
 
 from treeinf.datasets.fetch import Fetched, fetch
-from treeinf.datasets.home import data_home
 from treeinf.datasets.label_noise import flip_labels, shift_targets
 from treeinf.datasets.loading import SetState, available, check, load
-from treeinf.datasets.manifest import DataFile, Entry, describe, read_manifest
+from treeinf.datasets.manifest import (
+    DataFile,
+    Entry,
+    data_home,
+    describe,
+    read_manifest,
+)
 from treeinf.datasets.synthetic import (
     make_additive_game,
     make_duplicated_rows,

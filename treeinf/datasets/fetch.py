@@ -1,4 +1,4 @@
-"""Raw files fetched from where they are published, checked, and kept."""
+"""Raw files of a data home: find them, verify them, download what is missing."""
 
 from __future__ import annotations
 
@@ -8,30 +8,149 @@ import gzip
 import hashlib
 import io
 import json
-import os
-import tempfile
-import urllib.error
-import urllib.request
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
-
-from treeinf.datasets.home import (
-    FETCHED,
+from treeinf.datasets.manifest import (
+    DataFile,
+    Entry,
     data_home,
-    find_file,
-    read_fetched,
-    say_how_to_get,
+    describe,
+    read_json,
 )
-from treeinf.datasets.manifest import DataFile, Entry, describe
+from treeinf.files import write_whole
 
-__all__ = ["Fetched", "fetch", "fetch_entry"]
+__all__ = [
+    "Fetched",
+    "FileState",
+    "check_file",
+    "fetch",
+    "fetch_entry",
+    "find_file",
+    "how_to_get",
+    "is_available",
+]
 
-TIMEOUT = 60
-CHUNK = 1 << 16
+RECORD = "fetched.json"
+"""For each file downloaded its sha256, origin and date; kept in the data home."""
+
+_TIMEOUT = 60
+
+
+def find_file(file: DataFile, home: Path) -> Path | None:
+    """Return the path of a raw file in a data home, packed or not; None if missing."""
+    for path in (home / file.path, home / f"{file.path}.gz"):
+        if path.is_file():
+            return path
+    return None
+
+
+def is_available(entry: Entry, home: Path) -> bool:
+    """Whether a set can be loaded without a network."""
+    if entry.sklearn is not None:
+        return True
+    return bool(entry.tables) and all(find_file(file, home) for file in entry.tables)
+
+
+@dataclasses.dataclass(frozen=True)
+class FileState:
+    """A raw file of a data home, compared with its description.
+
+    Parameters
+    ----------
+    file : DataFile
+        The description.
+    path : pathlib.Path or None
+        Where it is; None where it is missing.
+    content : bytes
+        What it holds, unpacked.
+    sha256 : str
+        Of the bytes compared.
+    verdict : {"missing", "verified", "recorded", "unknown", "changed"}
+        It is missing; it has the manifest's sha256; not that, but the one of its
+        download; there is none to compare with; or it has neither.
+    """
+
+    file: DataFile
+    path: Path | None = None
+    content: bytes = b""
+    sha256: str = ""
+    verdict: str = "missing"
+
+
+def check_file(file: DataFile, home: Path) -> FileState:
+    """Read a raw file and compare its sha256.
+
+    Parameters
+    ----------
+    file : DataFile
+        Its description.
+    home : pathlib.Path
+        The data home.
+
+    Returns
+    -------
+    FileState
+
+    Raises
+    ------
+    ValueError
+        If it is packed and cannot be unpacked.
+    """
+    path = find_file(file, home)
+    if path is None:
+        return FileState(file)
+    packed = content = path.read_bytes()
+    if path.suffix == ".gz":
+        try:
+            content = gzip.decompress(packed)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(f"{path} is not whole gzip: {error}") from error
+    # an index.json has the sha256 of the packed file
+    sha256 = _sha256(content if file.packed_sha256 is None else packed)
+    expected = file.packed_sha256 or file.sha256
+    recorded = read_json(home / RECORD).get(file.path, {}).get("sha256")
+    if sha256 == expected:
+        verdict = "verified"
+    elif sha256 == recorded:
+        verdict = "recorded"
+    else:
+        verdict = "changed" if expected or recorded else "unknown"
+    return FileState(file, path, content, sha256, verdict)
+
+
+def how_to_get(entry: Entry, home: Path) -> str:
+    """Describe in one paragraph which files of a set are missing, and how to get them.
+
+    Parameters
+    ----------
+    entry : Entry
+        The set.
+    home : pathlib.Path
+        The data home.
+    """
+    if not entry.files:
+        return f"{entry.name} cannot be read. {entry.remarks} {entry.obtain}"
+    missing = [file for file in entry.tables if find_file(file, home) is None]
+    fetched = [file for file in missing if file.can_fetch]
+    sentences = [
+        f"{entry.name} needs {' and '.join(file.path for file in missing)} (or the "
+        f"same with .gz) in the data home {home}, which TREEINF_DATA names."
+    ]
+    if fetched:
+        origins = " and ".join(dict.fromkeys(file.origin for file in fetched))
+        sentences.append(
+            f"With a network: treeinf data fetch {entry.name}, which takes it from "
+            f"{origins}."
+        )
+    if len(fetched) < len(missing):
+        sentences.append(entry.obtain)
+    if entry.source:
+        sentences.append(f"Its page: {entry.source}.")
+    return " ".join(filter(None, sentences))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,13 +160,13 @@ class Fetched:
     Parameters
     ----------
     path : pathlib.Path
-        Where it lies now.
+        Where it is stored.
     origin : str
-        Where it is from.
+        Address it was downloaded from.
     sha256 : str
         Of its content.
     is_verified : bool
-        Whether it was compared with a sha256 that the manifest knows.
+        Whether the manifest has its sha256, which was compared.
     """
 
     path: Path
@@ -88,25 +207,26 @@ def fetch(
     Raises
     ------
     ValueError
-        If there is no such set, or a download is not what was expected; then nothing of
-        it is kept.
+        If there is no such set, or a download is not what was expected, which is then
+        not kept.
     ConnectionError
         If a file cannot be downloaded.
     FileNotFoundError
-        If a file is missing that nobody can download without an account; the others are
-        there then.
+        If a file is missing that needs an account; the others have been downloaded.
+    ImportError
+        If pooch or a reader of workbooks is not installed.
 
     Warns
     -----
     UserWarning
-        If there is no sha256 to compare a download with. Its own is kept in
-        ``fetched.json`` of the data home, and compared from then on.
+        If the manifest has no sha256 to compare with. That of the download is stored
+        in ``fetched.json`` of the data home, and compared from then on.
 
     Notes
     -----
-    With the standard library and scikit-learn alone: archives and text by their
-    address, tables of OpenML by :func:`sklearn.datasets.fetch_openml`, which compares
-    their checksum itself. Excel workbooks want the extra ``excel``.
+    Archives and text are downloaded by pooch (the extra ``data``), tables of OpenML by
+    :func:`sklearn.datasets.fetch_openml`, which compares their checksum itself. Excel
+    workbooks need the extra ``excel``.
     """
     return fetch_entry(
         describe(name),
@@ -118,30 +238,21 @@ def fetch(
 
 
 def fetch_entry(
-    entry: Entry, home: Path, *, verify: bool, overwrite: bool, verbose: bool
+    entry: Entry,
+    home: Path,
+    *,
+    verify: bool = True,
+    overwrite: bool = False,
+    verbose: bool = False,
 ) -> list[Fetched]:
-    """Download the files of a data set that a data home lacks.
-
-    Parameters
-    ----------
-    entry : Entry
-        The set.
-    home : pathlib.Path
-        The folder.
-    verify, overwrite, verbose : bool
-        See `fetch`.
-
-    Returns
-    -------
-    list of Fetched
-    """
+    """Download the files of a data set that a data home lacks; see `fetch`."""
     if entry.sklearn is not None:
         return []
     fetched = []
     for file in entry.tables:
         if file.can_fetch and (overwrite or find_file(file, home) is None):
             content = _download(entry, file, home, verify=verify, verbose=verbose)
-            item = _keep(file, content, home, verify=verify)
+            item = _store(file, content, home, verify=verify)
             fetched.append(item)
             if not item.is_verified:
                 why = (
@@ -150,26 +261,28 @@ def fetch_entry(
                     else "has no known sha256 to compare with"
                 )
                 warnings.warn(
-                    f"{entry.name}: {item.path.name} {why} and was taken as it came; "
-                    f"its own is in {home / FETCHED} and is compared from now on.",
+                    f"{entry.name}: {item.path.name} {why} and was stored as it came; "
+                    f"its own is in {home / RECORD} and is compared from now on.",
                     stacklevel=3,
                 )
-    if not entry.files or any(find_file(file, home) is None for file in entry.tables):
-        raise FileNotFoundError(say_how_to_get(entry, home))
+    if not is_available(entry, home):
+        raise FileNotFoundError(how_to_get(entry, home))
     return fetched
 
 
 def _download(
     entry: Entry, file: DataFile, home: Path, *, verify: bool, verbose: bool
 ) -> bytes:
+    """Download a file and convert it to what is stored."""
     try:
         if file.openml is not None:
             return _read_openml(file, verify=verify)
         data = _read_url(str(file.url), verbose=verbose)
-    except (OSError, EOFError) as error:
-        # URLError and HTTPError are OSErrors, and so is a timeout
-        if isinstance(error, urllib.error.HTTPError):
-            error.close()
+    except OSError as error:  # all errors of requests and urllib, timeouts included
+        # an HTTP error keeps its connection open
+        response = getattr(error, "response", error)
+        if hasattr(response, "close"):
+            response.close()
         raise ConnectionError(
             f"{file.origin} could not be downloaded: {error}. Put {file.path} into "
             f"{home} by hand; the page of {entry.name} is {entry.source}."
@@ -186,26 +299,18 @@ def _download(
 
 
 def _read_url(url: str, *, verbose: bool) -> bytes:
-    request = urllib.request.Request(url, headers={"User-Agent": "treeinf"})
-    with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
-        length = response.headers.get("Content-Length")
-        total = int(length) if length else None
-        with tqdm(
-            total=total,
-            unit="B",
-            unit_scale=True,
-            desc=url.rpartition("/")[2],
-            disable=not verbose,
-            leave=False,
-        ) as bar:
-            parts = []
-            while part := response.read(CHUNK):
-                parts.append(part)
-                bar.update(len(part))
-    data = b"".join(parts)
-    if total is not None and len(data) != total:
-        raise EOFError(f"{len(data):,} of {total:,} bytes came")
-    return data
+    try:
+        import pooch
+    except ImportError as error:
+        raise ImportError(
+            "Downloads need pooch, which is not installed; pip install 'treeinf[data]'."
+        ) from error
+    download = pooch.HTTPDownloader(
+        progressbar=verbose, timeout=_TIMEOUT, headers={"User-Agent": "treeinf"}
+    )
+    buffer = io.BytesIO()
+    download(url, buffer, None)
+    return buffer.getvalue()
 
 
 def _read_openml(file: DataFile, *, verify: bool) -> bytes:
@@ -276,53 +381,45 @@ def _write_csv(frame: Any, file: DataFile, *, verify: bool) -> bytes:
     return text.encode()
 
 
-def _compare(what: str, data: bytes, expected: str, *, verify: bool) -> bool:
-    found = hashlib.sha256(data).hexdigest()
-    if verify and found != expected:
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _compare(origin: str, data: bytes, expected: str, *, verify: bool) -> bool:
+    sha256 = _sha256(data)
+    if verify and sha256 != expected:
         raise ValueError(
-            f"{what} has sha256 {found}, expected {expected}: it is damaged or another "
-            "release; nothing was kept. Pass verify=False (--no-verify) to keep it as "
-            "it is."
+            f"{origin} has sha256 {sha256}, expected {expected}: it is damaged or "
+            "another release; nothing was stored. Pass verify=False (--no-verify) to "
+            "store it as it is."
         )
-    return found == expected
+    return sha256 == expected
 
 
 def _has_known_content(file: DataFile) -> bool:
-    """Whether the sha256 is of what is stored; nobody knows it of what is converted."""
+    """Whether the sha256 is that of the file stored; converted tables have none."""
     return file.sha256 is not None and file.openml is None and file.format == "text"
 
 
-def _keep(file: DataFile, content: bytes, home: Path, *, verify: bool) -> Fetched:
-    """Check the content, write it as .gz, and note where it is from."""
+def _store(file: DataFile, content: bytes, home: Path, *, verify: bool) -> Fetched:
+    """Verify the content, write it as .gz, and record its origin."""
     if _has_known_content(file):
         is_verified = _compare(file.origin, content, str(file.sha256), verify=verify)
     else:
-        # what it was made of may have been compared
+        # the archive it is from may have been compared
         is_verified = verify and file.download_sha256 is not None
     path = home / f"{file.path}.gz"
-    _write_whole(path, gzip.compress(content, mtime=0))
-    # an older copy beside it would be found first
-    (home / file.path).unlink(missing_ok=True)
-    sha256 = hashlib.sha256(content).hexdigest()
-    note = {
-        "sha256": sha256,
-        "origin": file.origin,
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-    }
-    notes = {**read_fetched(home), file.path: note}
-    _write_whole(home / FETCHED, json.dumps(notes, indent=1, sort_keys=True).encode())
-    return Fetched(path, file.origin, sha256, is_verified)
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Write a file, or leave what was there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with write_whole(path) as temporary:
+        temporary.write_bytes(gzip.compress(content, mtime=0))
+    # an unpacked copy would be read in its place
+    (home / file.path).unlink(missing_ok=True)
+    sha256 = _sha256(content)
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    record = {
+        **read_json(home / RECORD),
+        file.path: {"sha256": sha256, "origin": file.origin, "date": today},
+    }
+    with write_whole(home / RECORD) as temporary:
+        temporary.write_text(json.dumps(record, indent=1, sort_keys=True))
+    return Fetched(path, file.origin, sha256, is_verified)

@@ -1,47 +1,32 @@
-"""One door to all data sets, wherever they lie."""
+"""Load data sets by name, from scikit-learn or a data home."""
 
 from __future__ import annotations
 
 import dataclasses
+import io
 from pathlib import Path
+from typing import Any
 
-from treeinf.datasets.fetch import fetch_entry
-from treeinf.datasets.home import (
+import numpy as np
+from numpy.typing import NDArray
+
+from treeinf.datasets.fetch import (
+    FileState,
     check_file,
-    data_home,
-    find_file,
-    load_from_home,
-    own_entries,
-    say_how_to_get,
+    fetch_entry,
+    how_to_get,
+    is_available,
 )
-from treeinf.datasets.manifest import Entry, read_manifest, unknown_name
-from treeinf.datasets.offline import load_offline
+from treeinf.datasets.manifest import (
+    Entry,
+    data_home,
+    find_entry,
+    read_all_entries,
+    read_manifest,
+)
 from treeinf.datasets.tables import Dataset
 
-__all__ = ["SetState", "available", "check", "known_entries", "load"]
-
-
-def known_entries(home: Path | None = None) -> dict[str, Entry]:
-    """Describe all sets: those of the manifest, and those of the data home alone.
-
-    Parameters
-    ----------
-    home : pathlib.Path, optional
-        The folder; None for `data_home`.
-
-    Returns
-    -------
-    dict of str to Entry
-    """
-    return {**read_manifest(), **own_entries(data_home() if home is None else home)}
-
-
-def is_at_hand(entry: Entry, home: Path) -> bool:
-    """Say whether a set can be loaded without a network."""
-    if entry.sklearn is not None:
-        return True
-    files = entry.tables
-    return bool(files) and all(find_file(file, home) is not None for file in files)
+__all__ = ["SetState", "available", "check", "load", "load_from_home"]
 
 
 def available() -> list[str]:
@@ -53,15 +38,15 @@ def available() -> list[str]:
         Names: first those that ship with scikit-learn, then those of the data home.
     """
     home = data_home()
-    entries = known_entries(home)
+    entries = read_all_entries(home)
     shipped = [name for name, entry in entries.items() if entry.sklearn is not None]
-    own = own_entries(home)
-    found = [
+    in_home = [
         name
         for name, entry in sorted(entries.items())
-        if entry.sklearn is None and (name in own or is_at_hand(entry, home))
+        if entry.sklearn is None
+        and (name not in read_manifest() or is_available(entry, home))
     ]
-    return [*shipped, *found]
+    return [*shipped, *in_home]
 
 
 def load(
@@ -82,7 +67,7 @@ def load(
         looked for in the data home, the folder that the environment variable
         TREEINF_DATA names.
     as_frame : bool, default=True
-        Give a frame with its categories; False for an array in which categories are
+        Return a frame with its categories; False for an array in which categories are
         numbers, see `Dataset.encode`.
     n_rows : int, optional
         Draw so many rows, see `Dataset.sample`; None for all.
@@ -107,20 +92,17 @@ def load(
         it.
     """
     home = data_home()
-    entries = known_entries(home)
-    if name not in entries:
-        where = f"scikit-learn and the data home {home} (TREEINF_DATA names it)"
-        raise ValueError(unknown_name(name, list(entries), where))
-    entry = entries[name]
+    origin = f"scikit-learn and the data home {home} (TREEINF_DATA names it)"
+    entry = find_entry(name, read_all_entries(home), origin)
     if entry.sklearn is not None:
-        data = load_offline(entry)
+        data = _load_from_sklearn(entry)
     else:
-        if download and not is_at_hand(entry, home):
+        if download and not is_available(entry, home):
             try:
-                fetch_entry(entry, home, verify=verify, overwrite=False, verbose=False)
-            except ConnectionError as error:
+                fetch_entry(entry, home, verify=verify)
+            except (ConnectionError, ImportError) as error:
                 raise FileNotFoundError(
-                    f"{say_how_to_get(entry, home)} It was tried now: {error}"
+                    f"{how_to_get(entry, home)} It was tried now: {error}"
                 ) from error
         data = load_from_home(entry, home, verify=verify)
     if n_rows is not None:
@@ -130,20 +112,20 @@ def load(
 
 @dataclasses.dataclass(frozen=True)
 class SetState:
-    """Whether a data set is there and is what it should be.
+    """Whether a data set is in the data home and is as described.
 
     Parameters
     ----------
     name : str
         Its name.
     verdict : {"verified", "recorded", "unknown", "missing", "changed"}
-        Each file is that of the manifest; or of its download; or there is no sha256 to
-        compare with, and the rows and columns are as expected; a file is not there; or
-        something is not as it should be.
+        Each file has the sha256 of the manifest; or of its download; or there is none
+        to compare with, and the rows and columns are as expected; a file is missing;
+        or something is not as expected.
     rows, features : int or None
-        What was found; None where nothing was read.
+        Rows and columns; None where nothing was read.
     message : str
-        What is wrong and what to do, empty where all is well.
+        What is wrong and what to do; empty where nothing is.
     """
 
     name: str
@@ -154,7 +136,7 @@ class SetState:
 
 
 def check(name: str, *, home: Path | None = None) -> SetState:
-    """Compare the files of a data set with what is known of them; needs pandas.
+    """Compare the files of a data set with their description; needs pandas.
 
     Parameters
     ----------
@@ -173,16 +155,13 @@ def check(name: str, *, home: Path | None = None) -> SetState:
         If there is no such set.
     """
     home = data_home() if home is None else home
-    entries = known_entries(home)
-    if name not in entries:
-        raise ValueError(unknown_name(name, list(entries), f"treeinf and {home}"))
-    entry = entries[name]
-    if not is_at_hand(entry, home):
-        return SetState(name, "missing", message=say_how_to_get(entry, home))
+    entry = find_entry(name, read_all_entries(home), f"treeinf and {home}")
+    if not is_available(entry, home):
+        return SetState(name, "missing", message=how_to_get(entry, home))
     try:
         if entry.sklearn is not None:
             verdicts = {"verified"}
-            data = load_offline(entry)
+            data = _load_from_sklearn(entry)
         else:
             # files that only explain the others may be missing, but not wrong
             verdicts = {check_file(file, home).verdict for file in entry.files}
@@ -200,3 +179,175 @@ def check(name: str, *, home: Path | None = None) -> SetState:
     elif verdict == "unknown":
         message = "No sha256 is known; its rows and columns are as expected."
     return SetState(name, verdict, data.n_rows, data.X.shape[1], message)
+
+
+def _load_from_sklearn(entry: Entry) -> Dataset:
+    """Load a table that ships with scikit-learn; digits_parity is odd against even."""
+    import pandas as pd
+    from sklearn import datasets
+
+    bunch: Any = getattr(datasets, str(entry.sklearn))()
+    y = np.asarray(bunch.target)
+    classes = tuple(str(label) for label in getattr(bunch, "target_names", ()))
+    if entry.name == "digits_parity":
+        y, classes = y % 2, ("even", "odd")
+    if entry.task == "regression":
+        classes = ()
+    columns = [str(column) for column in bunch.feature_names]
+    return Dataset(
+        entry.name,
+        entry.task,
+        pd.DataFrame(np.asarray(bunch.data), columns=columns),
+        y,
+        classes=classes,
+        licence=entry.licence,
+        source=f"sklearn.datasets.{entry.sklearn}",
+    )
+
+
+def load_from_home(entry: Entry, home: Path, *, verify: bool = True) -> Dataset:
+    """Load a data set of a data home; needs pandas.
+
+    Parameters
+    ----------
+    entry : Entry
+        Its description.
+    home : pathlib.Path
+        The folder.
+    verify : bool, default=True
+        Compare each file with its sha256, and the rows and columns with those expected.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing.
+    ValueError
+        If a file is not the one that is described.
+    """
+    states = [check_file(file, home) for file in entry.tables]
+    if not states or any(state.verdict == "missing" for state in states):
+        raise FileNotFoundError(how_to_get(entry, home))
+    frames = [_read_table(state, verify=verify) for state in states]
+    frame = _combine(entry, frames)
+    if entry.task == "regression":
+        # a few sets have rows without a target
+        frame = frame[frame[entry.target].notna()].reset_index(drop=True)
+    y, classes = _read_target(frame[entry.target], entry)
+    X = _type_columns(
+        frame.drop(columns=[entry.target, *entry.drop], errors="ignore"), entry
+    )
+    if verify:
+        _check_shape(entry, X)
+    times = None
+    if entry.time is not None:
+        times = _read_times(frame[entry.time])
+    elif entry.in_time_order:
+        times = np.arange(len(y), dtype=np.float64)
+    return Dataset(
+        entry.name,
+        entry.task,
+        X,
+        y,
+        n_test=len(frames[-1]) if entry.combine == "train_test" else 0,
+        classes=classes,
+        licence=entry.licence,
+        source=", ".join(
+            state.path.relative_to(home).as_posix() for state in states if state.path
+        ),
+        groups=None if entry.group is None else frame[entry.group].to_numpy(),
+        times=times,
+    )
+
+
+def _read_table(state: FileState, *, verify: bool) -> Any:
+    import pandas as pd
+
+    file, path = state.file, state.path
+    if verify and state.verdict == "changed":
+        expected = file.packed_sha256 or file.sha256
+        digest = f"{expected[:16]}..." if expected else "that of its download"
+        raise ValueError(
+            f"{path} has sha256 {state.sha256[:16]}..., expected {digest}: it is "
+            "damaged or another release. Pass verify=False to read it as it is."
+        )
+    arguments = dict(file.read_csv)
+    if arguments.get("header") is False:
+        # TOML has no null
+        arguments["header"] = None
+    if isinstance(arguments.get("names"), tuple):
+        arguments["names"] = list(arguments["names"])
+    frame = pd.read_csv(io.BytesIO(state.content), low_memory=False, **arguments)
+    if verify and file.rows is not None and len(frame) != file.rows:
+        raise ValueError(f"{path} has {len(frame):,} rows, expected {file.rows:,}.")
+    return frame
+
+
+def _combine(entry: Entry, frames: list[Any]) -> Any:
+    import pandas as pd
+
+    if entry.combine == "target_last":
+        frame = frames[0].copy()
+        frame[entry.target] = frames[-1][entry.target].to_numpy()
+        return frame
+    if entry.combine == "join":
+        return frames[0].merge(
+            frames[1], on=entry.join_on, validate="one_to_one", suffixes=("", "_label")
+        )
+    return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+
+
+def _check_shape(entry: Entry, X: Any) -> None:
+    for what, count, expected in (
+        ("rows", len(X), entry.rows),
+        ("features", X.shape[1], entry.features),
+    ):
+        if expected is not None and count != expected:
+            raise ValueError(
+                f"{entry.name} has {count:,} {what}, expected {expected:,}: its files "
+                "are another release. Pass verify=False to read them as they are."
+            )
+
+
+def _type_columns(frame: Any, entry: Entry) -> Any:
+    """Convert numeric columns to numbers and all others to categories."""
+    import pandas as pd
+
+    columns = {}
+    for column in frame.columns:
+        values = frame[column]
+        if entry.is_numeric(str(column)):
+            columns[str(column)] = pd.to_numeric(values)
+        else:
+            labels = values.astype(str).where(values.notna())
+            columns[str(column)] = labels.astype("category")
+    return pd.DataFrame(columns, index=frame.index)
+
+
+def _read_times(values: Any) -> NDArray[Any]:
+    """Read times as numbers, or as dates if they are not."""
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(values):
+        return values.to_numpy(dtype=np.float64)
+    dates = pd.to_datetime(values, utc=True)
+    return dates.dt.tz_localize(None).to_numpy(dtype="datetime64[ns]")
+
+
+def _read_target(values: Any, entry: Entry) -> tuple[NDArray[Any], tuple[str, ...]]:
+    if entry.task == "regression":
+        return values.to_numpy(dtype=np.float64), ()
+    if entry.task == "multiclass":
+        labels, codes = np.unique(values.to_numpy(dtype=str), return_inverse=True)
+        return codes, tuple(labels.tolist())
+    is_positive = values.isin(entry.positive).to_numpy()
+    sides = (values[~is_positive], values[is_positive])
+    # adult writes the labels of its test file with a dot
+    names = tuple(
+        " or ".join(sorted({str(label).rstrip(".") for label in side.unique()}))
+        for side in sides
+    )
+    return is_positive.astype(np.int64), names

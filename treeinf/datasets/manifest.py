@@ -1,17 +1,31 @@
-"""The data sets that treeinf knows by name: what each is and where it is from."""
+"""Descriptions of data sets: those of manifest.toml, and of a data home's index."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
 import functools
+import json
+import os
 import tomllib
 from collections.abc import Mapping
 from importlib import resources
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["DataFile", "Entry", "describe", "read_entries", "read_manifest"]
+__all__ = [
+    "DataFile",
+    "Entry",
+    "data_home",
+    "describe",
+    "find_entry",
+    "read_all_entries",
+    "read_entries",
+    "read_index",
+    "read_json",
+    "read_manifest",
+]
 
 TASKS = ("binary", "multiclass", "regression")
 COMBINATIONS = ("stack", "train_test", "target_last", "join")
@@ -81,7 +95,7 @@ class DataFile:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What is known of a data set before it is read.
+    """Description of a data set.
 
     Parameters
     ----------
@@ -166,7 +180,7 @@ class Entry:
         return tuple(kinds)
 
     def is_numeric(self, column: str) -> bool:
-        """Say whether a feature is a number; if not, it is a category."""
+        """Whether a feature is a number; if not, it is a category."""
         if self.numeric is not None:
             return column in self.numeric
         return column not in (self.categorical or ())
@@ -225,11 +239,11 @@ def _read_file(table: dict[str, Any]) -> DataFile:
     _check_choice("format", file.format, FORMATS)
     if file.url is not None and file.openml is not None:
         raise ValueError(f"{file.path} has a url and an openml number; expected one.")
-    for given in (file.sha256, file.download_sha256):
-        if given is not None and not (
-            len(given) == 64 and set(given) <= set("0123456789abcdef")
+    for digest in (file.sha256, file.download_sha256):
+        if digest is not None and not (
+            len(digest) == 64 and set(digest) <= set("0123456789abcdef")
         ):
-            raise ValueError(f"{file.path} has sha256={given!r}; expected 64 digits.")
+            raise ValueError(f"{file.path} has sha256={digest!r}; expected 64 digits.")
     return file
 
 
@@ -254,13 +268,13 @@ def read_manifest() -> Mapping[str, Entry]:
     mapping of str to Entry
         All sets by name: those of files, then those that ship with scikit-learn.
     """
-    place = resources.files("treeinf.datasets") / "manifest.toml"
-    entries = read_entries(place.read_text(encoding="utf-8"), "manifest.toml")
+    path = resources.files("treeinf.datasets") / "manifest.toml"
+    entries = read_entries(path.read_text(encoding="utf-8"), "manifest.toml")
     return MappingProxyType(entries)
 
 
 def describe(name: str) -> Entry:
-    """Tell what is known of a data set; nothing is read or downloaded.
+    """Describe a data set; nothing is read or downloaded.
 
     Parameters
     ----------
@@ -277,17 +291,130 @@ def describe(name: str) -> Entry:
     ValueError
         If there is no such set.
     """
-    entries = read_manifest()
+    return find_entry(name, read_manifest(), "the manifest of treeinf")
+
+
+def find_entry(name: str, entries: Mapping[str, Entry], origin: str) -> Entry:
+    """Return the entry of a name.
+
+    Raises
+    ------
+    ValueError
+        If there is none; names a similar one, all others, and where they are from.
+    """
     if name not in entries:
-        raise ValueError(unknown_name(name, list(entries), "the manifest of treeinf"))
+        close = difflib.get_close_matches(name, entries, n=1)
+        hint = f"Did you mean {close[0]!r}? " if close else ""
+        raise ValueError(
+            f"There is no data set {name!r}. {hint}Known are {', '.join(entries)}, "
+            f"from {origin}."
+        )
     return entries[name]
 
 
-def unknown_name(name: str, known: list[str], where: str) -> str:
-    """Say that there is no such set, and what there is."""
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"Did you mean {close[0]!r}? " if close else ""
-    return (
-        f"There is no data set {name!r}. {hint}Known are {', '.join(known)}, from "
-        f"{where}."
+# the data home
+
+
+def data_home() -> Path:
+    """Return the folder that data sets are read from.
+
+    Returns
+    -------
+    pathlib.Path
+        ``TREEINF_DATA`` where that is set, else ``treeinf`` in the user's cache folder.
+    """
+    folder = os.environ.get("TREEINF_DATA")
+    if folder:
+        return Path(folder).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "treeinf"
+
+
+def read_index(home: Path | None = None) -> dict[str, dict[str, Any]]:
+    """Read the data home's own descriptions of data sets.
+
+    Parameters
+    ----------
+    home : pathlib.Path, optional
+        The folder; None for `data_home`.
+
+    Returns
+    -------
+    dict
+        For each set its files, target and columns; empty where there is no index.json.
+
+    Raises
+    ------
+    ValueError
+        If index.json is not a JSON object.
+    """
+    return read_json((data_home() if home is None else home) / "index.json")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; empty where there is no such file.
+
+    Raises
+    ------
+    ValueError
+        If the file is not a JSON object.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not whole JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{path} holds a {type(content).__name__}; expected an object."
+        )
+    return content
+
+
+def read_all_entries(home: Path) -> dict[str, Entry]:
+    """Describe all data sets: the manifest's, and those of a data home's index.json.
+
+    Parameters
+    ----------
+    home : pathlib.Path
+        The data home.
+
+    Returns
+    -------
+    dict of str to Entry
+        A name that both have means the manifest's.
+    """
+    manifest = read_manifest()
+    index = sorted(read_index(home).items())
+    return {
+        **manifest,
+        **{
+            name: _read_index_entry(name, facts)
+            for name, facts in index
+            if name not in manifest
+        },
+    }
+
+
+def _read_index_entry(name: str, facts: Mapping[str, Any]) -> Entry:
+    files = tuple(
+        DataFile(
+            path=file["file"],
+            rows=file["rows"],
+            is_table=file["read_csv"] is not None,
+            packed_sha256=file.get("sha256"),
+            read_csv=file["read_csv"] or {},
+        )
+        for file in facts["files"]
+    )
+    return Entry(
+        name=name,
+        task=facts["task"],
+        target=facts["target"],
+        positive=tuple(facts.get("positive") or ()),
+        drop=tuple(facts.get("drop", ())),
+        numeric=tuple(str(column) for column in facts["numeric"]),
+        files=files,
+        licence=facts.get("licence", ""),
     )

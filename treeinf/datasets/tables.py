@@ -1,19 +1,21 @@
-"""What a data set is here: rows, targets, and the ways to split and sample them."""
+"""A table of data, and the ways to split, sample and encode its rows."""
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.datasets.encoding import encode_rows
-from treeinf.frames import take_rows
+from treeinf.dtypes import REAL
+from treeinf.frames import read_columns, take_rows
 
 __all__ = ["Dataset", "Split"]
 
 SPLITS = ("published", "random", "grouped", "time")
+ENCODINGS = ("one_hot", "ordinal")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,7 +43,7 @@ class Split:
     feature_names: tuple[str, ...] = ()
 
     def encode(self, encoding: str = "one_hot", *, impute: bool = True) -> Split:
-        """Make all columns numbers; what is learnt for that is from the train rows.
+        """Encode all columns as numbers, by what the train rows hold.
 
         Parameters
         ----------
@@ -62,7 +64,7 @@ class Split:
         ValueError
             If the encoding is none of those.
         """
-        train, test, names = encode_rows(
+        train, test, names = _encode_rows(
             self.X_train, self.X_test, encoding=encoding, impute=impute
         )
         return dataclasses.replace(
@@ -79,7 +81,7 @@ class Dataset:
     name : str
         Its name.
     task : {"binary", "multiclass", "regression"}
-        What the target asks for.
+        What to learn.
     X : pandas.DataFrame, or ndarray of float64, shape (n_rows, n_features)
         Rows; in a frame categories are pandas categoricals, missing values NaN.
     y : ndarray, shape (n_rows,)
@@ -90,11 +92,11 @@ class Dataset:
     classes : tuple of str, default=()
         What the numbers in `y` mean, where it holds class numbers.
     licence, source : str
-        Where it is from and what may be done with it.
+        Terms of use, and where it is from.
     groups : ndarray, shape (n_rows,), optional
         Which rows belong together: of one patient, say.
     times : ndarray of float64 or datetime64, shape (n_rows,), optional
-        From when each row is.
+        Time of each row.
     feature_names : tuple of str, default=()
         Names of the columns of `X` where that is an ndarray.
     """
@@ -117,14 +119,14 @@ class Dataset:
         return len(self.y)
 
     def encode(self, encoding: str = "ordinal") -> Dataset:
-        """Make all columns numbers, the same for every split.
+        """Encode all columns as numbers, the same for every split.
 
         Parameters
         ----------
         encoding : {"ordinal", "one_hot"}, default="ordinal"
             The category's number in sorted order; or one column a category. Missing
-            values stay missing, or have no column. For what is learnt from train rows
-            alone, split first and call `Split.encode`.
+            values stay missing, or have no column. To use the train rows alone, split
+            first and call `Split.encode`.
 
         Returns
         -------
@@ -136,7 +138,7 @@ class Dataset:
         ValueError
             If the encoding is none of those.
         """
-        X, _, names = encode_rows(self.X, self.X[:0], encoding=encoding, impute=False)
+        X, _, names = _encode_rows(self.X, self.X[:0], encoding=encoding, impute=False)
         return dataclasses.replace(self, X=X, feature_names=names)
 
     def sample(self, n_rows: int, *, random_state: int = 0) -> Dataset:
@@ -286,9 +288,86 @@ class Dataset:
 
 
 def _share_out(sizes: NDArray[np.intp], n_rows: int) -> NDArray[np.intp]:
-    """Give each stratum its share of the rows, and the rest by largest remainder."""
+    """Distribute rows over strata by their sizes, and the rest by largest remainder."""
     exact = sizes * (n_rows / sizes.sum())
     counts = np.floor(exact).astype(np.intp)
     rest = n_rows - counts.sum()
     counts[np.argsort(counts - exact, kind="stable")[:rest]] += 1
     return counts
+
+
+def _encode_rows(
+    X_train: Any, X_test: Any, *, encoding: str, impute: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[str, ...]]:
+    """Encode two frames by the medians and categories of the first.
+
+    Returns
+    -------
+    train, test : ndarray of float64, shape (n_train, n_encoded) and (n_test, n_encoded)
+        Numeric columns first, then those of the categories, in the order of the frame.
+    names : tuple of str
+        Names of the columns; ``column=category`` with one-hot encoding.
+
+    References
+    ----------
+    Brophy, Hammoudeh and Lowd (2023), Adapting and Evaluating Influence-Estimation
+    Methods for Gradient-Boosted Decision Trees, JMLR 24(154), section 5 (the
+    preprocessing, with ``encoding="one_hot"`` and ``impute=True``).
+    """
+    if encoding not in ENCODINGS:
+        raise ValueError(
+            f"Got encoding={encoding!r}; expected one of {', '.join(ENCODINGS)}."
+        )
+    if not hasattr(X_train, "select_dtypes"):
+        raise TypeError(
+            f"X is a {type(X_train).__name__}, expected a pandas frame; an encoded set "
+            "is not encoded again."
+        )
+    numbers: list[tuple[str, Any]] = []
+    categories: list[tuple[str, Any]] = []
+    columns = zip(read_columns(X_train), read_columns(X_test), strict=True)
+    for (name, train), (_, test) in columns:
+        if train.dtype == REAL:
+            pair = _impute_median(train, test) if impute else (train, test)
+            numbers.append((name, pair))
+            continue
+        labels, codes = _number_categories(train, test, impute=impute)
+        if encoding == "ordinal":
+            pair = tuple(np.where(code < 0, np.nan, code) for code in codes)
+            categories.append((name, pair))
+        else:
+            categories += [
+                (f"{name}={label}", tuple(code == number for code in codes))
+                for number, label in enumerate(labels)
+            ]
+    names, pairs = zip(*numbers, *categories, strict=True)
+    train, test = (
+        np.column_stack(side).astype(REAL, order="C")
+        for side in zip(*pairs, strict=True)
+    )
+    return train, test, names
+
+
+def _impute_median(
+    train: NDArray[np.float64], test: NDArray[np.float64]
+) -> tuple[NDArray[Any], ...]:
+    if np.isnan(train).all():  # has no median and stays missing
+        return train, test
+    median = np.nanmedian(train)
+    return tuple(np.where(np.isnan(side), median, side) for side in (train, test))
+
+
+def _number_categories(
+    train: NDArray[Any], test: NDArray[Any], *, impute: bool
+) -> tuple[list[Any], list[NDArray[np.float64]]]:
+    """Return the labels of the train rows and the rows' label numbers, -1 for none."""
+    counts = collections.Counter(label for label in train if label is not None)
+    labels = sorted(counts, key=str)
+    codes = {label: number for number, label in enumerate(labels)}
+    if impute and labels:
+        # of equally frequent labels the first in sorted order
+        codes[None] = codes[max(labels, key=counts.__getitem__)]
+    return labels, [
+        np.array([codes.get(label, -1) for label in side], dtype=REAL)
+        for side in (train, test)
+    ]

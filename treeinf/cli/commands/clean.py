@@ -150,8 +150,9 @@ def clean(
     from treeinf.cli.commands.cleaned_files import check_weight_column, write_cleaned
     from treeinf.cli.jobs import Clock, read_job
     from treeinf.cli.models import model_file
-    from treeinf.cli.outputs import check_outputs, write_together
+    from treeinf.cli.outputs import check_outputs
     from treeinf.cli.printing import Printer
+    from treeinf.files import write_together
 
     printer, clock = Printer(as_json=json, quiet=quiet), Clock()
     folds, trusted = options.parse_validation(validation)

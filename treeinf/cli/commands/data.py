@@ -1,9 +1,9 @@
-"""`treeinf data`: the data sets that treeinf knows, and whether they are there."""
+"""`treeinf data`: list, describe, fetch and check data sets."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,7 +11,12 @@ from treeinf.cli import options
 from treeinf.cli.exits import EPILOG, CommandError, ends_cleanly
 from treeinf.cli.printing import Printer
 
+if TYPE_CHECKING:
+    from treeinf.datasets import Entry
+
 __all__ = ["data_app"]
+
+_AVAILABLE = ("scikit-learn", "data home")
 
 data_app = typer.Typer(
     name="data",
@@ -29,21 +34,24 @@ Home = Annotated[
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a data set.")]
 
 
-def _home(given: Path | None) -> Path:
+def _read_entries(home: Path | None) -> tuple[Path, dict[str, Entry]]:
+    """Return the data home and all data sets."""
     from treeinf.datasets import data_home
+    from treeinf.datasets.manifest import read_all_entries
 
-    if given is not None and not given.is_dir():
-        raise CommandError(f"--home: {given} is no folder.")
-    return data_home() if given is None else given
+    if home is not None and not home.is_dir():
+        raise CommandError(f"--home: {home} is no folder.")
+    folder = data_home() if home is None else home
+    return folder, read_all_entries(folder)
 
 
-def _where(entry: Any, home: Path) -> str:
-    """Say in a word where a set is."""
-    from treeinf.datasets.loading import is_at_hand
+def _location(entry: Entry, home: Path) -> str:
+    """Return where a data set is, or how to get it."""
+    from treeinf.datasets.fetch import is_available
 
     if entry.sklearn is not None:
         return "scikit-learn"
-    if is_at_hand(entry, home):
+    if is_available(entry, home):
         return "data home"
     files = entry.tables
     if files and all(file.can_fetch for file in files):
@@ -65,20 +73,15 @@ def list_sets(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """List the data sets, with their task and size and where they are."""
-    from treeinf.datasets.loading import known_entries
-
-    folder = _home(home)
+    """List the data sets with their task, their size and where they are."""
+    folder, entries = _read_entries(home)
     printer = Printer(as_json=json, quiet=quiet)
-    places = {
-        name: (entry, _where(entry, folder))
-        for name, entry in known_entries(folder).items()
+    located = {
+        name: (entry, _location(entry, folder)) for name, entry in entries.items()
     }
     if at_hand:
-        places = {
-            name: (entry, where)
-            for name, (entry, where) in places.items()
-            if where in ("scikit-learn", "data home")
+        located = {
+            name: pair for name, pair in located.items() if pair[1] in _AVAILABLE
         }
     printer.table(
         ["name", "task", "rows", "columns", "paper", "where"],
@@ -91,7 +94,7 @@ def list_sets(
                 "yes" if entry.in_paper else "",
                 where,
             )
-            for name, (entry, where) in places.items()
+            for name, (entry, where) in located.items()
         ],
         title=f"Data sets; data home {folder}",
     )
@@ -113,7 +116,7 @@ def list_sets(
                     "in_paper": entry.in_paper,
                     "where": where,
                 }
-                for name, (entry, where) in places.items()
+                for name, (entry, where) in located.items()
             ],
         }
     )
@@ -123,17 +126,13 @@ def list_sets(
 @ends_cleanly
 def show(name: Name, home: Home = None, json: options.Json = False) -> None:
     """Describe a data set: task, columns, files, source, licence, citation."""
-    from treeinf.datasets.home import find_file, say_how_to_get
-    from treeinf.datasets.loading import known_entries
-    from treeinf.datasets.manifest import unknown_name
+    from treeinf.datasets.fetch import find_file, how_to_get
+    from treeinf.datasets.manifest import find_entry
 
-    folder = _home(home)
+    folder, entries = _read_entries(home)
     printer = Printer(as_json=json)
-    entries = known_entries(folder)
-    if name not in entries:
-        raise CommandError(unknown_name(name, list(entries), f"treeinf and {folder}"))
-    entry = entries[name]
-    where = _where(entry, folder)
+    entry = find_entry(name, entries, f"treeinf and {folder}")
+    where = _location(entry, folder)
     facts = [
         ("name", f"{entry.name} ({entry.title})" if entry.title else entry.name),
         ("task", entry.task),
@@ -166,9 +165,7 @@ def show(name: Name, home: Home = None, json: options.Json = False) -> None:
                 "origin": file.origin if file.can_fetch else None,
             }
         )
-    how = (
-        "" if where in ("scikit-learn", "data home") else say_how_to_get(entry, folder)
-    )
+    how = "" if where in _AVAILABLE else how_to_get(entry, folder)
     facts.append(("to get it", how))
     printer.facts((fact, text) for fact, text in facts if text)
     printer.finish(
@@ -203,14 +200,14 @@ def fetch_set(
     name: Name,
     home: Annotated[
         Path | None,
-        typer.Option("--home", help="The data home; made where it is not there."),
+        typer.Option("--home", help="Data folder; made if it is missing."),
     ] = None,
     verify: Annotated[
         bool,
-        typer.Option("--verify/--no-verify", help="Refuse what has another sha256."),
+        typer.Option("--verify/--no-verify", help="Refuse a file with another sha256."),
     ] = True,
     force: Annotated[
-        bool, typer.Option("--force", help="Download files that are there, too.")
+        bool, typer.Option("--force", help="Download files that are there too.")
     ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -261,7 +258,9 @@ def fetch_set(
 def check_sets(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]...", help="Data sets; all that are there."),
+        typer.Argument(
+            metavar="[NAME]...", help="Data sets; by default all in the data folder."
+        ),
     ] = None,
     home: Home = None,
     json: options.Json = False,
@@ -269,15 +268,15 @@ def check_sets(
 ) -> None:
     """Verify sha256, rows and columns of what is in the data home."""
     from treeinf.datasets import check
-    from treeinf.datasets.loading import known_entries
 
-    folder = _home(home)
+    folder, entries = _read_entries(home)
     printer = Printer(as_json=json, quiet=quiet)
-    entries = known_entries(folder)
-    wanted = names or [
-        name for name, entry in entries.items() if _where(entry, folder) == "data home"
+    in_home = [
+        name
+        for name, entry in entries.items()
+        if _location(entry, folder) == "data home"
     ]
-    states = [check(name, home=folder) for name in wanted]
+    states = [check(name, home=folder) for name in names or in_home]
     printer.table(
         ["name", "rows", "columns", "files"],
         [

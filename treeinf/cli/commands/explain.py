@@ -88,7 +88,7 @@ def explain(
         task_of,
         with_model_columns,
     )
-    from treeinf.cli.outputs import check_outputs, write_together
+    from treeinf.cli.outputs import check_outputs
     from treeinf.cli.printing import Printer
     from treeinf.cli.tables import read_table, write_frame
     from treeinf.cli.training_data import (
@@ -97,6 +97,7 @@ def explain(
         read_training_data,
         text_columns,
     )
+    from treeinf.files import write_together
 
     printer = Printer(as_json=json, quiet=quiet)
     file = model_file(model)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from treeinf.cleaning import InfluenceCleaner
 from treeinf.cli.commands.cleaned_files import to_lines
 from treeinf.cli.commands.demo.explanation import COLUMNS, Explanation
-from treeinf.cli.outputs import write_together
 from treeinf.cli.training_data import TrainingData
 from treeinf.datasets import Dataset
+from treeinf.files import write_whole
 
 __all__ = ["TITLE", "draw_thumbnail", "write_demo_report"]
 
@@ -72,9 +72,9 @@ def write_demo_report(
     if dataset.name.startswith("digits"):
         thumbnails = [draw_thumbnail(row.reshape(8, 8), 16.0) for row in features]
         values, columns = [row[:1] for row in values], []
-    with write_together({"report": path}) as places:
+    with write_whole(path) as temporary:
         write_cleaning_report(
-            places["report"],
+            temporary,
             cleaner,
             overwrite=True,
             title=f"{TITLE}: {dataset.name} with a known share of wrong labels",
