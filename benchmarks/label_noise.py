@@ -327,7 +327,7 @@ def score_with_clean(cell: Cell) -> dict[str, tuple[np.ndarray, float]]:
             n_repeats=5,
             seed=seed,
             costs=Costs(),
-            target=clean,
+            queries=clean,
         )
     )
     found["clean: stacking"] = scored.score, seconds

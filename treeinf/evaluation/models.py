@@ -1,78 +1,65 @@
-"""Estimators of each library for a suite, small and the same for all data sets."""
+"""Parameters of each library's estimator for suites, small models for all data sets."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
+from treeinf.training.estimators import ESTIMATORS, make_estimator
+
 __all__ = ["LIBRARIES", "new_estimator"]
 
-LIBRARIES: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "lightgbm": (
-        "lightgbm",
-        "LGBM",
-        {
-            "n_estimators": 50,
-            "learning_rate": 0.1,
-            "num_leaves": 15,
-            "min_child_samples": 5,
-            "random_state": 0,
-            "verbose": -1,
-        },
-    ),
-    "xgboost": (
-        "xgboost",
-        "XGB",
-        {"n_estimators": 50, "learning_rate": 0.1, "max_depth": 4, "random_state": 0},
-    ),
-    "catboost": (
-        "catboost",
-        "CatBoost",
-        {
-            "iterations": 50,
-            "learning_rate": 0.1,
-            "depth": 4,
-            "bootstrap_type": "No",
-            "random_strength": 0,
-            "random_seed": 0,
-            "verbose": False,
-            "allow_writing_files": False,
-        },
-    ),
-    "sklearn": (
-        "sklearn.ensemble",
-        "HistGradientBoosting",
-        {
-            "max_iter": 50,
-            "learning_rate": 0.1,
-            "max_leaf_nodes": 15,
-            "min_samples_leaf": 5,
-            "early_stopping": False,
-            "random_state": 0,
-        },
-    ),
-    "gradient_boosting": (
-        "sklearn.ensemble",
-        "GradientBoosting",
-        {
-            "n_estimators": 50,
-            "learning_rate": 0.1,
-            "max_depth": 4,
-            "min_samples_leaf": 5,
-            "random_state": 0,
-        },
-    ),
-    "random_forest": (
-        "sklearn.ensemble",
-        "RandomForest",
-        {"n_estimators": 50, "random_state": 0},
-    ),
+_PARAMETERS: dict[str, dict[str, Any]] = {
+    "lightgbm": {
+        "n_estimators": 50,
+        "learning_rate": 0.1,
+        "num_leaves": 15,
+        "min_child_samples": 5,
+        "random_state": 0,
+        "verbose": -1,
+    },
+    "xgboost": {
+        "n_estimators": 50,
+        "learning_rate": 0.1,
+        "max_depth": 4,
+        "random_state": 0,
+    },
+    "catboost": {
+        "iterations": 50,
+        "learning_rate": 0.1,
+        "depth": 4,
+        "bootstrap_type": "No",
+        "random_strength": 0,
+        "random_seed": 0,
+        "verbose": False,
+        "allow_writing_files": False,
+    },
+    "sklearn": {
+        "max_iter": 50,
+        "learning_rate": 0.1,
+        "max_leaf_nodes": 15,
+        "min_samples_leaf": 5,
+        "early_stopping": False,
+        "random_state": 0,
+    },
+    "gradient_boosting": {
+        "n_estimators": 50,
+        "learning_rate": 0.1,
+        "max_depth": 4,
+        "min_samples_leaf": 5,
+        "random_state": 0,
+    },
+    "random_forest": {"n_estimators": 50, "random_state": 0},
 }
-"""Module, beginning of the classes' names, and what differs from their defaults.
 
-CatBoost neither draws rows nor adds noise to its splits, so that retraining answers for
-the rows that go alone. The threads are set by who trains copies.
+LIBRARIES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    name: (ESTIMATORS[name].module, ESTIMATORS[name].prefix, parameters)
+    for name, parameters in _PARAMETERS.items()
+}
+"""Module, prefix of the classes' names, and parameters that differ from the defaults.
+
+CatBoost neither samples rows nor adds noise to its splits, so that retraining measures
+the removal of rows alone. The threads are set by what trains copies.
 """
 
 
@@ -88,7 +75,7 @@ def new_estimator(
     task : {"binary", "multiclass", "regression"}
         What it learns.
     parameters : dict, optional
-        In place of those in `LIBRARIES`, or beside them.
+        Replace those in `LIBRARIES`, or add to them.
 
     Returns
     -------
@@ -105,7 +92,5 @@ def new_estimator(
         raise ValueError(
             f"Got the library {library!r}; expected one of {', '.join(LIBRARIES)}."
         )
-    module, name, known = LIBRARIES[library]
-    kind = "Regressor" if task == "regression" else "Classifier"
-    given = {**known, **(parameters or {})}
-    return getattr(importlib.import_module(module), f"{name}{kind}")(**given)
+    settings = {**_PARAMETERS[library], **(parameters or {})}
+    return make_estimator(library, task, **settings)
