@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,10 +10,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.dtypes import BITS, COUNT, FLAG, NODE, OFFSET, REAL
-from treeinf.ensemble.facts import EVERY_OUTPUT, Missing
 from treeinf.errors import ModelFormatError
 
-__all__ = ["ARRAYS", "check_arrays", "freeze_arrays", "take_trees"]
+__all__ = [
+    "ARRAYS",
+    "EVERY_OUTPUT",
+    "Missing",
+    "check_arrays",
+    "freeze_arrays",
+    "take_trees",
+]
+
+EVERY_OUTPUT = -1
+"""Value of `TreeEnsemble.output` for a tree whose leaves hold all outputs."""
+
+
+class Missing(enum.IntEnum):
+    """Which values a node sends to its default child (LightGBM's three types)."""
+
+    NONE = 0
+    """No value: NaN is read as 0.0 and compared."""
+    ZERO = 1
+    """NaN and every value within the ensemble's zero threshold."""
+    NAN = 2
+    """NaN."""
+
 
 Arrays = Mapping[str, NDArray[Any]]
 

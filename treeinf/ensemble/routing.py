@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.dtypes import leaf_id_dtype
-from treeinf.ensemble.facts import Missing
+from treeinf.ensemble.arrays import Missing
 from treeinf.ensemble.input_rules import InputRules
 from treeinf.kernels.cpu import routing as kernels
 from treeinf.kernels.device import CPU, Device

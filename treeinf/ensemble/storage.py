@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.ensemble.facts import LeafRule, TrainingFacts
 from treeinf.ensemble.input_rules import InputRules
 from treeinf.ensemble.losses import loss_from_dict
+from treeinf.ensemble.training_facts import LeafRule, TrainingFacts
 from treeinf.errors import ModelFormatError
 from treeinf.files import write_whole
 

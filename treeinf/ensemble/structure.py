@@ -1,4 +1,4 @@
-"""The uniform representation of a fitted tree ensemble."""
+"""`TreeEnsemble`: a fitted tree ensemble, whatever library it came from."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from treeinf.dtypes import NODE, OFFSET, REAL, leaf_id_dtype
 from treeinf.ensemble import storage
-from treeinf.ensemble.arrays import check_arrays, freeze_arrays, take_trees
-from treeinf.ensemble.facts import LeafRule, Missing, TrainingFacts
+from treeinf.ensemble.arrays import Missing, check_arrays, freeze_arrays, take_trees
 from treeinf.ensemble.input_rules import InputRows, InputRules
 from treeinf.ensemble.losses import Loss
 from treeinf.ensemble.routing import flatten_trees, route_rows
+from treeinf.ensemble.training_facts import LeafRule, TrainingFacts
 from treeinf.errors import ModelFormatError, ModelParityError, UnsupportedModelError
 from treeinf.kernels.cpu import replay as kernels
 from treeinf.kernels.cpu.derivatives import UNIT_HESSIAN
@@ -113,9 +113,9 @@ class TreeEnsemble:
     classes : ndarray, shape (n_classes,), or None
         Class labels in the order of the model's classes.
     initial_model : str or None, default=None
-        The model that gives each row an initial score of its own, on top of
-        `base_score` (the init estimator of scikit-learn). Raw scores then need
-        `init_score`: ``treeinf.adapters.init_score(model, X)``.
+        The model that predicts an initial score for each row, on top of `base_score`
+        (the init estimator of scikit-learn). Raw scores then need `init_score`:
+        ``treeinf.adapters.init_score(model, X)``.
     library, library_version : str
         Where the model came from.
 
@@ -292,12 +292,12 @@ class TreeEnsemble:
         )
 
     def separate_base_score(self, base_score: ArrayLike) -> TreeEnsemble:
-        """Take an initial score out of the first tree's leaf values.
+        """Take the base score out of the first tree's leaf values.
 
         Parameters
         ----------
         base_score : array-like of float64, shape (n_outputs,)
-            Initial score; read where `base_score_folded` is not 0.
+            Base score; read where `base_score_folded` is not 0.
 
         Returns
         -------
@@ -462,7 +462,7 @@ class TreeEnsemble:
         X : array-like or frame, shape (n_rows, n_features)
             Rows.
         init_score : array-like, shape (n_rows,) or (n_rows, n_outputs), optional
-            Each row's own initial score, on top of the base score.
+            Initial score of each row, on top of the base score.
 
         Returns
         -------
@@ -517,7 +517,7 @@ class TreeEnsemble:
         return self.loss.link(raw_score)
 
     def describe(self) -> str:
-        """Summarise the model in a few printable lines."""
+        """Describe the model in a few printable lines."""
         leaves = np.diff(self.leaf_offset)
         kinds = []
         if self.is_categorical.any():

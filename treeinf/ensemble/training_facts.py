@@ -1,29 +1,14 @@
-"""What an ensemble says of itself besides its trees: rules and training facts."""
+"""How a model was trained: the leaf rule, and what else a replay needs."""
 
 from __future__ import annotations
 
 import dataclasses
-import enum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EVERY_OUTPUT", "LeafRule", "Missing", "TrainingFacts"]
-
-EVERY_OUTPUT = -1
-"""Value of `TreeEnsemble.output` for a tree whose leaves hold all outputs."""
-
-
-class Missing(enum.IntEnum):
-    """Which values a node sends to its default child (LightGBM's three types)."""
-
-    NONE = 0
-    """No value: NaN is read as 0.0 and compared."""
-    ZERO = 1
-    """NaN and every value within the ensemble's zero threshold."""
-    NAN = 2
-    """NaN."""
+__all__ = ["LeafRule", "TrainingFacts"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +29,7 @@ class LeafRule:
     max_leaf_value : float, default=0.0
         Bound on the size of a leaf value before shrinkage; 0 is no bound.
     path_smooth : float, default=0.0
-        Rows' worth of pull towards the parent's value (LightGBM ``path_smooth``).
+        Weight of the parent's value, in rows (LightGBM ``path_smooth``).
     n_steps : int, default=1
         Steps taken in each tree, each from the scores after the one before, at full
         length; the shrinkage is applied to their sum.
@@ -53,7 +38,7 @@ class LeafRule:
         the `n_steps` (CatBoost ``leaf_estimation_backtracking``).
     fits_single_leaf : bool, default=False
         A tree of one leaf holds a fitted value as any other does; else it holds the
-        initial score alone.
+        base score alone.
     min_leaf_hessian : float, default=0.0
         A leaf whose hessians sum to less has the value 0 (``min_child_weight`` of
         XGBoost before 3.4).
@@ -110,7 +95,7 @@ class TrainingFacts:
     class_weight : "balanced", tuple of (label, weight) pairs, or None
         Class weights that the library multiplied into the sample weights.
     positive_weight : float, "unbalanced" or None
-        Weight of the positive rows in the gradients alone, not in the initial score
+        Weight of the positive rows in the gradients alone, not in the base score
         (LightGBM ``scale_pos_weight``; "unbalanced" is its ``is_unbalance``).
     single_precision : bool, default=False
         The library keeps labels, weights and gradients in float32.
@@ -131,8 +116,8 @@ class TrainingFacts:
     approximations : tuple of str
         Each setting that a replay can follow only approximately, and how.
     other_rule : str or None
-        In words, another way by which leaf values that are not reproduced may have come
-        about, where the model leaves open which of two rules its library followed.
+        Another cause, in words, of leaf values that are not reproduced, where the model
+        leaves open which of two rules its library followed.
     """
 
     class_weight: str | tuple[tuple[Any, float], ...] | None = None
