@@ -195,7 +195,7 @@ def read_file(
         ),
         leaf_weight=trees.leaf_weight,
         leaf_l2=None
-        if rule.kind in ("unsettings", "quantile")
+        if rule.kind in ("unknown", "quantile")
         else np.full(n_leaves, settings.number("l2_leaf_reg")),
         is_native=is_native,
         leaf_source=leaf_source if is_native else None,
