@@ -402,7 +402,7 @@ def test_any_number_of_threads_and_any_batch_gives_the_same_bits(recipe, kernel)
 
 def test_a_solver_cut_short_says_so():
     model, X, y, *_ = models.fit("binary")
-    with pytest.warns(ConvergenceWarning, match="asked for was 1e-08"):
+    with pytest.warns(ConvergenceWarning, match="expected at most 1e-08"):
         explainer = Trex(kernel="leaf_path", max_iter=2).fit(model, X, y)
     assert explainer.gradient_norm_ > 1e-8
     assert explainer.n_iterations_ == 2

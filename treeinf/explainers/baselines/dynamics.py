@@ -1,4 +1,4 @@
-"""Scores of suspicion from the way a model was boosted: gradients and probabilities."""
+"""Scores from training dynamics: gradients and probabilities over iterations."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ __all__ = ["GradientNorm", "GradientVariance", "StagedScore", "TrainingDynamics"
 
 
 class StagedScore(RowScore):
-    """Base of scores that follow each row through the iterations of boosting.
+    """Base of scores that track each row over the boosting iterations.
 
     Parameters
     ----------
     iterations : int or float
-        How many of the first iterations, or what share of them in (0, 1].
+        Number of first iterations, or their share in (0, 1].
     n_jobs : int or None, default=None
         See `RowScore`.
 
     Attributes
     ----------
     n_iterations_ : int
-        Iterations that were followed.
+        Iterations that were used.
     scores_
         See `RowScore`.
     """
@@ -47,7 +47,7 @@ class StagedScore(RowScore):
     def _follow(
         self, ensemble: TreeEnsemble, arguments: tuple[Any, ...], n: int
     ) -> Any:
-        """Compute the scores of n rows; `arguments` begin those of the kernels."""
+        """Compute the scores of n rows; `arguments` go to the kernels first."""
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
@@ -66,8 +66,8 @@ class StagedScore(RowScore):
         ensemble, X, init_score = self._read_ensemble(model, X)
         if ensemble.is_averaged:
             raise UnsupportedModelError(
-                f"{type(self).__name__} follows boosting; the trees of an averaged "
-                "forest do not build on one another. Use OutOfBagProbability."
+                f"{type(self).__name__} needs a boosted model; the trees of a forest "
+                "do not build on one another. Use OutOfBagProbability."
             )
         loss = ensemble.flat_loss
         rows = StagedRows.read(
@@ -75,24 +75,24 @@ class StagedScore(RowScore):
         )
         ensemble, rows, _ = as_trained(ensemble, rows)
         most = ensemble.n_iterations
-        wanted = self.iterations
-        if isinstance(wanted, float):
-            wanted = max(1, round(wanted * most))
-        self.n_iterations_ = min(int(wanted), most)
+        count = self.iterations
+        if isinstance(count, float):
+            count = max(1, round(count * most))
+        self.n_iterations_ = min(int(count), most)
         arguments = (rows.flat, ensemble.flat_leaves, loss, self.n_iterations_)
         return self._follow(ensemble, arguments, rows.n_rows)
 
 
 class GradientNorm(StagedScore):
-    """Mean size of each row's gradient over the first iterations: EL2N for boosting.
+    """Mean norm of each row's gradient over the first iterations: EL2N for boosting.
 
-    Rows that are hard from the start, wrong labels among them, have large gradients
-    before the model has learned them by heart.
+    Hard rows, mislabelled ones among them, have large gradients before the model has
+    memorised them.
 
     Parameters
     ----------
     iterations : int or float, default=0.2
-        How many of the first iterations, or what share of them in (0, 1].
+        Number of first iterations, or their share in (0, 1].
     n_jobs : int or None, default=None
         See `RowScore`.
 
@@ -101,11 +101,10 @@ class GradientNorm(StagedScore):
     n_iterations_, scores_
         See `StagedScore`.
 
-    Notes
-    -----
-    The gradient is that of the training loss in the raw scores, before each iteration,
-    for a row of weight 1; over several outputs its Euclidean norm. For a softmax it is
-    the error vector whose norm the paper calls EL2N. One pass over rows and trees.
+    Notes ----- The gradient is that of the training loss with respect to the raw
+    scores, before each iteration, for a row of weight 1; over several outputs its
+    Euclidean norm. For a softmax it is the error vector whose norm the paper calls
+    EL2N. One pass over rows and trees.
 
     References
     ----------
@@ -130,13 +129,13 @@ class GradientNorm(StagedScore):
 class GradientVariance(StagedScore):
     """Variance of each row's gradient over the iterations: VoG for boosting.
 
-    Rows that the model changes its mind about, which wrong labels are once it has begun
-    to learn them by heart.
+    Large for rows whose fit changes during training, as it does for mislabelled rows
+    once the model begins to memorise them.
 
     Parameters
     ----------
     iterations : int or float, default=1.0
-        How many of the first iterations, or what share of them in (0, 1].
+        Number of first iterations, or their share in (0, 1].
     n_jobs : int or None, default=None
         See `RowScore`.
 
@@ -147,12 +146,12 @@ class GradientVariance(StagedScore):
 
     Notes
     -----
-    The gradient is that of the training loss in the raw scores, where the paper has
-    that of the class score in the input, which trees do not have. Variances are added
-    up over outputs and not normalised by class.
+    The gradient is that of the training loss with respect to the raw scores; the paper
+    uses that of the class score with respect to the input, which trees do not have.
+    Variances are summed over outputs and not normalised by class.
 
-    A short run of boosting has only moved away from its initial score, and then the
-    largest variance is that of the rows that are learned most easily: on three data
+    After few iterations the model has only moved away from its base score, and the
+    largest variance belongs to the rows that are learned most easily: on three data
     sets with a fifth of the labels flipped, wrong rows came last after 30 iterations of
     LightGBM (area under the curve .12 to .18) and first after 200 (.85 to .98).
 
@@ -171,17 +170,17 @@ class GradientVariance(StagedScore):
 
 
 class TrainingDynamics(StagedScore):
-    """How sure boosting was of each row's label, iteration by iteration.
+    """Confidence in each row's label over the boosting iterations.
 
     Parameters
     ----------
     statistic : {"product", "confidence", "correctness", "variability"}, \
 default="product"
-        What makes the score: 1 - correctness x confidence, which the paper ranks by; 1
-        - confidence; 1 - correctness; or the variability, large for ambiguous rows,
-        with the trap that `GradientVariance` describes.
+        The score: 1 - correctness x confidence, which the paper ranks by; 1 -
+        confidence; 1 - correctness; or the variability, large for ambiguous rows, with
+        the caveat in the Notes of `GradientVariance`.
     iterations : int or float, default=1.0
-        How many of the first iterations, or what share of them in (0, 1].
+        Number of first iterations, or their share in (0, 1].
     n_jobs : int or None, default=None
         See `RowScore`.
 
@@ -231,7 +230,7 @@ default="product"
     ) -> Any:
         if ensemble.loss is None or not ensemble.loss.n_classes:
             raise UnsupportedModelError(
-                "TrainingDynamics follows the probability of the own label, which "
+                "TrainingDynamics needs the probability of each row's label, which "
                 f"{ensemble.loss_name!r} does not have. Use GradientNorm or "
                 "GradientVariance."
             )

@@ -1,4 +1,4 @@
-"""Explainers that compare rows by their features: similarity, kNN-Shapley."""
+"""Baselines without a model: similarity of the features, and kNN-Shapley."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from treeinf.kernels.cpu import neighbours as kernels
 from treeinf.training.encoding import TableEncoder, Task, fingerprint_table
 from treeinf.validation import check_count, check_weights
 
-__all__ = ["InputSim", "KNNShapley", "PlacedRows", "TableExplainer"]
+__all__ = ["EncodedRows", "InputSim", "KNNShapley", "TableExplainer"]
 
 _MEASURES = {
     "cosine": kernels.COSINE,
@@ -27,25 +27,25 @@ _BATCH_BYTES = 256 * 2**20
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PlacedRows:
-    """Rows as numbers, with their targets.
+class EncodedRows:
+    """Standardised features of rows, with their targets and weights.
 
     Parameters
     ----------
-    place : ndarray of float64, shape (n_rows, n_encoded)
+    features : ndarray of float64, shape (n_rows, n_encoded)
         Standardised features, see `TableEncoder`.
-    target : ndarray of float64, shape (n_rows,)
-        Class numbers, or values less the mean of the train rows'.
+    y : ndarray of float64, shape (n_rows,)
+        Class numbers, or values minus the mean of the train rows.
     weight : ndarray of float64, shape (n_rows,)
-        Factors on what is explained.
+        Weights of the explained loss.
     number : ndarray of int64, shape (n_rows,)
-        Position of each among all rows that are explained.
+        Position of each row among all explained rows.
     fingerprint : ndarray of uint64, shape (n_rows,)
         Equal for equal rows.
     """
 
-    place: NDArray[np.float64]
-    target: NDArray[np.float64]
+    features: NDArray[np.float64]
+    y: NDArray[np.float64]
     weight: NDArray[np.float64]
     number: NDArray[np.int64]
     fingerprint: NDArray[np.uint64]
@@ -53,21 +53,21 @@ class PlacedRows:
     @property
     def n_rows(self) -> int:
         """Number of rows."""
-        return len(self.target)
+        return len(self.y)
 
-    def take(self, part: slice) -> PlacedRows:
-        """Give a run of the rows."""
-        return PlacedRows(
-            self.place[part],
-            self.target[part],
-            self.weight[part],
-            self.number[part],
-            self.fingerprint[part],
+    def take(self, rows: slice) -> EncodedRows:
+        """Return a contiguous selection of the rows."""
+        return EncodedRows(
+            self.features[rows],
+            self.y[rows],
+            self.weight[rows],
+            self.number[rows],
+            self.fingerprint[rows],
         )
 
 
 class TableExplainer(Explainer):
-    """Base of explainers that look at the rows and labels alone.
+    """Base of explainers that use the rows and labels alone.
 
     Parameters
     ----------
@@ -91,18 +91,18 @@ class TableExplainer(Explainer):
         sample_weight: Any = None,
         init_score: Any = None,
     ) -> Self:
-        """Take in the train rows.
+        """Encode the train rows.
 
         Parameters
         ----------
         model : estimator, booster, path to a file, TreeEnsemble or None
-            Only asked whether it is a classifier; None leaves that to the targets.
+            Used to tell classification from regression; None infers it from `y`.
         X : array-like, sparse matrix or frame, shape (n_train, n_features)
             Train rows. Text and categorical columns are categories.
         y : array-like, shape (n_train,)
             Their targets.
         sample_weight : array-like, shape (n_train,), optional
-            Checked; rows count alike.
+            Checked and not used.
         init_score : None
             Not used.
 
@@ -126,7 +126,7 @@ class TableExplainer(Explainer):
         is_class = self._task.classes is not None
         self._shift = 0.0 if is_class else float(target.mean())
         fingerprint = fingerprint_table(X, target)
-        self._train = PlacedRows(
+        self._train = EncodedRows(
             self._encoder.standardise(X),
             target - self._shift,
             np.ones(n_train),
@@ -139,7 +139,7 @@ class TableExplainer(Explainer):
 
     def _read_queries(
         self, X: Any, y: Any, output: Output, sample_weight: Any, init_score: Any
-    ) -> PlacedRows:
+    ) -> EncodedRows:
         if not isinstance(output, str) or output not in self._outputs:
             raise ValueError(
                 f"Got output={output!r}; {type(self).__name__} explains 'loss'."
@@ -149,7 +149,7 @@ class TableExplainer(Explainer):
             raise ValueError("X has no rows.")
         values = self._task.encode(y, n_rows)
         weight = check_weights(sample_weight, n_rows)
-        return PlacedRows(
+        return EncodedRows(
             self._encoder.standardise(X),
             values - self._shift,
             np.ones(n_rows) if weight is None else weight,
@@ -158,16 +158,16 @@ class TableExplainer(Explainer):
         )
 
     @property
-    def _train_queries(self) -> PlacedRows:
+    def _train_queries(self) -> EncodedRows:
         return self._train
 
 
 class InputSim(TableExplainer):
-    """Input similarity: rows that look alike and agree help, others harm.
+    """Input similarity: similar rows help where their targets agree, else harm.
 
-    ``influence[i, j]`` is the similarity of the features of rows i and j; of
-    classifiers, with a minus sign where their labels differ. Of regressors the sign is
-    that of the product of both targets' differences from the train mean.
+    ``influence[i, j]`` is the similarity of the features of rows i and j; for
+    classifiers with a minus sign where their labels differ. For regressors the sign is
+    that of the product of both targets' deviations from the train mean.
 
     Parameters
     ----------
@@ -181,12 +181,11 @@ class InputSim(TableExplainer):
     classes_ : ndarray, shape (n_classes,), or None
         Labels of the train rows in order; None for regression.
 
-    Notes
-    -----
-    A baseline that knows no model. Numeric columns are standardised by the train rows'
-    mean and standard deviation, and missing numbers take the mean; categories become
-    indicators times the root of 1/2, so that two of them are 1 apart; missing and
-    unknown ones have none. Unit: similarity, not loss. O(n_train n_test) time.
+    Notes ----- A baseline that does not use the model. Numeric columns are standardised
+    by the train rows' mean and standard deviation, and missing numbers take the mean;
+    categories become indicators times the root of 1/2, so that two of them are 1 apart;
+    missing and unknown ones have none. Unit: similarity, not loss. O(n_train n_test)
+    time.
 
     References
     ----------
@@ -213,7 +212,7 @@ class InputSim(TableExplainer):
                 f"Got measure={self.measure!r}; expected one of {tuple(_MEASURES)}."
             )
 
-    def _columns(self, queries: PlacedRows) -> Columns:
+    def _columns(self, queries: EncodedRows) -> Columns:
         return _Similarity(
             self._train, queries, _MEASURES[self.measure], self.classes_ is not None
         )
@@ -221,36 +220,36 @@ class InputSim(TableExplainer):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Similarity(Columns):
-    """Similarity of train rows and targets, with the sign of their agreement.
+    """Similarity of train rows and queries, negative where their targets disagree.
 
     Parameters
     ----------
-    train, targets : PlacedRows
+    train, queries : EncodedRows
         Rows.
     measure : int
-        Which, a constant of the kernels.
+        Constant of the kernels.
     is_class : bool
-        Targets are classes.
+        Whether targets are classes.
     """
 
-    train: PlacedRows
-    queries: PlacedRows
+    train: EncodedRows
+    queries: EncodedRows
     measure: int
     is_class: bool
 
     def fill(
         self, first_row: int, first_query: int, influence: NDArray[np.float64]
     ) -> None:
-        """Write the influence of a run of train rows; see `Columns`."""
+        """Write the influence of consecutive train rows; see `Columns`."""
         rows = self.train.take(slice(first_row, first_row + len(influence)))
         queries = self.queries
         similarity = np.empty((rows.n_rows, queries.n_rows), dtype=REAL)
-        kernels.compare_rows(rows.place, queries.place, self.measure, similarity)
+        kernels.compare_rows(rows.features, queries.features, self.measure, similarity)
         if self.is_class:
-            agrees = np.equal.outer(rows.target, queries.target)
+            agrees = np.equal.outer(rows.y, queries.y)
             sign = np.where(agrees, 1.0, -1.0)
         else:
-            sign = np.multiply.outer(np.sign(rows.target), np.sign(queries.target))
+            sign = np.multiply.outer(np.sign(rows.y), np.sign(queries.y))
         columns = slice(first_query, first_query + queries.n_rows)
         influence[:, columns] = similarity * sign * queries.weight
 
@@ -258,17 +257,17 @@ class _Similarity(Columns):
 class KNNShapley(TableExplainer):
     """Exact Shapley values of the train rows for a nearest-neighbour model.
 
-    A stand-in for the model at hand: what each row adds, on average over all orders in
-    which rows may come, to a k-nearest-neighbour prediction of the test row. Of
-    classifiers the worth of a set of rows is the share of the row's own class among its
-    k nearest, those that are missing counted as wrong; of regressors minus half the
-    squared error of the mean of its k nearest, those that are missing counted as the
-    mean of all train targets.
+    A proxy for the model: the average contribution of each row, over all orders in
+    which rows may be added, to a k-nearest-neighbour prediction of the test row. For
+    classifiers the utility of a set of rows is the share of the row's own class among
+    its k nearest, missing neighbours counted as wrong; for regressors minus half the
+    squared error of the mean of its k nearest, missing neighbours counted as the mean
+    of all train targets.
 
     Parameters
     ----------
     n_neighbors : int, default=5
-        k; may be more than there are rows.
+        k; may exceed the number of rows.
     batch_size, n_jobs, verbose
         See `Explainer`.
 
@@ -279,8 +278,8 @@ class KNNShapley(TableExplainer):
 
     Notes
     -----
-    The values of all rows add up to the worth of all of them less that of none. Rows at
-    the same distance stand in their own order. Features are prepared, and missing ones
+    The values of all rows sum to the utility of all of them minus that of none. Rows at
+    the same distance keep their order. Features are prepared, and missing ones
     handled, as `InputSim` does. O(n_train (n_features + log n_train)) time for a test
     row; no more than 256 MiB besides the result.
 
@@ -308,16 +307,16 @@ class KNNShapley(TableExplainer):
 
     @property
     def _query_batch_size(self) -> int:
-        fits = _BATCH_BYTES // (8 * self._n_train)
-        return max(1, min(self.batch_size, fits))
+        most = _BATCH_BYTES // (8 * self._n_train)
+        return max(1, min(self.batch_size, most))
 
-    def _columns(self, queries: PlacedRows) -> Columns:
+    def _columns(self, queries: EncodedRows) -> Columns:
         value = np.empty((queries.n_rows, self._n_train), dtype=REAL)
         kernels.share_among_neighbours(
-            self._train.place,
-            self._train.target,
-            queries.place,
-            queries.target,
+            self._train.features,
+            self._train.y,
+            queries.features,
+            queries.y,
             int(self.n_neighbors),
             self.classes_ is not None,
             value,
@@ -328,7 +327,7 @@ class KNNShapley(TableExplainer):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Transposed(Columns):
-    """Influence that is there already, one line a target.
+    """Influence that has been computed, one line a query.
 
     Parameters
     ----------
@@ -341,7 +340,7 @@ class _Transposed(Columns):
     def fill(
         self, first_row: int, first_query: int, influence: NDArray[np.float64]
     ) -> None:
-        """Copy the influence of a run of train rows; see `Columns`."""
+        """Copy the influence of consecutive train rows; see `Columns`."""
         rows = slice(first_row, first_row + len(influence))
         columns = slice(first_query, first_query + len(self.value))
         influence[:, columns] = self.value[:, rows].T

@@ -1,4 +1,4 @@
-"""Models fitted again without some of their train rows, the structure held fixed."""
+"""Refit leaf values without some train rows, the tree structures held fixed."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ __all__ = ["BoostingRefit", "ForestRefit", "Refit", "Refits", "Removals"]
 Array = NDArray[np.float64]
 
 _ROUNDING = 1e-5
-"""Share by which a sum of hessians in single precision may miss a bound."""
+"""Relative error allowed for a leaf hessian that was summed in single precision."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Removals:
-    """Sets of train rows that are left out, each on its own.
+    """Sets of train rows, each of which is removed on its own.
 
     Parameters
     ----------
     start : ndarray of int64, shape (n_sets + 1,)
-        Where each set begins in `row`.
+        Offset of each set in `row`.
     row : ndarray of int64, shape (n_removed,)
-        Rows of each set, rising.
+        Rows of each set, in increasing order.
     """
 
     start: NDArray[np.int64]
@@ -44,16 +44,16 @@ class Removals:
 
     @classmethod
     def each(cls, first: int, stop: int) -> Removals:
-        """Leave out each row of a run on its own."""
+        """Remove each of the rows from `first` up to `stop` on its own."""
         return cls(np.arange(stop - first + 1, dtype=OFFSET), np.arange(first, stop))
 
     @classmethod
     def of(cls, sets: Sequence[NDArray[np.int64]]) -> Removals:
-        """Leave out each of several sets; a row that comes twice counts once."""
-        parts = [np.unique(rows).astype(OFFSET) for rows in sets]
-        counts = [len(rows) for rows in parts]
+        """Remove each of several sets; repeated rows count once."""
+        unique_rows = [np.unique(rows).astype(OFFSET) for rows in sets]
+        counts = [len(rows) for rows in unique_rows]
         start = np.concatenate([[0], np.cumsum(counts)]).astype(OFFSET)
-        return cls(start, np.concatenate([np.empty(0, OFFSET), *parts]))
+        return cls(start, np.concatenate([np.empty(0, OFFSET), *unique_rows]))
 
     @property
     def n_sets(self) -> int:
@@ -66,39 +66,39 @@ class Removals:
         return int(np.diff(self.start).max(initial=0))
 
     @property
-    def n_parts(self) -> int:
-        """Number of parts in which the kernels handle them."""
+    def n_batches(self) -> int:
+        """Number of removal batches that the kernels work on."""
         return -(-self.n_sets // kernels.LANES)
 
     @property
     def padded_start(self) -> NDArray[np.int64]:
-        """`start` with empty sets behind that fill the last part."""
-        more = self.n_parts * kernels.LANES - self.n_sets
-        return np.concatenate([self.start, np.repeat(self.start[-1:], more)])
+        """`start` with empty sets appended that fill the last removal batch."""
+        n_padded = self.n_batches * kernels.LANES - self.n_sets
+        return np.concatenate([self.start, np.repeat(self.start[-1:], n_padded)])
 
     def rows_of(self, number: int) -> NDArray[np.int64]:
-        """Give the rows of one set."""
+        """Return the rows of one set."""
         return self.row[self.start[number] : self.start[number + 1]]
 
-    def take(self, part: slice) -> Removals:
-        """Give a run of the sets."""
-        start = self.start[part.start : part.stop + 1]
+    def take(self, sets: slice) -> Removals:
+        """Return a contiguous selection of the sets."""
+        start = self.start[sets.start : sets.stop + 1]
         return Removals(start - start[0], self.row[start[0] : start[-1]])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Refits:
-    """What several refits gave.
+    """Base scores and leaf values of several refits.
 
     Parameters
     ----------
     ensemble : TreeEnsemble
         The model.
     n_sets : int
-        Number of refits; the last part of the arrays may hold more, which mean nothing.
-    base_score : ndarray of float64, shape (n_parts, n_outputs, LANES)
+        Number of refits; padding at the end of the last removal batch is undefined.
+    base_score : ndarray of float64, shape (n_batches, n_outputs, LANES)
         Base scores.
-    leaf_value : ndarray of float64, shape (n_parts, n_leaves, leaf_width, LANES)
+    leaf_value : ndarray of float64, shape (n_batches, n_leaves, leaf_width, LANES)
         Leaf values.
     """
 
@@ -115,15 +115,15 @@ class Refits:
         ndarray of float64, shape (n_sets, n_rows, n_outputs)
         """
         n_all = len(self.base_score) * kernels.LANES
-        found = np.empty((n_all, rows.n_rows, self.ensemble.n_outputs), REAL)
+        raw_score = np.empty((n_all, rows.n_rows, self.ensemble.n_outputs), REAL)
         kernels.score_rows(
             rows.flat,
             self.ensemble.flat_leaves,
             self.base_score,
             self.leaf_value,
-            found,
+            raw_score,
         )
-        return found[: self.n_sets]
+        return raw_score[: self.n_sets]
 
     def own_score(self, rows: StagedRows, row: NDArray[np.int64]) -> Array:
         """Compute the raw scores of one row under each refit.
@@ -132,27 +132,28 @@ class Refits:
         -------
         ndarray of float64, shape (n_sets, n_outputs)
         """
-        found = np.empty((self.n_sets, self.ensemble.n_outputs), REAL)
+        raw_score = np.empty((self.n_sets, self.ensemble.n_outputs), REAL)
         kernels.score_own(
             rows.flat,
             self.ensemble.flat_leaves,
             self.base_score,
             self.leaf_value,
             row,
-            found,
+            raw_score,
         )
-        return found
+        return raw_score
 
 
 class Refit(abc.ABC):
-    """A model and its train rows, ready to be fitted again without some of them.
+    """Refit of a model without some of its train rows.
 
     Parameters
     ----------
     source : TreeEnsemble
         The model as it was read.
     ensemble : TreeEnsemble
-        The model whose leaves are refitted: base score apart, one tree for each step.
+        The model whose leaves are refitted: the base score kept apart, one tree for
+        each Newton step.
     rows : StagedRows
         Train rows.
     """
@@ -163,23 +164,23 @@ class Refit(abc.ABC):
 
     @abc.abstractmethod
     def run(self, removals: Removals) -> Refits:
-        """Fit again without each set."""
+        """Refit without each set."""
 
     @abc.abstractmethod
-    def find_bare(self, removals: Removals) -> tuple[int, str] | None:
-        """Find a set without which there is nothing to fit, and say what lacks."""
+    def find_unfittable(self, removals: Removals) -> tuple[int, str] | None:
+        """Return the number of a set that leaves nothing to fit, and what lacks."""
 
     @abc.abstractmethod
     def rebuild(self, rows: NDArray[np.int64]) -> TreeEnsemble:
-        """Give the model fitted again without some rows."""
+        """Return the model refitted without some rows."""
 
     def _allocate(self, removals: Removals) -> Array:
-        shape = (removals.n_parts, *self.ensemble.leaf_value.shape, kernels.LANES)
+        shape = (removals.n_batches, *self.ensemble.leaf_value.shape, kernels.LANES)
         return np.empty(shape, REAL)
 
 
 class BoostingRefit(Refit):
-    """Boosting, iteration by iteration, by the library's own leaf rule.
+    """Refit a boosted model iteration by iteration, by the library's own leaf rule.
 
     Parameters
     ----------
@@ -210,9 +211,8 @@ class BoostingRefit(Refit):
         return weight if weight.size else np.ones(self.rows.n_rows)
 
     def run(self, removals: Removals) -> Refits:
-        """Fit again without each set; see `refit_boosting`."""
-        lanes = kernels.LANES
-        n_all = removals.n_parts * lanes
+        """Refit without each set; see `refit_boosting`."""
+        n_all = removals.n_batches * kernels.LANES
         base_score = np.tile(self.ensemble.base_score, (n_all, 1))
         l2_factor = np.ones(n_all)
         weight = self._weight
@@ -222,7 +222,7 @@ class BoostingRefit(Refit):
             if self.source.training.l2_per_weight and len(rows):
                 left = weight.sum() - weight[rows].sum()
                 l2_factor[number] = left / (len(weight) - len(rows)) / weight.mean()
-        base_score = _to_lanes(base_score)
+        base_score = _to_removal_batches(base_score)
         leaf_value = self._allocate(removals)
         kernels.refit_boosting(
             self.rows.flat,
@@ -231,15 +231,15 @@ class BoostingRefit(Refit):
             self._shape,
             self._rule,
             base_score,
-            l2_factor.reshape(-1, lanes),
+            l2_factor.reshape(-1, kernels.LANES),
             removals.padded_start,
             removals.row,
             leaf_value,
         )
         return Refits(self.ensemble, removals.n_sets, base_score, leaf_value)
 
-    def find_bare(self, removals: Removals) -> tuple[int, str] | None:
-        """Find a set that holds all rows of any weight."""
+    def find_unfittable(self, removals: Removals) -> tuple[int, str] | None:
+        """Return a set that holds all rows of positive weight."""
         is_seen = self._weight > 0.0
         n_seen = int(is_seen.sum())
         if removals.largest < n_seen:
@@ -250,7 +250,7 @@ class BoostingRefit(Refit):
         return None
 
     def rebuild(self, rows: NDArray[np.int64]) -> TreeEnsemble:
-        """Give the model fitted again; the steps of a tree are put together."""
+        """Return the refitted model, the Newton steps of each tree summed up."""
         refits = self.run(Removals.of([rows]))
         expanded, source = refits.leaf_value[0, :, :, 0], self.source
         values = expanded.copy()
@@ -258,10 +258,10 @@ class BoostingRefit(Refit):
             values = np.zeros_like(source.leaf_value)
             starts = self.ensemble.flat_leaves.iteration_start
             first_leaf = self.ensemble.leaf_offset[starts]
-            own_leaf = source.leaf_offset[source.flat_leaves.iteration_start]
+            source_leaf = source.leaf_offset[source.flat_leaves.iteration_start]
             for number in range(len(starts) - 1):
-                own = number // self._rule.n_steps
-                values[own_leaf[own] : own_leaf[own + 1]] += expanded[
+                iteration = number // self._rule.n_steps
+                values[source_leaf[iteration] : source_leaf[iteration + 1]] += expanded[
                     first_leaf[number] : first_leaf[number + 1]
                 ]
         weight = self._weight.copy()
@@ -287,7 +287,7 @@ class BoostingRefit(Refit):
 
 
 class ForestRefit(Refit):
-    """A forest, its leaf values the means of the rows that are left.
+    """Refit a forest: leaf values are means over the remaining rows.
 
     Parameters
     ----------
@@ -309,7 +309,7 @@ class ForestRefit(Refit):
         )
 
     def run(self, removals: Removals) -> Refits:
-        """Fit again without each set; see `refit_means`."""
+        """Refit without each set; see `refit_means`."""
         leaf_value = self._allocate(removals)
         forest_kernels.refit_means(
             self.rows.leaf,
@@ -323,34 +323,35 @@ class ForestRefit(Refit):
             removals.row,
             leaf_value,
         )
-        n_all = removals.n_parts * kernels.LANES
-        base_score = _to_lanes(np.tile(self.ensemble.base_score, (n_all, 1)))
+        n_all = removals.n_batches * kernels.LANES
+        base_score = _to_removal_batches(np.tile(self.ensemble.base_score, (n_all, 1)))
         return Refits(self.ensemble, removals.n_sets, base_score, leaf_value)
 
-    def find_bare(self, removals: Removals) -> tuple[int, str] | None:
-        """Find a set that holds all rows of a tree."""
+    def find_unfittable(self, removals: Removals) -> tuple[int, str] | None:
+        """Return a set that holds all rows of a tree."""
         is_seen = self._forest.tree_weight != 0.0
         n_seen = is_seen.sum(axis=1)
         if removals.largest < n_seen.min():
             return None
         for number in range(removals.n_sets):
-            gone = is_seen[:, removals.rows_of(number)].sum(axis=1)
-            if (gone >= n_seen).any():
-                return number, f"tree {int(np.argmax(gone >= n_seen))} no train row"
+            n_removed = is_seen[:, removals.rows_of(number)].sum(axis=1)
+            is_empty = n_removed >= n_seen
+            if is_empty.any():
+                return number, f"tree {int(np.argmax(is_empty))} no train row"
         return None
 
     def rebuild(self, rows: NDArray[np.int64]) -> TreeEnsemble:
-        """Give the model fitted again."""
+        """Return the refitted forest."""
         values = self.run(Removals.of([rows])).leaf_value[0, :, :, 0]
         count = np.zeros(self.source.n_leaves, COUNT)
         total = np.zeros(self.source.n_leaves, REAL)
-        for tree, given in enumerate(self._forest.tree_weight):
-            weight = given.copy()
+        for tree, tree_weight in enumerate(self._forest.tree_weight):
+            weight = tree_weight.copy()
             weight[rows] = 0.0
             leaf = self.rows.leaf[tree]
-            own = slice(*self.source.leaf_offset[tree : tree + 2])
-            total[own] = np.bincount(leaf, weight, own.stop - own.start)
-            count[own] = np.bincount(leaf, weight != 0.0, own.stop - own.start)
+            leaves = slice(*self.source.leaf_offset[tree : tree + 2])
+            total[leaves] = np.bincount(leaf, weight, leaves.stop - leaves.start)
+            count[leaves] = np.bincount(leaf, weight != 0.0, leaves.stop - leaves.start)
         return dataclasses.replace(
             self.source,
             leaf_value=values,
@@ -361,7 +362,7 @@ class ForestRefit(Refit):
 
 
 def _make_rule(source: TreeEnsemble, trace: TrainingTrace) -> Any:
-    """Put the library's leaf rule into the kernel's terms."""
+    """Translate the library's leaf rule into the argument of the kernel."""
     rule, ensemble = source.leaf_rule, trace.ensemble
     return kernels.RefitRule(
         l1_leaf=float(rule.l1_leaf),
@@ -379,7 +380,7 @@ def _make_rule(source: TreeEnsemble, trace: TrainingTrace) -> Any:
 
 
 def _step_lengths(source: TreeEnsemble, trace: TrainingTrace) -> Array:
-    """Find which share of its Newton step each tree took, a power of 2 or 0."""
+    """Return the share of its Newton step that each tree took, a power of 2 or 0."""
     ensemble = trace.ensemble
     if not source.leaf_rule.backtracks:
         return np.ones(ensemble.n_trees)
@@ -418,8 +419,8 @@ def _sum_nodes(forest: ForestRows, shape: Any) -> Array:
     return total
 
 
-def _to_lanes(values: Array) -> Array:
-    """Bring one line a set to the layout of the kernels, with lanes last."""
+def _to_removal_batches(values: Array) -> Array:
+    """Lay out one line a set as the kernels do, the sets of a batch innermost."""
     n_all, width = values.shape
-    by_part = values.reshape(n_all // kernels.LANES, kernels.LANES, width)
-    return np.ascontiguousarray(by_part.transpose(0, 2, 1))
+    by_batch = values.reshape(n_all // kernels.LANES, kernels.LANES, width)
+    return np.ascontiguousarray(by_batch.transpose(0, 2, 1))

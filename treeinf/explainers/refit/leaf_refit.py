@@ -1,4 +1,4 @@
-"""LeafRefit: every leaf value fitted again without a row, the structure held fixed."""
+"""LeafRefit: recompute all leaf values without a row, tree structures held fixed."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ _MOST_SETS = 4096
 
 
 class LeafRefit(TreeExplainer):
-    """LeafRefit: the exact effect of removing rows, with the tree structures fixed.
+    """LeafRefit: exact effect of removing rows with the tree structures held fixed.
 
-    Each train row in turn is taken out and every leaf value is computed again, tree by
-    tree, by the library's own rule and from the scores of the remaining rows under the
-    new values. What is left out of account is that other splits would have been found.
+    Each train row in turn is removed and every leaf value is recomputed, tree by tree,
+    by the library's own rule and from the scores of the remaining rows under the new
+    values. The splits stay as they are; a real retraining would find others.
 
     Parameters
     ----------
     through_base_score : bool, default=True
-        Estimate the initial score again without the row where the library estimates it
-        from the rows. False holds it fixed, as published.
+        Re-estimate the base score without the row where the library estimates it from
+        the rows. False holds it fixed, as published.
     on_mismatch : {"raise", "warn", "ignore"}, default="raise"
         What to do if the rows, labels or weights are not those of the training.
     parity, batch_size, n_jobs, verbose
@@ -60,7 +60,7 @@ class LeafRefit(TreeExplainer):
     reproduction_ : ReproductionReport
         How well the model's leaf values follow from the train rows.
     ensemble_ : TreeEnsemble
-        The model, its initial score kept apart.
+        The model, its base score kept apart.
     n_features_in_ : int
         Columns of the rows.
 
@@ -146,7 +146,7 @@ class LeafRefit(TreeExplainer):
         check_is_fitted(self)
         labels, sets = _read_groups(groups, self._n_train)
         removals = Removals.of(sets)
-        _refuse_bare(self._refit, removals, labels)
+        _refuse_unfittable(self._refit, removals, labels)
         queries = self._open_queries(X, y, output, sample_weight, init_score, False)
         values = np.empty((removals.n_sets, queries.n_rows), REAL)
         with limit_threads(self.n_jobs):
@@ -161,12 +161,12 @@ class LeafRefit(TreeExplainer):
         )
 
     def refit_without(self, rows: Any) -> TreeEnsemble:
-        """Give the model with all leaf values fitted again without some rows.
+        """Return the model with all leaf values refitted without some rows.
 
         Parameters
         ----------
         rows : array-like of int, or of bool of shape (n_train,)
-            Positions of the train rows to leave out, or a mask that is true for them.
+            Positions of the train rows to remove, or a mask that is true for them.
 
         Returns
         -------
@@ -186,9 +186,8 @@ class LeafRefit(TreeExplainer):
         that the model has forgotten them.
         """
         check_is_fitted(self)
-        found = _read_positions(rows, self._n_train, "rows")
-        removals = Removals.of([found])
-        _refuse_bare(self._refit, removals, np.array(["rows"]))
+        removals = Removals.of([_read_positions(rows, self._n_train, "rows")])
+        _refuse_unfittable(self._refit, removals, np.array(["rows"]))
         with limit_threads(self.n_jobs):
             return self._refit.rebuild(removals.row)
 
@@ -250,7 +249,7 @@ class LeafRefit(TreeExplainer):
             refit = BoostingRefit(ensemble, trace, self.through_base_score)
         self.ensemble_ = refit.ensemble
         self._refit = refit
-        _refuse_bare(refit, Removals.each(0, refit.rows.n_rows), None)
+        _refuse_unfittable(refit, Removals.each(0, refit.rows.n_rows), None)
         return refit.rows.fingerprint
 
     @property
@@ -280,12 +279,12 @@ class LeafRefit(TreeExplainer):
         return self._diagonal(self._train_queries)
 
     def _diagonal(self, queries: EnsembleQueries) -> NDArray[np.float64]:
-        return self._changes(queries, "self_influence").follow_own()
+        return self._changes(queries, "self_influence").of_each_row()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Changes(Columns):
-    """Changes of targets under refits, written out in parts of bounded size.
+    """Changes of the explained output under refits, computed in bounded batches.
 
     Parameters
     ----------
@@ -294,9 +293,9 @@ class _Changes(Columns):
     queries : EnsembleQueries
         What is explained.
     batch_size : int
-        Targets handled together.
+        Queries handled together.
     batches : callable
-        Gives runs of so many, at most so many each.
+        Splits a number of items into slices of at most a given size.
     """
 
     refit: Refit
@@ -307,7 +306,7 @@ class _Changes(Columns):
     def fill(
         self, first_row: int, first_query: int, influence: NDArray[np.float64]
     ) -> None:
-        """Write the influence of a run of train rows; see `Columns`."""
+        """Write the influence of consecutive train rows; see `Columns`."""
         removals = Removals.each(first_row, first_row + len(influence))
         columns = slice(first_query, first_query + self.queries.n_rows)
         self.write(removals, influence[:, columns])
@@ -318,66 +317,63 @@ class _Changes(Columns):
             influence[sets, columns] = change
 
     def add_up(self) -> NDArray[np.float64]:
-        """Sum the changes over all targets, shape (n_train,)."""
+        """Sum the changes over all queries, shape (n_train,)."""
         total = np.zeros(self.refit.rows.n_rows, REAL)
         for sets, _, change in self._walk(Removals.each(0, len(total))):
             total[sets] += change.sum(axis=1)
         return total
 
-    def follow_own(self) -> NDArray[np.float64]:
-        """Give the change of each target, which is train row i, without that row."""
+    def of_each_row(self) -> NDArray[np.float64]:
+        """Return the change of each query, which is train row i, without that row."""
         n_rows = self.refit.rows.n_rows
         change = np.empty(n_rows, REAL)
-        everything = self.refit.run(Removals.of([np.empty(0, OFFSET)]))
+        complete = self.refit.run(Removals.of([np.empty(0, OFFSET)]))
         rows = self.queries.rows
-        for run in self.batches(n_rows, self._sets_at_once):
-            own = np.arange(run.start, run.stop, dtype=OFFSET)
-            refits = self.refit.run(Removals.each(run.start, run.stop))
-            part = self.queries.take(run)
-            before = part.value(everything.raw_score(part.rows)[0])
-            change[run] = part.value(refits.own_score(rows, own)) - before
+        for batch in self.batches(n_rows, self._sets_at_once):
+            removed = np.arange(batch.start, batch.stop, dtype=OFFSET)
+            refits = self.refit.run(Removals.each(batch.start, batch.stop))
+            queries = self.queries.take(batch)
+            before = queries.value(complete.raw_score(queries.rows)[0])
+            change[batch] = queries.value(refits.own_score(rows, removed)) - before
         return change
 
     @property
     def _sets_at_once(self) -> int:
-        """Refits kept at a time, so that they and the scores stay within bounds."""
+        """Refits kept at a time: their leaf values and scores fit the memory budget."""
         ensemble = self.refit.ensemble
         n_queries = min(self.batch_size, self.queries.n_rows)
-        numbers = ensemble.leaf_value.size + 6 * n_queries * ensemble.n_outputs
-        sets = int(np.clip(_BYTES // (8 * numbers), LANES, _MOST_SETS))
-        return sets // LANES * LANES
+        n_numbers = ensemble.leaf_value.size + 6 * n_queries * ensemble.n_outputs
+        n_sets = int(np.clip(_BYTES // (8 * n_numbers), LANES, _MOST_SETS))
+        return n_sets // LANES * LANES
 
     def _walk(
         self, removals: Removals
     ) -> Iterator[tuple[slice, slice, NDArray[np.float64]]]:
-        """Give the changes block by block: sets, targets, and (n_sets, n_queries)."""
-        everything = self.refit.run(Removals.of([np.empty(0, OFFSET)]))
+        """Yield slices of sets and queries, and the changes (n_sets, n_queries)."""
+        complete = self.refit.run(Removals.of([np.empty(0, OFFSET)]))
         n_queries = self.queries.n_rows
-        parts = []
+        query_batches = []
         for begin in range(0, n_queries, self.batch_size):
             columns = slice(begin, min(begin + self.batch_size, n_queries))
-            part = self.queries.take(columns)
-            before = part.value(everything.raw_score(part.rows)[0])
-            parts.append((columns, part, before))
+            queries = self.queries.take(columns)
+            before = queries.value(complete.raw_score(queries.rows)[0])
+            query_batches.append((columns, queries, before))
         for sets in self.batches(removals.n_sets, self._sets_at_once):
             refits = self.refit.run(removals.take(sets))
-            for columns, part, before in parts:
-                yield (
-                    sets,
-                    columns,
-                    _values(part, refits.raw_score(part.rows)) - before,
-                )
+            for columns, queries, before in query_batches:
+                change = _values(queries, refits.raw_score(queries.rows)) - before
+                yield sets, columns, change
 
 
 def _values(
     queries: EnsembleQueries, raw_score: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Compute what is explained under several models at once.
+    """Compute the explained output under several models at once.
 
     Parameters
     ----------
     queries : EnsembleQueries
-        The targets.
+        What is explained.
     raw_score : ndarray of float64, shape (n_models, n_queries, n_outputs)
         Their raw scores.
 
@@ -402,19 +398,21 @@ def _values(
     return value.reshape(n_models, n_queries)
 
 
-def _refuse_bare(refit: Refit, removals: Removals, labels: NDArray[Any] | None) -> None:
-    """Refuse sets without which there is nothing to fit."""
-    found = refit.find_bare(removals)
-    if found is not None:
-        number, lacking = found
+def _refuse_unfittable(
+    refit: Refit, removals: Removals, labels: NDArray[Any] | None
+) -> None:
+    """Refuse sets whose removal leaves nothing to fit."""
+    unfittable = refit.find_unfittable(removals)
+    if unfittable is not None:
+        number, missing = unfittable
         name = f"row {number}" if labels is None else f"group {labels[number]!r}"
-        raise ValueError(f"Leaving out {name} leaves {lacking} to fit.")
+        raise ValueError(f"Leaving out {name} leaves {missing} to fit.")
 
 
 def _read_groups(
     groups: Any, n_train: int
 ) -> tuple[NDArray[Any], list[NDArray[np.int64]]]:
-    """Read the labels of groups, and the rows of each."""
+    """Return the labels of the groups and the rows of each."""
     if isinstance(groups, Mapping):
         names, members = list(groups), list(groups.values())
     elif _is_list_of_arrays(groups):
@@ -469,26 +467,26 @@ def _is_missing(label: Any) -> bool:
 
 
 def _read_positions(rows: Any, n_train: int, name: str) -> NDArray[np.int64]:
-    """Bring positions or a mask of train rows to positions."""
-    found = np.asarray(rows)
-    if found.ndim == 1 and found.dtype.kind == "b":
-        if len(found) != n_train:
+    """Return positions of train rows, given as positions or as a mask."""
+    positions = np.asarray(rows)
+    if positions.ndim == 1 and positions.dtype.kind == "b":
+        if len(positions) != n_train:
             raise ValueError(
-                f"{name} is a mask of {len(found):,} rows; the model was trained on "
-                f"{n_train:,}."
+                f"{name} is a mask of {len(positions):,} rows; the model was trained "
+                f"on {n_train:,}."
             )
-        return np.flatnonzero(found).astype(OFFSET)
-    if found.size == 0:
+        return np.flatnonzero(positions).astype(OFFSET)
+    if positions.size == 0:
         return np.empty(0, OFFSET)
-    if found.ndim != 1 or found.dtype.kind not in "iu":
+    if positions.ndim != 1 or positions.dtype.kind not in "iu":
         raise TypeError(
-            f"{name} has dtype {found.dtype} and shape {found.shape}; expected "
+            f"{name} has dtype {positions.dtype} and shape {positions.shape}; expected "
             "positions of train rows, or a mask."
         )
-    if found.min() < 0 or found.max() >= n_train:
-        outside = found.min() if found.min() < 0 else found.max()
+    if positions.min() < 0 or positions.max() >= n_train:
+        outside = positions.min() if positions.min() < 0 else positions.max()
         raise ValueError(
             f"{name} has position {int(outside)}; the train rows are 0 to "
             f"{n_train - 1}."
         )
-    return found.astype(OFFSET)
+    return positions.astype(OFFSET)

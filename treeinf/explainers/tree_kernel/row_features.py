@@ -1,4 +1,4 @@
-"""Features of certain rows, to be multiplied many times."""
+"""Feature matrix of given rows, for repeated products."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _ROWS_A_LEAF = 8
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RowFeatures:
-    """The matrix of rows' features by a tree kernel, never written out.
+    """Implicit matrix of the features of given rows by a tree kernel.
 
-    Make it with `build`.
+    Created by `build`.
 
     Parameters
     ----------
@@ -61,15 +61,15 @@ class RowFeatures:
         leaf: NDArray[np.unsignedinteger[Any]],
         most_leaves: int | None = None,
     ) -> RowFeatures:
-        """Merge trees, where that is worth it.
+        """Merge neighbouring trees where that saves work.
 
         Parameters
         ----------
         features, leaf
             See the class.
         most_leaves : int, optional
-            Most merged leaves of a group. By default 1,024, which four of stay in the
-            nearest cache, or an eighth of the rows. On a GPU no trees are merged.
+            Most merged leaves of a group. By default 1,024, so that four groups stay in
+            the L1 cache, or an eighth of the rows. On a GPU no trees are merged.
         """
         n_rows = leaf.shape[1]
         if most_leaves is None:
@@ -78,7 +78,7 @@ class RowFeatures:
                 most_leaves = 0
         first_tree, sizes = _group(np.diff(features.leaf_offset).tolist(), most_leaves)
         merged_offset = np.concatenate([[0], np.cumsum(sizes)]).astype(OFFSET)
-        # read-only as the leaves' own, for which the kernels are compiled already
+        # read-only as the model's offsets, for which the kernels are compiled already
         merged_offset.setflags(write=False)
         merged_leaf = np.empty((0, 0), leaf.dtype)
         if len(sizes) < len(features.leaf_row):
@@ -94,7 +94,7 @@ class RowFeatures:
         return self.features.n_features
 
     def multiply(self, coefficients: Array) -> Array:
-        """Multiply with coefficients; see `LeafFeatures.multiply`."""
+        """Multiply by coefficients; see `LeafFeatures.multiply`."""
         if not self.merged_leaf.size:
             return self.features.multiply(self.leaf, coefficients)
         table = np.ascontiguousarray(self.features.vectors @ coefficients)
@@ -111,11 +111,11 @@ class RowFeatures:
         return total
 
     def multiply_transposed(self, value: Array) -> Array:
-        """Multiply the transpose with numbers of the rows."""
+        """Multiply the transpose by values of the rows."""
         return self.features.transposed @ self._sum_by_leaf(value)
 
     def add_squares(self, value: Array) -> Array:
-        """Multiply the transpose of the squared features with numbers of the rows."""
+        """Multiply the transposed squared features by values of the rows."""
         return self.features.squares @ self._sum_by_leaf(value)
 
     @property
@@ -141,7 +141,7 @@ class RowFeatures:
 
 
 def _group(n_leaves: list[int], most: int) -> tuple[NDArray[np.int64], list[int]]:
-    """Put neighbouring trees together while their leaves make no more than `most`."""
+    """Group neighbouring trees while the product of their leaves is at most `most`."""
     first, sizes = [0], [n_leaves[0]]
     for tree, size in enumerate(n_leaves[1:], start=1):
         if sizes[-1] * size <= most:

@@ -1,4 +1,4 @@
-"""A linear model on leaf features, with an L2 penalty, solved exactly."""
+"""L2-regularised linear model on leaf features, solved by Newton-CG."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MOST_STALLS = 4
 
 @dataclasses.dataclass(frozen=True)
 class Solution:
-    """Coefficients of least objective, and how exact they are.
+    """Coefficients that minimise the objective, and how exact they are.
 
     Attributes
     ----------
@@ -34,31 +34,31 @@ class Solution:
     score : ndarray of float64, shape (n_rows, n_outputs)
         Output of the surrogate for the rows.
     slope : ndarray of float64, shape (n_rows, n_outputs)
-        Derivative of the mean loss in them.
-    pulled_back : ndarray of float64, shape (n_features, n_outputs)
-        The features, each row's times its slope, added up.
+        Derivative of the mean loss with respect to the score.
+    loss_gradient : ndarray of float64, shape (n_features, n_outputs)
+        Gradient of the mean loss with respect to the coefficients.
     gradient_norm : float
-        Length of the objective's gradient over that of its penalty part.
+        Norm of the objective's gradient over the norm of the penalty's gradient.
     n_iterations : int
-        Conjugate-gradient iterations in all.
+        Total number of conjugate-gradient iterations.
     """
 
     coefficients: Array
     score: Array
     slope: Array
-    pulled_back: Array
+    loss_gradient: Array
     gradient_norm: float
     n_iterations: int
 
 
 class _Point(NamedTuple):
-    """Coefficients, and what the objective is there."""
+    """The objective and its derivatives at some coefficients."""
 
     coefficients: Array
     score: Array
     prediction: Array
     slope: Array
-    pulled_back: Array
+    loss_gradient: Array
     gradient: Array
     objective: float
 
@@ -89,8 +89,8 @@ class LinearSurrogate:
     NumPy's pairwise sums, never a threaded BLAS, so that the result has the same bits
     for any number of threads.
 
-    The exactness asked for is relative to the penalty: at the solution the two parts of
-    the gradient cancel, ``2 l2 W = -X^T slope``, so that the length of their sum over
+    The exactness asked for is relative to the penalty: at the solution the two terms of
+    the gradient cancel, ``2 l2 W = -X^T slope``, so that the norm of their sum over
     that of ``2 l2 W`` is the relative distance of W from its representer form. It is at
     least as strict as the gradient relative to that at W = 0.
 
@@ -106,84 +106,83 @@ class LinearSurrogate:
     kind: str
 
     def minimise(self, tol: float, max_iter: int, *, verbose: bool = False) -> Solution:
-        """Find the coefficients.
+        """Minimise the objective.
 
         Parameters
         ----------
         tol : float
-            Gradient over penalty gradient, see above. Steps are solved for to a
-            hundredth of it, and the last is taken unless rounding forbids, so that most
-            often the norm ends below that.
+            Gradient norm over penalty gradient norm, see above. Newton steps are solved
+            to a hundredth of it, so that the final norm is usually below `tol`.
         max_iter : int
-            Most conjugate-gradient iterations in all.
+            Maximum number of conjugate-gradient iterations over all Newton steps.
         verbose : bool, default=False
             Show a progress bar.
 
         Returns
         -------
         Solution
-            The best found; its `gradient_norm` says whether `tol` was reached.
+            The best iterate; its `gradient_norm` says whether `tol` was reached.
         """
         coefficients = np.zeros((self.features.n_features, self.target.shape[1]))
-        now = self._measure(coefficients)
-        start = _length(now.gradient)
-        best, best_relative = now, np.inf
+        point = self._evaluate(coefficients)
+        initial_norm = _norm(point.gradient)
+        best, best_relative = point, np.inf
         n_iterations, n_stalls = 0, 0
         with tqdm(
             desc="Trex.fit", unit="iteration", leave=False, disable=not verbose
         ) as progress:
             while True:
-                size = _length(now.gradient)
-                relative = _ratio(size, 2.0 * self.l2 * _length(now.coefficients))
+                norm = _norm(point.gradient)
+                relative = _ratio(norm, 2.0 * self.l2 * _norm(point.coefficients))
                 n_stalls = 0 if relative < 0.5 * best_relative else n_stalls + 1
                 if relative < best_relative:
-                    best, best_relative = now, relative
+                    best, best_relative = point, relative
                 if relative <= _INNER * tol or n_iterations >= max_iter:
                     break
                 if n_stalls > (0 if best_relative <= tol else _MOST_STALLS):
                     break
                 forcing = 0.0
                 if self.kind != "squared":
-                    forcing = min(0.1, float(np.sqrt(size / start))) * size
+                    forcing = min(0.1, float(np.sqrt(norm / initial_norm))) * norm
                 step, n_inner = self._newton_step(
-                    now, forcing, _INNER * tol, max_iter - n_iterations
+                    point, forcing, _INNER * tol, max_iter - n_iterations
                 )
                 n_iterations += n_inner
                 progress.update(n_inner)
-                moved = self._move(now, step)
-                if moved is None:
+                next_point = self._line_search(point, step)
+                if next_point is None:
                     break
-                now = moved
+                point = next_point
         return Solution(
             best.coefficients,
             best.score,
             best.slope,
-            best.pulled_back,
+            best.loss_gradient,
             best_relative,
             n_iterations,
         )
 
-    def _measure(self, coefficients: Array) -> _Point:
-        """Compute the objective and its gradient."""
+    def _evaluate(self, coefficients: Array) -> _Point:
+        """Evaluate the objective and its gradient."""
         score = self.features.multiply(coefficients)
         loss, prediction = self._loss(score)
         share = self.share[:, np.newaxis]
         slope = share * (prediction - self.target)
         if self.kind == "squared":
             slope *= 2.0
-        pulled_back = self.features.multiply_transposed(slope)
+        loss_gradient = self.features.multiply_transposed(slope)
         return _Point(
             coefficients,
             score,
             prediction,
             slope,
-            pulled_back,
-            pulled_back + 2.0 * self.l2 * coefficients,
+            loss_gradient,
+            loss_gradient + 2.0 * self.l2 * coefficients,
             float((share * loss).sum()) + self.l2 * _inner(coefficients, coefficients),
         )
 
     def _loss(self, score: Array) -> tuple[Array, Array]:
-        """Compute each row's loss and prediction."""
+        """Return the loss and the prediction of each row."""
         if self.kind == "squared":
             return (score - self.target) ** 2, score
         if self.kind == "logistic":
@@ -193,22 +192,22 @@ class LinearSurrogate:
         return -self.target * log_softmax(score, axis=1), softmax(score, axis=1)
 
     def _newton_step(
-        self, now: _Point, forcing: float, relative: float, max_iter: int
+        self, point: _Point, forcing: float, relative: float, max_iter: int
     ) -> tuple[Array, int]:
         """Solve ``hessian @ step = -gradient`` by conjugate gradients.
 
-        Until the residual is shorter than `forcing`, or than `relative` times the
-        penalty's gradient after the step.
+        Stop when the norm of the residual is below `forcing`, or below `relative` times
+        the penalty's gradient after the step.
         """
-        share, probability = self.share[:, np.newaxis], now.prediction
+        share, probability = self.share[:, np.newaxis], point.prediction
         if self.kind == "squared":
             curvature = np.broadcast_to(2.0 * share, probability.shape)
         else:
             curvature = share * probability * (1.0 - probability)
         penalty = 2.0 * self.l2
         diagonal = self.features.add_squares(curvature) + penalty
-        step = np.zeros_like(now.gradient)
-        residual = -now.gradient
+        step = np.zeros_like(point.gradient)
+        residual = -point.gradient
         scaled = residual / diagonal
         direction = scaled.copy()
         product = _inner(residual, scaled)
@@ -223,24 +222,24 @@ class LinearSurrogate:
             length = product / _inner(direction, image)
             step += length * direction
             residual -= length * image
-            size = penalty * _length(now.coefficients + step)
-            if _length(residual) <= max(forcing, relative * size):
+            penalty_norm = penalty * _norm(point.coefficients + step)
+            if _norm(residual) <= max(forcing, relative * penalty_norm):
                 return step, iteration
             scaled = residual / diagonal
             before, product = product, _inner(residual, scaled)
             direction = scaled + product / before * direction
         return step, max_iter
 
-    def _move(self, now: _Point, step: Array) -> _Point | None:
-        """Halve the step until the objective falls; None if it does not."""
-        slope = _inner(now.gradient, step)
-        slack = _ROUNDING * max(1.0, abs(now.objective))
+    def _line_search(self, point: _Point, step: Array) -> _Point | None:
+        """Halve the step until the objective decreases; None if it never does."""
+        slope = _inner(point.gradient, step)
+        slack = _ROUNDING * max(1.0, abs(point.objective))
         length = 1.0
         for _ in range(_MOST_HALVINGS):
-            moved = self._measure(now.coefficients + length * step)
-            least = now.objective + _SUFFICIENT * length * slope + slack
-            if self.kind == "squared" or moved.objective <= least:
-                return moved
+            candidate = self._evaluate(point.coefficients + length * step)
+            bound = point.objective + _SUFFICIENT * length * slope + slack
+            if self.kind == "squared" or candidate.objective <= bound:
+                return candidate
             length /= 2.0
         return None
 
@@ -249,7 +248,7 @@ def _inner(a: Array, b: Array) -> float:
     return float((a * b).sum())
 
 
-def _length(a: Array) -> float:
+def _norm(a: Array) -> float:
     return float(np.sqrt(_inner(a, a)))
 
 

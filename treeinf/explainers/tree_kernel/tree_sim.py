@@ -1,4 +1,4 @@
-"""TreeSim: train rows that the model itself takes for alike."""
+"""TreeSim: similarity of rows by the leaves that they share."""
 
 from __future__ import annotations
 
@@ -18,13 +18,9 @@ from treeinf.explainers.influence import (
     check_ranking,
 )
 from treeinf.explainers.queries import EnsembleQueries
-from treeinf.explainers.tree_kernel.features import (
-    LeafFeatures,
-    Similarity,
-    check_kernel,
-    predict_targets,
-    read_train_rows,
-)
+from treeinf.explainers.tree_kernel.features import LeafFeatures, check_kernel
+from treeinf.explainers.tree_kernel.similarity import Similarity
+from treeinf.explainers.tree_kernel.train_rows import predict_targets, read_train_rows
 from treeinf.frames import count_rows, row_labels
 from treeinf.kernels.threads import limit_threads
 from treeinf.validation import check_out
@@ -35,9 +31,9 @@ _MEASURES = ("dot", "cosine", "euclidean")
 
 
 class TreeSim(TreeExplainer):
-    """Similarity of rows in the model's own eyes, signed by whether targets agree.
+    """Similarity of rows by shared leaves, signed by whether their targets agree.
 
-    Rows are alike if they fall into the same leaves. The influence of a train row is
+    Rows are similar if they fall into the same leaves. The influence of a train row is
     its similarity to the test row: positive if the two have the same class (in
     regression, if both targets are on the same side of the test row's prediction),
     negative if not.
@@ -45,14 +41,14 @@ class TreeSim(TreeExplainer):
     Parameters
     ----------
     kernel : str, default="weighted_leaf_path"
-        What the trees make of a row. "leaf_path": 1 for each leaf it is in;
+        Features that the trees give a row. "leaf_path": 1 for each leaf it is in;
         "leaf_output": the leaf's value instead of the 1; "tree_output": one number a
         tree, the value of the row's leaf; "feature_path": 1 for each node on its paths
         from the roots, leaves included; "feature_output": the same with the leaf's
         value for its 1. With "weighted_" before it, each is divided by the number of
         train rows in the leaf or node ("tree_output" has no such form).
     measure : {"dot", "cosine", "euclidean"}, default="dot"
-        The dot product; the same divided by both lengths; or 1 / (1 + distance).
+        The dot product; the dot product over both norms; or 1 / (1 + distance).
     parity, batch_size, n_jobs, verbose
         See `TreeExplainer`.
 
@@ -66,10 +62,11 @@ class TreeSim(TreeExplainer):
     Notes
     -----
     Under the default, two rows in the same leaf of n train rows gain 1 / n**2. It has
-    no unit of loss: within a test row it ranks, and no more. Nothing is asked of the
-    loss, so that forests, quantiles, custom objectives and rankings are explained too;
-    weights play no part. Time O(n_train n_trees (1 + test rows that share a leaf)) for
-    the dot product and the cosine of leaf kernels, else O(n_train n_trees n_test).
+    no unit of loss: it ranks train rows within a test row, no more. It does not use
+    the loss, so that forests, quantiles, custom objectives and rankings are explained
+    too; row weights are ignored. Time O(n_train n_trees (1 + test rows that share a
+    leaf)) for the dot product and the cosine of leaf kernels, else O(n_train n_trees
+    n_test).
 
     Departures from the authors' code: a leaf without train rows (CatBoost) gives 0,
     theirs NaN; the euclidean similarity is theirs, 1 / distance, kept finite, which
@@ -110,7 +107,7 @@ class TreeSim(TreeExplainer):
         sample_weight: Any = None,
         init_score: Any = None,
     ) -> Self:
-        """Take in the model and its train rows.
+        """Store the model and route its train rows.
 
         Parameters
         ----------
@@ -130,7 +127,7 @@ class TreeSim(TreeExplainer):
     def similarity(
         self, X: Any, *, out: NDArray[np.float64] | None = None
     ) -> Influence:
-        """Compute the similarity of every train row to every row, without a sign.
+        """Compute the unsigned similarity of every train row to every row.
 
         Parameters
         ----------
@@ -231,7 +228,7 @@ class TreeSim(TreeExplainer):
         sample_weight: Any,
         init_score: Any,
     ) -> NDArray[np.uint64]:
-        """Route the train rows and make the features of the leaves."""
+        """Route the train rows and build the features of the leaves."""
         ensemble, rows = read_train_rows(
             ensemble,
             self.kernel,
@@ -242,7 +239,7 @@ class TreeSim(TreeExplainer):
         )
         self.ensemble_ = ensemble
         self._rows = rows
-        self._has_targets = y is not None
+        self._has_y = y is not None
         self._features = LeafFeatures.build(ensemble, self.kernel, rows.leaf)
         self._length = np.sqrt(self._features.square_norm(rows.leaf))
         return rows.fingerprint
@@ -251,24 +248,24 @@ class TreeSim(TreeExplainer):
         self, X: Any, y: Any, output: Any, sample_weight: Any, init_score: Any
     ) -> EnsembleQueries:
         """Check the rows to explain and route them."""
-        if not self._has_targets:
+        if not self._has_y:
             raise ValueError(
-                "Influence has the sign of whether targets agree, and fit saw none; "
-                "pass y to fit, or ask for similar or similarity."
+                "The sign of the influence depends on whether targets agree, and fit "
+                "was given no y. Pass y to fit, or use similar or similarity."
             )
         loss = self.ensemble_.loss
         if loss is None and not self._has_classes and self.ensemble_.n_outputs > 1:
             raise ValueError(
-                f"The targets of {self.ensemble_.loss_name!r} do not compare with its "
-                f"{self.ensemble_.n_outputs} raw scores; ask for similar or similarity."
+                f"The targets of {self.ensemble_.loss_name!r} cannot be compared with "
+                f"its {self.ensemble_.n_outputs} raw scores; use similar or similarity."
             )
         if y is None:
             raise ValueError(
-                "Influence has the sign of whether targets agree; pass y, or ask for "
-                "similar or similarity."
+                "The sign of the influence depends on whether targets agree; pass y, "
+                "or use similar or similarity."
             )
         if loss is None:
-            # an unknown loss has no value to explain, and the sign needs none
+            # an unknown loss has no value to explain; the sign does not need it
             output = np.zeros((count_rows(X), self.ensemble_.n_outputs), REAL)
         return super()._read_queries(X, y, output, sample_weight, init_score)
 
@@ -284,8 +281,8 @@ class TreeSim(TreeExplainer):
     def _total(self, queries: EnsembleQueries) -> NDArray[np.float64]:
         if self.measure != "dot" or not self._has_classes:
             return super()._total(queries)
-        # the sign is that of the train row's class: one sum over the targets for each
-        classes, own = np.unique(self._rows.y, return_inverse=True)
+        # the sign depends on the train row's class alone: one sum over queries for each
+        classes, train_class = np.unique(self._rows.y, return_inverse=True)
         signs = np.where(queries.rows.y[:, np.newaxis] == classes, 1.0, -1.0)
         if queries.rows.weight.size:
             signs *= queries.rows.weight[:, np.newaxis]
@@ -293,7 +290,7 @@ class TreeSim(TreeExplainer):
             self._rows.leaf,
             self._features.multiply_transposed(queries.rows.leaf, signs),
         )
-        return np.take_along_axis(sums, own[:, np.newaxis], axis=1)[:, 0]
+        return np.take_along_axis(sums, train_class[:, np.newaxis], axis=1)[:, 0]
 
     def _self_influence(self) -> NDArray[np.float64]:
         if self.measure == "dot":
@@ -315,7 +312,7 @@ class TreeSim(TreeExplainer):
     @property
     def _query_batch_size(self) -> int:
         if self.measure == "euclidean" or not self._features.is_diagonal:
-            return self._features.table_targets(self.batch_size)
+            return self._features.table_queries(self.batch_size)
         return self.batch_size
 
     @property
@@ -340,29 +337,29 @@ class TreeSim(TreeExplainer):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Signed(Columns):
-    """Similarity, with the sign of whether targets agree."""
+    """Similarity, negative where the targets disagree."""
 
     similarity: Similarity
-    train_target: NDArray[np.float64]
-    target: NDArray[np.float64]
+    y_train: NDArray[np.float64]
+    y: NDArray[np.float64]
     prediction: NDArray[np.float64] | None
     weight: NDArray[np.float64]
 
     def fill(
         self, first_row: int, first_query: int, influence: NDArray[np.float64]
     ) -> None:
-        """Write the influence of a run of train rows; see `Columns`."""
+        """Write the influence of consecutive train rows; see `Columns`."""
         self.similarity.fill(first_row, first_query, influence)
-        block = influence[:, first_query : first_query + len(self.target)]
-        step = max(1, 2**20 // len(self.target))
-        for start in range(0, len(block), step):
-            part = block[start : start + step]
+        values = influence[:, first_query : first_query + len(self.y)]
+        step = max(1, 2**20 // len(self.y))
+        for start in range(0, len(values), step):
+            batch = values[start : start + step]
             first = first_row + start
-            train = self.train_target[first : first + len(part), np.newaxis]
+            train = self.y_train[first : first + len(batch), np.newaxis]
             if self.prediction is None:
-                agrees = train == self.target
+                agrees = train == self.y
             else:
-                agrees = (train >= self.prediction) == (self.target >= self.prediction)
-            np.negative(part, out=part, where=~agrees)
+                agrees = (train >= self.prediction) == (self.y >= self.prediction)
+            np.negative(batch, out=batch, where=~agrees)
             if self.weight.size:
-                part *= self.weight
+                batch *= self.weight

@@ -1,4 +1,4 @@
-"""Trex: a linear surrogate on the trees' features, taken apart by train rows."""
+"""Trex: representer values of a linear surrogate on the features of the trees."""
 
 from __future__ import annotations
 
@@ -16,15 +16,11 @@ from treeinf.ensemble import TreeEnsemble, losses
 from treeinf.errors import UnsupportedModelError
 from treeinf.explainers.base import Columns, TreeExplainer
 from treeinf.explainers.queries import EnsembleQueries
-from treeinf.explainers.tree_kernel.features import (
-    LeafFeatures,
-    Similarity,
-    check_kernel,
-    predict_targets,
-    read_train_rows,
-)
+from treeinf.explainers.tree_kernel.features import LeafFeatures, check_kernel
 from treeinf.explainers.tree_kernel.row_features import RowFeatures
+from treeinf.explainers.tree_kernel.similarity import Similarity
 from treeinf.explainers.tree_kernel.surrogate import LinearSurrogate
+from treeinf.explainers.tree_kernel.train_rows import predict_targets, read_train_rows
 from treeinf.kernels.device import resolve_device
 from treeinf.kernels.threads import limit_threads
 from treeinf.validation import check_count
@@ -34,58 +30,56 @@ __all__ = ["Trex"]
 Array = NDArray[np.float64]
 
 _SURROGATE_TARGETS = ("actual", "predicted")
-_BLOCK_NUMBERS = 2**17
+_TILE_NUMBERS = 2**17
 
 
 class Trex(TreeExplainer):
-    """Representer values of a linear surrogate on the features that the trees make.
+    """Representer values of a linear surrogate on tree-kernel features.
 
     A linear model with an L2 penalty is fitted to the train rows' features by a tree
     kernel: squared error in regression, cross-entropy of the logistic function for two
     classes, of the softmax for more. By the representer theorem its output for a row j
     is a sum over train rows, ``f_j = sum_i alpha_i K(i, j)``, with K the dot product of
-    the features. The influence of train row i is what is explained of j at ``f_j -
-    alpha_i K(i, j)``, less the same at ``f_j``.
+    the features. The influence of train row i is the explained output of j at ``f_j -
+    alpha_i K(i, j)``, minus that at ``f_j``.
 
     Parameters
     ----------
     kernel : str, default="weighted_leaf_path"
         The features; see `TreeSim`.
     surrogate_target : {"actual", "predicted"}, default="actual"
-        What the surrogate is fitted to: the train rows' targets, or what the model
-        predicts for them. The second asks what the model thinks, the first what the
-        labels say.
+        Target of the surrogate: the train rows' targets, or the model's predictions for
+        them. "predicted" approximates the model, "actual" the labels.
     l2 : float, default=0.003
-        Penalty on the squared length of the coefficients, beside the mean loss.
+        Penalty on the squared norm of the coefficients, relative to the mean loss.
     tol : float, default=1e-8
         Gradient norm to reach, relative to that of the penalty; see Notes.
     max_iter : int, default=10000
-        Most conjugate-gradient iterations.
+        Maximum number of conjugate-gradient iterations.
     device : {"cpu", "cuda", "auto"}, default="cpu"
-        Where products with the train rows' features are computed; "auto" takes CUDA
-        where it can be used.
+        Device that multiplies by the train rows' features; "auto" uses CUDA where it is
+        available.
     parity, batch_size, n_jobs, verbose
         See `TreeExplainer`.
 
     Attributes
     ----------
     alpha_ : ndarray of float64, shape (n_train, n_outputs)
-        Representer values: ``w_i (y_i - p_i) / (2 l2 sum of w)`` with p what the
-        surrogate predicts; twice that in regression.
+        Representer values: ``w_i (y_i - p_i) / (2 l2 sum of w)`` with p the
+        surrogate's prediction; twice that in regression.
     coef_ : ndarray of float64, shape (n_features, n_outputs)
         Coefficients of the surrogate.
     gradient_norm_ : float
         Gradient norm reached.
     n_iterations_ : int
-        Conjugate-gradient iterations in all.
+        Total number of conjugate-gradient iterations.
     reconstruction_error_ : float
         Largest difference, over the train rows, of the surrogate's own output and its
         sum of representer terms, relative to the largest output.
     fidelity_ : float
-        How well the surrogate's predictions for the train rows agree with the model's:
-        the share of their variance that it explains (R squared, over all outputs). At 0
-        it says no more than a constant; then the influence is that of the penalty, not
-        of the model.
+        R squared of the surrogate's predictions for the train rows against the model's,
+        over all outputs. At 0 or below the surrogate is no better than a constant, and
+        the influence describes the penalty rather than the model.
     surrogate_loss_ : Loss
         Loss of the surrogate, which "loss" explains.
     ensemble_ : TreeEnsemble
@@ -234,31 +228,31 @@ class Trex(TreeExplainer):
                 target = (target == np.arange(loss.n_outputs)).astype(REAL)
         weight = rows.weight if rows.weight.size else np.ones(rows.n_rows)
         features = RowFeatures.build(self._features, rows.leaf)
-        found = LinearSurrogate(
+        solution = LinearSurrogate(
             features,
             np.ascontiguousarray(target),
             weight / weight.sum(),
             float(self.l2),
             kind,
         ).minimise(self.tol, self.max_iter, verbose=self.verbose)
-        if found.gradient_norm > self.tol:
+        if solution.gradient_norm > self.tol:
             warnings.warn(
-                f"The surrogate's gradient norm is {found.gradient_norm:.1e} after "
-                f"{found.n_iterations} iterations; asked for was {self.tol:g}. Raise "
-                "max_iter or l2, or accept it by a larger tol.",
+                f"The surrogate's gradient norm is {solution.gradient_norm:.1e} after "
+                f"{solution.n_iterations} iterations; expected at most {self.tol:g}. "
+                "Raise max_iter or l2, or accept it with a larger tol.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
-        self.coef_ = found.coefficients
-        self.alpha_ = found.slope / (-2.0 * self.l2)
-        self.gradient_norm_ = found.gradient_norm
-        self.n_iterations_ = found.n_iterations
-        rebuilt = features.multiply(found.pulled_back / (-2.0 * self.l2))
-        largest = np.abs(found.score).max()
-        difference = np.abs(rebuilt - found.score).max()
+        self.coef_ = solution.coefficients
+        self.alpha_ = solution.slope / (-2.0 * self.l2)
+        self.gradient_norm_ = solution.gradient_norm
+        self.n_iterations_ = solution.n_iterations
+        rebuilt = features.multiply(solution.loss_gradient / (-2.0 * self.l2))
+        largest = np.abs(solution.score).max()
+        difference = np.abs(rebuilt - solution.score).max()
         self.reconstruction_error_ = float(difference / largest) if largest else 0.0
-        said = _as_columns(loss.link(found.score), kind)
-        self.fidelity_ = _explained_share(prediction, said)
+        surrogate_prediction = _as_columns(loss.link(solution.score), kind)
+        self.fidelity_ = _explained_share(prediction, surrogate_prediction)
         return rows.fingerprint
 
     def _read_queries(
@@ -325,21 +319,21 @@ class Trex(TreeExplainer):
     def _query_batch_size(self) -> int:
         if self._features.is_diagonal:
             return self.batch_size
-        return self._features.table_targets(self.batch_size)
+        return self._features.table_queries(self.batch_size)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _WithoutTerm(Columns):
-    """What is explained without each train row's representer term, less with it.
+    """Explained output without each train row's representer term, minus that with it.
 
     Parameters
     ----------
     similarity : Similarity
-        Dot products of train rows and targets.
+        Dot products of train rows and queries.
     alpha : ndarray of float64, shape (n_train, n_outputs)
         Representer values.
     score : ndarray of float64, shape (n_queries, n_outputs)
-        Output of the surrogate for the targets.
+        Output of the surrogate for the queries.
     queries : EnsembleQueries
         What is explained.
     """
@@ -352,33 +346,33 @@ class _WithoutTerm(Columns):
     def fill(
         self, first_row: int, first_query: int, influence: NDArray[np.float64]
     ) -> None:
-        """Write the influence of a run of train rows; see `Columns`."""
+        """Write the influence of consecutive train rows; see `Columns`."""
         self.similarity.fill(first_row, first_query, influence)
         n_queries, n_outputs = self.score.shape
-        block = influence[:, first_query : first_query + n_queries]
-        step = min(len(block), max(1, _BLOCK_NUMBERS // (n_queries * n_outputs)))
+        values = influence[:, first_query : first_query + n_queries]
+        step = min(len(values), max(1, _TILE_NUMBERS // (n_queries * n_outputs)))
         tiled = _tile(self.queries, step)
         score = np.tile(self.score, (step, 1))
-        for start in range(0, len(block), step):
-            part = block[start : start + step]
-            alpha = self.alpha[first_row + start : first_row + start + len(part)]
-            term = part[:, :, np.newaxis] * alpha[:, np.newaxis]
-            n = part.size
+        for start in range(0, len(values), step):
+            batch = values[start : start + step]
+            alpha = self.alpha[first_row + start : first_row + start + len(batch)]
+            term = batch[:, :, np.newaxis] * alpha[:, np.newaxis]
+            n = batch.size
             change = _change(
                 tiled.take(slice(0, n)), score[:n], term.reshape(n, n_outputs)
             )
-            part[...] = change.reshape(part.shape)
+            batch[...] = change.reshape(batch.shape)
 
 
 def _change(queries: EnsembleQueries, score: Array, term: Array) -> Array:
-    """Compute what is explained at `score` without `term`, less the same with it."""
+    """Return the explained output at `score - term` minus that at `score`."""
     if queries.output in ("raw_score", "derivative"):
         return -(queries.gradient(score) * term).sum(axis=1)
     return queries.value(score - term) - queries.value(score)
 
 
 def _tile(queries: EnsembleQueries, n: int) -> EnsembleQueries:
-    """Repeat the rows, one run after the other, without their leaves."""
+    """Repeat the queries `n` times, without their leaves."""
     rows = queries.rows
     return dataclasses.replace(
         queries,
@@ -395,9 +389,9 @@ def _tile(queries: EnsembleQueries, n: int) -> EnsembleQueries:
 
 
 def _as_surrogate(ensemble: TreeEnsemble) -> TreeEnsemble:
-    """Give the model the surrogate's loss, and one output where two classes have two.
+    """Return the model with the surrogate's loss, and one output for two classes.
 
-    The trees stay; only `EnsembleQueries` looks at it.
+    The trees stay the same; only `EnsembleQueries` reads it.
     """
     loss = ensemble.loss
     if ensemble.is_averaged and loss is not None and loss.n_classes == 2:
@@ -430,16 +424,16 @@ def _refuse_several_targets(ensemble: TreeEnsemble) -> None:
 
 
 def _as_columns(prediction: Array, kind: str) -> Array:
-    """Give predictions the surrogate's shape: of two classes, the second."""
+    """Return predictions in the surrogate's shape: of two classes, the second."""
     if prediction.ndim == 1:
         return prediction[:, np.newaxis]
     return prediction[:, 1:] if kind == "logistic" else prediction
 
 
-def _explained_share(prediction: Array, said: Array) -> float:
-    """Compute the share of the predictions' variance that is explained."""
+def _explained_share(prediction: Array, approximation: Array) -> float:
+    """Return R squared of an approximation of the predictions, over all columns."""
     spread = ((prediction - prediction.mean(axis=0)) ** 2).sum()
-    missed = ((prediction - said) ** 2).sum()
+    residual = ((prediction - approximation) ** 2).sum()
     if spread == 0.0:
-        return 1.0 if missed == 0.0 else 0.0
-    return float(1.0 - missed / spread)
+        return 1.0 if residual == 0.0 else 0.0
+    return float(1.0 - residual / spread)
