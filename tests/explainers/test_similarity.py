@@ -206,9 +206,9 @@ def test_similar_keeps_the_labels_and_needs_no_targets():
     assert found.labels[0, 0] == f"r{found.positions[0, 0]}"
     assert found.to_frame()["test_row"].tolist()[::3] == list(range(1000, 1040))
     assert explainer.similarity(test).to_frame().index.tolist() == train.index.tolist()
-    with pytest.raises(ValueError, match="pass y to fit"):
+    with pytest.raises(ValueError, match="Pass y to fit"):
         explainer.explain(test, y_test)
-    with pytest.raises(ValueError, match="found from the targets"):
+    with pytest.raises(ValueError, match="estimated from y"):
         TreeSim(kernel="leaf_output").fit(model, train)
 
 

@@ -243,7 +243,7 @@ def test_a_cleaning_that_nothing_judged_is_reported():
 def test_long_tables_are_cut_and_say_so():
     cleaner = make_cleaner(n_rows=9_000, n_removed=8_000)
     text = render_cleaning(cleaner)
-    assert "The 3,000 most suspicious of 8,000" in text
+    assert "The 3,000 of 8,000 rows with the highest scores" in text
     assert text.count("Because.") == 3_000
     wide = render_cleaning(
         make_cleaner(n_rows=9_000, n_removed=8_000),

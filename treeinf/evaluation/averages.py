@@ -100,10 +100,12 @@ def average_cells(
     mean = (table / (size[group] * n_groups)[:, np.newaxis]).sum(axis=0)
     rng = np.random.default_rng(random_state)
     drawn = rng.integers(n_groups, size=(n_draws, n_groups))[:, :, np.newaxis]
-    own = size[drawn]
-    place = (rng.random((n_draws, n_groups, most)) * own).astype(np.intp)
-    cell = members[start[drawn] + place]
-    share = np.where(np.arange(most) < own, 1.0 / (own * n_groups), 0.0)
+    size_of_group = size[drawn]
+    member = (rng.random((n_draws, n_groups, most)) * size_of_group).astype(np.intp)
+    cell = members[start[drawn] + member]
+    share = np.where(
+        np.arange(most) < size_of_group, 1.0 / (size_of_group * n_groups), 0.0
+    )
     weight = np.zeros((n_draws, len(table)), dtype=REAL)
     np.add.at(weight, (np.arange(n_draws)[:, np.newaxis, np.newaxis], cell), share)
     tail = 50.0 * (1.0 - level)

@@ -1,28 +1,26 @@
-"""Cells on disk: one Parquet file each, whole or absent."""
+"""Store the results of cells, one Parquet file each."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
-import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from treeinf.evaluation.suite import Cell
+from treeinf.files import UNFINISHED, write_whole
 
 __all__ = ["DONE", "FAILED", "UNSUPPORTED", "CellStore", "Outcome"]
 
 DONE, UNSUPPORTED, FAILED = "done", "unsupported", "failed"
 _KEY = b"treeinf"
-_PART = ".part"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Outcome:
-    """What became of a cell.
+    """Outcome of a cell: its status, and why there is no result.
 
     Parameters
     ----------
@@ -77,17 +75,17 @@ class CellStore:
         return sum(1 for _ in self.cells.glob("*.parquet"))
 
     def sweep(self) -> None:
-        """Remove what runs that were killed have left half-written."""
-        for path in self.folder.rglob(f"*{_PART}"):
+        """Remove unfinished files of runs that were killed."""
+        for path in self.folder.rglob(f"*{UNFINISHED}"):
             path.unlink(missing_ok=True)
 
     def write(self, outcome: Outcome, frame: Any) -> None:
-        """Store a cell, at once and whole.
+        """Store a cell, whole or not at all.
 
         Parameters
         ----------
         outcome : Outcome
-            What became of it.
+            Its outcome.
         frame : pandas.DataFrame or None
             Its result, if it has one.
         """
@@ -100,15 +98,15 @@ class CellStore:
             else pyarrow.Table.from_pandas(frame, preserve_index=False)
         )
         text = json.dumps(dataclasses.asdict(outcome))
-        known = table.schema.metadata or {}
-        table = table.replace_schema_metadata({**known, _KEY: text.encode()})
+        metadata = table.schema.metadata or {}
+        table = table.replace_schema_metadata({**metadata, _KEY: text.encode()})
         self.cells.mkdir(parents=True, exist_ok=True)
         path = self.cells / outcome.cell.file_name
-        with _renamed_at_the_end(path) as part:
-            pyarrow.parquet.write_table(table, part)
+        with write_whole(path) as temporary:
+            pyarrow.parquet.write_table(table, temporary)
 
     def outcome(self, cell: Cell) -> Outcome | None:
-        """Tell what became of a cell; None if it is not there."""
+        """Return the outcome of a cell; None if it has not run."""
         import pyarrow.parquet
 
         path = self.cells / cell.file_name
@@ -127,8 +125,8 @@ class CellStore:
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write a file beside the cells."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _renamed_at_the_end(self.folder / name) as part:
-            part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        with write_whole(self.folder / name) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Read a file beside the cells; empty if it is not there."""
@@ -137,15 +135,3 @@ class CellStore:
             return {}
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return content
-
-
-@contextlib.contextmanager
-def _renamed_at_the_end(path: Path) -> Iterator[Path]:
-    """Give a path to write to, and rename it if all went well."""
-    # a name of its own, since two runs may be at the same cell
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{_PART}")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

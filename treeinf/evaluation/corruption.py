@@ -1,4 +1,4 @@
-"""Train targets made wrong on purpose, and the scores each method gives the rows."""
+"""Corrupt train targets on purpose, and score the train rows by each method."""
 
 from __future__ import annotations
 
@@ -58,11 +58,11 @@ class Noise:
     def __post_init__(self) -> None:
         """Check the parameters."""
         check_shares("noise_share", [self.share], with_one=False)
-        for name, known in (("of_labels", LABEL_KINDS), ("of_values", TARGET_KINDS)):
+        for name, choices in (("of_labels", LABEL_KINDS), ("of_values", TARGET_KINDS)):
             kind = getattr(self, name)
-            if kind not in known:
+            if kind not in choices:
                 option = name.replace("of_", "noise_of_")
-                raise ValueError(f"Got {option}={kind!r}; expected one of {known}.")
+                raise ValueError(f"Got {option}={kind!r}; expected one of {choices}.")
 
     def make(
         self, experiment: Experiment
@@ -117,7 +117,7 @@ def _probability_out_of_fold(experiment: Experiment) -> NDArray[np.float64]:
 
 
 def other_targets(experiment: Experiment) -> NDArray[np.float64]:
-    """Give every train row a wrong target.
+    """Corrupt the target of every train row.
 
     Returns
     -------
@@ -136,7 +136,7 @@ def other_targets(experiment: Experiment) -> NDArray[np.float64]:
 def farthest(
     target: NDArray[np.float64], train_target: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Give the smallest or largest train value, whichever is farther away."""
+    """Return the smallest or largest train value, whichever is farther away."""
     low, high = train_target.min(), train_target.max()
     return np.where(target - low > high - target, low, high)
 
@@ -184,7 +184,7 @@ class Corruption:
     def suspicion(
         self, name: str, method: Any, score: str
     ) -> tuple[NDArray[np.float64], Spent]:
-        """Score the train rows, the most suspicious highest; and tell the time.
+        """Score the train rows, the most harmful highest, and measure the time.
 
         Parameters
         ----------
@@ -202,14 +202,20 @@ class Corruption:
             values = fitted.total(self.X_trusted, self.y_trusted, output="loss").values
             return -values
 
-        one = self.experiment
+        experiment = self.experiment
         return fit_method(
-            name, method, one.model, one.X_train, one.y_train, one.weights, ask
+            name,
+            method,
+            experiment.model,
+            experiment.X_train,
+            experiment.y_train,
+            experiment.weights,
+            ask,
         )
 
 
 def scores_of(method: Any, scores: tuple[str, ...]) -> tuple[str, ...]:
-    """Give the scores that a method has: scores of train rows alone have one."""
+    """Return the scores that a method offers; a `RowScore` offers one."""
     return ("self",) if isinstance(method, RowScore) else scores
 
 

@@ -33,11 +33,11 @@ __all__ = [
     "start_clock",
 ]
 
-_MOST_ANSWERS, _MOST_BYTES = 8, 2**24
-_answers: dict[str, tuple[NDArray[np.float64], Spent]] = {}
-"""What retraining said last, by a hash of all that it depends on.
+_MOST_CACHED, _MOST_BYTES = 8, 2**24
+_cache: dict[str, tuple[NDArray[np.float64], Spent]] = {}
+"""Latest results of retraining explainers, by a hash of all that they depend on.
 
-Measures that come one after the other on the same rows ask the same of it.
+Successive measures on the same rows reuse them.
 """
 
 
@@ -58,21 +58,21 @@ class Spent(NamedTuple):
 
 
 def start_clock() -> Callable[[], Spent]:
-    """Start to measure time; the function that it gives tells how much went by."""
+    """Start a clock; the function returned measures the time since."""
     wall, cpu = time.perf_counter(), time.process_time()
     return lambda: Spent(time.perf_counter() - wall, time.process_time() - cpu)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Training:
-    """What a copy of the estimator is trained on.
+    """Rows and targets that a copy of the estimator is trained on.
 
     Parameters
     ----------
     kept : ndarray of bool, shape (n_train,), or None
         The rows; None for all.
     target : ndarray of float64, shape (n_train,), or None
-        Class numbers or values in place of the true ones; None for these.
+        Class numbers or values instead of the true ones; None for the true ones.
     """
 
     kept: NDArray[np.bool_] | None = None
@@ -81,9 +81,9 @@ class Training:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Experiment:
-    """An estimator, its train rows and the rows that it is judged on.
+    """An estimator, its train rows, and the test rows that evaluate it.
 
-    Make it with `read`.
+    Created by `read`.
 
     Parameters
     ----------
@@ -92,13 +92,13 @@ class Experiment:
     X_train, X_test : array-like or frame
         Rows.
     y_train, y_test : ndarray
-        Their targets as the caller gave them.
+        Their targets as passed by the caller.
     target_test : ndarray of float64, shape (n_test,)
         Class numbers or values of the test rows.
     weight : ndarray of float64, shape (n_train,), or None
         Weights of the train rows.
     seed : int
-        Seed of all that is drawn.
+        Seed of all random draws.
     n_jobs : int or None
         Copies trained at a time.
     verbose : bool
@@ -186,7 +186,7 @@ class Experiment:
         return {} if self.weight is None else {"sample_weight": self.weight}
 
     def rng(self, *purpose: int) -> np.random.Generator:
-        """Give a stream of random numbers for one purpose."""
+        """Return an independent random generator for one purpose."""
         return np.random.default_rng([self.seed, *purpose])
 
     @functools.cached_property
@@ -220,8 +220,8 @@ class Experiment:
         ndarray of float64, shape (n_train, n_test)
             Influence.
         Spent
-            Of fitting and explaining; where the same was asked of a method that trains
-            again a moment ago, what that took.
+            Time of fitting and explaining; that of the first call where a cached result
+            of a retraining explainer is returned.
         """
 
         def ask(fitted: Any) -> Any:
@@ -230,14 +230,14 @@ class Experiment:
         if not isinstance(method, RetrainingExplainer):
             return self.influence(name, method, ask)
         key = self._key(method)
-        if key not in _answers:
+        if key not in _cache:
             values, spent = self.influence(name, method, ask)
             if values.nbytes > _MOST_BYTES:
                 return values, spent
-            while len(_answers) >= _MOST_ANSWERS:
-                _answers.pop(next(iter(_answers)))
-            _answers[key] = values, spent
-        values, spent = _answers[key]
+            while len(_cache) >= _MOST_CACHED:
+                _cache.pop(next(iter(_cache)))
+            _cache[key] = values, spent
+        values, spent = _cache[key]
         return values.copy(), spent
 
     def total(self, name: str, method: Any) -> tuple[NDArray[np.float64], Spent]:
@@ -256,7 +256,7 @@ class Experiment:
             Of both; see `explain`.
         """
         if isinstance(method, RetrainingExplainer):
-            # the sum saves no training
+            # summing saves no retraining
             values, spent = self.explain(name, method)
             return values.sum(axis=1), spent
         return self.influence(
@@ -266,24 +266,24 @@ class Experiment:
         )
 
     def _key(self, method: Any) -> str:
-        """Name all that the answers of a method depend on."""
+        """Return a hash of all that the results of a method depend on."""
         learner = self.learner
-        parts = (
+        content = (
             (type(method).__module__, type(method).__qualname__),
             sorted(method.get_params().items()),
             describe_estimator(learner.estimator),
             (learner.by, self.seed, self.weight),
             (self.X_train, self.y_train, self.X_test, self.y_test),
         )
-        return str(joblib.hash(parts))
+        return str(joblib.hash(content))
 
     def labels_of(self, target: NDArray[np.float64]) -> NDArray[Any]:
-        """Turn class numbers into the caller's labels; values stay."""
+        """Convert class numbers to the caller's labels; values stay the same."""
         classes = self.learner.task.classes
         return target if classes is None else classes[target.astype(np.intp)]
 
     def with_targets(self, target: NDArray[np.float64]) -> Experiment:
-        """Give the same experiment with other train targets."""
+        """Return the same experiment with other train targets."""
         return dataclasses.replace(
             self,
             learner=dataclasses.replace(self.learner, target=target),
@@ -291,7 +291,7 @@ class Experiment:
         )
 
     def take_train(self, rows: NDArray[np.intp]) -> Experiment:
-        """Give the same experiment on some of the train rows."""
+        """Return the same experiment on some of the train rows."""
         X = take_rows(self.X_train, rows)
         weight = None if self.weight is None else self.weight[rows]
         learner = dataclasses.replace(
@@ -337,7 +337,7 @@ class Experiment:
         return [prediction for _, prediction in results]
 
     def test_row(self, row: int) -> tuple[Any, NDArray[Any]]:
-        """Give one test row, as a table, and its target."""
+        """Return one test row, as a table, and its target."""
         rows = np.array([row])
         return take_rows(self.X_test, rows), self.y_test[rows]
 
@@ -359,7 +359,7 @@ class Experiment:
     def flips(
         self, before: NDArray[np.float64], after: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """Tell for which rows the predicted class is another one; NaN in regression."""
+        """Return where the predicted class differs; NaN in regression."""
         if not self.classifies:
             return np.full(len(before), np.nan)
         changed = before.argmax(axis=1) != after.argmax(axis=1)
@@ -390,7 +390,7 @@ def fit_method(
     weights: dict[str, Any],
     ask: Callable[[Any], NDArray[np.float64]],
 ) -> tuple[NDArray[np.float64], Spent]:
-    """Fit an explainer and ask it, naming it where that fails.
+    """Fit an explainer and query it; errors name the method.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ _LIBRARIES = (
 
 
 def describe_machine() -> dict[str, Any]:
-    """Say what the figures were taken on.
+    """Describe the machine.
 
     Returns
     -------
@@ -47,18 +47,18 @@ def describe_machine() -> dict[str, Any]:
 
 
 def find_versions() -> dict[str, str]:
-    """Give the versions of treeinf, and of the libraries beside it that are there."""
-    found = {}
+    """Return the versions of treeinf and of the installed libraries."""
+    versions = {}
     for name in _LIBRARIES:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def describe_run() -> dict[str, Any]:
-    """Say on what, with what and when: `describe_machine`, ``versions``, ``date``."""
+    """Describe a run: `describe_machine`, ``versions`` and ``date``."""
     return {
         "date": datetime.now(UTC).date().isoformat(),
         **describe_machine(),

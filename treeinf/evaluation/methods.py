@@ -93,19 +93,21 @@ def new_method(
         raise ValueError(
             f"Got the method {kind!r}; expected one of {', '.join(METHODS)}."
         )
-    known = inspect.signature(METHODS[kind]).parameters
-    unknown = sorted(set(parameters) - set(known))
+    accepted = inspect.signature(METHODS[kind]).parameters
+    unknown = sorted(set(parameters) - set(accepted))
     if unknown:
         raise TypeError(
-            f"{kind} has no parameter {unknown[0]!r}; it has {', '.join(known)}."
+            f"{kind} has no parameter {unknown[0]!r}; it has {', '.join(accepted)}."
         )
-    given = {
+    arguments = {
         "n_jobs": n_jobs,
         "random_state": random_state,
         "verbose": verbose,
         **parameters,
     }
-    return METHODS[kind](**{name: given[name] for name in given if name in known})
+    return METHODS[kind](
+        **{name: arguments[name] for name in arguments if name in accepted}
+    )
 
 
 def read_methods(
@@ -153,16 +155,16 @@ def read_methods(
             f"Got {what}={explainers!r:.200}; expected a dict of names and "
             "explainers, or a list of names of classes."
         )
-    given = (
+    named = (
         dict(explainers)
         if isinstance(explainers, Mapping)
         else _name_classes(list(explainers), what)
     )
-    if not given:
+    if not named:
         raise ValueError(f"{what} is empty; expected at least one.")
     kinds = (Explainer, RowScore) if takes_scores else (Explainer,)
     made: dict[str, Any] = {}
-    for name, value in given.items():
+    for name, value in named.items():
         if isinstance(value, str):
             method = new_method(
                 value, random_state=random_state, n_jobs=n_jobs, verbose=verbose
@@ -185,17 +187,17 @@ def read_methods(
     return made
 
 
-def _name_classes(given: list[Any], what: str) -> dict[str, str]:
+def _name_classes(names: list[Any], what: str) -> dict[str, str]:
     """Check a list of names of classes."""
-    wrong = [name for name in given if not isinstance(name, str)]
+    wrong = [name for name in names if not isinstance(name, str)]
     if wrong:
         raise TypeError(
             f"Got {wrong[0]!r:.200} in {what}; expected names of classes. Give "
             "explainers in a dict: {'name': explainer}."
         )
-    if len(set(given)) < len(given):
+    if len(set(names)) < len(names):
         raise ValueError(
-            f"Got {what}={given!r}; a name comes twice. Give explainers in a dict: "
+            f"Got {what}={names!r}; a name comes twice. Give explainers in a dict: "
             "{'name': explainer}."
         )
-    return {name: name for name in given}
+    return {name: name for name in names}

@@ -108,18 +108,18 @@ def list_figures(frame: Any, measure: str, *, at: float | None = None) -> Any:
     how = MEASURES[measure]
     if at is not None and len(frame):
         frame = frame[frame[how.curve] == at]
-    parts = []
+    tables = []
     for key, cell in frame.groupby(_CELL, sort=False) if len(frame) else ():
         columns = {"figure": how.figures(cell)}
         if "cpu_seconds" in cell:
             times = cell.groupby(how.names(cell), sort=False)["cpu_seconds"]
             columns["cpu_seconds"] = times.first()
-        part = pd.DataFrame(columns).rename_axis("method").reset_index()
+        table = pd.DataFrame(columns).rename_axis("method").reset_index()
         for name, value in zip(reversed(_CELL), reversed(key), strict=True):
-            part.insert(0, name, value)
-        parts.append(part)
+            table.insert(0, name, value)
+        tables.append(table)
     empty = pd.DataFrame(columns=[*_CELL, "method", "figure"])
-    return pd.concat(parts, ignore_index=True) if parts else empty
+    return pd.concat(tables, ignore_index=True) if tables else empty
 
 
 def rank_run(
@@ -271,6 +271,6 @@ def _beat(values: NDArray[np.float64], names: list[str]) -> NDArray[np.float64]:
         if baseline not in names or name == baseline:
             continue
         other = values[:, names.index(baseline)]
-        own = values[:, number]
-        shares[number] = ((own > other) + 0.5 * (own == other)).mean()
+        scores = values[:, number]
+        shares[number] = ((scores > other) + 0.5 * (scores == other)).mean()
     return shares

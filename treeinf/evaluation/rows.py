@@ -51,8 +51,11 @@ def draw_rows(
     y_train, y_test = cut.y_train[train], cut.y_test[test]
     if is_labelled:
         classes = np.unique(y_train)
-        known = np.isin(y_test, classes)
-        test, y_test = test[known], np.searchsorted(classes, y_test[known])
+        is_train_class = np.isin(y_test, classes)
+        test, y_test = (
+            test[is_train_class],
+            np.searchsorted(classes, y_test[is_train_class]),
+        )
         y_train = np.searchsorted(classes, y_train)
     drawn = dataclasses.replace(
         cut,

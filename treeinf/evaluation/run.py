@@ -199,12 +199,12 @@ def read_results(out: str | os.PathLike[str], measure: str) -> Any:
     """
     pd = import_pandas()
     store = CellStore(out)
-    parts = []
+    frames = []
     for cell in _planned(store):
         outcome = store.outcome(cell) if cell.measure == measure else None
         if outcome is not None and outcome.status == DONE:
-            parts.append(store.read(cell))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+            frames.append(store.read(cell))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
 def _planned(store: CellStore) -> list[Cell]:

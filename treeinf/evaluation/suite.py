@@ -32,7 +32,7 @@ _load = functools.lru_cache(maxsize=2)(load)
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """The smallest piece of a suite that is stored.
+    """The smallest unit of a suite that is stored.
 
     Parameters
     ----------
@@ -55,14 +55,14 @@ class Cell:
     @property
     def file_name(self) -> str:
         """Name of its file."""
-        parts = (self.data, self.library, self.measure, self.method, str(self.seed))
-        readable = "-".join(re.sub(r"\W+", "_", part)[:32] for part in parts)
+        fields = (self.data, self.library, self.measure, self.method, str(self.seed))
+        readable = "-".join(re.sub(r"\W+", "_", field)[:32] for field in fields)
         return f"{readable}-{self.identity}.parquet"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Suite:
-    """What is to be measured.
+    """The evaluation to run: data sets, estimators, methods, measures and seeds.
 
     Parameters
     ----------
@@ -105,17 +105,17 @@ class Suite:
 
     def __post_init__(self) -> None:
         """Bring all parts to dicts, and check them."""
-        for part in ("data", "models", "methods", "measures"):
-            given = getattr(self, part)
-            if isinstance(given, str) or not isinstance(given, Mapping | Sequence):
+        for field in ("data", "models", "methods", "measures"):
+            value = getattr(self, field)
+            if isinstance(value, str) or not isinstance(value, Mapping | Sequence):
                 raise TypeError(
-                    f"Got {part}={given!r:.200}; expected a dict or a list of names."
+                    f"Got {field}={value!r:.200}; expected a dict or a list of names."
                 )
-            if not isinstance(given, Mapping):
-                given = {name: None if part == "data" else {} for name in given}
-            if not given:
-                raise ValueError(f"{part} is empty; expected at least one.")
-            object.__setattr__(self, part, dict(given))
+            if not isinstance(value, Mapping):
+                value = {name: None if field == "data" else {} for name in value}
+            if not value:
+                raise ValueError(f"{field} is empty; expected at least one.")
+            object.__setattr__(self, field, dict(value))
         if "Random" not in self.methods:
             self.methods["Random"] = {}
         if not self.seeds:
@@ -132,56 +132,56 @@ class Suite:
         for name in self.methods:
             self.method(name, 0)
         for name, options in self.measures.items():
-            known = inspect.signature(MEASURES[name].run).parameters
-            wrong = sorted(set(options) - set(known) | set(options) & _NOT_OPTIONS)
+            accepted = inspect.signature(MEASURES[name].run).parameters
+            wrong = sorted(set(options) - set(accepted) | set(options) & _NOT_OPTIONS)
             if wrong:
-                taken = [n for n in known if n not in _NOT_OPTIONS]
+                taken = [n for n in accepted if n not in _NOT_OPTIONS]
                 raise ValueError(
                     f"The measure {name!r} has no option {wrong[0]!r}; it has "
                     f"{', '.join(taken)}."
                 )
 
     def _check_names(
-        self, what: str, given: Mapping[str, Any], known: Any, takes: Any
+        self, what: str, names: Mapping[str, Any], accepted: Any, takes: Any
     ) -> None:
-        for name, value in given.items():
+        for name, value in names.items():
             is_named = value is None if takes is None else isinstance(value, takes)
-            if is_named and name not in known:
+            if is_named and name not in accepted:
                 raise ValueError(
-                    f"Got the {what} {name!r}; expected one of {', '.join(known)}."
+                    f"Got the {what} {name!r}; expected one of {', '.join(accepted)}."
                 )
 
     def method(self, name: str, seed: int) -> Any:
         """Make a method's explainer, of one thread."""
-        given = self.methods[name]
-        if isinstance(given, Explainer | RowScore):
-            copy = clone(given)
-            known = copy.get_params()
-            wanted = {"random_state": seed, "n_jobs": 1}
-            return copy.set_params(**{k: v for k, v in wanted.items() if k in known})
-        parameters = {"kind": name, **given}
+        method = self.methods[name]
+        if isinstance(method, Explainer | RowScore):
+            copy = clone(method)
+            accepted = copy.get_params()
+            fixed = {"random_state": seed, "n_jobs": 1}
+            return copy.set_params(**{k: v for k, v in fixed.items() if k in accepted})
+        parameters = {"kind": name, **method}
         return new_method(**{"random_state": seed, "n_jobs": 1, **parameters})
 
     def dataset(self, name: str) -> Dataset:
         """Load a data set."""
-        given = self.data[name]
-        if given is None:
+        source = self.data[name]
+        if source is None:
             return _load(name)
-        if isinstance(given, Dataset):
-            return given
-        X, y = given
+        if isinstance(source, Dataset):
+            return source
+        X, y = source
         return _as_dataset(name, X, y)
 
     def split(self, name: str) -> str:
-        """Tell how a data set is split."""
+        """Return how a data set is split."""
         return self.splits.get(name, "published")
 
     def estimator(self, name: str, task: str) -> Any:
         """Make the unfitted estimator for a task."""
-        given = self.models[name]
-        if isinstance(given, Mapping):
-            return new_estimator(name, task, given)
-        return clone(given)
+        model = self.models[name]
+        if isinstance(model, Mapping):
+            return new_estimator(name, task, model)
+        return clone(model)
 
     def cells(self) -> list[Cell]:
         """List the cells: seed by seed, so that an early stop leaves whole seeds."""
@@ -221,17 +221,17 @@ class Suite:
         return MEASURES[measure].scores_rows or not is_score
 
     def _facts_of_model(self, name: str) -> str:
-        given = self.models[name]
-        if isinstance(given, Mapping):
-            return repr((LIBRARIES[name], sorted(given.items())))
-        return _describe(given)
+        model = self.models[name]
+        if isinstance(model, Mapping):
+            return repr((LIBRARIES[name], sorted(model.items())))
+        return _describe(model)
 
     def _hash_data(self, name: str) -> str:
-        given = self.data[name]
-        if given is None:
+        source = self.data[name]
+        if source is None:
             return name
-        parts = (given.X, given.y) if isinstance(given, Dataset) else given
-        return str(joblib.hash(parts))
+        arrays = (source.X, source.y) if isinstance(source, Dataset) else source
+        return str(joblib.hash(arrays))
 
 
 _NOT_OPTIONS = {
@@ -279,11 +279,11 @@ def read_suite(path: str | Path) -> Suite:
         raise ValueError(f"{path} is not TOML: {error}") from error
     lists = ("data", "libraries", "methods", "seeds")
     tables = ("models", "methods_with", "measures")
-    known = (*lists, *tables, "n_train", "n_test", "splits")
-    unknown = sorted(set(text) - set(known))
+    accepted = (*lists, *tables, "n_train", "n_test", "splits")
+    unknown = sorted(set(text) - set(accepted))
     if unknown:
         raise ValueError(
-            f"{path} has {unknown[0]!r}; expected some of {', '.join(known)}."
+            f"{path} has {unknown[0]!r}; expected some of {', '.join(accepted)}."
         )
     for name in ("data", "libraries", "methods", "measures"):
         if name not in text:

@@ -1,4 +1,4 @@
-"""Axes, colours and texts that all pictures share."""
+"""Axes, colours and labels shared by all plots."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ COLORS = {"helpful": "#2a78b5", "harmful": "#c8553d", "neutral": "#8a8a8a"}
 
 
 def open_axes(ax: Any, size: tuple[float, float]) -> Any:
-    """Give the caller's axes, or new ones."""
+    """Return the caller's axes, or new ones."""
     if ax is not None:
         return ax
     try:
         from matplotlib import pyplot
     except ImportError as error:
         raise ImportError(
-            "Pictures need matplotlib; pip install 'treeinf[plot]'."
+            "Plots need matplotlib; pip install 'treeinf[plot]'."
         ) from error
     _, ax = pyplot.subplots(figsize=size, layout="constrained")
     return ax
 
 
 def finish(ax: Any) -> Any:
-    """Take away what carries no data."""
+    """Remove the top and right spines."""
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
 
 def as_vector(values: ArrayLike, name: str) -> NDArray[np.float64]:
-    """Bring values to one dimension, or refuse them by name."""
+    """Return values as a vector; raise for any other shape."""
     vector = np.asarray(values, dtype=np.float64)
     if vector.ndim != 1 or not vector.size:
         raise ValueError(f"{name} has shape {vector.shape}; expected (n_rows,).")
@@ -43,9 +43,9 @@ def as_vector(values: ArrayLike, name: str) -> NDArray[np.float64]:
 
 
 def as_text(label: Any, most: int | None = None) -> str:
-    """Write a label of the caller's; a dollar sign would begin a formula.
+    """Return a label as text, dollar signs escaped: they would start a formula.
 
-    One longer than `most` letters is cut: it would leave no room for the picture.
+    Labels longer than `most` letters are cut, or they would squeeze the plot.
     """
     text = str(label)
     if most is not None and len(text) > most:
@@ -54,5 +54,5 @@ def as_text(label: Any, most: int | None = None) -> str:
 
 
 def cycle_colors(n_curves: int) -> Sequence[Any]:
-    """Give the colour of the first curve, then matplotlib's own."""
+    """Return the colours of curves: ours for the first, then matplotlib's."""
     return [COLORS["helpful"], *(f"C{number}" for number in range(1, n_curves))]

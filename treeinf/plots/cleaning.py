@@ -1,4 +1,4 @@
-"""Pictures of a cleaning: scores, amounts, what was found, what removal brings."""
+"""Plots of a cleaning: scores, amounts, detection and removal curves."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def plot_score_distribution(
     removed: ArrayLike | None = None,
     *,
     bins: int = 50,
-    label: str = "score (larger: more suspicious)",
+    label: str = "score (larger: more harmful)",
     ax: Any = None,
 ) -> Any:
     """Draw how the scores of the train rows are spread, and where the removed rows lie.
@@ -164,7 +164,7 @@ def plot_amount_curve(
             label=f"chosen: {chosen:.1%}",
         )
     if others or levels or chosen is not None:
-        # above the picture: curves and bands leave no room in it
+        # above the axes: curves and bands fill them
         ax.legend(
             frameon=False,
             fontsize="small",
@@ -190,8 +190,8 @@ def plot_detection_curve(
     Parameters
     ----------
     scores : array-like, shape (n_train,), or dict of such
-        Score of each row, the most suspicious largest; several under their names. Rows
-        without a score (NaN) are checked last.
+        Score of each row, larger for more harmful rows; several by name. Rows without a
+        score (NaN) are checked last.
     is_noisy : array-like of bool, shape (n_train,)
         Which rows are wrong.
     n_checked : int, optional
@@ -228,15 +228,15 @@ def plot_detection_curve(
         linestyle="--",
         label="random order",
     )
-    for (name, given), color in zip(
+    for (name, curve_scores), color in zip(
         named.items(), cycle_colors(len(named)), strict=True
     ):
-        values = as_vector(given, name or "scores")
+        values = as_vector(curve_scores, name or "scores")
         if values.shape != truth.shape:
             raise ValueError(f"scores have {len(values)} rows, is_noisy has {n_rows}.")
         keys = np.where(np.isnan(values), np.inf, -values)
-        found = np.cumsum(truth[np.argsort(keys, kind="stable")])
-        share = 100.0 * np.concatenate([[0.0], found / n_noisy])
+        n_found = np.cumsum(truth[np.argsort(keys, kind="stable")])
+        share = 100.0 * np.concatenate([[0.0], n_found / n_noisy])
         ax.plot(checked, share, color=color, label=as_text(name) or "by score")
     if n_checked:
         ax.axvline(
@@ -289,14 +289,14 @@ def plot_removal_curve(
         raise ValueError("scores is empty; expected at least one order of removal.")
     order = np.argsort(x, kind="stable")
     ax = open_axes(ax, (6.0, 3.6))
-    for (name, given), color in zip(
+    for (name, curve_scores), color in zip(
         scores.items(), cycle_colors(len(scores)), strict=True
     ):
-        lines = np.atleast_2d(np.asarray(given, dtype=np.float64))
+        lines = np.atleast_2d(np.asarray(curve_scores, dtype=np.float64))
         if lines.ndim != 2 or lines.shape[1] != len(x):
             raise ValueError(
-                f"scores[{name!r}] has shape {np.shape(given)}; expected ({len(x)},) "
-                f"or (n_repeats, {len(x)})."
+                f"scores[{name!r}] has shape {np.shape(curve_scores)}; expected "
+                f"({len(x)},) or (n_repeats, {len(x)})."
             )
         mean = lines.mean(axis=0)[order]
         if len(lines) > 1:

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation: average ranks, and curves over a share of the rows."""
+"""Plots of an evaluation: average ranks, and curves over shares of the rows."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def plot_ranks(
             f"{len(ends[0])} and {len(ends[1])}; expected as many."
         )
     ax = open_axes(ax, (5.2, 0.9 + 0.28 * len(methods)))
-    place = np.arange(len(methods))
+    height = np.arange(len(methods))
     if math.isfinite(critical):
         reach = min(float(ranks.min()) + critical, len(methods) + 0.5)
         ax.axvspan(float(ranks.min()), reach, color=COLORS["neutral"], alpha=0.15, lw=0)
-    ax.hlines(place, *ends, color=COLORS["neutral"], lw=2)
-    ax.plot(ranks, place, "o", color=COLORS["helpful"], markersize=6)
-    ax.set_yticks(place, [as_text(name) for name in methods])
+    ax.hlines(height, *ends, color=COLORS["neutral"], lw=2)
+    ax.plot(ranks, height, "o", color=COLORS["helpful"], markersize=6)
+    ax.set_yticks(height, [as_text(name) for name in methods])
     ax.set_ylim(len(methods) - 0.5, -0.5)
     ax.set_xlim(0.5, len(methods) + 0.5)
     ax.set_xlabel("average rank, 1 is best")
@@ -121,10 +121,10 @@ def plot_measure_curves(
     ax.set_xlabel(x_label)
     ax.set_ylabel(y_label)
     lines = [as_vector(line, "shares") for line in shares.values()]
-    places = sorted({float(place) for line in lines for place in line})
-    if places and places[0] > 0.0 and places[-1] >= _WIDE * places[0]:
+    ticks = sorted({float(share) for line in lines for share in line})
+    if ticks and ticks[0] > 0.0 and ticks[-1] >= _WIDE * ticks[0]:
         ax.set_xscale("log")
-        ax.set_xticks(places, [f"{place:g}" for place in places])
+        ax.set_xticks(ticks, [f"{share:g}" for share in ticks])
         ax.set_xticks([], minor=True)
     if values:
         # below the axes, since curves may be anywhere in them

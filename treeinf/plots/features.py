@@ -1,4 +1,4 @@
-"""Pictures of the features: how removed rows differ from those kept."""
+"""Plots of the features: how removed rows differ from those kept."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _read_columns(X: Any) -> dict[Any, NDArray[Any]]:
     values = np.asarray(X)
     if values.ndim != 2:
         raise ValueError(f"X has shape {values.shape}; expected 2 dimensions.")
-    return {f"feature {place}": column for place, column in enumerate(values.T)}
+    return {f"feature {number}": column for number, column in enumerate(values.T)}
 
 
 def _as_numbers(column: NDArray[Any]) -> NDArray[np.float64] | None:
@@ -96,7 +96,7 @@ def _as_numbers(column: NDArray[Any]) -> NDArray[np.float64] | None:
 def _draw_overview(
     columns: dict[Any, NDArray[Any]], mark: NDArray[np.bool_], k: int, ax: Any
 ) -> Any:
-    found = []
+    differences = []
     for name, column in columns.items():
         values = _as_numbers(column)
         if values is None:
@@ -108,26 +108,31 @@ def _draw_overview(
             continue
         at = np.concatenate([kept, gone])
         apart = np.abs(_share_up_to(kept, at) - _share_up_to(gone, at)).max()
-        # the middle of the places that equal values share
-        place = 50.0 * (
+        # midranks: equal values share the middle of their ranks
+        percentile = 50.0 * (
             np.searchsorted(kept, gone, "left") + np.searchsorted(kept, gone, "right")
         )
-        found.append((float(apart), name, place / len(kept)))
-    if not found:
+        differences.append((float(apart), name, percentile / len(kept)))
+    if not differences:
         raise ValueError("X has no numeric column with values in both kinds of rows.")
-    found.sort(key=lambda one: -one[0])
-    found = found[:k]
-    ax = open_axes(ax, (6.0, 1.2 + 0.3 * len(found)))
+    differences.sort(key=lambda entry: -entry[0])
+    differences = differences[:k]
+    ax = open_axes(ax, (6.0, 1.2 + 0.3 * len(differences)))
     ax.axvspan(25, 75, color=COLORS["helpful"], alpha=0.15, linewidth=0)
     ax.axvline(50, color=COLORS["helpful"], linewidth=1.0)
-    for line, (_, _, place) in enumerate(found):
-        low, first, middle, third, high = np.percentile(place, [10, 25, 50, 75, 90])
+    for line, (_, _, percentile) in enumerate(differences):
+        low, first, middle, third, high = np.percentile(
+            percentile, [10, 25, 50, 75, 90]
+        )
         ax.plot([low, high], [line, line], color=COLORS["harmful"], linewidth=1.2)
         ax.plot([first, third], [line, line], color=COLORS["harmful"], linewidth=4.5)
         ax.plot([middle], [line], "o", color=COLORS["harmful"], markersize=6)
     ax.set_yticks(
-        np.arange(len(found)),
-        [f"{as_text(name, _MOST_LETTERS)} ({apart:.2f})" for apart, name, _ in found],
+        np.arange(len(differences)),
+        [
+            f"{as_text(name, _MOST_LETTERS)} ({apart:.2f})"
+            for apart, name, _ in differences
+        ],
     )
     ax.invert_yaxis()
     ax.set_xlim(-2, 102)
@@ -153,11 +158,11 @@ def _draw_one(name: Any, column: NDArray[Any], mark: NDArray[np.bool_], ax: Any)
         is_known = np.isfinite(values)
         edges = np.histogram_bin_edges(values[is_known], bins=_BINS)
         for kind, side, color, _ in sides:
-            part = values[is_known & side]
+            in_side = values[is_known & side]
             ax.hist(
-                part,
+                in_side,
                 bins=edges,
-                weights=np.full(len(part), 100.0 / max(len(part), 1)),
+                weights=np.full(len(in_side), 100.0 / max(len(in_side), 1)),
                 color=color,
                 alpha=0.55,
                 label=f"{kind} ({int(side.sum()):,})",

@@ -1,4 +1,4 @@
-"""Pictures of speed: time against size, both in logarithms."""
+"""Plot of run time against size, on logarithmic axes."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def plot_growth(
         if name in peers:
             style = {"color": COLORS["neutral"], "linestyle": "--"}
         slope = math.nan if slopes is None else slopes.get(name, math.nan)
-        told = "" if math.isnan(slope) else f" ({slope:.2f})"
+        exponent = "" if math.isnan(slope) else f" ({slope:.2f})"
         marker = _MARKERS[number % len(_MARKERS)]
-        label = as_text(name) + told
+        label = as_text(name) + exponent
         ax.loglog(x, y, marker=marker, markersize=4, lw=1.5, label=label, **style)
     for axis in (ax.xaxis, ax.yaxis):
         # between powers of ten labels would overlap

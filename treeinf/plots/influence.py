@@ -1,4 +1,4 @@
-"""Pictures of influence: the ends of one target, and many targets at once."""
+"""Plots of influence: most influential rows of one query, and a heat map of many."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ def plot_influence(
     shown = np.concatenate([helpful, harmful[::-1]])
     ax = open_axes(ax, (6.0, 1.2 + 0.24 * max(len(shown), 2)))
     colors = [COLORS["helpful" if values[row] > 0 else "harmful"] for row in shown]
-    place = np.arange(len(shown))
-    ax.barh(place, values[shown], color=colors, height=0.75)
-    ax.set_yticks(place, [as_text(labels[row], _MOST_LETTERS) for row in shown])
+    height = np.arange(len(shown))
+    ax.barh(height, values[shown], color=colors, height=0.75)
+    ax.set_yticks(height, [as_text(labels[row], _MOST_LETTERS) for row in shown])
     ax.invert_yaxis()
     ax.axvline(0.0, color=COLORS["neutral"], linewidth=0.8)
     ax.set_ylabel("train row")
@@ -143,6 +143,6 @@ def plot_heat_map(
 def _most_sizeable(
     total: NDArray[np.float64], size: NDArray[np.float64], most: int
 ) -> NDArray[np.int64]:
-    """Pick the rows of the largest sizes, in falling order of their sums."""
-    picked = np.argsort(-size, kind="stable")[:most]
-    return picked[np.argsort(-total[picked], kind="stable")]
+    """Return the rows of the largest sizes, in decreasing order of their sums."""
+    largest = np.argsort(-size, kind="stable")[:most]
+    return largest[np.argsort(-total[largest], kind="stable")]

@@ -26,7 +26,7 @@ class ComparisonLine:
     Parameters
     ----------
     where : str
-        The rows that judged.
+        The rows of the evaluation.
     n_rows : int
         How many.
     measure : str
@@ -199,7 +199,7 @@ def _number(value: float, signed: bool = False) -> str:
 
 
 def _cards(
-    report: CleaningReport, touched: str, comparisons: Sequence[ComparisonLine]
+    report: CleaningReport, heading: str, comparisons: Sequence[ComparisonLine]
 ) -> list[dict[str, str]]:
     share = f"{report.share:.1%}"
     if report.n_scored != report.n_train:
@@ -207,7 +207,7 @@ def _cards(
     cards = [
         {"name": "train rows", "value": f"{report.n_train:,}"},
         {
-            "name": f"{touched.lower()} ({share})",
+            "name": f"{heading.lower()} ({share})",
             "value": f"{report.n_removed:,}",
         },
     ]
@@ -242,53 +242,53 @@ def _cards(
 
 
 def _own_comparisons(report: CleaningReport) -> list[ComparisonLine]:
-    """Give the lines of the guard and of the choice."""
+    """Return the lines of the guard set and of the selection set."""
     lines = []
-    for where, found, primary in (
-        ("guard, unseen by scores and choice", report.guard, report.primary),
-        ("rows that chose the amount", report.choice, None),
+    for where, comparison, primary in (
+        ("guard set, not used for scores or selection", report.guard, report.primary),
+        ("selection set, which chose the amount", report.choice, None),
     ):
-        if found is None:
+        if comparison is None:
             continue
         if primary is not None:
             lines.append(_score_line(where, primary, is_loss=False))
         # the primary score says the same, with an interval
-        if primary is None or primary.metric.lower() != found.metric.lower():
+        if primary is None or primary.metric.lower() != comparison.metric.lower():
             lines.append(
                 ComparisonLine(
                     where,
-                    found.n_rows,
-                    name_score(found.metric),
-                    found.score_before,
-                    found.score_after,
-                    found.score_after - found.score_before,
+                    comparison.n_rows,
+                    name_score(comparison.metric),
+                    comparison.score_before,
+                    comparison.score_after,
+                    comparison.score_after - comparison.score_before,
                 )
             )
-        lines.append(_score_line(where, found, is_loss=True))
+        lines.append(_score_line(where, comparison, is_loss=True))
     return lines
 
 
-def _score_line(where: str, found: Comparison, *, is_loss: bool) -> ComparisonLine:
-    name = name_score(found.metric)
-    before, after = found.score_before, found.score_after
+def _score_line(where: str, comparison: Comparison, *, is_loss: bool) -> ComparisonLine:
+    name = name_score(comparison.metric)
+    before, after = comparison.score_before, comparison.score_after
     if is_loss:
-        name = f"{found.loss} (smaller is better)"
-        before, after = found.loss_before, found.loss_after
+        name = f"{comparison.loss} (smaller is better)"
+        before, after = comparison.loss_before, comparison.loss_after
     return ComparisonLine(
         where,
-        found.n_rows,
+        comparison.n_rows,
         name,
         before,
         after,
-        found.gain,
-        found.gain_low,
-        found.gain_high,
-        found.confidence,
+        comparison.gain,
+        comparison.gain_low,
+        comparison.gain_high,
+        comparison.confidence,
     )
 
 
 def _list_alternatives(report: CleaningReport) -> list[ReportTable]:
-    """Give the table of what else could have been done with the rows."""
+    """Return the table of the controls."""
     if not report.alternatives:
         return []
     first = report.alternatives[0]
@@ -301,29 +301,29 @@ def _list_alternatives(report: CleaningReport) -> list[ReportTable]:
     ]
     rows = [
         [
-            one.name,
-            _number(one.primary.score_after),
-            _with_interval(one.primary),
-            _number(one.guard.loss_after),
-            _with_interval(one.guard),
+            control.name,
+            _number(control.primary.score_after),
+            _with_interval(control.primary),
+            _number(control.guard.loss_after),
+            _with_interval(control.guard),
         ]
-        for one in report.alternatives
+        for control in report.alternatives
     ]
     rows[0][2] = rows[0][4] = "-"
     if first.guard.metric.lower() != first.primary.metric.lower():
         columns.append(f"{name_score(first.guard.metric)} (score reported)")
-        for row, one in zip(rows, report.alternatives, strict=True):
-            row.append(_number(one.guard.score_after))
+        for row, control in zip(rows, report.alternatives, strict=True):
+            row.append(_number(control.guard.score_after))
     text = (
-        "Each trained with the same settings and judged by the same "
-        f"{first.guard.n_rows:,} rows, which had no say in it. Gains are over all "
-        f"rows uncleaned, with {first.guard.confidence:.0%} intervals; above 0 is for "
-        "the better. Half of the rows set how the other half is judged, so that the "
-        f"{first.guard.loss} differs a little from the guard's."
+        "Each model is trained with the same settings and evaluated on the same "
+        f"{first.guard.n_rows:,} rows, which took no part in any choice. Gains are over"
+        f" the model of all rows, with {first.guard.confidence:.0%} intervals; above 0 "
+        "is better. Recalibration is fitted on one half of the rows for the other, so "
+        f"that the {first.guard.loss} differs a little from the guard's."
     )
-    if any(one.key == "appended" for one in report.alternatives):
+    if any(control.key == "appended" for control in report.alternatives):
         text += (
-            " Clean rows are appended half at a time, and the other half judges. To "
+            " Clean rows are appended half at a time and the other half evaluates. To "
             "append them and do nothing else is what a cleaning has to beat."
         )
     return [
@@ -336,9 +336,9 @@ def _list_alternatives(report: CleaningReport) -> list[ReportTable]:
     ]
 
 
-def _with_interval(found: Comparison) -> str:
-    low, high = _number(found.gain_low, True), _number(found.gain_high, True)
-    return f"{_number(found.gain, True)} ({low} to {high})"
+def _with_interval(comparison: Comparison) -> str:
+    low, high = _number(comparison.gain_low, True), _number(comparison.gain_high, True)
+    return f"{_number(comparison.gain, True)} ({low} to {high})"
 
 
 def _group_lines(lines: Sequence[ComparisonLine]) -> list[dict[str, Any]]:
@@ -347,7 +347,9 @@ def _group_lines(lines: Sequence[ComparisonLine]) -> list[dict[str, Any]]:
     for line in lines:
         heading = f"{line.where}: {line.n_rows:,} rows"
         groups.setdefault(heading, []).append(_format_line(line))
-    return [{"where": where, "lines": found} for where, found in groups.items()]
+    return [
+        {"where": where, "lines": group_lines} for where, group_lines in groups.items()
+    ]
 
 
 def _format_line(line: ComparisonLine) -> dict[str, str]:
@@ -386,7 +388,7 @@ def _explain_lines(
     ]
     if report.choice is not None:
         texts.append(
-            "The rows that chose the amount flatter it; the guard's rows do not, but "
+            "The selection set overestimates the gain; the guard set does not, but "
             f"their {report.target_word} may be as wrong as those of the train "
             "rows, which makes every model look worse on them than it is."
         )

@@ -1,4 +1,4 @@
-"""The pictures in the report of a cleaning."""
+"""Plots in the report of a cleaning."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def draw_pictures(
             _picture(
                 "detection",
                 "Known wrong rows found",
-                "The rows are checked from the most suspicious down.",
+                "Rows are checked in decreasing order of their scores.",
                 lambda ax: plots.plot_detection_curve(
                     scores, truth, n_checked=n_cleaned, ax=ax
                 ),
@@ -99,9 +99,9 @@ def _draw_amounts(
     by_chance = column("random_gain")
     by_chance[0] = 0.0
     levels = {
-        one.name: one.choice.gain
-        for one in report.alternatives
-        if one.key == "appended"
+        control.name: control.choice.gain
+        for control in report.alternatives
+        if control.key == "appended"
     }
     loss = "loss" if report.choice is None else report.choice.loss
     return _picture(
@@ -109,7 +109,7 @@ def _draw_amounts(
         "What each amount brought",
         f"Retrained for each amount, gain in {loss} on the rows that choose. The "
         "smallest amount that does as well as the best is chosen; the guard then "
-        "judges it on other rows. Dashed: as many rows removed at random"
+        "evaluates it on other rows. Dashed: as many rows removed at random"
         + (", and the clean rows appended with nothing else done." if levels else "."),
         lambda ax: plots.plot_amount_curve(
             column("share"),

@@ -1,4 +1,4 @@
-"""The report of an evaluation: ranks, curves, costs, what failed, what it ran on."""
+"""Report of an evaluation: ranks, curves, costs, failures and the machine."""
 
 from __future__ import annotations
 
@@ -177,23 +177,23 @@ def _write_figures(frames: dict[str, Any], path: Path) -> None:
     """Write what the tables are made of: means over the test rows of each cell."""
     import pandas as pd
 
-    parts = []
+    tables = []
     measured = {"cpu_seconds"}
     for name, frame in frames.items():
         measure = MEASURES[name]
         frame = frame.assign(method=measure.names(frame))
-        given = (*_CELL, "method", measure.curve, *measure.keep)
-        by = [column for column in given if column and column in frame]
-        wanted = dict.fromkeys((measure.figure, *measure.details))
+        keys = (*_CELL, "method", measure.curve, *measure.keep)
+        by = [column for column in keys if column and column in frame]
+        figure_columns = dict.fromkeys((measure.figure, *measure.details))
         frame[measure.figure] = frame[measure.figure].fillna(measure.missing)
-        measured |= set(wanted)
-        means = frame.groupby(by, sort=False)[list(wanted)].mean()
+        measured |= set(figure_columns)
+        means = frame.groupby(by, sort=False)[list(figure_columns)].mean()
         if "cpu_seconds" in frame:
             means["cpu_seconds"] = frame.groupby(by, sort=False)["cpu_seconds"].first()
-        part = means.reset_index()
-        part.insert(0, "measure", name)
-        parts.append(part)
-    figures = pd.concat(parts, ignore_index=True)
+        table = means.reset_index()
+        table.insert(0, "measure", name)
+        tables.append(table)
+    figures = pd.concat(tables, ignore_index=True)
     # half the size, and more digits than the figures are good for
     small = {name: "float32" for name in figures.columns if name in measured}
     figures = figures.astype(small)
@@ -218,7 +218,7 @@ def _make_section(name: str, frame: Any) -> _Section:
         tables += _compare_shares(name, frame)
         pictures.append(_draw_curves(name, frame))
     if measure.details:
-        tables += _tell_details(name, frame)
+        tables += _describe_details(name, frame)
     libraries = list(frame["library"].drop_duplicates())
     for library in libraries if len(libraries) > 1 else ():
         ranking = rank_table(figures[figures["library"] == library], **upwards)
@@ -235,20 +235,22 @@ def _make_section(name: str, frame: Any) -> _Section:
 
 def _summarise(sections: Sequence[_Section]) -> list[_Table]:
     """Put the average ranks of all measures that rank the same methods in a table."""
-    found = {
+    lines_by_measure = {
         section.name: section.ranking.lines.set_index("method")
         for section in sections
         if section.ranking is not None and not MEASURES[section.name].split_by
     }
-    if len(found) < 2:
+    if len(lines_by_measure) < 2:
         return []
-    first, *others = found.values()
+    first, *others = lines_by_measure.values()
     methods = [m for m in first.index if all(m in lines.index for lines in others)]
-    methods.sort(key=lambda m: sum(lines.loc[m, "rank"] for lines in found.values()))
+    methods.sort(
+        key=lambda m: sum(lines.loc[m, "rank"] for lines in lines_by_measure.values())
+    )
     rows = [
         [
             method,
-            *(_show_rank(lines.loc[method]) for lines in found.values()),
+            *(_show_rank(lines.loc[method]) for lines in lines_by_measure.values()),
             _show_milliseconds(first.loc[method, "cpu_seconds"]),
         ]
         for method in methods
@@ -257,9 +259,9 @@ def _summarise(sections: Sequence[_Section]) -> list[_Table]:
         _Table(
             "In short",
             "Average ranks, with 95 % intervals; sorted by their sum. CPU ms: of "
-            f"{next(iter(found))}.",
+            f"{next(iter(lines_by_measure))}.",
             rows,
-            ("method", *found, "CPU ms"),
+            ("method", *lines_by_measure, "CPU ms"),
         )
     ]
 
@@ -269,7 +271,7 @@ def _show_rank(line: Any) -> str:
 
 
 def _split_by_task(figures: Any) -> list[tuple[str, Any]]:
-    """Tell cells of classes from those of values, where all data sets are known."""
+    """Split cells into classification and regression, where all data sets are known."""
     names = set(figures["data"])
     if not names <= set(available()):
         return []
@@ -284,23 +286,23 @@ def _compare_shares(name: str, frame: Any) -> list[_Table]:
     """Rank at each share of the rows by itself."""
     measure = MEASURES[name]
     shares = sorted(frame[measure.curve].drop_duplicates())
-    found = {}
+    ranked = {}
     for share in shares:
         figures = list_figures(frame, name, at=share)
         ranking = rank_table(figures, higher_is_better=measure.higher_is_better)
         if ranking is not None:
-            found[share] = ranking.lines.set_index("method")
-    if len(found) < 2:
+            ranked[share] = ranking.lines.set_index("method")
+    if len(ranked) < 2:
         return []
     methods = [
         m
-        for m in next(iter(found.values())).index
-        if all(m in f.index for f in found.values())
+        for m in next(iter(ranked.values())).index
+        if all(m in f.index for f in ranked.values())
     ]
     rows = [
         [
             method,
-            *(_show_rank(lines.loc[method]) for lines in found.values()),
+            *(_show_rank(lines.loc[method]) for lines in ranked.values()),
         ]
         for method in methods
     ]
@@ -309,23 +311,23 @@ def _compare_shares(name: str, frame: Any) -> list[_Table]:
             "Average rank at each share of the rows",
             "In brackets: 95 % intervals. Sorted by the first share.",
             rows,
-            ("method", *(f"{share:g}" for share in found)),
+            ("method", *(f"{share:g}" for share in ranked)),
         )
     ]
 
 
-def _tell_details(name: str, frame: Any) -> list[_Table]:
-    """Tell other columns, for each value of the column that `Measure.keep` names."""
+def _describe_details(name: str, frame: Any) -> list[_Table]:
+    """Describe other columns for each value of the columns in `Measure.keep`."""
     measure = MEASURES[name]
     frame = frame.assign(method=measure.names(frame))
     kinds: list[tuple[str, Any]] = [("", frame)]
     for column in measure.keep:
         if column in frame:
-            kinds = [(f", {key}", part) for key, part in frame.groupby(column)]
+            kinds = [(f", {key}", group) for key, group in frame.groupby(column)]
     tables = []
-    for kind, part in kinds:
+    for kind, group in kinds:
         # the median of a cell's test rows, then of the cells
-        cells = part.groupby([*_CELL, "method"], sort=False)[list(measure.details)]
+        cells = group.groupby([*_CELL, "method"], sort=False)[list(measure.details)]
         methods = cells.median().groupby("method", sort=False)
         low, middle, high = (methods.quantile(q) for q in (0.25, 0.5, 0.75))
         order = middle[measure.figure].sort_values(
@@ -490,11 +492,11 @@ def _list_trouble(outcomes: Any) -> list[tuple[str, str]]:
     common = sorted(lines.items(), key=lambda item: -len(item[1]))
     shown = []
     for text, cells in common[:_MOST_REASONS]:
-        parts = (
-            ", ".join(dict.fromkeys(getattr(cell, part) for cell in cells))
-            for part in ("data", "library", "measure", "method")
+        values = (
+            ", ".join(dict.fromkeys(getattr(cell, field) for cell in cells))
+            for field in ("data", "library", "measure", "method")
         )
-        shown.append((f"{len(cells)} of {'; '.join(parts)}", text))
+        shown.append((f"{len(cells)} of {'; '.join(values)}", text))
     if len(common) > _MOST_REASONS:
         shown.append(("", f"and {len(common) - _MOST_REASONS:,} more in the cells"))
     return shown

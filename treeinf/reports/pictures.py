@@ -1,4 +1,4 @@
-"""Pictures of matplotlib as SVG inside a page, in the colours of the page."""
+"""Embed matplotlib figures in a page as SVG, in the colours of the page."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def draw_svg(
     # the pictures of one page would share these ids
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = _FONT.sub(lambda found: f"{found[1]} sans-serif" if found[1] else "", text)
+    text = _FONT.sub(lambda match: f"{match[1]} sans-serif" if match[1] else "", text)
     width, height = size
     head, body = text.split(">", 1)
     head = re.sub(r'\s(width|height)="[^"]*"', "", head)

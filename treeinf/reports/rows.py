@@ -1,4 +1,4 @@
-"""The table of the rows that were cleaned, as the page shows it."""
+"""Table of the cleaned rows in the HTML report."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _DECIMALS = {"score": "{:.4g}", "percentile": "{:.1f}"}
 
 
 def as_columns(frame: Any) -> dict[str, list[Any]]:
-    """Bring a frame of any library, or a dict of lists, to a dict of lists."""
+    """Convert a frame of any library, or a dict of lists, to a dict of lists."""
     if isinstance(frame, Mapping):
         return {str(name): list(column) for name, column in frame.items()}
     import narwhals.stable.v2 as nw
@@ -41,12 +41,12 @@ def as_columns(frame: Any) -> dict[str, list[Any]]:
 
 
 def positions(removed: Any) -> NDArray[np.int64]:
-    """Give the positions of the cleaned rows."""
+    """Return the positions of the cleaned rows."""
     return np.asarray(as_columns(removed).get("position", []), dtype=np.int64)
 
 
 def name_rows(cleaner: Any) -> str:
-    """Say what was done with the rows: of relabelled ones, some may be removed."""
+    """Return a heading by the actions taken, such as "Removed rows"."""
     actions = as_columns(cleaner.removed_).get("action") or [cleaner.report_.action]
     done = {"relabel": "relabelled", "drop": "removed", "downweight": "down-weighted"}
     names = [name for action, name in done.items() if action in actions]
@@ -58,27 +58,27 @@ def list_rows(
     values: tuple[Sequence[str], Sequence[Sequence[Any]]] | None,
     thumbnails: Sequence[str] | None,
 ) -> dict[str, Any]:
-    """Lay out the table of cleaned rows."""
-    own = as_columns(cleaner.removed_)
-    n_rows = len(own.get("position", []))
+    """Return the columns and cells of the table of cleaned rows."""
+    table = as_columns(cleaner.removed_)
+    n_rows = len(table.get("position", []))
     title = name_rows(cleaner)
     if not n_rows:
         return {"title": title, "text": "None.", "columns": [], "body": []}
-    names = [name for name in _OWN_COLUMNS if name in own]
-    if len(set(own.get("action", []))) < 2:
+    names = [name for name in _OWN_COLUMNS if name in table]
+    if len(set(table.get("action", []))) < 2:
         names = [name for name in names if name != "action"]
-    columns = {name: own[name] for name in names}
+    columns = {name: table[name] for name in names}
     has_speakers = False
     for kind in ("opponent", "helper"):
-        speakers = [name for name in own if name.startswith(f"{kind}_")]
+        speakers = [name for name in table if name.startswith(f"{kind}_")]
         if not speakers:
             continue
         has_speakers = True
         columns[f"{kind}s"] = [
             ", ".join(
-                _name_row(own[name][row])
+                _name_row(table[name][row])
                 for name in speakers
-                if _is_there(own, name, row)
+                if _is_there(table, name, row)
             )
             for row in range(n_rows)
         ]
@@ -94,7 +94,7 @@ def list_rows(
         }
         for name, column in columns.items()
     ]
-    shown = [[row[place] for row in features] for place in range(len(feature_names))]
+    shown = [[row[column] for row in features] for column in range(len(feature_names))]
     heads += [
         {"name": name, "numeric": _is_numeric(column), "filter": False}
         for name, column in zip(feature_names, shown, strict=True)
@@ -114,9 +114,9 @@ def list_rows(
                 0, {**_cell("", ""), "picture": _check_picture(thumbnails[row])}
             )
         body.append(cells)
-    text = "The most suspicious first. "
+    text = "The rows of the highest scores first. "
     if n_shown < n_rows:
-        text = f"The {n_shown:,} most suspicious of {n_rows:,}. "
+        text = f"The {n_shown:,} of {n_rows:,} rows with the highest scores. "
     if has_speakers:
         text += (
             "Opponents are the train rows that raise the row's loss most, helpers "
@@ -133,20 +133,20 @@ def list_rows(
     return {"title": title, "text": text, "columns": heads, "body": body}
 
 
-def _is_there(own: Mapping[str, list[Any]], name: str, row: int) -> bool:
-    value = own[name][row]
+def _is_there(table: Mapping[str, list[Any]], name: str, row: int) -> bool:
+    value = table[name][row]
     return value is not None and value == value
 
 
 def _name_row(label: Any) -> str:
-    """Write a row's label; frames turn whole numbers with gaps into floats."""
+    """Return a row's label; frames turn integers with missing values into floats."""
     is_whole = isinstance(label, float) and label.is_integer()
     return str(int(label) if is_whole else label)
 
 
 def _is_numeric(column: Sequence[Any]) -> bool:
-    """Whether all entries that are there are numbers, or texts of numbers."""
-    found = False
+    """Return whether all present entries are numbers, or texts of numbers."""
+    has_number = False
     for value in column:
         if value is None or value == "" or value != value:
             continue
@@ -154,12 +154,12 @@ def _is_numeric(column: Sequence[Any]) -> bool:
             float(value)
         except (TypeError, ValueError):
             return False
-        found = True
-    return found
+        has_number = True
+    return has_number
 
 
 def _is_few(column: Sequence[Any]) -> bool:
-    """Whether a column is worth choosing from: classes are, measured numbers not."""
+    """Return whether a column gets a filter: classes do, measured numbers do not."""
     return not _is_numeric(column) or len(set(column)) <= _MOST_NUMBERS
 
 

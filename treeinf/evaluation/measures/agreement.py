@@ -129,14 +129,16 @@ def agreement(
     Journal of Psychology 15 (1904) (rank correlation and attenuation).
     """
     pd = import_pandas()
-    given: dict[str, Any] = {
+    common: dict[str, Any] = {
         "random_state": random_state,
         "n_jobs": n_jobs,
         "verbose": verbose,
     }
-    methods = read_methods(explainers, with_random=False, **given)
-    judges = read_methods(references, with_random=False, what="references", **given)
-    _check_names(methods, judges)
+    methods = read_methods(explainers, with_random=False, **common)
+    reference_methods = read_methods(
+        references, with_random=False, what="references", **common
+    )
+    _check_names(methods, reference_methods)
     n_test = _check_rows(X_test, y_test, "test")
     _check_rows(X_train, y_train, "train")
     weights = {} if sample_weight is None else {"sample_weight": sample_weight}
@@ -145,20 +147,26 @@ def agreement(
     model.fit(X_train, y_train, **weights)
 
     runs = {name: _Run(name, explainer) for name, explainer in methods.items()}
-    runs |= {name: _Run(name, explainer) for name, explainer in judges.items()}
+    runs |= {
+        name: _Run(name, explainer) for name, explainer in reference_methods.items()
+    }
     for run in runs.values():
         run.fit(model, X_train, y_train, weights)
-    pairs = [(method, judge) for method in methods for judge in judges]
-    order = list(judges)
+    pairs = [
+        (method, reference_name)
+        for method in methods
+        for reference_name in reference_methods
+    ]
+    order = list(reference_methods)
     pairs += [(a, b) for k, b in enumerate(order) for a in order[:k]]
-    retrained = [name for name in order if isinstance(judges[name], LOO)]
+    retrained = [name for name in order if isinstance(reference_methods[name], LOO)]
     if with_other_seed and retrained:
         other = copy_estimator(estimator, derive_seed(seed, 1), replace_seeds=True)
         other.fit(X_train, y_train, **weights)
         if not _predict_alike(model, other, (X_train, X_test)):
             for name in retrained:
                 again = f"{name}, other seed"
-                runs[again] = _Run(again, clone(judges[name]))
+                runs[again] = _Run(again, clone(reference_methods[name]))
                 runs[again].fit(other, X_train, y_train, weights)
                 pairs.append((again, name))
     for run in runs.values():
@@ -166,24 +174,24 @@ def agreement(
 
     labels = row_labels(X_test)
     labels = np.arange(n_test) if labels is None else labels
-    parts = []
-    for method, judge in pairs:
-        compared = compare_columns(runs[method].values, runs[judge].values)
-        parts.append(
+    frames = []
+    for method, reference_name in pairs:
+        compared = compare_columns(runs[method].values, runs[reference_name].values)
+        frames.append(
             pd.DataFrame(
                 {
                     "test_row": labels,
                     "method": method,
-                    "reference": judge,
+                    "reference": reference_name,
                     **compared,
                     "seconds": runs[method].seconds,
                     "cpu_seconds": runs[method].cpu_seconds,
-                    "reference_seconds": runs[judge].seconds,
-                    "reference_cpu_seconds": runs[judge].cpu_seconds,
+                    "reference_seconds": runs[reference_name].seconds,
+                    "reference_cpu_seconds": runs[reference_name].cpu_seconds,
                 }
             )
         )
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(frames, ignore_index=True)
 
 
 def mean_agreement(frame: Any) -> Any:
@@ -240,11 +248,11 @@ def compare_columns(
         is_constant = (values == values[:1]).all(axis=0)
         undefined[is_finite & is_constant] = f"constant {side}"
     rows = undefined == ""
-    given, wanted = influence[:, rows], reference[:, rows]
+    estimate, truth = influence[:, rows], reference[:, rows]
     result["spearman"][rows] = _correlate(
-        np.asarray(rankdata(given, axis=0)), np.asarray(rankdata(wanted, axis=0))
+        np.asarray(rankdata(estimate, axis=0)), np.asarray(rankdata(truth, axis=0))
     )[0]
-    result["pearson"][rows], result["slope"][rows] = _correlate(given, wanted)
+    result["pearson"][rows], result["slope"][rows] = _correlate(estimate, truth)
     return {**result, "undefined": undefined}
 
 
@@ -303,15 +311,17 @@ class _Run:
 
 
 def _check_names(
-    methods: Mapping[str, Explainer], judges: Mapping[str, Explainer]
+    methods: Mapping[str, Explainer], reference_methods: Mapping[str, Explainer]
 ) -> None:
-    common = sorted(set(methods) & set(judges))
+    common = sorted(set(methods) & set(reference_methods))
     if common:
         raise ValueError(
             f"{common[0]!r} is among both explainers and references. References are "
             "compared with one another anyway; else give it a second name."
         )
-    taken = [name for name in (*methods, *judges) if name.endswith(", other seed")]
+    taken = [
+        name for name in (*methods, *reference_methods) if name.endswith(", other seed")
+    ]
     if taken:
         raise ValueError(
             f"Got the name {taken[0]!r}; names that end in ', other seed' are kept for "
@@ -321,16 +331,16 @@ def _check_names(
 
 def _check_rows(X: Any, y: Any, kind: str) -> int:
     n_rows = count_rows(X)
-    n_targets = count_rows(y)
-    if n_rows != n_targets:
+    n_labels = count_rows(y)
+    if n_rows != n_labels:
         raise ValueError(
-            f"X_{kind} has {n_rows:,} rows, y_{kind} {n_targets:,}; expected as many."
+            f"X_{kind} has {n_rows:,} rows, y_{kind} {n_labels:,}; expected as many."
         )
     return n_rows
 
 
 def _predict_alike(model: Any, other: Any, tables: tuple[Any, ...]) -> bool:
-    """Tell whether two models predict the same bits."""
+    """Return whether two models predict bitwise the same."""
     how = "predict_proba" if hasattr(model, "predict_proba") else "predict"
     return all(
         np.array_equal(getattr(model, how)(X), getattr(other, how)(X)) for X in tables

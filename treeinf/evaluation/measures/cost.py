@@ -90,7 +90,7 @@ def cost(
     training = _time(
         lambda: copy_estimator(unfitted, experiment.seed).fit(*rows), n_repeats
     )
-    one = statistics.median(training)
+    training_seconds = statistics.median(training)
     lines = []
     for name, method in methods.items():
         try:
@@ -112,7 +112,7 @@ def cost(
                         "seconds": statistics.median(seconds),
                         "seconds_low": min(seconds),
                         "seconds_high": max(seconds),
-                        "per_training": statistics.median(seconds) / one,
+                        "per_training": statistics.median(seconds) / training_seconds,
                         "peak_mib": peak,
                     }
                 )

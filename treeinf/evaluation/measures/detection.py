@@ -57,8 +57,8 @@ def detection(
     trusted_share : float, default=0.2
         Share of the rows that are set aside before, in (0, 1), with right targets.
     scores : str or sequence of str, default=("self", "trusted")
-        "self" ranks by self influence, the largest first; "trusted" by the harm to the
-        trusted rows. Scores of train rows alone have the first only.
+        "self" ranks by self influence, the largest first; "trusted" by the harm
+        to the trusted rows. Scores of train rows alone have the first only.
     sample_weight, with_random, random_state, n_jobs, verbose
         See `removal`.
 
@@ -74,7 +74,7 @@ def detection(
         ``average_precision``, ``auroc``
             Of the ranking; chance gives `noise_share` and 1/2.
         ``precision``
-            Share of wrong ones among the `n_wrong` most suspicious rows.
+            Share of wrong ones among the `n_wrong` rows of the highest scores.
         ``seconds``, ``cpu_seconds``
             Of fitting and asking the explainer.
 

@@ -121,20 +121,20 @@ def faithfulness(
         for k in range(n_groups)
     ]
     changes = {name: _change(experiment, name, groups) for name in references}
-    parts = []
+    frames = []
     for name, method in methods.items():
         values, spent = experiment.explain(name, method)
-        said = np.stack([values[rows].sum(axis=0) for rows in groups])
-        for reference, (happened, reference_spent) in changes.items():
-            size = np.sqrt((happened**2).sum(axis=0))
-            missed = np.sqrt(((said - happened) ** 2).sum(axis=0))
-            parts.append(
+        predicted = np.stack([values[rows].sum(axis=0) for rows in groups])
+        for reference, (observed, reference_spent) in changes.items():
+            size = np.sqrt((observed**2).sum(axis=0))
+            missed = np.sqrt(((predicted - observed) ** 2).sum(axis=0))
+            frames.append(
                 pd.DataFrame(
                     {
                         "test_row": experiment.test_labels,
                         "method": name,
                         "reference": reference,
-                        **compare_columns(said, happened),
+                        **compare_columns(predicted, observed),
                         "relative_error": np.divide(
                             missed, size, out=np.full(len(size), np.nan), where=size > 0
                         ),
@@ -144,7 +144,7 @@ def faithfulness(
                     }
                 )
             )
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(frames, ignore_index=True)
 
 
 def _change(

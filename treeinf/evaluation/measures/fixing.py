@@ -1,4 +1,4 @@
-"""Fixing: put wrong targets right, the most suspicious rows first, and train again."""
+"""Fixing: correct wrong targets, the most harmful rows first, and retrain."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def fixing(
     n_jobs: int | None = None,
     verbose: bool = False,
 ) -> Any:
-    """Check the rows of highest score, correct their targets, retrain; needs pandas.
+    """Check rows by decreasing score, correct their targets, retrain; needs pandas.
 
     Parameters
     ----------

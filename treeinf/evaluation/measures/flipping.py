@@ -131,7 +131,7 @@ def rows_to_flip(
         codes,
         n_most,
     )
-    found = run_numbered(
+    results = run_numbered(
         task, range(len(orders)), n_jobs=n_jobs, verbose=verbose, label="rows_to_flip"
     )
     labels = experiment.test_labels
@@ -145,7 +145,7 @@ def rows_to_flip(
                 "n_refits": int(n_refits),
                 **spent[names[number]]._asdict(),
             }
-            for number, (n_to_flip, n_refits) in found
+            for number, (n_to_flip, n_refits) in results
         ]
     )
 

@@ -37,7 +37,7 @@ def label_edit(
     n_jobs: int | None = None,
     verbose: bool = False,
 ) -> Any:
-    """Give train rows a test row's wrong label, and train again; needs pandas.
+    """Relabel train rows with a test row's wrong label, and retrain; needs pandas.
 
     For each test row, the label to reach is another than its own: the one that the
     model gives the highest probability, or in regression the smallest or largest train
@@ -90,21 +90,21 @@ def label_edit(
         verbose=verbose,
     )
     (before,) = experiment.predict_with([Training()])
-    wanted = _wanted_targets(experiment, before)
+    new_target = _new_targets(experiment, before)
     counts = [count_share(share, experiment.n_train) for share in shares]
     trainings, plans = [], []
     spent: dict[str, Spent] = {}
     for name, method in methods.items():
         values, spent[name] = experiment.influence(
-            name, method, lambda fitted: _ask(experiment, fitted, wanted)
+            name, method, lambda fitted: _ask(experiment, fitted, new_target)
         )
         for row, column in enumerate(values.T):
             # rows that have the label already cannot be given it
-            same = experiment.learner.target == wanted[row]
+            same = experiment.learner.target == new_target[row]
             order = sort_down(np.where(same, -np.inf, column))
             for share, count in zip(shares, counts, strict=True):
                 target = experiment.learner.target.copy()
-                target[order[:count]] = wanted[row]
+                target[order[:count]] = new_target[row]
                 trainings.append(Training(target=target))
                 plans.append((name, row, share, count))
     after = experiment.predict_with(trainings, what="label_edit")
@@ -128,10 +128,10 @@ def label_edit(
     return pd.DataFrame(lines)
 
 
-def _wanted_targets(
+def _new_targets(
     experiment: Experiment, prediction: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Choose the wrong target that each test row is to be given."""
+    """Choose the wrong target for each test row."""
     target = experiment.target_test
     if not experiment.classifies:
         return farthest(target, experiment.learner.target)
@@ -141,17 +141,17 @@ def _wanted_targets(
 
 
 def _ask(
-    experiment: Experiment, explainer: Any, wanted: NDArray[np.float64]
+    experiment: Experiment, explainer: Any, new_target: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Ask what the edit of each train row does to the loss of each test row."""
     if not hasattr(explainer, "relabel"):
         X, y = experiment.X_test, experiment.y_test
         values: NDArray[np.float64] = explainer.explain(X, y, output="loss").values
         return values
-    labels = experiment.labels_of(wanted)
+    labels = experiment.labels_of(new_target)
     columns = []
     for row in range(experiment.n_test):
         X, y = experiment.test_row(row)
-        found = explainer.relabel(X, y, labels=labels[row : row + 1], output="loss")
-        columns.append(found.values[:, 0])
+        change = explainer.relabel(X, y, labels=labels[row : row + 1], output="loss")
+        columns.append(change.values[:, 0])
     return np.column_stack(columns)

@@ -1,4 +1,4 @@
-"""The measures of a suite: what runs them, and the one number that ranks by each."""
+"""The measures of a suite: the function that runs each, and the figure that ranks."""
 
 from __future__ import annotations
 
@@ -85,12 +85,14 @@ class Measure:
     ) -> Any:
         """Measure methods on a split, with the options that the function has."""
         tests = (rows.X_test, rows.y_test) if self.has_test_rows else ()
-        known = inspect.signature(self.run).parameters
-        given = {name: value for name, value in options.items() if name in known}
-        return self.run(estimator, methods, rows.X_train, rows.y_train, *tests, **given)
+        accepted = inspect.signature(self.run).parameters
+        arguments = {name: value for name, value in options.items() if name in accepted}
+        return self.run(
+            estimator, methods, rows.X_train, rows.y_train, *tests, **arguments
+        )
 
     def figures(self, frame: Any) -> Any:
-        """Give the number of each method that ranks it: a series."""
+        """Return the figure that each method is ranked by, as a series."""
         for column, value in self.keep.items():
             if column in frame and (frame[column] == value).any():
                 frame = frame[frame[column] == value]

@@ -103,7 +103,7 @@ def stability(
         for seed in seeds
     ]
     n_top = max(1, round(top_share * experiment.n_train))
-    parts = []
+    frames = []
     for name, method in methods.items():
         answers, times = [], []
         for seed, model in zip(seeds, models, strict=True):
@@ -116,7 +116,7 @@ def stability(
         seconds, cpu_seconds = map(sum, zip(*times, strict=True))
         for (a, first), (b, second) in itertools.combinations(enumerate(answers), 2):
             compared = compare_columns(first, second)
-            parts.append(
+            frames.append(
                 pd.DataFrame(
                     {
                         "test_row": experiment.test_labels,
@@ -130,7 +130,7 @@ def stability(
                     }
                 )
             )
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(frames, ignore_index=True)
 
 
 def _explain(
