@@ -13,7 +13,6 @@ from treeinf.dtypes import BITS, COUNT, FLAG, NODE, OFFSET, REAL
 from treeinf.errors import ModelFormatError
 
 __all__ = [
-    "ARRAYS",
     "EVERY_OUTPUT",
     "Missing",
     "check_arrays",
@@ -38,12 +37,8 @@ class Missing(enum.IntEnum):
 
 Arrays = Mapping[str, NDArray[Any]]
 
-ARRAYS: dict[str, Any] = {
-    "node_offset": OFFSET,
-    "leaf_offset": OFFSET,
-    "iteration": NODE,
-    "output": NODE,
-    "shrinkage": REAL,
+_OF_TREES = {"iteration": NODE, "output": NODE, "shrinkage": REAL}
+_OF_NODES = {
     "feature": NODE,
     "threshold": REAL,
     "left": NODE,
@@ -51,26 +46,24 @@ ARRAYS: dict[str, Any] = {
     "default_left": FLAG,
     "missing": np.uint8,
     "is_categorical": FLAG,
-    "category_offset": OFFSET,
-    "category_bits": BITS,
-    "leaf_value": REAL,
-    "base_score": REAL,
-    "base_score_folded": REAL,
+}
+_OF_OUTPUTS = {"base_score": REAL, "base_score_folded": REAL}
+_OPTIONAL_OF_LEAVES = {
     "leaf_count": COUNT,
     "leaf_hessian": REAL,
     "leaf_weight": REAL,
     "leaf_l2": REAL,
-    "leaf_row": NODE,
 }
-"""Every array of an ensemble, with its dtype."""
-
-_OF_TREES = ("iteration", "output", "shrinkage")
-_OF_NODES = (
-    *("feature", "threshold", "left", "right"),
-    *("default_left", "missing", "is_categorical"),
-)
-_OPTIONAL_OF_LEAVES = ("leaf_count", "leaf_hessian", "leaf_weight", "leaf_l2")
-_OPTIONAL = (*_OPTIONAL_OF_LEAVES, "leaf_row")
+_OPTIONAL_OF_TREES = {"leaf_row": NODE}
+_OPTIONAL = _OPTIONAL_OF_LEAVES | _OPTIONAL_OF_TREES
+_OTHERS = {
+    "node_offset": OFFSET,
+    "leaf_offset": OFFSET,
+    "category_offset": OFFSET,
+    "category_bits": BITS,
+    "leaf_value": REAL,
+}
+_DTYPES: dict[str, Any] = _OTHERS | _OF_TREES | _OF_NODES | _OF_OUTPUTS | _OPTIONAL
 
 
 def freeze_arrays(fields: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
@@ -93,7 +86,7 @@ def freeze_arrays(fields: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
     """
     return {
         name: _freeze(name, fields[name], dtype)
-        for name, dtype in ARRAYS.items()
+        for name, dtype in _DTYPES.items()
         if fields[name] is not None or name not in _OPTIONAL
     }
 
@@ -131,10 +124,30 @@ def check_arrays(arrays: Arrays, n_features: int) -> None:
         If shapes do not fit together, children are out of range, a node has no or two
         parents, or values are not finite.
     """
+    _require(len(arrays["iteration"]) > 0, "The model has no trees.")
+    values = arrays["leaf_value"]
+    _require(
+        values.ndim == 2 and values.shape[1] > 0,
+        f"leaf_value has shape {values.shape}; expected (n_leaves, leaf_width).",
+    )
+    for names, length in (
+        (_OF_TREES | _OPTIONAL_OF_TREES, len(arrays["iteration"])),
+        (_OF_NODES, len(arrays["feature"])),
+        (_OF_OUTPUTS, len(arrays["base_score"])),
+        (_OPTIONAL_OF_LEAVES, len(values)),
+    ):
+        for name in filter(arrays.__contains__, names):
+            _require(
+                arrays[name].shape == (length,),
+                f"{name} has shape {arrays[name].shape}; expected ({length},).",
+            )
+    for name in ("leaf_value", "shrinkage", *_OF_OUTPUTS, *_OPTIONAL_OF_LEAVES):
+        _require(np.isfinite(arrays.get(name, 0.0)).all(), f"{name} must be finite.")
+    for name in _OPTIONAL_OF_LEAVES:
+        _require(np.all(arrays.get(name, 0.0) >= 0.0), f"{name} must be at least 0.")
     _check_trees(arrays)
     _check_leaf_rows(arrays)
     _check_nodes(arrays, n_features)
-    _check_leaves(arrays)
 
 
 def take_trees(arrays: Arrays, trees: NDArray[np.int64]) -> dict[str, Any]:
@@ -193,12 +206,6 @@ def _require(condition: Any, message: str) -> None:
 def _check_trees(arrays: Arrays) -> None:
     """Refuse offsets and per-tree arrays that do not fit together."""
     n_trees = len(arrays["iteration"])
-    _require(n_trees > 0, "The model has no trees.")
-    for name in ("output", "shrinkage"):
-        _require(
-            arrays[name].shape == (n_trees,),
-            f"{name} has shape {arrays[name].shape}; expected ({n_trees},).",
-        )
     for name, length in (
         ("node_offset", len(arrays["feature"])),
         ("leaf_offset", len(arrays["leaf_value"])),
@@ -220,15 +227,8 @@ def _check_trees(arrays: Arrays) -> None:
         "Trees must be ordered by iteration.",
     )
     n_outputs = len(arrays["base_score"])
-    _require(
-        arrays["base_score"].shape == (n_outputs,) and n_outputs > 0,
-        "base_score must have one value an output.",
-    )
-    _require(
-        arrays["base_score_folded"].shape == (n_outputs,),
-        f"base_score_folded must have {n_outputs} values.",
-    )
-    if arrays["leaf_value"].ndim == 2 and arrays["leaf_value"].shape[1] > 1:
+    _require(n_outputs > 0, "base_score must have one value an output.")
+    if arrays["leaf_value"].shape[1] > 1:
         _require(
             (arrays["output"] == EVERY_OUTPUT).all()
             and arrays["leaf_value"].shape[1] == n_outputs,
@@ -240,12 +240,6 @@ def _check_trees(arrays: Arrays) -> None:
             and (arrays["output"] < n_outputs).all(),
             f"output must be in [0, {n_outputs}).",
         )
-    _require(np.isfinite(arrays["base_score"]).all(), "base_score must be finite.")
-    _require(
-        np.isfinite(arrays["base_score_folded"]).all(),
-        "base_score_folded must be finite.",
-    )
-    _require(np.isfinite(arrays["shrinkage"]).all(), "shrinkage must be finite.")
 
 
 def _check_leaf_rows(arrays: Arrays) -> None:
@@ -253,10 +247,6 @@ def _check_leaf_rows(arrays: Arrays) -> None:
     row = arrays.get("leaf_row")
     if row is None:
         return
-    _require(
-        row.shape == (len(arrays["iteration"]),),
-        f"leaf_row must have {len(arrays['iteration'])} numbers.",
-    )
     newest = np.maximum.accumulate(row)
     _require(
         row[0] == 0 and (np.diff(newest) <= 1).all() and (row >= 0).all(),
@@ -275,18 +265,6 @@ def _check_leaf_rows(arrays: Arrays) -> None:
 def _check_nodes(arrays: Arrays, n_features: int) -> None:
     """Refuse nodes that do not make trees."""
     n_nodes = len(arrays["feature"])
-    for name in (
-        "threshold",
-        "left",
-        "right",
-        "default_left",
-        "missing",
-        "is_categorical",
-    ):
-        _require(
-            arrays[name].shape == (n_nodes,),
-            f"{name} has shape {arrays[name].shape}; expected ({n_nodes},).",
-        )
     offset = arrays["category_offset"]
     _require(
         offset.shape == (n_nodes + 1,)
@@ -337,25 +315,3 @@ def _check_nodes(arrays: Arrays, n_features: int) -> None:
         inside = ancestor >= 0
         ancestor = np.where(inside, ancestor[np.where(inside, ancestor, 0)], -1)
     _require((ancestor < 0).all(), "The children of a tree go round in a cycle.")
-
-
-def _check_leaves(arrays: Arrays) -> None:
-    """Refuse leaf arrays that do not fit together."""
-    values = arrays["leaf_value"]
-    _require(
-        values.ndim == 2 and values.shape[1] > 0,
-        f"leaf_value has shape {values.shape}; expected (n_leaves, leaf_width).",
-    )
-    _require(np.isfinite(values).all(), "leaf_value must be finite.")
-    for name in _OPTIONAL_OF_LEAVES:
-        array = arrays.get(name)
-        if array is None:
-            continue
-        _require(
-            array.shape == (len(values),),
-            f"{name} has shape {array.shape}; expected ({len(values)},).",
-        )
-        _require(
-            np.isfinite(array).all() and (array >= 0).all(),
-            f"{name} must be finite and at least 0.",
-        )
