@@ -53,7 +53,7 @@ BAD_TABLES = [
     (GOOD, ["-y", "none"], "no column 'none'; it has 'size', 'color', 'label'"),
     (GOOD, ["--weight", "none"], "--weight: "),
     (GOOD, ["--drop-columns", "size,none"], "no column 'none'"),
-    (GOOD, ["--weight", "label"], "something else besides"),
+    (GOOD, ["--weight", "label"], "cannot also be the weight"),
     (GOOD, ["--drop-columns", "size,color"], "no column left to learn from"),
     (GOOD, ["--weight", "color"], "expected numbers"),
     (GOOD, ["--task", "regression"], "not numeric"),

@@ -18,6 +18,7 @@ from treeinf.cli.models import (
     task_of,
     with_model_columns,
 )
+from treeinf.cli.options import split_names
 from treeinf.cli.printing import Printer
 from treeinf.cli.proof import ScoreChange, compare_on_test_rows, predict_for_scores
 from treeinf.cli.tables import Table, read_table
@@ -32,7 +33,7 @@ from treeinf.ensemble import TreeEnsemble
 from treeinf.training.learner import copy_estimator
 from treeinf.training.rows import LabelledRows
 
-__all__ = ["Clock", "Job", "closing_facts", "read_job"]
+__all__ = ["Clock", "Job", "Tables", "closing_facts", "read_job", "read_tables"]
 
 
 class Clock:
@@ -198,29 +199,55 @@ def closing_facts(
     ]
 
 
-def read_job(
-    train: Path,
-    target: str,
-    model: str,
-    *,
-    test: Path | None,
-    validation: Path | None,
-    weight: str | None,
-    drop_columns: Sequence[str],
-    task: str,
-) -> Job:
-    """Read the tables and the model.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tables:
+    """Training rows and others with the same columns, in the order of a model file.
 
     Parameters
     ----------
-    train, test, validation : pathlib.Path or None
-        Tables of training, test and validation rows.
+    table : Table
+        Training rows as they stand in the file.
+    data : TrainingData
+        Their features, labels and weights.
+    others : dict of str to TrainingData
+        The other rows, by option.
+    ensemble : TreeEnsemble or None
+        The model file, if one was passed.
+    """
+
+    table: Table
+    data: TrainingData
+    others: dict[str, TrainingData]
+    ensemble: TreeEnsemble | None
+
+
+def read_tables(
+    model: str,
+    train: Path,
+    target: str,
+    *,
+    others: Mapping[str, Path | None],
+    option: str = "TRAIN",
+    weight: str | None = None,
+    drop_columns: str = "",
+    task: str = "auto",
+) -> Tables:
+    """Read a model file and tables.
+
+    Parameters
+    ----------
+    model : str
+        A model file, or the name of a library.
+    train : pathlib.Path
+        Table of training rows.
     target, weight : str or None
         Columns of the labels or values and of the sample weights.
-    model : str
-        Name of a library, or a model file whose settings are used.
-    drop_columns : sequence of str
-        Columns that are not features.
+    others : dict of str to pathlib.Path or None
+        Tables of other rows, by option.
+    option : str
+        Name of the training rows' option.
+    drop_columns : str
+        Columns that are not features, separated by commas.
     task : {"auto", "classification", "regression"}
         What to learn; a model file decides it.
 
@@ -231,38 +258,64 @@ def read_job(
     """
     file = model_file(model)
     ensemble = None if file is None else read_model_file(file)
-    table = read_table(train)
+    table = read_table(train, option=option)
     data = read_training_data(
         table,
         target,
         weight=weight,
         task=task if ensemble is None else task_of(ensemble),
-        drop_columns=drop_columns,
+        drop_columns=split_names(drop_columns),
     )
-    others = {"--test": test, "--validation": validation}
-    held = {
-        option: read_test_rows(
-            read_table(path, option=option, text_columns=text_columns(table)), data
+    rows = {
+        name: read_test_rows(
+            read_table(path, option=name, text_columns=text_columns(table)), data
         )
-        for option, path in others.items()
+        for name, path in others.items()
         if path is not None
     }
     if ensemble is not None:
         data = with_model_columns(data, ensemble)
-        held = {name: with_model_columns(rows, ensemble) for name, rows in held.items()}
-    notes = list(data.notes)
-    if file is None or ensemble is None:
-        estimator = new_estimator(model, data.task, data=data)
+        rows = {
+            name: with_model_columns(data_of, ensemble)
+            for name, data_of in rows.items()
+        }
+    return Tables(table, data, rows, ensemble)
+
+
+def read_job(
+    train: Path,
+    target: str,
+    model: str,
+    *,
+    test: Path | None,
+    validation: Path | None,
+    weight: str | None,
+    drop_columns: str,
+    task: str,
+) -> Job:
+    """Read the tables and make the estimator; see `read_tables`."""
+    tables = read_tables(
+        model,
+        train,
+        target,
+        others={"--test": test, "--validation": validation},
+        weight=weight,
+        drop_columns=drop_columns,
+        task=task,
+    )
+    notes = list(tables.data.notes)
+    if tables.ensemble is None:
+        estimator = new_estimator(model, tables.data.task, data=tables.data)
     else:
-        estimator, note = estimator_like(file, ensemble)
-        notes += [*number_labels(data), note]
+        estimator, note = estimator_like(Path(model), tables.ensemble)
+        notes += [*number_labels(tables.data), note]
     return Job(
-        table,
-        data,
+        tables.table,
+        tables.data,
         weight,
-        held.get("--test"),
-        held.get("--validation"),
-        ensemble,
+        tables.others.get("--test"),
+        tables.others.get("--validation"),
+        tables.ensemble,
         estimator,
         notes,
     )

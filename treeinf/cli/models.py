@@ -1,4 +1,4 @@
-"""Models that the command line reads from files or trains itself."""
+"""Read models from files, and make estimators to train."""
 
 from __future__ import annotations
 
@@ -107,13 +107,13 @@ def read_model_file(path: Path) -> TreeEnsemble:
 
 
 def task_of(ensemble: TreeEnsemble) -> str:
-    """Tell what a model was trained for: "classification" or "regression"."""
+    """Return what a model was trained for: "classification" or "regression"."""
     is_classifier = ensemble.loss is not None and ensemble.loss.n_classes > 0
     return "classification" if is_classifier else "regression"
 
 
 def with_model_columns(data: TrainingData, ensemble: TreeEnsemble) -> TrainingData:
-    """Bring columns into the order of the model, leaving out those it does not know.
+    """Select the model's columns, in its order.
 
     Parameters
     ----------
@@ -125,24 +125,24 @@ def with_model_columns(data: TrainingData, ensemble: TreeEnsemble) -> TrainingDa
     Returns
     -------
     TrainingData
-        The rows as they were where the model has other names: an error says so later.
+        Unchanged if the model has other names; reading rows refuses them later.
     """
-    wanted = [
+    names = [
         str(name).replace(" ", "_") for name in ensemble.input_rules.feature_names or ()
     ]
-    known = list(data.X.columns)
-    if wanted == known or not wanted or not set(wanted) <= set(known):
+    columns = list(data.X.columns)
+    if names == columns or not names or not set(names) <= set(columns):
         return data
-    place = [known.index(name) for name in wanted]
-    dropped = [data.columns[i] for i in range(len(known)) if i not in place]
+    order = [columns.index(name) for name in names]
+    dropped = [data.columns[i] for i in range(len(columns)) if i not in order]
     notes = data.notes
     if dropped:
         listed = ", ".join(map(repr, dropped[:8]))
         notes = (*notes, f"Columns that the model does not use: {listed}.")
     return dataclasses.replace(
         data,
-        X=data.X[wanted],
-        columns=tuple(data.columns[i] for i in place),
+        X=data.X[names],
+        columns=tuple(data.columns[i] for i in order),
         notes=notes,
     )
 
@@ -157,7 +157,7 @@ def compare_with_library(
     path : pathlib.Path
         LightGBM's model text.
     ensemble : TreeEnsemble
-        What was read from it.
+        The model read from it.
     X : frame, shape (n_rows, n_features)
         Rows.
 
@@ -197,13 +197,13 @@ def new_estimator(
     library : str
         One of `Library`.
     task : {"classification", "regression"}
-        What it learns.
+        What to learn.
     data : TrainingData, optional
-        What it will be trained on, to see whether the library takes it.
+        Rows to train on, to check whether the library accepts them.
     seed : int or None
-        Its random state; None leaves it to who trains it.
+        Random state; None leaves it to the caller.
     n_jobs : int or None
-        Its threads; None likewise.
+        Threads; None leaves them to the caller.
 
     Returns
     -------
@@ -212,7 +212,7 @@ def new_estimator(
     Raises
     ------
     CommandError
-        If the library is not installed or does not take such rows or labels.
+        If the library is not installed or does not accept such rows or labels.
     """
     if data is not None:
         _check_library_takes(library, data)
@@ -220,22 +220,22 @@ def new_estimator(
 
 
 def _check_library_takes(library: str, data: TrainingData) -> None:
-    """Refuse what a library would refuse later, with the way out."""
+    """Refuse rows that the library would refuse later, with the way out."""
     if library == "xgboost" and data.classes not in (
         None,
         tuple(range(len(data.classes or ()))),
     ):
         raise CommandError(
-            "XGBoost wants class numbers from 0; the labels are "
+            "XGBoost needs class numbers from 0; the labels are "
             f"{', '.join(map(repr, data.classes or ()))}. Number them, or use --model "
             "lightgbm, catboost or sklearn."
         )
     has_categories = any(str(kind) == "category" for kind in data.X.dtypes)
     if library == "catboost" and has_categories:
         raise CommandError(
-            "CatBoost wants to be told its categorical columns and takes no missing "
-            "ones; use --model lightgbm, xgboost or sklearn, or drop text columns with "
-            "--drop-columns."
+            "CatBoost needs the names of categorical columns and takes no missing "
+            "values in them; use --model lightgbm, xgboost or sklearn, or drop text "
+            "columns with --drop-columns."
         )
 
 
@@ -314,14 +314,14 @@ _MAKERS: dict[str, Callable[..., Any]] = {
 
 
 def estimator_like(path: Path, ensemble: TreeEnsemble) -> tuple[Any, str]:
-    """Make an estimator that trains as a model file was trained, as far as it says.
+    """Make an estimator with the training parameters that a model file lists.
 
     Parameters
     ----------
     path : pathlib.Path
         The model file.
     ensemble : TreeEnsemble
-        What was read from it.
+        The model read from it.
 
     Returns
     -------
@@ -342,10 +342,10 @@ def estimator_like(path: Path, ensemble: TreeEnsemble) -> tuple[Any, str]:
         )
     written = _written_parameters(path)
     parameters: dict[str, Any] = {"n_estimators": ensemble.n_iterations}
-    for name, (own_name, default) in _LIGHTGBM_PARAMETERS.items():
+    for name, (keyword, default) in _LIGHTGBM_PARAMETERS.items():
         value = (written or {}).get(name, default)
         if value != default:
-            parameters[own_name] = _parse(value)
+            parameters[keyword] = _parse(value)
     objective = ensemble.loss_name.split()[0] if ensemble.loss_name else ""
     if objective not in ("", "binary", "regression", "multiclass"):
         parameters["objective"] = objective
@@ -356,14 +356,16 @@ def estimator_like(path: Path, ensemble: TreeEnsemble) -> tuple[Any, str]:
         )
         source = (
             f"{path.name} does not list its training parameters: number and size of "
-            "trees and learning rate are its own, all else LightGBM's defaults"
+            "trees and learning rate are read from its trees, all else is LightGBM's "
+            "default"
         )
     else:
         source = f"with the training parameters that {path.name} lists"
     shown = ", ".join(f"{name}={value}" for name, value in parameters.items())
     estimator = _lightgbm(task_of(ensemble), **parameters)
     note = (
-        "A file cannot be trained further, so for the proof LightGBM is trained anew "
+        "A file cannot be trained further, so for the comparison LightGBM is trained "
+        "anew "
         f"({source}: {shown})."
     )
     return estimator, note

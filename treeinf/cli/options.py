@@ -120,7 +120,7 @@ def parse_amount(text: str, option: str) -> Amount:
 
 
 def parse_validation(text: str) -> tuple[int | float | None, Path | None]:
-    """Tell a number of folds and a share of the rows from a table of trusted rows.
+    """Read a number of folds, a share of the rows, or a table of trusted rows.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Scores of two models on the user's own test rows, and intervals of the gain."""
+"""Score two models on test rows, with intervals of the gain."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Metric = Callable[[NDArray[Any], NDArray[Any]], float]
 
 @dataclasses.dataclass(frozen=True)
 class ScoreChange:
-    """One score of the model of all rows and of that of the cleaned rows.
+    """A score of the model of all rows and of the model of the cleaned rows.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class ScoreChange:
     before, after : float
         Of the model of all rows, and of the cleaned rows.
     gain : float
-        How much better `after` is: positive whenever it is better.
+        Improvement; positive if `after` is better.
     gain_low, gain_high : float
         Interval of the gain by resampling the test rows, paired.
     confidence : float
@@ -69,7 +69,7 @@ class ScoreChange:
 
 
 def predict_for_scores(model: Any, data: TrainingData) -> NDArray[np.float64]:
-    """Predict what the scores compare.
+    """Predict probabilities or values.
 
     Parameters
     ----------
@@ -85,11 +85,11 @@ def predict_for_scores(model: Any, data: TrainingData) -> NDArray[np.float64]:
     """
     if data.task == "regression":
         return np.asarray(model.predict(data.X), dtype=np.float64)
-    own = np.asarray(model.predict_proba(data.X), dtype=np.float64)
-    result = np.zeros((len(own), len(data.classes)))
-    known = {label: number for number, label in enumerate(data.classes)}
+    probability = np.asarray(model.predict_proba(data.X), dtype=np.float64)
+    result = np.zeros((len(probability), len(data.classes)))
+    numbers = {label: number for number, label in enumerate(data.classes)}
     for column, label in enumerate(np.asarray(model.classes_).tolist()):
-        result[:, known[label]] = own[:, column]
+        result[:, numbers[label]] = probability[:, column]
     return result
 
 
@@ -215,8 +215,8 @@ def _accuracy(y: NDArray[Any], probability: NDArray[np.float64]) -> float:
 
 
 def _log_loss(y: NDArray[Any], probability: NDArray[np.float64]) -> float:
-    own = probability[np.arange(len(y)), y]
-    return float(-np.log(np.maximum(own, _TINY)).mean())
+    of_label = probability[np.arange(len(y)), y]
+    return float(-np.log(np.maximum(of_label, _TINY)).mean())
 
 
 def _r2(y: NDArray[Any], prediction: NDArray[np.float64]) -> float:

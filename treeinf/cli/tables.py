@@ -1,4 +1,4 @@
-"""Tables of the user's: CSV and Parquet, read for the model, kept as they are."""
+"""Read CSV and Parquet tables, and write rows back byte for byte."""
 
 from __future__ import annotations
 
@@ -55,45 +55,45 @@ class CsvRecords:
     separator: str
 
     def join(self, rows: NDArray[np.integer[Any]]) -> bytes:
-        """Give the header and some rows, byte for byte."""
+        """Return the header and some rows, byte for byte."""
         line_end = b"\r\n" if self.data[: self.stop[0]].endswith(b"\r\n") else b"\n"
-        parts = []
+        lines = []
         for record in (0, *(int(row) + 1 for row in rows)):
-            part = self.data[self.start[record] : self.stop[record]]
+            line = self.data[self.start[record] : self.stop[record]]
             # the last row of the file may lack its line end
-            parts.append(part if part.endswith((b"\n", b"\r")) else part + line_end)
-        return b"".join(parts)
+            lines.append(line if line.endswith((b"\n", b"\r")) else line + line_end)
+        return b"".join(lines)
 
     def with_texts(
         self, names: Sequence[str], column: str, texts: Mapping[int, str]
     ) -> CsvRecords:
-        """Put other texts into one column; all other bytes stay.
+        """Replace texts of one column; all other bytes stay.
 
         Parameters
         ----------
         names : sequence of str
             Names of the columns.
         column : str
-            The column; one that is not there is added as the last.
+            The column; a new one is appended.
         texts : dict of int to str
-            For rows by position their text; a column to be added needs all.
+            Text by the row's position; a new column needs all rows.
         """
-        place = list(names).index(column) if column in names else None
-        parts = [self.data[self.start[k] : self.stop[k]] for k in range(len(self.line))]
-        ends = [part[len(part.rstrip(b"\r\n")) :] for part in parts]
-        if place is None:
-            for k, part in enumerate(parts):
+        lines = [self.data[self.start[k] : self.stop[k]] for k in range(len(self.line))]
+        ends = [line[len(line.rstrip(b"\r\n")) :] for line in lines]
+        if column not in names:
+            separator = self.separator.encode()
+            for k, line in enumerate(lines):
                 added = self._write([column if k == 0 else texts[k - 1]])
-                separator = self.separator.encode()
-                parts[k] = part.rstrip(b"\r\n") + separator + added + ends[k]
+                lines[k] = line.rstrip(b"\r\n") + separator + added + ends[k]
         else:
+            number = list(names).index(column)
             for row, text in texts.items():
                 cells = self.values(np.array([row]))[0]
-                cells[place] = text
-                parts[row + 1] = self._write(cells) + ends[row + 1]
-        stop = np.cumsum([len(part) for part in parts], dtype=np.int64)
+                cells[number] = text
+                lines[row + 1] = self._write(cells) + ends[row + 1]
+        stop = np.cumsum([len(line) for line in lines], dtype=np.int64)
         start = np.concatenate([[0], stop[:-1]]).astype(np.int64)
-        return dataclasses.replace(self, data=b"".join(parts), start=start, stop=stop)
+        return dataclasses.replace(self, data=b"".join(lines), start=start, stop=stop)
 
     def _write(self, cells: Sequence[str]) -> bytes:
         line = io.StringIO(newline="")
@@ -101,18 +101,18 @@ class CsvRecords:
         return line.getvalue().encode()
 
     def values(self, rows: NDArray[np.integer[Any]]) -> list[list[str]]:
-        """Give the texts of some rows."""
+        """Return the texts of some rows."""
         lines = [
             self.data[self.start[row + 1] : self.stop[row + 1]].decode() for row in rows
         ]
-        found: list[list[str]] = []
+        cells: list[list[str]] = []
         for line in lines:
-            found += csv.reader(
+            cells += csv.reader(
                 io.StringIO(line, newline=""),
                 delimiter=self.separator,
                 skipinitialspace=True,
             )
-        return found
+        return cells
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,61 +143,60 @@ class Table:
 
     @property
     def kind(self) -> str:
-        """Give "csv" or "parquet"."""
+        """Either "csv" or "parquet"."""
         return "parquet" if self.records is None else "csv"
 
-    def place(self, row: int) -> str:
-        """Say where a row stands, for error messages."""
+    def locate(self, row: int) -> str:
+        """Return where a row is in the file, for error messages."""
         if self.records is None:
             return f"row {row} of {self.path.name}"
         return f"row {row} (line {self.records.line[row + 1]}) of {self.path.name}"
 
     def texts(self, rows: NDArray[np.integer[Any]]) -> list[list[str]]:
-        """Give the values of some rows as the file writes them."""
+        """Return the values of some rows as the file writes them."""
         if self.records is not None:
             return self.records.values(rows)
-        part = self.frame.iloc[rows]
         return [
             ["" if _is_missing(value) else str(value) for value in row]
-            for row in part.itertuples(index=False, name=None)
+            for row in self.frame.iloc[rows].itertuples(index=False, name=None)
         ]
 
     def with_values_of(self, column: str, source: NDArray[np.integer[Any]]) -> Table:
-        """Give each row the value that another row has in one column.
+        """Copy values of one column from other rows.
 
         Parameters
         ----------
         column : str
             The column.
         source : ndarray of integer, shape (n_rows,)
-            For each row the one whose value it takes; itself for no change.
+            For each row the row to copy from; itself for no change.
         """
         changed = np.flatnonzero(source != np.arange(self.n_rows))
         frame = self.frame.copy()
         frame[column] = self.frame[column].iloc[source].array
         if self.records is not None:
-            place = list(self.frame.columns).index(column)
-            found = self.records.values(source[changed])
+            number = list(self.frame.columns).index(column)
+            sources = self.records.values(source[changed])
             texts = {
-                int(row): cells[place]
-                for row, cells in zip(changed, found, strict=True)
+                int(row): cells[number]
+                for row, cells in zip(changed, sources, strict=True)
             }
             records = self.records.with_texts(list(frame.columns), column, texts)
             return dataclasses.replace(self, frame=frame, records=records)
-        place = self.arrow.column_names.index(column)
-        values = self.arrow.column(place).take(source)
-        arrow = self.arrow.set_column(place, self.arrow.field(place), values)
+        number = self.arrow.column_names.index(column)
+        values = self.arrow.column(number).take(source)
+        arrow = self.arrow.set_column(number, self.arrow.field(number), values)
         return dataclasses.replace(self, frame=frame, arrow=arrow)
 
     def with_numbers(self, column: str, values: NDArray[np.float64]) -> Table:
-        """Put numbers into one column, or into a new one.
+        """Replace the numbers of a column, or append a new one.
 
         Parameters
         ----------
         column : str
             The column.
         values : ndarray of float64, shape (n_rows,)
-            Numbers; rows that have theirs already stay as they are written.
+            Numbers; unchanged ones keep their spelling.
         """
         frame = self.frame.copy()
         is_new = column not in frame.columns
@@ -217,14 +216,14 @@ class Table:
         if is_new:
             arrow = self.arrow.append_column(column, pyarrow.array(values))
         else:
-            place = self.arrow.column_names.index(column)
-            arrow = self.arrow.set_column(place, column, pyarrow.array(values))
+            number = self.arrow.column_names.index(column)
+            arrow = self.arrow.set_column(number, column, pyarrow.array(values))
         return dataclasses.replace(self, frame=frame, arrow=arrow)
 
     def write_rows(
         self, path: Path, rows: NDArray[np.integer[Any]], final: Path
     ) -> None:
-        """Write some rows exactly as they were read.
+        """Write some rows as they were read.
 
         Parameters
         ----------
@@ -233,7 +232,7 @@ class Table:
         rows : ndarray of integer
             Rows by position.
         final : pathlib.Path
-            The name that the file will have, which tells its format.
+            Name that the file will have; its ending decides the format.
         """
         if _is_parquet_name(final) != (self.kind == "parquet"):
             write_frame(path, self.frame.iloc[rows], final)
@@ -270,7 +269,7 @@ def write_frame(path: Path, frame: Any, final: Path) -> None:
     frame : pandas.DataFrame
         What to write.
     final : pathlib.Path
-        The name that the file will have: .parquet, .csv, and .gz for a packed one.
+        Name that the file will have: .parquet, .csv, or .gz for a packed one.
     """
     if _is_parquet_name(final):
         _need_pyarrow(final)
@@ -292,16 +291,16 @@ def _need_pyarrow(path: Path) -> None:
 def read_table(
     path: Path, *, option: str = "TRAIN", text_columns: Sequence[str] = ()
 ) -> Table:
-    """Read a CSV or Parquet file, told apart by what is in it.
+    """Read a CSV or Parquet file; its content decides which it is.
 
     Parameters
     ----------
     path : pathlib.Path
         The file; a CSV may be packed with gzip.
     option : str
-        What the command line calls it.
+        Name of the option, for messages.
     text_columns : sequence of str
-        Columns that are text even where all values look like numbers.
+        Columns that are text even if all values look like numbers.
 
     Returns
     -------
@@ -334,7 +333,7 @@ def _read_parquet(path: Path, where: str) -> Table:
 
     try:
         arrow = pyarrow.parquet.read_table(path)
-        _refuse_twins(arrow.column_names, where)
+        _refuse_duplicates(arrow.column_names, where)
         frame = arrow.to_pandas().reset_index(drop=True)
     except (pyarrow.ArrowException, OSError) as error:
         raise CommandError(
@@ -372,7 +371,7 @@ def _read_csv(
     if "\0" in text:
         raise CommandError(f"{where} holds zero bytes; expected CSV or Parquet.")
     names, records = _find_records(text, data, where)
-    _refuse_twins(names, where)
+    _refuse_duplicates(names, where)
     try:
         frame = pd.read_csv(
             io.BytesIO(data),
@@ -389,20 +388,20 @@ def _read_csv(
             f"{len(frame):,} by pandas; check its quotes."
         )
     frame.columns = [
-        name if name else str(given)
-        for name, given in zip(names, frame.columns, strict=True)
+        name if name else str(default)
+        for name, default in zip(names, frame.columns, strict=True)
     ]
     return Table(path, frame, records=records)
 
 
 def _find_records(text: str, data: bytes, where: str) -> tuple[list[str], CsvRecords]:
-    """Find where each row begins and ends, and check that all are of one width."""
+    """Find where each row begins and ends, and check that all have one width."""
     end = min((text + "\n").find("\n"), (text + "\r").find("\r"))
     separator = max(_SEPARATORS, key=text[:end].count)
     lines = _LineCounter(data)
     reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
     names: list[str] = []
-    places: list[tuple[int, int, int]] = []
+    records: list[tuple[int, int, int]] = []
     try:
         while True:
             begin, first_line = lines.offset, lines.number + 1
@@ -411,24 +410,24 @@ def _find_records(text: str, data: bytes, where: str) -> tuple[list[str], CsvRec
                 break
             if not data[begin : lines.offset].strip():
                 continue
-            if not places:
+            if not records:
                 names = [name.strip() for name in fields]
             elif len(fields) != len(names):
                 raise CommandError(
                     f"{where} has {len(fields)} values in line {first_line}, its "
                     f"header has {len(names)}."
                 )
-            places.append((begin, lines.offset, first_line))
+            records.append((begin, lines.offset, first_line))
     except csv.Error as error:
         raise CommandError(
             f"{where} cannot be read as CSV, line {lines.number}: {error}."
         ) from error
-    start, stop, line = np.array(places, dtype=np.int64).T
+    start, stop, line = np.array(records, dtype=np.int64).T
     return names, CsvRecords(data, start, stop, line, separator)
 
 
 class _LineCounter:
-    """Hand out lines and remember how far the reader has come."""
+    """Iterate over lines, counting bytes and lines."""
 
     def __init__(self, data: bytes) -> None:
         self.offset = 0
@@ -445,7 +444,7 @@ class _LineCounter:
         return line.decode()
 
 
-def _refuse_twins(names: Sequence[str], where: str) -> None:
+def _refuse_duplicates(names: Sequence[str], where: str) -> None:
     seen: set[str] = set()
     for name in names:
         if name and name in seen:

@@ -1,4 +1,4 @@
-"""From tables to what a model learns from: features, targets and weights."""
+"""Split tables into features, labels or values, and weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOST_CLASSES = 20
 """Integer targets with more distinct values than this are regression by default."""
 
 _MANY_CATEGORIES = 100
-# LightGBM refuses these in names of features.
+# LightGBM refuses these in feature names.
 _UNSAFE = re.compile(r'[\s,:\[\]{}"]')
 
 
@@ -44,15 +44,15 @@ class TrainingData:
     weight : ndarray of float64, shape (n_rows,), or None
         Row weights.
     task : {"classification", "regression"}
-        What the target asks for.
+        What to learn.
     target : str
-        Name of its column.
+        Column to predict.
     columns : tuple of str
         Names of the features in the file.
     classes : tuple
         Labels in sorted order; empty for regression.
     notes : tuple of str
-        What was decided on the way, a sentence each.
+        Decisions made while reading, one sentence each.
     """
 
     X: Any
@@ -66,14 +66,14 @@ class TrainingData:
 
     @property
     def codes(self) -> NDArray[Any]:
-        """Targets as model files know them: numbers of sorted labels, or values."""
+        """Class numbers of the sorted labels, as model files use them; or values."""
         if self.task == "regression":
             return self.y
         return np.searchsorted(np.array(self.classes), self.y)
 
 
 def text_columns(table: Table) -> list[str]:
-    """Name the columns of a table that hold text."""
+    """Return the names of the columns that hold text."""
     import pandas as pd
 
     return [
@@ -102,10 +102,10 @@ def read_training_data(
     weight : str, optional
         Column of row weights.
     task : {"auto", "classification", "regression"}, default="auto"
-        What the target asks for. "auto" decides by its type: text, booleans and
-        integers of at most 20 distinct values are classes.
+        What to learn. "auto" decides by the target's type: text, booleans and integers
+        of at most 20 distinct values are classes.
     drop_columns : sequence of str
-        Columns that are no features.
+        Columns that are not features.
 
     Returns
     -------
@@ -123,7 +123,7 @@ def read_training_data(
     _need_columns(table, drop_columns, "--drop-columns")
     if target == weight or target in drop_columns:
         raise CommandError(
-            f"Column {target!r} is the target and something else besides."
+            f"Column {target!r} is the target; it cannot also be the weight or dropped."
         )
     y, kind = _read_target(table, target, task, notes)
     others = {target, weight, *drop_columns}
@@ -159,7 +159,7 @@ def read_training_data(
 
 
 def number_labels(data: TrainingData) -> list[str]:
-    """Say which label a model file knows under which number, where that is a question.
+    """Describe the class numbers of a model file, unless labels are numbers from 0.
 
     Parameters
     ----------
@@ -222,11 +222,11 @@ def read_test_rows(table: Table, train: TrainingData) -> TrainingData:
     features = {}
     for name, safe in zip(train.columns, train.X.columns, strict=True):
         column = _as_feature(table, name, [])
-        known = train.X[safe].dtype
-        if known == "category":
+        dtype = train.X[safe].dtype
+        if dtype == "category":
             if column.dtype != "category":
                 column = column.astype(str).where(column.notna())
-            column = column.astype(known)
+            column = column.astype(dtype)
         elif column.dtype == "category":
             raise CommandError(
                 f"Column {name!r} holds numbers in the train rows and text in "
@@ -238,12 +238,12 @@ def read_test_rows(table: Table, train: TrainingData) -> TrainingData:
 
 
 def _need_columns(table: Table, names: Sequence[str | None], option: str) -> None:
-    known = list(table.frame.columns)
+    columns = list(table.frame.columns)
     for name in names:
-        if name not in known:
+        if name not in columns:
             raise CommandError(
                 f"{option}: {table.path} has no column {name!r}; it has "
-                f"{_listed(known)}."
+                f"{_listed(columns)}."
             )
 
 
@@ -257,7 +257,7 @@ def _s(names: Sequence[Any]) -> str:
 
 
 def _make_frame(features: dict[str, Any]) -> Any:
-    """Put columns together under names that LightGBM takes, each its own."""
+    """Combine columns under distinct names that LightGBM accepts."""
     import pandas as pd
 
     safe: list[str] = []
@@ -272,7 +272,7 @@ def _make_frame(features: dict[str, Any]) -> Any:
 
 
 def _as_feature(table: Table, name: str, notes: list[str]) -> Any:
-    """Bring a column to numbers or to categories."""
+    """Convert a column to numbers or to categories."""
     import pandas as pd
 
     column = table.frame[name]
@@ -318,7 +318,7 @@ def _refusal(table: Table, name: str, what: str) -> CommandError:
 def _read_target(
     table: Table, target: str, task: str, notes: list[str]
 ) -> tuple[NDArray[Any], str]:
-    """Read the target and decide between classes and values."""
+    """Read the target, and decide whether it holds classes or values."""
     import pandas as pd
 
     column = table.frame[target]
@@ -331,7 +331,7 @@ def _read_target(
         first = int(np.argmax(is_missing))
         raise CommandError(
             f"The target {target!r} is missing in {int(is_missing.sum()):,} of "
-            f"{len(column):,} rows, first in {table.place(first)}; fill or drop them."
+            f"{len(column):,} rows, first in {table.locate(first)}; fill or drop them."
         )
     kind = pd.api.types
     is_text = kind.infer_dtype(column, skipna=True) in ("string", "categorical")
@@ -348,7 +348,7 @@ def _read_target(
         if not np.isfinite(values).all():
             first = int(np.argmin(np.isfinite(values)))
             raise CommandError(
-                f"The target {target!r} is {values[first]} in {table.place(first)}; "
+                f"The target {target!r} is {values[first]} in {table.locate(first)}; "
                 "expected finite numbers."
             )
         is_whole = bool((values == np.floor(values)).all())
@@ -399,7 +399,7 @@ def _read_weight(table: Table, name: str) -> NDArray[np.float64]:
     if wrong.any():
         first = int(np.argmax(wrong))
         raise CommandError(
-            f"--weight: {name!r} is {values[first]:g} in {table.place(first)}; "
+            f"--weight: {name!r} is {values[first]:g} in {table.locate(first)}; "
             "expected finite numbers of at least 0."
         )
     if not values.any():

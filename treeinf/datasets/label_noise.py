@@ -1,4 +1,4 @@
-"""Labels and targets made wrong on purpose, so that finding them can be measured."""
+"""Add noise to labels and targets, to measure how well it is found."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def flip_labels(
     probability: ArrayLike | None = None,
     seed: int = 0,
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Give a random share of the rows another label.
+    """Change the labels of a random share of the rows.
 
     Parameters
     ----------
@@ -107,21 +107,21 @@ def _draw_pairs(
 ) -> NDArray[np.int64]:
     """Draw rows, three times as many of a share of every second class."""
     size = np.bincount(codes)
-    room = np.floor(_MOST_OF_A_CLASS * size).astype(np.int64)
-    if n_flipped > room.sum():
+    limit = np.floor(_MOST_OF_A_CLASS * size).astype(np.int64)
+    if n_flipped > limit.sum():
         raise ValueError(
             f"kind='pairs' changes at most {_MOST_OF_A_CLASS:.0%} of each class, "
-            f"{room.sum():,} of these rows; share asks for {n_flipped:,}."
+            f"{limit.sum():,} of these rows; share asks for {n_flipped:,}."
         )
     chance = np.where(np.arange(len(size)) % 2 == 0, 3.0, 1.0)
-    # rows in random order, the likelier ones earlier; each class up to its room
+    # rows in random order, the likelier ones earlier; each class up to its limit
     order = np.argsort(rng.exponential(size=len(codes)) / chance[codes], kind="stable")
     taken: list[int] = []
     for row in order.tolist():
         if len(taken) == n_flipped:
             break
-        if room[codes[row]]:
-            room[codes[row]] -= 1
+        if limit[codes[row]]:
+            limit[codes[row]] -= 1
             taken.append(row)
     return np.array(taken, dtype=np.int64)
 
@@ -149,17 +149,17 @@ def _draw_at_boundary(
     n_flipped: int,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Draw rows by the probability of their best other class; gives rows and classes.
+    """Draw rows by the probability of their best other class; return rows and classes.
 
     Drawn without replacement by exponential clocks, each of its row's chance.
     """
     rows = np.arange(len(codes))
-    own = probability[rows, codes]
+    of_label = probability[rows, codes]
     others = probability.copy()
     others[rows, codes] = -1.0
     best = others.argmax(axis=1)
     other = others[rows, best]
-    both = own + other
+    both = of_label + other
     chance = np.divide(other, both, out=np.full(len(both), 0.5), where=both > 0.0)
     clock = rng.exponential(size=len(codes)) / np.maximum(chance, _LEAST_CHANCE)
     flipped = np.argsort(clock, kind="stable")[:n_flipped]
@@ -169,7 +169,7 @@ def _draw_at_boundary(
 def shift_targets(
     y: ArrayLike, share: float = 0.2, *, kind: str = "outliers", seed: int = 0
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Make a random share of the targets of regression wrong.
+    """Add noise to a random share of regression targets.
 
     Parameters
     ----------
@@ -179,8 +179,8 @@ def shift_targets(
         Share of the rows to change, in [0, 1]; exactly ``round(share * n_rows)`` rows.
     kind : {"outliers", "shuffle"}, default="outliers"
         "outliers" moves a target up or down by 2 to 4 standard deviations of all
-        targets; "shuffle" hands the targets of the rows drawn round among them, so
-        that they look like any other and some are hardly wrong.
+        targets; "shuffle" permutes the targets of the rows drawn, so that they look
+        like any other and some hardly change.
     seed : int, default=0
         Seed of the choice; other random choices under the same seed are independent.
 

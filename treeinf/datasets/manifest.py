@@ -39,29 +39,29 @@ class DataFile:
     Parameters
     ----------
     path : str
-        Where it lies in the data home; there it may also be packed, with .gz after it.
+        Path in the data home, where it may also be packed, with .gz appended.
     rows : int, optional
         Rows, without the header.
     is_table : bool, default=True
-        Whether it is read; False for a file that only explains the others.
+        Whether it is read; False for a file that documents the others.
     sha256 : str, optional
-        Of its content, unpacked; None where that was never at hand.
+        Of its content, unpacked; None if it is not known.
     packed_sha256 : str, optional
-        Of the file as it lies, for a data home with an index.json of its own.
+        Of the file as stored, for a data home with its own index.json.
     read_csv : mapping, default={}
         Arguments for :func:`pandas.read_csv`; ``header=False`` where there is none.
     url : str, optional
         Where it can be downloaded without an account.
     download_sha256 : str, optional
-        Of what lies at `url`, where that is an archive.
+        Of the archive at `url`.
     member : str, optional
         Its name in that archive, a zip file.
     format : {"text", "arff", "excel"}, default="text"
-        What is downloaded; the last two are turned into CSV.
+        Format of the download; the last two are converted to CSV.
     openml : int, optional
-        Data set of OpenML to take it from instead of `url`.
+        Number of the data set at OpenML, instead of `url`.
     columns : tuple of str, default=()
-        Names that the columns of that data set get.
+        New names of that data set's columns.
     crlf : bool, default=False
         Whether the download ends its lines with CR LF, which is stored as LF.
     """
@@ -87,7 +87,7 @@ class DataFile:
 
     @property
     def origin(self) -> str:
-        """Where a download comes from, in words."""
+        """Address of the download."""
         if self.openml is not None:
             return f"https://www.openml.org/d/{self.openml}"
         return str(self.url)
@@ -104,13 +104,13 @@ class Entry:
     in_paper : bool, default=False
         Whether it is one of the 22 sets of Brophy et al. (2023).
     task : {"binary", "multiclass", "regression"}
-        What the target asks for.
+        What to learn.
     target : str or int
         Column that is predicted; a position where the file has no header.
     positive : tuple, default=()
         Values of the target that are class 1 of a binary task.
     drop : tuple of str, default=()
-        Columns that are no features.
+        Columns that are not features.
     categorical : tuple of str, optional
         Columns that are categories; all others are numbers.
     numeric : tuple of str, optional
@@ -128,11 +128,11 @@ class Entry:
     join_on : str, optional
         That column.
     group, time : str, optional
-        Columns that say which rows belong together, and from when they are.
+        Columns of group labels and of times.
     in_time_order : bool, default=False
-        Whether the rows are in order of time, where no column says it.
+        Whether the rows are in order of time, without a column of times.
     source, licence, citation : str
-        Page, terms and whom to cite.
+        Web page, terms and citation.
     redistribute : bool, default=True
         Whether the terms let the files be passed on.
     obtain, remarks : str
@@ -195,7 +195,7 @@ def read_entries(text: str, origin: str) -> dict[str, Entry]:
         TOML: one table a set, with the fields of `Entry` and, as ``files``, of
         `DataFile`.
     origin : str
-        Where it is from, for messages.
+        Name of the source, for messages.
 
     Returns
     -------

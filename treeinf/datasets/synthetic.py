@@ -1,4 +1,4 @@
-"""Made-up data whose influences are known, to test what computes them."""
+"""Synthetic data of known influence, to test estimates of it."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def make_duplicated_rows(
     task: str = "regression",
     random_state: int = 0,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]:
-    """Make rows that are there several times: copies have the same influence.
+    """Make repeated rows: copies have the same influence.
 
     Parameters
     ----------
     n_rows, n_copies : int, default=100 and 2
-        Different rows, and how often each is there.
+        Different rows, and copies of each.
     n_features : int, default=5
         Columns.
     task : {"regression", "binary"}, default="regression"
-        What the target asks for.
+        What to learn.
     random_state : int, default=0
         Seed of the values and of the order of the rows.
 
@@ -76,7 +76,7 @@ def make_flipped_labels(
     margin: float = 0.5,
     random_state: int = 0,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Make two classes with a gap between them, and give some rows the wrong label.
+    """Make two classes with a gap between them, and flip labels of some rows.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def make_flipped_labels(
         Columns; the first tells the classes apart, the others are noise.
     margin : float, default=0.5
         The first column is above ``margin`` for class 1 and below ``-margin`` for
-        class 0, so that no label but the wrong ones is in doubt; 0 or more.
+        class 0, so that only flipped labels are in doubt; 0 or more.
     random_state : int, default=0
         Seed of the values and of the choice of rows.
 
@@ -128,7 +128,7 @@ def make_group_means(
     NDArray[np.float64],
     NDArray[np.float64],
 ]:
-    """Make groups that a single tree tells apart: the effect of each row is known.
+    """Make groups that a single tree separates: the effect of each row is known.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def make_group_means(
 def make_additive_game(
     n_players: int = 20, *, random_state: int = 0
 ) -> tuple[Callable[[ArrayLike], float], NDArray[np.float64]]:
-    """Make a game whose players add up: every fair value of a player is its weight.
+    """Make an additive game: every fair value of a player is its weight.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def make_additive_game(
     Returns
     -------
     play : callable
-        Gives the value of a coalition: a mask over the players, or their positions;
+        Returns the value of a coalition: a mask over the players, or their positions;
         0 for none of them.
     weights : ndarray of float64, shape (n_players,)
         Of each player: its leave-one-out, Shapley, Banzhaf and Beta Shapley value.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from treeinf.cli import options
 from treeinf.cli.exits import CommandError
 from treeinf.cli.printing import Printer
 
@@ -34,77 +35,46 @@ def bench(
     train: Annotated[
         Path, typer.Option("--train", help="The rows the model was trained on.")
     ],
-    target: Annotated[
-        str, typer.Option("--target", help="Column with the labels or numbers.")
-    ],
+    target: options.Target,
     test: Annotated[
         Path | None,
         typer.Option(
             "--test", help="Rows to explain; by default the first 1,000 train rows."
         ),
     ] = None,
-    weight: Annotated[
-        str | None, typer.Option("--weight", help="Column of row weights.")
-    ] = None,
-    drop_columns: Annotated[
-        str,
-        typer.Option("--drop-columns", help="Columns that are no features, a,b,c."),
-    ] = "",
+    weight: options.Weight = None,
+    drop_columns: options.DropColumns = "",
     repeats: Annotated[
         int,
         typer.Option("--repeats", min=1, help="Turns of each question after the first"),
     ] = 3,
-    n_jobs: Annotated[
-        int | None,
-        typer.Option("--n-jobs", help="Threads; all cores by default."),
-    ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object instead of text.")
-    ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")
-    ] = False,
+    n_jobs: options.Jobs = None,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
 ) -> None:
     """Time each question about a model beside the library's own prediction."""
-    from treeinf.cli.models import (
-        model_file,
-        new_estimator,
-        read_model_file,
-        task_of,
-        with_model_columns,
-    )
-    from treeinf.cli.tables import read_table
-    from treeinf.cli.training_data import (
-        read_test_rows,
-        read_training_data,
-        text_columns,
-    )
+    from treeinf.cli.jobs import read_tables
+    from treeinf.cli.models import new_estimator
     from treeinf.evaluation import bench_model
 
     printer = Printer(as_json=json, quiet=quiet)
-    file = model_file(model)
-    ensemble = None if file is None else read_model_file(file)
-    table = read_table(train, option="--train")
-    data = read_training_data(
-        table,
+    tables = read_tables(
+        model,
+        train,
         target,
+        option="--train",
+        others={"--test": test},
         weight=weight,
-        task="auto" if ensemble is None else task_of(ensemble),
-        drop_columns=[name for name in drop_columns.split(",") if name],
+        drop_columns=drop_columns,
     )
-    test_data = None
-    if test is not None:
-        test_table = read_table(test, option="--test", text_columns=text_columns(table))
-        test_data = read_test_rows(test_table, data)
+    data, test_data = tables.data, tables.others.get("--test")
+    ensemble = tables.ensemble
     fitted: Any = ensemble
     if ensemble is None:
         fitted = new_estimator(model, data.task, data=data, seed=0, n_jobs=n_jobs)
         fitted.fit(data.X, data.y, sample_weight=data.weight)
         y, library_model = data.y, fitted
     else:
-        data = with_model_columns(data, ensemble)
-        if test_data is not None:
-            test_data = with_model_columns(test_data, ensemble)
         y, library_model = data.codes, _load(Path(model), ensemble)
     if test_data is None:
         X_test, y_test = data.X.iloc[:_N_TEST], y[:_N_TEST]

@@ -173,7 +173,7 @@ def clean(
             test=test,
             validation=trusted,
             weight=weight,
-            drop_columns=options.split_names(drop_columns),
+            drop_columns=drop_columns,
             task=task,
         )
         check_weight_column(job, action)

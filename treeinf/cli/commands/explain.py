@@ -81,45 +81,32 @@ def explain(
     import numpy as np
 
     import treeinf.explainers
-    from treeinf.cli.models import (
-        model_file,
-        new_estimator,
-        read_model_file,
-        task_of,
-        with_model_columns,
-    )
+    from treeinf.cli.jobs import read_tables
+    from treeinf.cli.models import model_file, new_estimator
     from treeinf.cli.outputs import check_outputs
     from treeinf.cli.printing import Printer
-    from treeinf.cli.tables import read_table, write_frame
-    from treeinf.cli.training_data import (
-        number_labels,
-        read_test_rows,
-        read_training_data,
-        text_columns,
-    )
+    from treeinf.cli.tables import write_frame
+    from treeinf.cli.training_data import number_labels
     from treeinf.files import write_together
 
     printer = Printer(as_json=json, quiet=quiet)
     file = model_file(model)
     outputs = check_outputs({"--out": out}, [train, test, file], force=force)
-    ensemble = None if file is None else read_model_file(file)
-    train_table = read_table(train, option="--train")
-    data = read_training_data(
-        train_table,
+    tables = read_tables(
+        model,
+        train,
         target,
+        option="--train",
+        others={"--test": test},
         weight=weight,
-        task=task if ensemble is None else task_of(ensemble),
-        drop_columns=options.split_names(drop_columns),
+        drop_columns=drop_columns,
+        task=task,
     )
-    test_data = read_test_rows(
-        read_table(test, option="--test", text_columns=text_columns(train_table)), data
-    )
+    data, test_data = tables.data, tables.others["--test"]
     kind: Any = getattr(treeinf.explainers, _EXPLAINERS[method])
     explainer = kind(n_jobs=n_jobs, verbose=printer.shows_progress)
-    if ensemble is not None:
-        data = with_model_columns(data, ensemble)
-        test_data = with_model_columns(test_data, ensemble)
-        explainer.fit(ensemble, data.X, data.codes, sample_weight=data.weight)
+    if tables.ensemble is not None:
+        explainer.fit(tables.ensemble, data.X, data.codes, sample_weight=data.weight)
         y_test = test_data.codes
         for note in number_labels(data):
             printer.say(note)

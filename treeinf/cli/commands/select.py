@@ -125,7 +125,7 @@ def select(
             test=test,
             validation=trusted,
             weight=weight,
-            drop_columns=options.split_names(drop_columns),
+            drop_columns=drop_columns,
             task=task,
         )
     job.print_input(printer)
