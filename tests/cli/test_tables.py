@@ -102,9 +102,9 @@ def test_text_columns_stay_text(table):
     assert found.frame["b"].dtype == np.int64
 
 
-def test_rows_have_a_place(table):
+def test_rows_are_located(table):
     found = table(b'a,b\n1,"x\ny"\n2,z\n')
-    assert found.place(1) == "row 1 (line 4) of table.csv"
+    assert found.locate(1) == "row 1 (line 4) of table.csv"
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,6 +12,7 @@ from treeinf.cli.exits import CommandError
 from treeinf.cli.options import Library
 from treeinf.cli.training_data import TrainingData
 from treeinf.ensemble import TreeEnsemble
+from treeinf.training.estimators import make_estimator
 
 __all__ = [
     "compare_with_library",
@@ -26,6 +25,12 @@ __all__ = [
 ]
 
 N_ESTIMATORS = 100
+
+_PARAMETERS = {
+    # the same rows give the same trees, on any number of threads
+    "lightgbm": {"deterministic": True, "force_row_wise": True},
+    "xgboost": {"enable_categorical": True},
+}
 
 # What LightGBM writes into a model file about how it was trained, with its defaults,
 # and the name that its estimators give the parameter.
@@ -216,7 +221,7 @@ def new_estimator(
     """
     if data is not None:
         _check_library_takes(library, data)
-    return _MAKERS[library](task, seed=seed, n_jobs=n_jobs, n_estimators=N_ESTIMATORS)
+    return _make(library, task, n_trees=N_ESTIMATORS, seed=seed, n_jobs=n_jobs)
 
 
 def _check_library_takes(library: str, data: TrainingData) -> None:
@@ -239,78 +244,15 @@ def _check_library_takes(library: str, data: TrainingData) -> None:
         )
 
 
-def _load(library: str, task: str, classifier: str, regressor: str) -> Any:
-    """Import a library's class for a task."""
+def _make(library: str, task: str, **parameters: Any) -> Any:
     try:
-        module = importlib.import_module(library)
+        return make_estimator(
+            library, task, **_PARAMETERS.get(library, {}), **parameters
+        )
     except (ImportError, OSError) as error:
-        extra = library.partition(".")[0]
         raise CommandError(
-            f"{extra} does not load ({error}); pip install 'treeinf[{extra}]'."
+            f"{library} does not load ({error}); pip install 'treeinf[{library}]'."
         ) from error
-    return getattr(
-        module, {"classification": classifier, "regression": regressor}[task]
-    )
-
-
-def _lightgbm(
-    task: str, *, seed: int | None = None, n_jobs: int | None = None, **parameters: Any
-) -> Any:
-    kind = _load("lightgbm", task, "LGBMClassifier", "LGBMRegressor")
-    # the same rows give the same trees, on any number of threads
-    return kind(
-        random_state=seed,
-        n_jobs=n_jobs,
-        verbosity=-1,
-        deterministic=True,
-        force_row_wise=True,
-        **parameters,
-    )
-
-
-def _xgboost(
-    task: str, *, seed: int | None, n_jobs: int | None, n_estimators: int
-) -> Any:
-    kind = _load("xgboost", task, "XGBClassifier", "XGBRegressor")
-    return kind(
-        n_estimators=n_estimators,
-        random_state=seed,
-        n_jobs=n_jobs,
-        enable_categorical=True,
-    )
-
-
-def _catboost(
-    task: str, *, seed: int | None, n_jobs: int | None, n_estimators: int
-) -> Any:
-    kind = _load("catboost", task, "CatBoostClassifier", "CatBoostRegressor")
-    return kind(
-        iterations=n_estimators,
-        random_state=seed,
-        thread_count=n_jobs,
-        verbose=False,
-        allow_writing_files=False,
-    )
-
-
-def _sklearn(
-    task: str, *, seed: int | None, n_jobs: int | None, n_estimators: int
-) -> Any:
-    kind = _load(
-        "sklearn.ensemble",
-        task,
-        "HistGradientBoostingClassifier",
-        "HistGradientBoostingRegressor",
-    )
-    return kind(max_iter=n_estimators, random_state=seed, early_stopping=False)
-
-
-_MAKERS: dict[str, Callable[..., Any]] = {
-    "lightgbm": _lightgbm,
-    "xgboost": _xgboost,
-    "catboost": _catboost,
-    "sklearn": _sklearn,
-}
 
 
 def estimator_like(path: Path, ensemble: TreeEnsemble) -> tuple[Any, str]:
@@ -362,7 +304,7 @@ def estimator_like(path: Path, ensemble: TreeEnsemble) -> tuple[Any, str]:
     else:
         source = f"with the training parameters that {path.name} lists"
     shown = ", ".join(f"{name}={value}" for name, value in parameters.items())
-    estimator = _lightgbm(task_of(ensemble), **parameters)
+    estimator = _make("lightgbm", task_of(ensemble), **parameters)
     note = (
         "A file cannot be trained further, so for the comparison LightGBM is trained "
         "anew "
