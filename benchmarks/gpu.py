@@ -288,7 +288,7 @@ def sweep_alone(fitted):
     import numpy as np
 
     seed = np.ones((*fitted.trace_.leaf_step.shape, 1))
-    fitted._backward._sweep(seed, with_influence=True)
+    fitted._adjoint.sweep(seed, with_influence=True)
 
 
 def best_of(n, work):

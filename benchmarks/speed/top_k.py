@@ -20,7 +20,7 @@ from benchmarks.speed.bench import (
 from benchmarks.speed.rows import Row
 from treeinf.evaluation.timing import take_turns
 from treeinf.explainers import BoostIn, LeafInfluence
-from treeinf.explainers.base import TreeExplainer
+from treeinf.explainers.fitting import TreeExplainer
 
 __all__ = ["measure_top_k"]
 

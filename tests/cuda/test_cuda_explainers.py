@@ -160,10 +160,10 @@ def test_single_precision_keeps_its_bound(device):
         single.explain(X_test, y_test).values - exact.explain(X_test, y_test).values
     )
     queries = exact._read_queries(X_test, y_test, "loss", None, None)
-    leaf_factor = np.abs(exact._columns(queries).leaves.factor[:, 0])
+    leaf_factor = np.abs(exact._columns(queries).factor[:, 0])
     number = ensemble.leaf_offset[:-1] + exact.trace_.rows.leaf.T
-    [run] = exact._rows.runs(0, N_TRAIN)
-    sizes = np.einsum("it,itj->ij", np.abs(run.factor), leaf_factor[number])
+    [batch] = exact._rows.staged(0, N_TRAIN)
+    sizes = np.einsum("it,itj->ij", np.abs(batch.factor), leaf_factor[number])
     assert error.max() > 0.0
     assert (error <= 1.8e-7 * sizes).all()
     total = single.total(X_test, y_test).values

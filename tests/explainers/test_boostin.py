@@ -235,7 +235,7 @@ def test_exact_and_published_theta_rank_rows_differently():
 def test_self_influence_is_the_diagonal(recipe):
     model, X, y, weight, *_ = models.fit(recipe, weighted=True)
     explainer = ti.BoostIn().fit(model, X, y, sample_weight=weight)
-    with pytest.warns(SelfExplanationWarning, match="vouches for itself"):
+    with pytest.warns(SelfExplanationWarning, match="scored by a model that has seen"):
         dense = explainer.explain(X, y).values
     assert_allclose(explainer.self_influence(), np.diag(dense), rtol=1e-10, atol=1e-14)
     with pytest.warns(SelfExplanationWarning):
@@ -266,11 +266,10 @@ def test_products_for_all_pairs_equal_those_for_shared_leaves(
 
 @pytest.mark.parametrize(("n_leaves", "expected"), [(4, True), (40, False)])
 def test_products_for_all_pairs_are_for_crowded_leaves(n_leaves, expected):
-    start = np.arange(n_leaves + 1) * 3  # one tree, three targets in each leaf
+    start = np.arange(n_leaves + 1) * 3  # one tree, three queries in each leaf
     n = 3 * n_leaves
     leaves = factors.SparseLeafFactors(
-        *(start, np.arange(n, dtype=np.int32), np.ones((n, 1))),
-        *(np.zeros((1, n)), np.zeros((0, 1))),
+        None, start, np.arange(n, dtype=np.int32), np.ones((n, 1)), np.zeros((1, n))
     )
     assert leaves.prefers_tiles is expected
 

@@ -91,7 +91,7 @@ def test_it_prints_for_people():
     )
     assert "most harmful" in influence._repr_html_()
     assert "c" in repr(influence.sum().harmful())
-    assert "2 targets" in repr(influence.harmful())
+    assert "2 test rows" in repr(influence.harmful())
     assert "(none)" in repr(ti.Influence(np.ones(3)).harmful())
     hostile = ti.Influence(np.array([-1.0]), train_labels=np.array(["<script>"]))
     assert "<script>" not in hostile._repr_html_()
@@ -172,7 +172,7 @@ def test_top_k_without_the_row_itself():
 def test_explaining_seen_rows_warns():
     model, X, y, _, X_test, y_test = models.fit("regression")
     explainer = ti.BoostIn().fit(model, X, y)
-    with pytest.warns(SelfExplanationWarning, match="vouches for itself"):
+    with pytest.warns(SelfExplanationWarning, match="scored by a model that has seen"):
         explainer.total(X, y)
     with pytest.warns(SelfExplanationWarning, match="75% of the explained rows"):
         explainer.total(np.vstack([X[:30], X_test[:10]]), [*y[:30], *y_test[:10]])

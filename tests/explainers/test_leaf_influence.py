@@ -9,7 +9,7 @@ from tests import models
 from tests.naive.boosting import NaiveModel, derivatives
 from tests.naive.leaf_influence import leaf_influence
 from treeinf.errors import SelfExplanationWarning
-from treeinf.explainers.gradient.adjoint import BackwardPass
+from treeinf.explainers.gradient.adjoint import Adjoint
 
 SMOOTH = [
     "regression",
@@ -306,9 +306,9 @@ def test_the_leaf_matrix_equals_the_sweep(case, cross_class, monkeypatch):
     explainer = ti.LeafInfluence(cross_class=cross_class)
     explainer.fit(model, X, y, sample_weight=weight)
     results = []
-    for prefers_matrix in (False, True):
+    for is_preferred in (False, True):
         monkeypatch.setattr(
-            BackwardPass, "prefers_matrix", lambda *_, is_so=prefers_matrix: is_so
+            Adjoint, "prefers_coupling", lambda *_, is_so=is_preferred: is_so
         )
         results.append(explainer.explain(X_test, y_test).values)
     assert_allclose(
@@ -319,20 +319,20 @@ def test_the_leaf_matrix_equals_the_sweep(case, cross_class, monkeypatch):
 def test_the_quicker_form_is_chosen_by_operations():
     model, X, y, _, X_test, y_test = models.fit("regression")
     explainer = ti.LeafInfluence().fit(model, X, y)
-    backward = explainer._backward
-    enough = next(n for n in range(1, 10_000) if backward.prefers_matrix(n))
+    adjoint = explainer._adjoint
+    enough = next(n for n in range(1, 10_000) if adjoint.prefers_coupling(n))
     assert enough > 4
     few = X_test[:2], y_test[:2]
     first = explainer.explain(*few).values
-    assert backward.n_swept == 2
-    # what calls have swept counts, and then the matrix is there for few
+    assert adjoint.n_swept == 2
+    # what calls have swept counts, and then the coupling is there for few
     for n_swept in range(4, 2 * enough, 2):
-        assert not backward.prefers_matrix(enough - backward.n_swept - 1)
+        assert not adjoint.prefers_coupling(enough - adjoint.n_swept - 1)
         again = explainer.explain(*few).values
-        if backward.n_swept < n_swept:
+        if adjoint.n_swept < n_swept:
             break
-    assert enough - 3 <= backward.n_swept <= enough
-    assert backward.prefers_matrix(2)
+    assert enough - 3 <= adjoint.n_swept <= enough
+    assert adjoint.prefers_coupling(2)
     assert_allclose(again, first, rtol=0, atol=1e-13 * np.abs(first).max())
 
 

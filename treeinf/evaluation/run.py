@@ -24,7 +24,7 @@ from treeinf.evaluation.machine import describe_machine, find_versions
 from treeinf.evaluation.measures.registry import MEASURES, options_of
 from treeinf.evaluation.rows import draw_rows
 from treeinf.evaluation.suite import Cell, Suite
-from treeinf.explainers.base import TreeExplainer
+from treeinf.explainers.fitting import TreeExplainer
 from treeinf.kernels.threads import check_n_jobs, limit_threads
 
 __all__ = ["read_outcomes", "read_results", "run_suite"]

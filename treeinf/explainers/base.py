@@ -1,12 +1,10 @@
-"""What every explainer does alike: explain, total, self influence, top k."""
+"""What all explainers do alike: explain, total, self_influence and top_k."""
 
 from __future__ import annotations
 
 import abc
-import functools
-import os
-import warnings
-from collections.abc import Callable, Iterator, Mapping
+import dataclasses
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,60 +13,77 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
-from treeinf.adapters import init_score as find_init_score
-from treeinf.adapters import read_model, unwrap_pipeline
-from treeinf.adapters.parity import check_parity
 from treeinf.dtypes import OFFSET, REAL
-from treeinf.ensemble import TreeEnsemble
-from treeinf.errors import SelfExplanationWarning
 from treeinf.explainers.influence import (
     Influence,
     RankedRows,
     check_ranking,
     frame_library,
 )
-from treeinf.explainers.queries import OUTPUTS, EnsembleQueries, Output, Queries
+from treeinf.explainers.queries import OUTPUTS, Output, Queries
+from treeinf.explainers.self_explanation import SelfExplanation
 from treeinf.frames import row_labels
 from treeinf.kernels.device import CPU, Device
 from treeinf.kernels.threads import check_n_jobs, limit_threads
 from treeinf.validation import check_count, check_out
 
-__all__ = ["Columns", "Explainer", "TreeExplainer"]
+__all__ = ["Columns", "ComputedColumns", "Explainer"]
 
-_SAME_ROWS = 0.5
+_TILE_NUMBERS = 2**22
 
 
 class Columns(abc.ABC):
-    """The influence on some targets, ready to be written out block by block."""
+    """Influence on a batch of queries, written tile by tile of train rows."""
 
     @property
     def device(self) -> Device:
-        """Where blocks may stay: `fill` takes the device's arrays too."""
+        """Where tiles may stay: `fill` also writes to the device's arrays."""
         return CPU
 
     @abc.abstractmethod
     def fill(
         self, first_row: int, first_query: int, influence: NDArray[np.float64]
     ) -> None:
-        """Write the influence of a run of train rows.
+        """Write the influence of consecutive train rows.
 
         Parameters
         ----------
         first_row : int
             Train row of the first line of `influence`.
         first_query : int
-            Column of `influence` for target 0.
+            Column of `influence` for query 0.
         influence : ndarray of float64, shape (n_lines, >= first_query + n_queries)
-            Output; the targets' columns are overwritten. An array on `device` will do.
+            Output, on the host or on `device`; the queries' columns are overwritten.
         """
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ComputedColumns(Columns):
+    """Influence that was computed beforehand.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (n_train, n_queries)
+        The influence.
+    """
+
+    values: NDArray[np.float64]
+
+    def fill(
+        self, first_row: int, first_query: int, influence: NDArray[np.float64]
+    ) -> None:
+        """Copy the influence of a batch of train rows; see `Columns`."""
+        columns = slice(first_query, first_query + self.values.shape[1])
+        influence[:, columns] = self.values[first_row : first_row + len(influence)]
 
 
 class Explainer(BaseEstimator, abc.ABC):
     """Base of all explainers.
 
-    A subclass reads what it explains (`fit`, `_read_queries`) and says how influence on
-    a batch of targets is computed (`_columns`); it may know quicker ways to the sum
-    over the targets (`_total`) and to each row's own (`_own`).
+    A subclass reads train rows (`fit`, `_train_queries`) and queries (`_read_queries`),
+    and computes the influence on a batch of queries (`_columns`). It may have faster
+    ways to the sum over queries (`_total`) and to the influence of each train row on
+    itself (`_diagonal`, `_self_influence`).
 
     Parameters
     ----------
@@ -105,7 +120,7 @@ class Explainer(BaseEstimator, abc.ABC):
         sample_weight: Any = None,
         init_score: Any = None,
     ) -> Self:
-        """Learn the train rows; must call `_store_rows`."""
+        """Read the train rows; must call `_store_rows`."""
 
     @abc.abstractmethod
     def _read_queries(
@@ -113,41 +128,46 @@ class Explainer(BaseEstimator, abc.ABC):
     ) -> Queries:
         """Check the rows to explain."""
 
-    @abc.abstractmethod
-    def _columns(self, queries: Any) -> Columns:
-        """Prepare the influence on a batch of targets."""
-
     @property
     @abc.abstractmethod
-    def _train_queries(self) -> Any:
-        """Give the train rows as targets of weight 1, on their own loss."""
+    def _train_queries(self) -> Queries:
+        """The train rows as queries of weight 1, on their own loss."""
+
+    @abc.abstractmethod
+    def _columns(self, queries: Any) -> Columns:
+        """Prepare the influence on a batch of queries that `_read_queries` returned."""
 
     def _total(self, queries: Any) -> NDArray[np.float64]:
-        """Compute the influence on the sum over targets, shape (n_train,)."""
+        """Compute the influence on the sum over queries, shape (n_train,)."""
         total = np.zeros(self._n_train, dtype=REAL)
         for batch in self._batches(queries.n_rows, self._query_batch_size, "total"):
+            n = batch.stop - batch.start
             columns = self._columns(queries.take(batch))
-            for rows in self._blocks(batch.stop - batch.start):
-                block = np.empty((rows.stop - rows.start, batch.stop - batch.start))
-                columns.fill(rows.start, 0, block)
-                total[rows] += block.sum(axis=1)
+            size = max(1, min(self._n_train, _TILE_NUMBERS // n))
+            for first in range(0, self._n_train, size):
+                tile = np.empty((min(size, self._n_train - first), n))
+                columns.fill(first, 0, tile)
+                total[first : first + size] += tile.sum(axis=1)
         return total
 
-    def _self_influence(self) -> NDArray[np.float64]:
-        """Compute the influence of each train row on its own loss, of weight 1."""
+    def _diagonal(self, queries: Any) -> NDArray[np.float64]:
+        """Compute the influence of each train row on itself among the queries."""
         values = np.empty(self._n_train, dtype=REAL)
-        queries = self._train_queries
         for batch in self._batches(
             self._n_train, self._query_batch_size, "self_influence"
         ):
-            block = np.empty((batch.stop - batch.start,) * 2, dtype=REAL)
-            self._columns(queries.take(batch)).fill(batch.start, 0, block)
-            values[batch] = np.diagonal(block)
+            square = np.empty((batch.stop - batch.start,) * 2, dtype=REAL)
+            self._columns(queries.take(batch)).fill(batch.start, 0, square)
+            values[batch] = np.diagonal(square)
         return values
+
+    def _self_influence(self) -> NDArray[np.float64]:
+        """Compute the influence of each train row on its own loss, of weight 1."""
+        return self._diagonal(self._train_queries)
 
     @property
     def _query_batch_size(self) -> int:
-        """Test rows in a batch."""
+        """Queries that are handled together."""
         return self.batch_size
 
     def explain(
@@ -168,22 +188,22 @@ class Explainer(BaseEstimator, abc.ABC):
         X : array-like or frame, shape (n_test, n_features)
             Rows to explain.
         y : array-like, shape (n_test,)
-            Their targets. None will do for raw scores and predictions of models of one
+            Their targets. Not needed for raw scores and predictions of models of one
             output or two classes (then of the second), and for derivatives.
         output : {"loss", "raw_score", "prediction"} or array, optional
             What is explained of each row: its training loss; its raw score, of its own
             class where there is one for each; its prediction, for classifiers the
-            probability of its own class; or, given the derivatives of any quantity in
-            the raw scores, shape (n_test,) or (n_test, n_outputs), that quantity. Some
-            methods know the loss alone. By default the loss, and in
+            probability of its own class; or any quantity, by its derivatives with
+            respect to the raw scores, shape (n_test,) or (n_test, n_outputs). Some
+            methods explain the loss alone. By default the loss, and in
             `TargetInfluence` the prediction.
         sample_weight : array-like, shape (n_test,), optional
-            Factors on what is explained.
+            Factors of what is explained.
         init_score : array-like, shape (n_test,) or (n_test, n_outputs), optional
             Their own initial scores, if the model was trained with such.
         exclude_self : bool, default=False
-            The rows are the train rows, in order; leave out each row's influence on
-            itself.
+            The rows are the train rows, in order; set each row's influence on itself to
+            0.
         out : ndarray or memmap of float64, shape (n_train, n_test), optional
             Array to fill.
 
@@ -195,7 +215,7 @@ class Explainer(BaseEstimator, abc.ABC):
         Raises
         ------
         ValueError, TypeError
-            If the rows, targets or `out` do not fit.
+            If the rows, their targets or `out` do not fit.
         """
         queries = self._open_queries(
             X, y, output, sample_weight, init_score, exclude_self
@@ -252,8 +272,8 @@ class Explainer(BaseEstimator, abc.ABC):
         Returns
         -------
         Influence
-            Shape (n_train,). Large values mark rows that the model fits only because
-            they are there: noise, outliers and rare cases.
+            Shape (n_train,). Large values mark rows that the model fits only because it
+            was trained on them: noise, outliers and rare cases.
         """
         check_is_fitted(self)
         with limit_threads(self.n_jobs):
@@ -278,9 +298,9 @@ class Explainer(BaseEstimator, abc.ABC):
         X, y, output, init_score
             See `explain`.
         k : int, default=10
-            Train rows for each, at most all.
+            Train rows for each test row.
         order : {"magnitude", "helpful", "harmful"}, default="magnitude"
-            Largest size first, most helpful or most harmful; the last two give only
+            Largest size first, most helpful or most harmful; the last two return only
             rows that help or harm.
         exclude_self : bool, default=False
             The rows are the train rows, in order; leave each row itself out.
@@ -292,8 +312,8 @@ class Explainer(BaseEstimator, abc.ABC):
 
         Notes
         -----
-        Train rows are handled in blocks of `batch_size`: memory is
-        O(batch_size n_test), never n_train x n_test. With ``device="cuda"`` the blocks
+        Train rows are handled in batches of `batch_size`: memory is
+        O(batch_size n_test), never n_train x n_test. With ``device="cuda"`` the tiles
         of `BoostIn` and `LeafInfluence` stay there and only the lists come back.
         """
         check_is_fitted(self)
@@ -302,57 +322,49 @@ class Explainer(BaseEstimator, abc.ABC):
         queries = self._open_queries(X, y, output, None, init_score, exclude_self)
         with limit_threads(self.n_jobs):
             positions, values = self._rank_rows(
+                lambda batch: self._columns(queries.take(batch)),
                 queries.n_rows,
-                lambda tests: self._columns(queries.take(tests)),
                 k,
                 sign,
                 "top_k",
                 exclude_self=exclude_self,
             )
-        return RankedRows.select(
-            positions,
-            values,
-            sign,
-            train_labels=self._train_labels,
-            test_labels=row_labels(X),
-            library=self._library,
-        )
+        return self._wrap_ranking(positions, values, sign, row_labels(X))
 
     def _rank_rows(
         self,
-        n_queries: int,
         columns_of: Callable[[slice], Columns],
+        n_queries: int,
         k: int,
         sign: int,
         what: str,
         *,
         exclude_self: bool,
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Find the best train rows for each target; see `merge_top`.
+        """Find the first train rows for each query; see `merge_top`.
 
-        `columns_of` prepares a batch of targets. With `exclude_self` they are the train
-        rows in order: one place more holds the row itself, which is taken out.
+        `columns_of` prepares a batch of queries. With `exclude_self` they are the train
+        rows in order: one row more is ranked, and the query itself is taken out.
         """
-        n_places = k + int(exclude_self)
-        positions = np.full((n_queries, n_places), -1, dtype=OFFSET)
-        values = np.full((n_queries, n_places), np.nan, dtype=REAL)
-        for tests in self._batches(n_queries, self._query_batch_size, what):
-            columns = columns_of(tests)
+        n_ranked = k + int(exclude_self)
+        positions = np.full((n_queries, n_ranked), -1, dtype=OFFSET)
+        values = np.full((n_queries, n_ranked), np.nan, dtype=REAL)
+        for batch in self._batches(n_queries, self._query_batch_size, what):
+            columns = columns_of(batch)
             device = columns.device
-            best = device.put(positions[tests]), device.put(values[tests])
+            best = device.put(positions[batch]), device.put(values[batch])
             n_lines = min(self.batch_size, self._n_train)
-            room = device.empty((n_lines, tests.stop - tests.start))
+            buffer = device.empty((n_lines, batch.stop - batch.start))
             for rows in self._batches(self._n_train, self.batch_size, what):
-                block = room[: rows.stop - rows.start]
-                columns.fill(rows.start, 0, block)
-                device.products.merge_top(block, rows.start, sign, *best)
-            positions[tests], values[tests] = map(device.get, best)
+                tile = buffer[: rows.stop - rows.start]
+                columns.fill(rows.start, 0, tile)
+                device.products.merge_top(tile, rows.start, sign, *best)
+            positions[batch], values[batch] = map(device.get, best)
         if exclude_self:
             is_other = positions != np.arange(n_queries)[:, np.newaxis]
             is_other[is_other.all(axis=1), -1] = False
-            positions, values = (
-                each[is_other].reshape(n_queries, k) for each in (positions, values)
-            )
+            positions = positions[is_other].reshape(n_queries, k)
+            values = values[is_other].reshape(n_queries, k)
         return positions, values
 
     def _check_parameters(self) -> None:
@@ -360,12 +372,12 @@ class Explainer(BaseEstimator, abc.ABC):
         check_count("batch_size", self.batch_size)
 
     def _store_rows(self, X: Any, fingerprint: NDArray[np.uint64]) -> None:
-        """Keep whose rows these are; `fingerprint` is equal for equal rows."""
+        """Store the train rows' labels, frame library and fingerprints."""
         self._n_train = len(fingerprint)
         self._train_labels = row_labels(X)
         self._library = frame_library(X)
         self._fingerprint = fingerprint
-        self._sorted: NDArray[np.uint64] | None = None
+        self._self_explanation = SelfExplanation(fingerprint)
 
     def _open_queries(
         self,
@@ -376,7 +388,7 @@ class Explainer(BaseEstimator, abc.ABC):
         init_score: Any,
         exclude_self: bool,
     ) -> Any:
-        """Read the targets, and see whether the train rows are among them."""
+        """Read the queries, and check whether the train rows are among them."""
         check_is_fitted(self)
         output = self._default_output if output is None else output
         name = output if isinstance(output, str) else "derivative"
@@ -387,62 +399,18 @@ class Explainer(BaseEstimator, abc.ABC):
                 f"{' and '.join(self._outputs)}. LeafInfluence explains them all."
             )
         queries = self._read_queries(X, y, output, sample_weight, init_score)
-        known, given = self._fingerprint, queries.fingerprint
-        is_train = np.array_equal(given, known)
-        if exclude_self:
-            if not is_train:
-                raise ValueError(
-                    "exclude_self=True needs the train rows themselves, in order; got "
-                    f"{queries.n_rows:,} other rows for {self._n_train:,} train rows."
-                )
-        elif is_train:
-            warnings.warn(
-                "The explained rows are the train rows: each row vouches for itself, a "
-                "mislabelled one too. Pass exclude_self=True to leave the own term "
-                "out, or explain rows that the model has not seen.",
-                SelfExplanationWarning,
-                stacklevel=3,
-            )
-        else:
-            if self._sorted is None:
-                self._sorted = np.sort(known)
-            place = np.searchsorted(self._sorted, given)
-            place = np.minimum(place, len(known) - 1)
-            share = float((self._sorted[place] == given).mean())
-            if share > _SAME_ROWS and queries.n_rows > 1:
-                warnings.warn(
-                    f"{share:.0%} of the explained rows are among the train rows: they "
-                    "vouch for themselves, mislabelled ones too. Explain rows that the "
-                    "model has not seen.",
-                    SelfExplanationWarning,
-                    stacklevel=3,
-                )
+        self._self_explanation.check(queries, exclude_self=exclude_self, stacklevel=4)
         return queries
 
-    def _diagonal(self, queries: Any) -> NDArray[np.float64]:
-        """Compute the influence of each train row on itself among the targets."""
-        values = np.empty(self._n_train, dtype=REAL)
-        for batch in self._batches(self._n_train, self._query_batch_size, "total"):
-            block = np.empty((batch.stop - batch.start,) * 2, dtype=REAL)
-            self._columns(queries.take(batch)).fill(batch.start, 0, block)
-            values[batch] = np.diagonal(block)
-        return values
-
-    def _blocks(self, n_queries: int) -> Iterator[slice]:
-        """Give runs of the train rows that make blocks of bounded size."""
-        size = max(1, min(self._n_train, 2**22 // max(n_queries, 1)))
-        for start in range(0, self._n_train, size):
-            yield slice(start, min(start + size, self._n_train))
-
     def _batches(self, n: int, size: int, what: str) -> Iterator[slice]:
-        """Give runs of at most `size` of `n`, with a progress bar over several."""
-        runs = [slice(i, min(i + size, n)) for i in range(0, n, size)]
+        """Yield batches of at most `size` of `n`, with a progress bar over several."""
+        batches = [slice(i, min(i + size, n)) for i in range(0, n, size)]
         yield from tqdm(
-            runs,
+            batches,
             desc=f"{type(self).__name__}.{what}",
             unit="batch",
             leave=False,
-            disable=not self.verbose or len(runs) < 2,
+            disable=not self.verbose or len(batches) < 2,
         )
 
     def _wrap(
@@ -460,131 +428,18 @@ class Explainer(BaseEstimator, abc.ABC):
             kinds=("train row", column),
         )
 
-
-class TreeExplainer(Explainer):
-    """Base of explainers that look into a fitted tree ensemble.
-
-    Parameters
-    ----------
-    parity : {"sample", "all"}, default="sample"
-        Train rows on which raw scores are compared with the library's own.
-    batch_size, n_jobs, verbose
-        See `Explainer`.
-
-    Attributes
-    ----------
-    ensemble_ : TreeEnsemble
-        The model.
-    n_features_in_ : int
-        Columns of the rows.
-    """
-
-    def __init__(
+    def _wrap_ranking(
         self,
-        *,
-        parity: str = "sample",
-        batch_size: int = 1024,
-        n_jobs: int | None = None,
-        verbose: bool = False,
-    ) -> None:
-        super().__init__(batch_size=batch_size, n_jobs=n_jobs, verbose=verbose)
-        self.parity = parity
-
-    @abc.abstractmethod
-    def _learn(
-        self,
-        model: Any,
-        ensemble: TreeEnsemble,
-        X: Any,
-        y: Any,
-        sample_weight: Any,
-        init_score: Any,
-    ) -> NDArray[np.uint64]:
-        """Take in the train rows and set `ensemble_`; gives their fingerprints.
-
-        `model` is the caller's own, without the steps of a pipeline.
-        """
-
-    def fit(
-        self,
-        model: Any,
-        X: Any,
-        y: Any,
-        *,
-        sample_weight: Any = None,
-        init_score: Any = None,
-    ) -> Self:
-        """Take in the model and its train rows.
-
-        Parameters
-        ----------
-        model : fitted estimator, pipeline, booster, path to a file, or TreeEnsemble
-            The model to explain. Rows go through the steps of a pipeline first, here
-            and later.
-        X : array-like or frame, shape (n_train, n_features)
-            The rows it was trained on.
-        y : array-like, shape (n_train,)
-            Their targets.
-        sample_weight : array-like, shape (n_train,), optional
-            The weights it was trained with.
-        init_score : array-like, shape (n_train,) or (n_train, n_outputs), optional
-            The initial scores it was trained with.
-
-        Returns
-        -------
-        self
-
-        Raises
-        ------
-        UnsupportedModelError
-            If the model cannot be represented, or this method cannot explain it.
-        ModelParityError
-            If raw scores differ from the library's own.
-        TrainingDataMismatchError
-            If these are not the training rows, labels or weights, as far as the method
-            can tell.
-        """
-        self._check_parameters()
-        source = X
-        model, transform = unwrap_pipeline(model)
-        ensemble = read_model(model)
-        X = transform(X)
-        is_live = not isinstance(model, TreeEnsemble | Mapping | str | os.PathLike)
-        own_start = functools.partial(find_init_score, model) if is_live else None
-        if init_score is None and own_start is not None:
-            init_score = own_start(X)
-        with limit_threads(self.n_jobs):
-            rows = ensemble.read_rows(X)
-            if is_live:
-                check_parity(ensemble, model, rows, rows=self.parity)
-            fingerprint = self._learn(
-                model, ensemble, rows, y, sample_weight, init_score
-            )
-        self._store_rows(source, fingerprint)
-        self.n_features_in_ = ensemble.n_features
-        self._transform = transform
-        self._model_init_score = own_start
-        self._needs_init_score = init_score is not None
-        return self
-
-    def _read_queries(
-        self, X: Any, y: Any, output: Output, sample_weight: Any, init_score: Any
-    ) -> EnsembleQueries:
-        """Check the rows to explain and route them."""
-        X = self._transform(X)
-        if init_score is None and self._model_init_score is not None:
-            init_score = self._model_init_score(X)
-        if init_score is None and self._needs_init_score:
-            raise ValueError(
-                "The model was trained with an init_score; pass init_score= for these "
-                "rows too."
-            )
-        with limit_threads(self.n_jobs):
-            return EnsembleQueries.read(
-                self.ensemble_,
-                X,
-                y,
-                output=output,
-                sample_weight=sample_weight,
-                init_score=init_score,
-            )
+        positions: NDArray[np.int64],
+        values: NDArray[np.float64],
+        sign: int,
+        test_labels: NDArray[Any] | None,
+    ) -> RankedRows:
+        return RankedRows.select(
+            positions,
+            values,
+            sign,
+            train_labels=self._train_labels,
+            test_labels=test_labels,
+            library=self._library,
+        )

@@ -1,4 +1,4 @@
-"""The result of an explanation: numbers that know whose rows they are."""
+"""Results of explanations: influence and rankings, with the labels of the rows."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _SIGNS = {"helpful": 1, "harmful": -1, "magnitude": 0}
 
 
 def make_frame(columns: dict[str, Any], like: str = "pandas") -> Any:
-    """Make a frame of the caller's own kind.
+    """Make a frame of the caller's library.
 
     Parameters
     ----------
     columns : dict of str to array-like
         Columns.
     like : {"pandas", "polars", "pyarrow"}, default="pandas"
-        Library to use; one that is not installed gives way to the others.
+        Library to use, or another if it is not installed.
 
     Returns
     -------
@@ -57,13 +57,13 @@ def make_frame(columns: dict[str, Any], like: str = "pandas") -> Any:
 
 
 def frame_library(X: Any) -> str:
-    """Name the frame library of the caller's rows; pandas for arrays."""
+    """Return the name of the rows' frame library; pandas for arrays."""
     module = type(X).__module__.partition(".")[0]
     return module if module in ("polars", "pyarrow") else "pandas"
 
 
 def check_ranking(k: int, order: str, most: int) -> tuple[int, int]:
-    """Check how many rows are wanted, and in which order.
+    """Check the number of rows to rank, and the order.
 
     Returns
     -------
@@ -87,22 +87,22 @@ def check_ranking(k: int, order: str, most: int) -> tuple[int, int]:
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class RankedRows:
-    """Train rows in order of influence, for one target or for each of several.
+    """Train rows in order of influence, overall or for each of several test rows.
 
     Iterating gives `positions` and `values`: ``rows, values = ranked``.
 
     Parameters
     ----------
     positions : ndarray of int64, shape (k,) or (n_test, k)
-        Train rows by position, the first ranked first; -1 where a target has no more
-        rows that help (or harm).
+        Train rows by position, the first ranked first; -1 where no more rows help (or
+        harm).
     values : ndarray of float64, same shape
         Their influence; NaN where there is none.
     labels : ndarray, same shape
         Their labels in the caller's own index, or the positions; None where there is
         none.
     test_labels : ndarray, shape (n_test,), or None
-        Labels of the targets.
+        Labels of the test rows.
     library : str
         Frame library that `to_frame` uses.
     """
@@ -124,7 +124,7 @@ class RankedRows:
         test_labels: NDArray[Any] | None = None,
         library: str = "pandas",
     ) -> RankedRows:
-        """Leave out what is ranked but does not help (sign 1) or harm (sign -1)."""
+        """Leave out rows that do not help (sign 1) or harm (sign -1)."""
         is_row = ~np.isnan(values) if sign == 0 else sign * values > 0
         if positions.ndim == 1:
             positions, values, is_row = (
@@ -149,12 +149,12 @@ class RankedRows:
         return len(self.positions)
 
     def to_frame(self) -> Any:
-        """Give one line for each ranked row.
+        """Return a frame with one line for each ranked row.
 
         Returns
         -------
-        Frame with columns ``row``, ``influence``, ``rank`` and, for several targets,
-        ``test_row``
+        Frame with columns ``row``, ``influence``, ``rank`` and, for several test
+        rows, ``test_row``
         """
         k = self.positions.shape[-1]
         columns: dict[str, Any] = {}
@@ -177,7 +177,9 @@ class RankedRows:
                 for label, value in zip(self.labels, self.values, strict=True)
             ]
             return "\n".join([f"{'row':>12}  influence", *(lines or ["(none)"])])
-        return f"RankedRows of {len(self)} targets, {self.positions.shape[1]} rows each"
+        return (
+            f"RankedRows of {len(self)} test rows, {self.positions.shape[1]} rows each"
+        )
 
 
 class Influence(NDArrayOperatorsMixin):
@@ -187,12 +189,12 @@ class Influence(NDArrayOperatorsMixin):
     ----------
     values : ndarray of float64, shape (n_train, n_test) or (n_train,)
         ``values[i, t]`` estimates (loss of test row t without train row i) minus (loss
-        of test row t): positive helps, negative harms. One column for all targets
-        together in the second form. Unit: the training loss.
+        of test row t): positive helps, negative harms. In the second form, of the sum
+        over the test rows. Unit: the training loss.
     train_labels : ndarray, shape (n_train,), optional
-        The caller's own labels of the train rows.
+        The caller's labels of the train rows.
     test_labels : ndarray, shape (n_test,), optional
-        The caller's own labels of the test rows.
+        The caller's labels of the test rows.
     method : str, default=""
         Name of the explainer.
     library : str, default="pandas"
@@ -251,7 +253,7 @@ class Influence(NDArrayOperatorsMixin):
         return self.values[key]
 
     def sum(self, axis: int | None = 1) -> Any:
-        """Add up: over the targets by default, which gives one number a train row."""
+        """Sum, by default over the test rows to one number for each train row."""
         if self.ndim == 1:
             return self.values.sum() if axis is None else self
         if axis != 1:
@@ -265,15 +267,15 @@ class Influence(NDArrayOperatorsMixin):
         )
 
     def top(self, k: int = 10, order: str = "magnitude") -> RankedRows:
-        """Rank the train rows, for each target.
+        """Rank the train rows, for each test row.
 
         Parameters
         ----------
         k : int, default=10
-            Rows to give, at most all.
+            Rows to return, at most all.
         order : {"helpful", "harmful", "magnitude"}, default="magnitude"
             Most helpful first, most harmful first, or largest size first. The first two
-            give only rows that help or harm.
+            return only rows that help or harm.
 
         Returns
         -------
@@ -296,21 +298,21 @@ class Influence(NDArrayOperatorsMixin):
         )
 
     def helpful(self, k: int = 10) -> RankedRows:
-        """Give the rows whose loss would be missed most; see `top`."""
+        """Return the rows whose removal would harm most; see `top`."""
         return self.top(k, "helpful")
 
     def harmful(self, k: int = 10) -> RankedRows:
-        """Give the rows whose removal would help most; see `top`."""
+        """Return the rows whose removal would help most; see `top`."""
         return self.top(k, "harmful")
 
     def to_frame(self) -> Any:
-        """Give a frame with one line for each train row.
+        """Return a frame with one line for each train row.
 
         Returns
         -------
         Frame
-            pandas: indexed by the train rows' labels, one column ``influence`` or one a
-            target. Others: the labels are a column ``row``.
+            pandas: indexed by the train rows' labels, one column
+            ``influence`` or one for each test row. Others: labels in a column ``row``.
         """
         labels = self._labels()
         if self.ndim == 1:
@@ -341,11 +343,11 @@ class Influence(NDArrayOperatorsMixin):
         Parameters
         ----------
         test_row : int, optional
-            Position of one target; None for the sum over all.
+            Position of one test row; None for the sum over all.
         k : int, default=10
             Rows on each side.
         ax : matplotlib Axes, optional
-            Where to draw.
+            Axes to draw on.
 
         Returns
         -------
@@ -371,22 +373,22 @@ class Influence(NDArrayOperatorsMixin):
         return f"<{name} {what}: {helpful:,} helpful, {harmful:,} harmful>"
 
     def _repr_html_(self) -> str:
-        one = self if self.ndim == 1 else self.sum()
-        parts = []
+        total = self if self.ndim == 1 else self.sum()
+        tables = []
         for heading, ranked in (
-            ("most helpful", one.helpful(5)),
-            ("most harmful", one.harmful(5)),
+            ("most helpful", total.helpful(5)),
+            ("most harmful", total.harmful(5)),
         ):
             lines = "".join(
                 f"<tr><td>{html.escape(str(label))}</td><td>{value:.4g}</td></tr>"
                 for label, value in zip(ranked.labels, ranked.values, strict=True)
             )
-            parts.append(
+            tables.append(
                 f"<td style='vertical-align:top'><table><tr><th>row</th>"
                 f"<th>{heading}</th></tr>{lines}</table></td>"
             )
         title = html.escape(repr(self))
-        return f"<div>{title}</div><table><tr>{''.join(parts)}</tr></table>"
+        return f"<div>{title}</div><table><tr>{''.join(tables)}</tr></table>"
 
 
 def _is_installed(name: str) -> bool:

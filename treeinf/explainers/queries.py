@@ -1,4 +1,4 @@
-"""What is explained: rows, and the number of each that train rows may move."""
+"""Rows to explain, and which output of each is explained."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from treeinf.trace import StagedRows
 __all__ = ["OUTPUTS", "EnsembleQueries", "Output", "Queries"]
 
 Output = str | NDArray[np.float64]
-"""Name of what is explained, or its derivative in the raw scores of each row."""
+"""Name of an output, or its derivatives with respect to the raw scores of each row."""
 
 _NAMES = ("loss", "raw_score", "prediction")
 OUTPUTS = (*_NAMES, "derivative")
@@ -34,18 +34,18 @@ class Queries(Protocol):
     def fingerprint(self) -> NDArray[np.uint64]:
         """Equal for rows of equal values, shape (n_rows,)."""
 
-    def take(self, part: slice, /) -> Self:
-        """Return a run of the rows."""
+    def take(self, rows: slice, /) -> Self:
+        """Return a batch of consecutive rows."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class EnsembleQueries:
-    """Rows to explain, and which number of each is explained.
+    """Rows routed through an ensemble, and which output of each is explained.
 
     Parameters
     ----------
     ensemble : TreeEnsemble
-        The model, its initial score kept apart.
+        The model, its base score kept apart.
     rows : StagedRows
         The rows.
     output : {"loss", "raw_score", "prediction", "derivative"}
@@ -54,15 +54,15 @@ class EnsembleQueries:
         of the row's own class; or the sum of the raw scores times `derivative`.
     derivative : ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
         The caller's own derivatives, else empty.
-    n_all : int, default=1
-        Rows of the whole task, of which these may be a run.
+    n_total : int, default=1
+        Rows of all batches, of which these may be one.
     """
 
     ensemble: TreeEnsemble
     rows: StagedRows
     output: str
     derivative: NDArray[np.float64]
-    n_all: int = 1
+    n_total: int = 1
 
     @classmethod
     def read(
@@ -75,7 +75,7 @@ class EnsembleQueries:
         sample_weight: Any = None,
         init_score: Any = None,
     ) -> EnsembleQueries:
-        """Check what is to be explained and route the rows.
+        """Check rows and output, and route the rows.
 
         Parameters
         ----------
@@ -84,12 +84,12 @@ class EnsembleQueries:
         X : array-like or frame, shape (n_rows, n_features)
             Rows.
         y : array-like, shape (n_rows,), or None
-            Their targets. None will do where these do not matter: for the raw scores or
+            Their targets. None where these do not matter: for the raw scores or
             predictions of models of one output or two classes (those of the second),
             and for derivatives.
         output : {"loss", "raw_score", "prediction"} or array
-            What of the rows is explained; an array of shape (n_rows,) or (n_rows,
-            n_outputs) is the derivative of any quantity in their raw scores.
+            What is explained; an array of shape (n_rows,) or (n_rows, n_outputs) is the
+            derivative of any quantity with respect to the raw scores.
         sample_weight, init_score : array-like, optional
             See `StagedRows.read`.
 
@@ -105,12 +105,12 @@ class EnsembleQueries:
             if name not in _NAMES:
                 raise ValueError(
                     f"Got output={output!r}; expected one of {_NAMES} or an array of "
-                    "derivatives in the raw scores."
+                    "derivatives with respect to the raw scores."
                 )
         else:
             derivative = _check_derivative(output, ensemble.n_outputs)
         if y is None:
-            y = _stand_in(ensemble, name, count_rows(X))
+            y = _placeholder(ensemble, name, count_rows(X))
         rows = StagedRows.read(
             ensemble, X, y, sample_weight=sample_weight, init_score=init_score
         )
@@ -130,7 +130,7 @@ class EnsembleQueries:
     def from_train_rows(
         cls, ensemble: TreeEnsemble, rows: StagedRows, output: str = "loss"
     ) -> EnsembleQueries:
-        """Make train rows their own targets, of weight 1.
+        """Return train rows as queries of weight 1.
 
         Parameters
         ----------
@@ -139,7 +139,7 @@ class EnsembleQueries:
         rows : StagedRows
             The train rows.
         output : {"loss", "raw_score", "prediction"}, default="loss"
-            What of them.
+            What is explained of them.
         """
         rows = dataclasses.replace(rows, weight=np.empty(0, REAL))
         none = np.empty((0, ensemble.n_outputs), REAL)
@@ -155,13 +155,13 @@ class EnsembleQueries:
         """Equal for rows of equal values and target, shape (n_rows,)."""
         return self.rows.fingerprint
 
-    def take(self, part: slice) -> EnsembleQueries:
-        """Give a run of the rows."""
+    def take(self, rows: slice, /) -> EnsembleQueries:
+        """Return a batch of consecutive rows."""
         derivative = self.derivative
         return dataclasses.replace(
             self,
-            rows=self.rows.take(part),
-            derivative=derivative[part] if len(derivative) else derivative,
+            rows=self.rows.take(rows),
+            derivative=derivative[rows] if len(derivative) else derivative,
         )
 
     def raw_score(self) -> NDArray[np.float64]:
@@ -184,7 +184,7 @@ class EnsembleQueries:
         if self.output == "derivative":
             value = (raw_score * self.derivative).sum(axis=1)
         elif self.output == "raw_score":
-            value = np.take_along_axis(raw_score, self._own_output, axis=1)[:, 0]
+            value = np.take_along_axis(raw_score, self._row_output, axis=1)[:, 0]
         elif self.output == "loss":
             assert loss is not None
             value = loss.loss(target, raw_score)
@@ -192,49 +192,54 @@ class EnsembleQueries:
             assert loss is not None
             value = loss.link(raw_score)
             if value.ndim > 1:
-                own = target.astype(np.intp)[:, np.newaxis]
-                value = np.take_along_axis(value, own, axis=1)[:, 0]
+                label = target.astype(np.intp)[:, np.newaxis]
+                value = np.take_along_axis(value, label, axis=1)[:, 0]
         return value * self.rows.weight if self.rows.weight.size else value
 
-    def gradient(self, raw_score: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Differentiate `value` in the raw scores.
+    def gradient(
+        self, raw_score: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
+        """Differentiate `value` with respect to the raw scores.
 
         Parameters
         ----------
-        raw_score : ndarray of float64, shape (n_rows, n_outputs)
+        raw_score : ndarray of float64, shape (n_rows, n_outputs), optional
+            By default the final ones.
 
         Returns
         -------
         ndarray of float64, shape (n_rows, n_outputs)
         """
+        if raw_score is None:
+            raw_score = self.raw_score()
         loss, target = self.ensemble.loss, self.rows.y
         if self.output == "derivative":
-            slope = self.derivative.copy()
+            gradient = self.derivative.copy()
         elif self.output == "raw_score":
-            slope = np.zeros_like(raw_score)
-            np.put_along_axis(slope, self._own_output, 1.0, axis=1)
+            gradient = np.zeros_like(raw_score)
+            np.put_along_axis(gradient, self._row_output, 1.0, axis=1)
         elif self.output == "loss":
             assert loss is not None
-            slope = loss.derivatives(target, raw_score)[0]
+            gradient = loss.derivatives(target, raw_score)[0]
         else:
             assert loss is not None
-            slope = loss.link_slope(target, raw_score)
+            gradient = loss.link_slope(target, raw_score)
         if self.rows.weight.size:
-            slope *= self.rows.weight[:, np.newaxis]
-        return slope
+            gradient *= self.rows.weight[:, np.newaxis]
+        return gradient
 
     @property
-    def _own_output(self) -> NDArray[np.intp]:
+    def _row_output(self) -> NDArray[np.intp]:
         if self.ensemble.n_outputs == 1:
             return np.zeros((self.n_rows, 1), np.intp)
         return self.rows.y.astype(np.intp)[:, np.newaxis]
 
 
-def _stand_in(ensemble: TreeEnsemble, output: str, n_rows: int) -> Any:
-    """Give targets that any loss accepts, where theirs do not matter; else None."""
+def _placeholder(ensemble: TreeEnsemble, output: str, n_rows: int) -> Any:
+    """Return targets that any loss accepts where they do not matter, else None."""
     n_classes = 0 if ensemble.loss is None else ensemble.loss.n_classes
-    has_own = ensemble.n_outputs > 1 and n_classes != 2
-    if output == "loss" or (output != "derivative" and has_own):
+    has_row_output = ensemble.n_outputs > 1 and n_classes != 2
+    if output == "loss" or (output != "derivative" and has_row_output):
         return None
     label = 1 if ensemble.classes is None else ensemble.classes[1]
     return np.full(n_rows, label)
@@ -247,7 +252,7 @@ def _check_derivative(output: Any, n_outputs: int) -> NDArray[np.float64]:
     if derivative.ndim != 2 or derivative.shape[1] != n_outputs:
         raise ValueError(
             f"output has shape {np.shape(output)}; expected (n_rows, {n_outputs}), the "
-            "derivative in each raw score of each row."
+            "derivative with respect to each raw score of each row."
         )
     if not np.isfinite(derivative).all():
         raise ValueError("output has derivatives that are not finite.")

@@ -1,4 +1,4 @@
-"""Explainers whose influence is a row factor times a leaf factor, added over trees."""
+"""Explainers whose influence is a row factor times a leaf factor, summed over trees."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
 from treeinf.ensemble import TreeEnsemble
-from treeinf.explainers.base import Columns, TreeExplainer
+from treeinf.explainers.base import Columns, ComputedColumns
+from treeinf.explainers.fitting import TreeExplainer
 from treeinf.explainers.gradient.factors import (
     DenseLeafFactors,
     LeafFactors,
@@ -19,7 +20,7 @@ from treeinf.explainers.gradient.factors import (
 )
 from treeinf.explainers.influence import Influence
 from treeinf.explainers.queries import EnsembleQueries, Output
-from treeinf.kernels.device import Device, resolve_device
+from treeinf.kernels.device import resolve_device
 from treeinf.kernels.threads import limit_threads
 from treeinf.trace import TrainingTrace
 from treeinf.validation import check_targets
@@ -28,10 +29,10 @@ __all__ = ["AdditiveExplainer"]
 
 
 class AdditiveExplainer(TreeExplainer):
-    """Base of explainers that are a row factor times a leaf factor.
+    """Base of explainers whose influence is a row factor times a leaf factor.
 
-    A subclass says what the factors are: `_row_factors`, `_leaf_factors`, and for the
-    sum of all targets `_sum_factors`.
+    A subclass computes the factors: `_row_factors`, `_leaf_factors` and, for the sum of
+    all queries, `_sum_factors`.
 
     Parameters
     ----------
@@ -45,7 +46,8 @@ class AdditiveExplainer(TreeExplainer):
         and where self influence needs them too. In float32 each product has a relative
         error of at most 1.8e-7 (three roundings), and sums are still float64: the error
         of an influence is at most that times the sum of its terms' sizes. `total` is
-        float64 always, but for the own terms that `exclude_self` takes out.
+        always float64, except for the rows' influence on themselves that
+        `exclude_self` subtracts.
     parity, batch_size, n_jobs, verbose
         See `TreeExplainer`.
 
@@ -54,7 +56,7 @@ class AdditiveExplainer(TreeExplainer):
     trace_ : TrainingTrace
         The replay of the training.
     ensemble_ : TreeEnsemble
-        The model, its initial score kept apart.
+        The model, its base score kept apart.
     reproduction_ : ReproductionReport
         How well the model's leaf values follow from the train rows.
     n_features_in_ : int
@@ -92,11 +94,15 @@ class AdditiveExplainer(TreeExplainer):
 
     @abc.abstractmethod
     def _row_factors(self, trace: TrainingTrace) -> RowFactors:
-        """Give the factors of the train rows."""
+        """Return the factors of the train rows."""
 
     @abc.abstractmethod
     def _leaf_factors(self, queries: EnsembleQueries) -> LeafFactors:
-        """Give the leaf factors of a batch of test rows."""
+        """Return the leaf factors of a batch of queries."""
+
+    @abc.abstractmethod
+    def _sum_factors(self, queries: EnsembleQueries) -> DenseLeafFactors:
+        """Return the leaf factors of the sum of the queries."""
 
     def _learn(
         self,
@@ -125,12 +131,13 @@ class AdditiveExplainer(TreeExplainer):
         )
         return trace.rows.fingerprint
 
-    @abc.abstractmethod
-    def _sum_factors(self, queries: EnsembleQueries) -> DenseLeafFactors:
-        """Give the leaf factors of the sum of the test rows."""
+    def _columns(self, queries: EnsembleQueries) -> Columns:
+        if queries.n_total == 1:  # one pass over the rows, no factor is stored
+            return ComputedColumns(self._total(queries)[:, np.newaxis])
+        return self._leaf_factors(queries)
 
     def _total(self, queries: EnsembleQueries) -> NDArray[np.float64]:
-        return self._sum_factors(queries).contract_sum(self._rows)
+        return self._sum_factors(queries).contract()
 
     @property
     def _train_queries(self) -> EnsembleQueries:
@@ -168,7 +175,7 @@ class AdditiveExplainer(TreeExplainer):
         Raises
         ------
         ValueError
-            If labels are needed and not given, or are not the model's.
+            If labels are needed and not passed, or are not the model's.
 
         Notes
         -----
@@ -177,32 +184,31 @@ class AdditiveExplainer(TreeExplainer):
         for all labels and one pass over the rows for each.
         """
         queries = self._open_queries(X, y, output, sample_weight, init_score, False)
-        trace, ensemble = self.trace_, self.trace_.ensemble
-        names, values = _read_labels(labels, ensemble, trace.rows.n_rows)
-        influence = np.empty((trace.rows.n_rows, values.shape[1]), dtype=REAL)
+        trace, rows = self.trace_, self._rows
+        names, values = _read_labels(labels, trace.ensemble, trace.rows.n_rows)
+        influence = np.empty(values.shape, dtype=REAL)
         with limit_threads(self.n_jobs):
             factors = self._sum_factors(queries)
             leaf_factor = np.ascontiguousarray(factors.factor[:, :, 0])
-            own = self._rows.contract(leaf_factor)
+            present = rows.contract(leaf_factor)
             for k in self._batches(values.shape[1], 1, "relabel"):
-                rows, change = trace.relabel(np.ascontiguousarray(values[:, k.start]))
-                other = dataclasses.replace(self._rows, rows=rows)
-                influence[:, k.start] = own - other.contract(leaf_factor)
-                if len(factors.base_score_gradient):
-                    influence[:, k.start] -= change @ factors.base_factor[:, 0]
+                relabelled, base_score_change = trace.relabel(
+                    np.ascontiguousarray(values[:, k.start])
+                )
+                other = dataclasses.replace(rows, rows=relabelled)
+                influence[:, k.start] = present - other.contract(leaf_factor)
+                if rows.base_score_gradient is not None:
+                    influence[:, k.start] -= (
+                        base_score_change @ factors.base_factor[:, 0]
+                    )
         influence[values == trace.rows.y[:, np.newaxis]] = 0.0
         return self._wrap(influence, names, "label")
-
-    def _columns(self, queries: EnsembleQueries) -> Columns:
-        if queries.n_all == 1:  # one pass over the rows, no factor is written down
-            return _Column(self._total(queries))
-        return _Product(self._rows, self._leaf_factors(queries))
 
 
 def _read_labels(
     labels: Any, ensemble: TreeEnsemble, n_train: int
 ) -> tuple[NDArray[Any] | None, NDArray[np.float64]]:
-    """Give the labels' names, if all rows get the same, and each row's as targets."""
+    """Return the labels' names, if all rows get the same, and each row's as targets."""
     loss = ensemble.loss
     assert loss is not None
     if labels is None:
@@ -220,11 +226,10 @@ def _read_labels(
             f"labels has shape {labels.shape}; expected (n_labels,), or one line for "
             f"each of the {n_train:,} train rows."
         )
-    flat = labels.ravel()
     values = loss.transform_target(
         check_targets(
-            flat,
-            len(flat),
+            labels.ravel(),
+            labels.size,
             loss=loss,
             classes=ensemble.classes,
             single_precision=ensemble.training.single_precision
@@ -235,36 +240,3 @@ def _read_labels(
     if labels.ndim == 1:
         return labels, np.tile(values, (n_train, 1))
     return None, values
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Product(Columns):
-    """Row factors and leaf factors, to be multiplied and added over trees."""
-
-    rows: RowFactors
-    leaves: LeafFactors
-
-    @property
-    def device(self) -> Device:
-        """Where the rows are."""
-        return self.rows.device
-
-    def fill(
-        self, first_row: int, first_query: int, influence: NDArray[np.float64]
-    ) -> None:
-        """Write the influence of a run of train rows; see `Columns`."""
-        self.leaves.contract(self.rows, first_row, first_query, influence)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Column(Columns):
-    """The influence of all train rows on the one target there is."""
-
-    values: NDArray[np.float64]
-
-    def fill(
-        self, first_row: int, first_query: int, influence: NDArray[np.float64]
-    ) -> None:
-        """Write the influence of a run of train rows; see `Columns`."""
-        end = first_row + len(influence)
-        influence[:, first_query] = self.values[first_row:end]

@@ -1,4 +1,4 @@
-"""BoostIn: what each train row gave to each leaf, times what the leaf did."""
+"""BoostIn: TracIn carried over to boosting, leaf by leaf."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = ["BoostIn"]
 class BoostIn(AdditiveExplainer):
     """BoostIn influence: TracIn carried over to boosting, leaf by leaf.
 
-    In each tree, the leaf value answers to the removal of train row i by
+    In each tree, the removal of train row i changes the leaf value by
     ``(g_i + theta h_i) / (H + l2)`` times the shrinkage, to first order and with the
-    scores before the tree held fixed; the loss of a test row in the same leaf answers
-    to the leaf value by its gradient before the tree. Influence is the sum of the
-    products over trees.
+    scores before the tree held fixed; the derivative of a test row's loss with respect
+    to the value of the same leaf is its gradient before the tree. Influence is the sum
+    of the products over trees.
 
     Parameters
     ----------
@@ -103,40 +103,34 @@ class BoostIn(AdditiveExplainer):
             )
 
     def _row_factors(self, trace: TrainingTrace) -> RowFactors:
-        ensemble = trace.ensemble
+        ensemble, inverse = trace.ensemble, trace.inverse_leaf_hessian
         shrinkage = ensemble.shrinkage[ensemble.leaf_tree, np.newaxis]
-        is_full = trace.inverse_leaf_hessian is not None
-        scale = shrinkage * (1.0 if is_full else trace.leaf_response)
+        scale = shrinkage * (trace.leaf_response if inverse is None else 1.0)
         scale = np.broadcast_to(scale, trace.leaf_step.shape)
         if self.count_power:
             counts = np.maximum(trace.leaf_rows, 1).astype(np.float64)
             scale = scale / counts[:, np.newaxis] ** self.count_power
-        theta = (
-            trace.leaf_step if self.theta == "exact" else shrinkage * trace.leaf_step
-        )
-        return RowFactors(
-            ensemble, trace.rows, scale, theta, trace.inverse_leaf_hessian
-        )
+        theta = trace.leaf_step
+        if self.theta == "published":
+            theta = shrinkage * theta
+        return RowFactors(ensemble, trace.rows, scale, theta, inverse)
 
     def _leaf_factors(self, queries: EnsembleQueries) -> LeafFactors:
-        return SparseLeafFactors.stage(self.ensemble_, queries.rows)
+        return SparseLeafFactors.stage(self._rows, queries.rows)
 
     def _sum_factors(self, queries: EnsembleQueries) -> DenseLeafFactors:
         leaf_gradient, _, _ = sum_derivatives(
             self.ensemble_, queries.rows, self._device
         )
-        n_outputs = self.ensemble_.n_outputs
+        base_factor = np.zeros((self.ensemble_.n_outputs, 1), REAL)
         return DenseLeafFactors(
-            leaf_gradient[:, :, np.newaxis],
-            np.zeros((n_outputs, 1), REAL),
-            np.empty((0, n_outputs), REAL),
+            self._rows, leaf_gradient[:, :, np.newaxis], base_factor
         )
 
     def _self_influence(self) -> NDArray[np.float64]:
-        return self._rows.contract_own()
+        return self._rows.contract_self()
 
     def _diagonal(self, queries: EnsembleQueries) -> NDArray[np.float64]:
         weight = queries.rows.weight
-        return (
-            self._self_influence() * weight if weight.size else self._self_influence()
-        )
+        values = self._self_influence()
+        return values * weight if weight.size else values

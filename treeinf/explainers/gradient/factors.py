@@ -1,4 +1,4 @@
-"""The two sides of every additive influence: row factors and leaf factors."""
+"""Row factors and leaf factors, whose products summed over trees are influence."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from treeinf.dtypes import NODE, OFFSET, REAL
 from treeinf.ensemble import TreeEnsemble
+from treeinf.explainers.base import Columns
 from treeinf.kernels.cpu import contraction, products
 from treeinf.kernels.device import CPU, Device
 from treeinf.kernels.simd import LINE_WIDTHS, align
@@ -23,50 +24,53 @@ __all__ = ["DenseLeafFactors", "LeafFactors", "RowFactors", "SparseLeafFactors"]
 
 _TILE_BYTES = 2**28
 _TILE_SHARE = 0.05
-"""Of the pairs of a row and a target that share a leaf, from which on products for all
-pairs are quicker; measured."""
+"""Share of the pairs of a row and a query in a common leaf from which the product over
+all pairs is faster; measured."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RowFactors:
-    """What each train row contributes to its leaf: ``scale * (g + theta * h)``.
+    """What each train row adds to its leaves: ``scale * (g + theta * h)``.
 
     Parameters
     ----------
     ensemble : TreeEnsemble
-        The model, its initial score kept apart.
+        The model, its base score kept apart.
     rows : StagedRows
         Train rows.
     scale, theta : ndarray of float64, shape (n_leaves, leaf_width)
-        Numbers of each leaf. g and h are the row's weighted gradient and hessian before
-        the leaf's tree; they are replayed when needed, never stored. Where leaf values
-        come from the matrix of second derivatives, h theta is a product with it.
-    matrix : ndarray of float64, shape (n_leaves, leaf_width, leaf_width), or None
-        Multiplied with the bracket, output by output.
-    is_carried : bool, default=False
-        g and h are those after the row's own removal has changed its own scores, in the
+        Numbers of each leaf value. g and h are the row's weighted gradient and hessian
+        before the leaf's tree; they are replayed when needed, never stored. Where leaf
+        values solve a full hessian, h theta is a product with that of the row.
+    inverse_hessian : ndarray of float64, shape (n_leaves, leaf_width, leaf_width), or \
+None
+        Inverse of each leaf's full hessian, which the bracket is multiplied with.
+    is_propagated : bool, default=False
+        g and h are taken after the row's own removal has changed its own scores in the
         trees before.
-    is_crossed : bool, default=True
-        They answer to the scores of the other outputs too (softmax).
+    is_cross_class : bool, default=True
+        The derivatives of g and h with respect to the scores of the other outputs
+        count too (softmax).
     base_score_gradient : ndarray of float64, shape (n_train, n_outputs), or None
-        Derivative of the base score with respect to the logarithm of each row's weight.
+        Derivative of the base score with respect to the logarithm of each row's weight
+        (`by_target`: minus that to its target); None where it is held fixed.
     n_steps : int, default=1
         Iterations that are steps of one tree.
     by_target : bool, default=False
-        Derivatives of g and h in the row's target stand for them.
+        Use the derivatives of g and h with respect to the row's target.
     device : Device, default=CPU
-        Where they are computed; the rows stay there if they fit.
+        Where factors are computed; the rows stay there if they fit.
     precision : {"float64", "float32"}, default="float64"
-        What `runs` writes out.
+        Dtype of the factors that `staged` writes.
     """
 
     ensemble: TreeEnsemble
     rows: StagedRows
     scale: NDArray[np.float64]
     theta: NDArray[np.float64]
-    matrix: NDArray[np.float64] | None = None
-    is_carried: bool = False
-    is_crossed: bool = True
+    inverse_hessian: NDArray[np.float64] | None = None
+    is_propagated: bool = False
+    is_cross_class: bool = True
     base_score_gradient: NDArray[np.float64] | None = None
     n_steps: int = 1
     by_target: bool = False
@@ -75,7 +79,7 @@ class RowFactors:
 
     @property
     def kernel_arguments(self) -> tuple[Any, ...]:
-        """What all contraction kernels begin with, on the device."""
+        """The first arguments of all contraction kernels, on the device."""
         return (
             self.rows.on(self.device),
             self.device.hold(self.ensemble, self.ensemble.flat_leaves),
@@ -83,77 +87,102 @@ class RowFactors:
             self.device.hold(self, self.rule),
         )
 
-    def blocks(self, begin: int, end: int) -> Iterator[tuple[slice, RowFactors]]:
-        """Give runs of the rows that fit on the device; see `StagedRows.batches`."""
-        start = self.base_score_gradient
-        for run in self.rows.batches(self.device, 8, within=slice(begin, end)):
-            rows = self.rows.take(run)
-            if rows is self.rows:
-                yield run, self
-            else:
-                change = None if start is None else start[run]
-                yield (
-                    run,
-                    dataclasses.replace(self, rows=rows, base_score_gradient=change),
-                )
-
     @functools.cached_property
     def rule(self) -> contraction.FactorRule:
         """The factors as the kernels read them."""
-        width = self.ensemble.leaf_width
-        start = self.base_score_gradient
+        n_outputs, width = self.ensemble.n_outputs, self.ensemble.leaf_width
+        gradient = self.base_score_gradient
+        if gradient is None or not self.is_propagated:
+            gradient = np.empty((0, n_outputs), REAL)
+        inverse = self.inverse_hessian
         return contraction.FactorRule(
-            kind=contraction.CARRIED * self.is_carried
-            | contraction.CROSSED * self.is_crossed
+            kind=contraction.CARRIED * self.is_propagated
+            | contraction.CROSSED * self.is_cross_class
             | contraction.FULL * self._is_full
             | contraction.BY_TARGET * self.by_target,
             n_steps=self.n_steps,
             # writable, so that no kernel is compiled once more for read-only arrays
             scale=np.require(self.scale, REAL, ["C", "W"]),
             theta=np.require(self.theta, REAL, ["C", "W"]),
-            matrix=np.empty((0, width, width), REAL)
-            if self.matrix is None
-            else self.matrix,
-            base_score_gradient=np.empty((0, self.ensemble.n_outputs), REAL)
-            if start is None
-            else np.require(start, REAL, ["C", "W"]),
+            matrix=np.empty((0, width, width), REAL) if inverse is None else inverse,
+            base_score_gradient=np.require(gradient, REAL, ["C", "W"]),
             shrinkage=np.array(self.ensemble.shrinkage, REAL),
         )
 
-    def runs(self, begin: int, end: int) -> Iterator[FactorRun]:
-        """Write out the factors of rows, in runs that fit in the cache.
+    def batches(self, begin: int, end: int) -> Iterator[tuple[slice, RowFactors]]:
+        """Yield batches of the rows that fit on the device; see `StagedRows.batches`."""
+        gradient = self.base_score_gradient
+        for batch in self.rows.batches(self.device, 8, within=slice(begin, end)):
+            rows = self.rows.take(batch)
+            if rows is self.rows:
+                yield batch, self
+            else:
+                yield (
+                    batch,
+                    dataclasses.replace(
+                        self,
+                        rows=rows,
+                        base_score_gradient=None
+                        if gradient is None
+                        else gradient[batch],
+                    ),
+                )
+
+    def staged(self, begin: int, end: int) -> Iterator[FactorBatch]:
+        """Compute the factors of rows, in batches that fit in the cache.
 
         Yields
         ------
-        FactorRun
+        FactorBatch
             Overwritten by the next.
         """
         n_factors = self.ensemble.n_trees * self.ensemble.leaf_width
         size = int(np.clip(self.device.run_bytes // (n_factors * 8), 64, 2**20))
         size = min(size, end - begin)
         buffer = self.device.empty((size, n_factors), np.dtype(self.precision))
-        for run, block in self.blocks(begin, end):
-            arguments = block.kernel_arguments
-            for first in range(max(begin, run.start), min(end, run.stop), size):
-                n = min(size, min(end, run.stop) - first)
-                own = first - run.start
-                self.device.contraction.stage_factors(*arguments, own, buffer[:n])
-                yield FactorRun(first, buffer[:n], arguments[0].leaf, arguments[1], own)
+        for batch, rows in self.batches(begin, end):
+            arguments = rows.kernel_arguments
+            for first in range(max(begin, batch.start), min(end, batch.stop), size):
+                n = min(size, min(end, batch.stop) - first)
+                column = first - batch.start
+                self.device.contraction.stage_factors(*arguments, column, buffer[:n])
+                yield FactorBatch(
+                    first, buffer[:n], arguments[0].leaf, arguments[1], column
+                )
 
-    def contract(self, leaf_factor: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Multiply with one factor a leaf, shape (n_leaves, leaf_width), and add up.
+    def contract(
+        self, leaf_factor: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
+        """Multiply with one factor for each leaf value, and sum over trees.
+
+        Parameters
+        ----------
+        leaf_factor : ndarray of float64, shape (n_leaves, leaf_width), optional
+            None for each row's own gradients, of weight 1.
 
         Returns
         -------
         ndarray of float64, shape (n_train,)
         """
-        return self._contract_rows(np.ascontiguousarray(leaf_factor), False)
+        device, is_self = self.device, leaf_factor is None
+        values = np.empty(self.rows.n_rows, dtype=REAL)
+        factor = self.rule.scale if leaf_factor is None else leaf_factor
+        factor = device.put(np.ascontiguousarray(factor))
+        for batch, rows in self.batches(0, self.rows.n_rows):
+            arguments = rows.kernel_arguments
 
-    def contract_own(self) -> NDArray[np.float64]:
-        """Multiply with each row's own gradients, of weight 1, and add up.
+            def write(output: Any, _: int, arguments: Any = arguments) -> None:
+                device.contraction.contract_rows(
+                    *arguments, factor, is_self, output.reshape(output.size)
+                )
 
-        Those before each tree; or, where the change of the row's own scores is carried
-        forward, its final one.
+            device.write_columns(values[batch, np.newaxis], 0, 1, write)
+        return values
+
+    def contract_self(self) -> NDArray[np.float64]:
+        """Multiply with each row's own gradients, of weight 1, and sum over trees.
+
+        The gradients are those before each tree; of propagated factors, the final one.
 
         Returns
         -------
@@ -161,38 +190,21 @@ class RowFactors:
         """
         n_rows = self.rows.n_rows
         if self.precision != "float64":
-            return dataclasses.replace(self, precision="float64").contract_own()
-        if self._is_plain or (self.is_carried and self.device.is_cpu):
-            return self._contract_rows(self.rule.scale, True)
-        if self.is_carried:
+            return dataclasses.replace(self, precision="float64").contract_self()
+        is_plain = not (self.is_propagated or self.by_target or self._is_full)
+        if is_plain or (self.is_propagated and self.device.is_cpu):
+            return self.contract()
+        if self.is_propagated:
             return self._contract_final()
         values = np.empty(n_rows, dtype=REAL)
-        plain = dataclasses.replace(self.rows, weight=np.empty(0, REAL))
-        gradients = staged_gradients(self.ensemble, plain, self.device)
-        for run, other in zip(
-            self.runs(0, n_rows), gradients.runs(0, n_rows), strict=True
+        unweighted = dataclasses.replace(self.rows, weight=np.empty(0, REAL))
+        gradients = staged_gradients(self.ensemble, unweighted, self.device)
+        for batch, gradient in zip(
+            self.staged(0, n_rows), gradients.staged(0, n_rows), strict=True
         ):
-            factor = self.device.get(run.factor)
-            own = np.einsum("ij,ij->i", factor, self.device.get(other.factor))
-            values[run.first : run.first + len(own)] = own
-        return values
-
-    def _contract_rows(
-        self, leaf_factor: NDArray[np.float64], is_own: bool
-    ) -> NDArray[np.float64]:
-        """Multiply with one factor a leaf, or the row's own gradients, and add up."""
-        device = self.device
-        values = np.empty(self.rows.n_rows, dtype=REAL)
-        leaf_factor = device.put(leaf_factor)
-        for run, block in self.blocks(0, self.rows.n_rows):
-            arguments = block.kernel_arguments
-
-            def write(room: Any, _: int, given: Any = arguments) -> None:
-                device.contraction.contract_rows(
-                    *given, leaf_factor, is_own, room.reshape(room.size)
-                )
-
-            device.write_columns(values[run, np.newaxis], 0, 1, write)
+            factor = self.device.get(batch.factor)
+            product = np.einsum("ij,ij->i", factor, self.device.get(gradient.factor))
+            values[batch.first : batch.first + len(product)] = product
         return values
 
     def _contract_final(self) -> NDArray[np.float64]:
@@ -205,11 +217,11 @@ class RowFactors:
             output = np.maximum(ensemble.output, 0) * (ensemble.n_outputs > 1)
         else:
             output = np.tile(np.arange(ensemble.leaf_width), ensemble.n_trees)
-        for run in self.runs(0, rows.n_rows):
-            factor = self.device.get(run.factor)
+        for batch in self.staged(0, rows.n_rows):
+            factor = self.device.get(batch.factor)
             for k in range(ensemble.n_outputs):
-                part = change[run.first : run.first + len(factor), k]
-                part += factor[:, output == k].sum(axis=1)
+                total = factor[:, output == k].sum(axis=1)
+                change[batch.first : batch.first + len(factor), k] += total
         offset = rows.offset if rows.offset.size else None
         score = ensemble.add_leaf_values(rows.leaf, offset=offset)
         assert ensemble.loss is not None
@@ -217,26 +229,22 @@ class RowFactors:
         return np.asarray((change * gradient).sum(axis=1))
 
     @property
-    def _is_plain(self) -> bool:
-        return not (self.is_carried or self.by_target or self._is_full)
-
-    @property
     def _is_full(self) -> bool:
         return self.ensemble.leaf_rule.kind == "full newton"
 
 
-class FactorRun(NamedTuple):
-    """The factors of a run of train rows, on the device of the rows.
+class FactorBatch(NamedTuple):
+    """The factors of a batch of train rows, on the device of the rows.
 
     Attributes
     ----------
     first : int
-        First row of the run.
-    factor : array of float64, shape (n_run, n_trees * leaf_width)
+        First row of the batch.
+    factor : array of float64, shape (n_batch, n_trees * leaf_width)
         Their factors.
     leaf, leaves : array, FlatLeaves
-        Leaf ids of the rows, or of a block of them, and the ensemble's leaves.
-    place : int
+        Leaf ids of the rows, or of a larger batch, and the ensemble's leaves.
+    column : int
         The first row's column in `leaf`.
     """
 
@@ -244,279 +252,228 @@ class FactorRun(NamedTuple):
     factor: Any
     leaf: Any
     leaves: Any
-    place: int
+    column: int
 
 
 def staged_gradients(
     ensemble: TreeEnsemble, rows: StagedRows, device: Device = CPU
 ) -> RowFactors:
-    """Give the rows' own gradients before each tree as row factors."""
+    """Return the rows' gradients before each tree as row factors."""
     ones = np.ones((ensemble.n_leaves, ensemble.leaf_width), dtype=REAL)
     return RowFactors(ensemble, rows, ones, np.zeros_like(ones), device=device)
 
 
-class LeafFactors(abc.ABC):
-    """What a change of each leaf does to each of several targets."""
+class LeafFactors(Columns):
+    """Influence as the product of row factors and the leaf factors of some queries."""
 
+    row_factors: RowFactors
     base_factor: NDArray[np.float64]
-    base_score_gradient: NDArray[np.float64]
+
+    @property
+    def device(self) -> Device:
+        """Where the row factors are."""
+        return self.row_factors.device
 
     @property
     def n_queries(self) -> int:
-        """Number of targets."""
+        """Number of queries."""
         return self.base_factor.shape[1]
 
     @property
     @abc.abstractmethod
-    def tiles(self) -> NDArray[np.float64]:
-        """The factors for every leaf and target as `contract_dense` reads them."""
+    def _tiles(self) -> NDArray[np.float64]:
+        """The factor of every leaf value and query, tile by tile of queries."""
 
     @functools.cached_property
-    def single_tiles(self) -> NDArray[np.float32]:
-        """The tiles in single precision."""
-        tiles = _empty_tiles(self.tiles.shape[1], self.n_queries, np.float32)
-        tiles[...] = self.tiles
-        return tiles
+    def _kernel(self) -> tuple[Callable[..., None], tuple[Any, ...]]:
+        """The kernel that multiplies, and the arrays it reads of leaves."""
+        tiles: NDArray[Any] = self._tiles
+        if self.row_factors.precision == "float32":
+            tiles = _empty_tiles(tiles.shape[1], self.n_queries, np.float32)
+            tiles[...] = self._tiles
+        return self.device.products.contract_dense, (tiles,)
 
-    def contract(
-        self,
-        rows: RowFactors,
-        first_row: int,
-        first_query: int,
-        influence: NDArray[np.float64],
+    def fill(
+        self, first_row: int, first_query: int, influence: NDArray[np.float64]
     ) -> None:
-        """Multiply with row factors and add over trees.
+        """Write the influence of a batch of train rows; see `Columns`."""
+        device, (kernel, arrays) = self.device, self._kernel
+        held = tuple(device.hold(self, array) for array in arrays)
+        end = first_row + len(influence)
+        for batch in self.row_factors.staged(first_row, end):
+            line = batch.first - first_row
 
-        Parameters
-        ----------
-        rows : RowFactors
-            Train rows.
-        first_row : int
-            Train row of the first line of `influence`.
-        first_query : int
-            Column of `influence` for target 0.
-        influence : ndarray of float64, shape (n_lines, >= first_query + n_queries)
-            Output; the targets' columns are overwritten.
-        """
-        tiles = self.tiles if rows.precision == "float64" else self.single_tiles
-        kernel = rows.device.products.contract_dense
-        self._contract_runs(kernel, (tiles,), rows, first_row, first_query, influence)
-
-    def _contract_runs(
-        self,
-        kernel: Callable[..., None],
-        factors: tuple[Any, ...],
-        rows: RowFactors,
-        first_row: int,
-        first_query: int,
-        influence: NDArray[np.float64],
-    ) -> None:
-        """Let a kernel multiply run by run; `factors` is what it reads of leaves."""
-        device = rows.device
-        held = tuple(device.hold(self, array) for array in factors)
-        for run in rows.runs(first_row, first_row + len(influence)):
-            line = run.first - first_row
-
-            def write(room: Any, first: int, run: FactorRun = run) -> None:
+            def write(output: Any, first: int, batch: FactorBatch = batch) -> None:
                 kernel(
-                    *(run.leaf, run.leaves, run.place, run.factor),
-                    *(*held, self.n_queries, first, room),
+                    *(batch.leaf, batch.leaves, batch.column, batch.factor),
+                    *(*held, self.n_queries, first, output),
                 )
 
-            part = influence[line : line + len(run.factor)]
-            device.write_columns(part, first_query, self.n_queries, write)
-        change = self.base_score_gradient[first_row : first_row + len(influence)]
-        if len(change):
+            lines = influence[line : line + len(batch.factor)]
+            device.write_columns(lines, first_query, self.n_queries, write)
+        gradient = self.row_factors.base_score_gradient
+        if gradient is not None:
             home = CPU if isinstance(influence, np.ndarray) else device
-            factor = home.hold(self, self.base_factor)
-            home.products.add_product(home.put(change), factor, first_query, influence)
+            home.products.add_product(
+                home.put(gradient[first_row:end]),
+                home.hold(self, self.base_factor),
+                first_query,
+                influence,
+            )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DenseLeafFactors(LeafFactors):
+    """Leaf factors of queries that every leaf has an effect on.
+
+    Parameters
+    ----------
+    row_factors : RowFactors
+        The train rows.
+    factor : ndarray of float64, shape (n_leaves, leaf_width, n_queries)
+        Derivative of what is explained of each query with respect to each leaf's
+        gradient sum.
+    base_factor : ndarray of float64, shape (n_outputs, n_queries)
+        Minus its derivative with respect to the base score.
+    """
+
+    row_factors: RowFactors
+    factor: NDArray[np.float64]
+    base_factor: NDArray[np.float64]
+
+    @functools.cached_property
+    def _tiles(self) -> NDArray[np.float64]:
+        tiles = _empty_tiles(self.factor[:, :, 0].size, self.n_queries)
+        products.tile_factors(self.factor, tiles)
+        return tiles
+
+    def contract(self) -> NDArray[np.float64]:
+        """Return the influence on the one query there is, shape (n_train,)."""
+        total = self.row_factors.contract(self.factor[:, :, 0])
+        if self.row_factors.base_score_gradient is not None:
+            total += self.row_factors.base_score_gradient @ self.base_factor[:, 0]
+        return total
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SparseLeafFactors(LeafFactors):
-    """Leaf factors of targets that matter in their own leaves alone.
+    """Leaf factors of queries that only their own leaves have an effect on.
 
     Parameters
     ----------
+    row_factors : RowFactors
+        The train rows.
     start : ndarray of int64, shape (n_leaves + 1,)
-        Where each leaf's targets begin.
-    target : ndarray of int32, shape (n_trees * n_queries,)
-        Targets, leaf by leaf.
+        Where each leaf's queries begin.
+    query : ndarray of int32, shape (n_trees * n_queries,)
+        Queries, leaf by leaf.
     factor : ndarray of float64, shape (n_trees * n_queries, leaf_width)
         Factor of each.
     base_factor : ndarray of float64, shape (n_outputs, n_queries)
-        What a unit more of the base score does to each target.
-    base_score_gradient : ndarray of float64, shape (n_train, n_outputs) or \
-(0, n_outputs)
         See `DenseLeafFactors`.
     """
 
+    row_factors: RowFactors
     start: NDArray[np.int64]
-    target: NDArray[np.int32]
+    query: NDArray[np.int32]
     factor: NDArray[np.float64]
     base_factor: NDArray[np.float64]
-    base_score_gradient: NDArray[np.float64]
 
-    @functools.cached_property
-    def single(self) -> NDArray[np.float32]:
-        """The factors in single precision."""
-        return self.factor.astype(np.float32)
+    @classmethod
+    def stage(cls, row_factors: RowFactors, queries: StagedRows) -> SparseLeafFactors:
+        """Replay the queries: each factor is the gradient before the leaf's tree."""
+        ensemble = row_factors.ensemble
+        shape = (queries.n_rows, ensemble.n_trees, ensemble.leaf_width)
+        by_tree = np.empty(shape, dtype=REAL)
+        for batch in staged_gradients(ensemble, queries).staged(0, shape[0]):
+            lines = by_tree[batch.first : batch.first + len(batch.factor)]
+            lines[...] = batch.factor.reshape(lines.shape)
+        base_factor = np.zeros((ensemble.n_outputs, queries.n_rows), REAL)
+        return cls._group(row_factors, queries, by_tree, base_factor)
+
+    @classmethod
+    def spread(
+        cls,
+        row_factors: RowFactors,
+        queries: StagedRows,
+        gradient: NDArray[np.float64],
+    ) -> SparseLeafFactors:
+        """Use each query's final gradient in every tree of an output.
+
+        Parameters
+        ----------
+        row_factors : RowFactors
+            The train rows.
+        queries : StagedRows
+            The queries.
+        gradient : ndarray of float64, shape (n_queries, n_outputs)
+            Their gradients.
+        """
+        ensemble = row_factors.ensemble
+        if ensemble.leaf_width > 1:
+            shape = (queries.n_rows, ensemble.n_trees, ensemble.leaf_width)
+            by_tree = np.broadcast_to(gradient[:, np.newaxis], shape)
+        else:
+            output = np.maximum(ensemble.output, 0) * (ensemble.n_outputs > 1)
+            by_tree = gradient[:, output, np.newaxis]
+        base_factor = np.ascontiguousarray(-gradient.T)
+        return cls._group(row_factors, queries, by_tree, base_factor)
+
+    @classmethod
+    def _group(
+        cls,
+        row_factors: RowFactors,
+        queries: StagedRows,
+        by_tree: NDArray[np.float64],
+        base_factor: NDArray[np.float64],
+    ) -> SparseLeafFactors:
+        """Sort factors, shape (n_queries, n_trees, leaf_width), by leaf."""
+        ensemble, n = row_factors.ensemble, queries.n_rows
+        start = np.empty(ensemble.n_leaves + 1, dtype=OFFSET)
+        query = np.empty(ensemble.n_trees * n, dtype=NODE)
+        products.group_rows_by_leaf(
+            queries.leaf, ensemble.leaf_offset, ensemble.row_of_tree, start, query
+        )
+        tree = np.repeat(np.arange(ensemble.n_trees), n)
+        factor = np.ascontiguousarray(by_tree[query, tree])
+        return cls(row_factors, start, query, factor, base_factor)
 
     @functools.cached_property
     def prefers_tiles(self) -> bool:
-        """Whether so many targets share leaves that products with 0 cost less.
+        """Whether so many queries share leaves that products with 0 cost less.
 
-        Train rows are taken to share leaves with the targets as often as those do with
+        Train rows are taken to share leaves with the queries as often as those do with
         one another.
         """
         n = np.diff(self.start)
-        pairs = len(self.target) * (self.n_queries - 1)
+        pairs = len(self.query) * (self.n_queries - 1)
         n_bytes = 8 * n.size * self.factor.shape[1] * self.n_queries
         return bool(
             n_bytes <= _TILE_BYTES and (n * (n - 1)).sum() >= _TILE_SHARE * pairs
         )
 
     @functools.cached_property
-    def tiles(self) -> NDArray[np.float64]:
-        """The factors as `contract_dense` reads them, 0 where a target is not."""
+    def _tiles(self) -> NDArray[np.float64]:
         n_leaves, leaf_width = len(self.start) - 1, self.factor.shape[1]
         tiles = _empty_tiles(n_leaves * leaf_width, self.n_queries)
         tiles[...] = 0.0
-        tile, place = np.divmod(self.target, tiles.shape[2])
+        tile, column = np.divmod(self.query, tiles.shape[2])
         leaf = np.repeat(np.arange(n_leaves), np.diff(self.start))
-        for column in range(leaf_width):
-            tiles[tile, leaf * leaf_width + column, place] = self.factor[:, column]
+        for k in range(leaf_width):
+            tiles[tile, leaf * leaf_width + k, column] = self.factor[:, k]
         return tiles
-
-    @classmethod
-    def stage(cls, ensemble: TreeEnsemble, queries: StagedRows) -> SparseLeafFactors:
-        """Replay the targets: each factor is the gradient before the leaf's tree."""
-        shape = (queries.n_rows, ensemble.n_trees, ensemble.leaf_width)
-        by_tree = np.empty(shape, dtype=REAL)
-        for run in staged_gradients(ensemble, queries).runs(0, shape[0]):
-            part = by_tree[run.first : run.first + len(run.factor)]
-            part[...] = run.factor.reshape(part.shape)
-        none = np.empty((0, ensemble.n_outputs), REAL)
-        base_factor = np.zeros((ensemble.n_outputs, queries.n_rows), REAL)
-        return cls._group(ensemble, queries, by_tree, none, base_factor)
-
-    @classmethod
-    def spread(
-        cls,
-        ensemble: TreeEnsemble,
-        queries: StagedRows,
-        slope: NDArray[np.float64],
-        base_score_gradient: NDArray[np.float64],
-    ) -> SparseLeafFactors:
-        """Give each target the same factor in every tree of an output.
-
-        Parameters
-        ----------
-        ensemble : TreeEnsemble
-            The model.
-        targets : StagedRows
-            The targets.
-        slope : ndarray of float64, shape (n_queries, n_outputs)
-            Their factors.
-        base_score_gradient : ndarray of float64, shape (n_train, n_outputs) or \
-(0, n_outputs)
-            See `DenseLeafFactors`.
-        """
-        if ensemble.leaf_width > 1:
-            shape = (queries.n_rows, ensemble.n_trees, ensemble.leaf_width)
-            by_tree = np.broadcast_to(slope[:, np.newaxis], shape)
-        else:
-            output = np.maximum(ensemble.output, 0) * (ensemble.n_outputs > 1)
-            by_tree = slope[:, output, np.newaxis]
-        return cls._group(
-            ensemble,
-            queries,
-            by_tree,
-            base_score_gradient,
-            np.ascontiguousarray(-slope.T),
-        )
-
-    @classmethod
-    def _group(
-        cls,
-        ensemble: TreeEnsemble,
-        queries: StagedRows,
-        by_tree: NDArray[np.float64],
-        base_score_gradient: NDArray[np.float64],
-        base_factor: NDArray[np.float64],
-    ) -> SparseLeafFactors:
-        n_trees, n = ensemble.n_trees, queries.n_rows
-        start = np.empty(ensemble.n_leaves + 1, dtype=OFFSET)
-        target = np.empty(n_trees * n, dtype=NODE)
-        products.group_rows_by_leaf(
-            queries.leaf, ensemble.leaf_offset, ensemble.row_of_tree, start, target
-        )
-        tree = np.repeat(np.arange(n_trees), n)
-        factor = np.ascontiguousarray(by_tree[target, tree])
-        return cls(start, target, factor, base_factor, base_score_gradient)
-
-    def contract(
-        self,
-        rows: RowFactors,
-        first_row: int,
-        first_query: int,
-        influence: NDArray[np.float64],
-    ) -> None:
-        """Multiply with row factors and add over trees; see `LeafFactors`."""
-        if rows.device.is_cpu and self.prefers_tiles:
-            super().contract(rows, first_row, first_query, influence)
-            return
-        factor = self.factor if rows.precision == "float64" else self.single
-        self._contract_runs(
-            rows.device.products.contract_sparse,
-            (self.start, self.target, factor),
-            *(rows, first_row, first_query, influence),
-        )
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class DenseLeafFactors(LeafFactors):
-    """A leaf factor for every leaf and target, and what the base score adds.
-
-    Parameters
-    ----------
-    factor : ndarray of float64, shape (n_leaves, leaf_width, n_queries)
-        What a unit more of a leaf's gradient sum does to each target.
-    base_factor : ndarray of float64, shape (n_outputs, n_queries)
-        What a unit more of the base score does to each target.
-    base_score_gradient : ndarray of float64, shape (n_train, n_outputs) or \
-(0, n_outputs)
-        Derivative of the base score with respect to the logarithm of each train row's
-        weight; empty where the base score is fixed.
-    """
-
-    factor: NDArray[np.float64]
-    base_factor: NDArray[np.float64]
-    base_score_gradient: NDArray[np.float64]
 
     @functools.cached_property
-    def tiles(self) -> NDArray[np.float64]:
-        """The factors as `contract_dense` reads them."""
-        tiles = _empty_tiles(self.factor[:, :, 0].size, self.n_queries)
-        products.tile_factors(self.factor, tiles)
-        return tiles
-
-    def contract_sum(self, rows: RowFactors) -> NDArray[np.float64]:
-        """Multiply with row factors and add over trees, for the one target there is.
-
-        Returns
-        -------
-        ndarray of float64, shape (n_train,)
-        """
-        total = rows.contract(np.ascontiguousarray(self.factor[:, :, 0]))
-        if len(self.base_score_gradient):
-            total += self.base_score_gradient @ self.base_factor[:, 0]
-        return total
+    def _kernel(self) -> tuple[Callable[..., None], tuple[Any, ...]]:
+        if self.device.is_cpu and self.prefers_tiles:
+            return super()._kernel
+        factor = self.factor.astype(self.row_factors.precision, copy=False)
+        return self.device.products.contract_sparse, (self.start, self.query, factor)
 
 
 def _empty_tiles(n_lines: int, n_queries: int, dtype: type[Any] = REAL) -> NDArray[Any]:
-    """Make room for the tiles of some targets."""
+    """Return an aligned buffer for the tiles of some queries."""
     width = next((w for w in LINE_WIDTHS if w >= n_queries), LINE_WIDTHS[-1])
     shape = (max(1, math.ceil(n_queries / width)), n_lines, width)
-    room: NDArray[Any] = align(math.prod(shape) * np.dtype(dtype).itemsize // 8)
-    return room.view(dtype).reshape(shape)
+    buffer: NDArray[Any] = align(math.prod(shape) * np.dtype(dtype).itemsize // 8)
+    return buffer.view(dtype).reshape(shape)

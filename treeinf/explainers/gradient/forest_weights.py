@@ -1,4 +1,4 @@
-"""Forests as weighted averages of their train rows' targets."""
+"""Forests as weighted means of their train rows' targets."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from treeinf.adapters.sklearn.forest import tree_weights
 from treeinf.dtypes import COUNT, REAL
 from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import UnsupportedModelError
+from treeinf.explainers.base import Columns
 from treeinf.kernels.cpu import forests as kernels
 from treeinf.kernels.cpu.refit import TreeShape
 from treeinf.trace import ReproductionReport, StagedRows
 from treeinf.trace.reproduction import report_mismatch
 
-__all__ = ["ForestRows", "find_shape"]
+__all__ = ["ForestColumns", "ForestRows", "find_shape"]
 
 _TOLERANCE = 1e-6
 
@@ -114,8 +115,8 @@ class ForestRows:
             tree_weight = np.tile(weight, (ensemble.n_trees, 1))
         else:
             inner = find_adapter(model)[1]
-            found = tree_weights(inner, np.asarray(y), sample_weight=sample_weight)
-            tree_weight = np.ascontiguousarray(found[: ensemble.n_trees], REAL)
+            weights = tree_weights(inner, np.asarray(y), sample_weight=sample_weight)
+            tree_weight = np.ascontiguousarray(weights[: ensemble.n_trees], REAL)
         value = rows.y[:, np.newaxis]
         if ensemble.leaf_width > 1:
             value = (value == np.arange(ensemble.leaf_width)).astype(REAL)
@@ -194,8 +195,36 @@ class ForestRows:
         return total
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class ForestColumns(Columns):
+    """The weights of a forest's train rows in some predictions, times a factor.
+
+    Parameters
+    ----------
+    forest : ForestRows
+        The train rows.
+    leaf : ndarray of unsigned integer, shape (n_trees, n_queries)
+        Leaf of each query within each tree.
+    factor : ndarray of float64, shape (n_queries,)
+        Factor of each query.
+    """
+
+    forest: ForestRows
+    leaf: NDArray[np.unsignedinteger[Any]]
+    factor: NDArray[np.float64]
+
+    def fill(
+        self, first_row: int, first_query: int, influence: NDArray[np.float64]
+    ) -> None:
+        """Write the weights of a batch of train rows; see `Columns`."""
+        weights = np.empty((len(influence), len(self.factor)))
+        self.forest.fill_weights(self.leaf, weights, first_row=first_row)
+        columns = slice(first_query, first_query + len(self.factor))
+        np.multiply(weights, self.factor, out=influence[:, columns])
+
+
 def find_shape(ensemble: TreeEnsemble) -> TreeShape:
-    """Find the parent of each node and leaf."""
+    """Return the trees with the parent of each node and leaf."""
     node_parent = np.full(ensemble.n_nodes, -1, np.int32)
     leaf_parent = np.full(ensemble.n_leaves, -1, np.int32)
     node_tree = np.repeat(np.arange(ensemble.n_trees), np.diff(ensemble.node_offset))

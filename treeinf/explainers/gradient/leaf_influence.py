@@ -1,15 +1,13 @@
-"""LeafInfluence: what each train row gives to every later tree, pushed backwards."""
+"""LeafInfluence: exact derivative of a refit with the tree structures fixed."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
 from treeinf.explainers.gradient.additive import AdditiveExplainer
-from treeinf.explainers.gradient.adjoint import BackwardPass, seed_leaves
+from treeinf.explainers.gradient.adjoint import Adjoint, add_to_leaves
 from treeinf.explainers.gradient.factors import (
     DenseLeafFactors,
     LeafFactors,
@@ -28,23 +26,23 @@ class LeafInfluence(AdditiveExplainer):
     Removing a train row changes the leaves it is in, these change the scores of the
     rows they hold, and these the leaves of every later tree. The published algorithm
     pushes each removal forward through all rows, in O(n_train^2 n_trees) time. Here
-    each target is pushed backward instead, in O(n_train n_trees) for one target or for
+    each query is back-propagated instead, in O(n_train n_trees) for one query or for
     the sum of a whole test set; the result is the same.
 
     Parameters
     ----------
     propagation : {"full", "single_point"}, default="full"
-        "full": what a removal changes in one tree changes the gradients of all rows in
-        the next. "single_point": only those of the removed row itself, as published for
-        the quick variant.
+        "full": a removal's change of one tree changes the gradients of all rows in the
+        next. "single_point": only those of the removed row itself, as in the published
+        fast variant.
     cross_class : bool, default=True
-        Softmax losses: let an output's gradient answer to the other outputs' scores, as
-        it does. False handles each output on its own, with the library's hessian in the
-        place of its slope, as published. CatBoost's MultiClass solves for all classes
-        together, and always has the terms.
+        Softmax losses: include the derivatives of an output's gradient with respect to
+        the scores of the other outputs. False handles each output on its own, with the
+        library's hessian in place of the gradient's derivative, as published.
+        CatBoost's MultiClass solves for all classes together, and always has the terms.
     through_base_score : bool, default=True
-        Let the initial score answer to the rows where the library estimates it from
-        them. False holds it fixed, as published.
+        Include the change of the base score where the library estimates it from the
+        rows. False holds it fixed, as published.
     on_mismatch, device, precision, parity, batch_size, n_jobs, verbose
         See `AdditiveExplainer`.
 
@@ -57,18 +55,19 @@ class LeafInfluence(AdditiveExplainer):
     -----
     Positive influence helps the test row, negative harms it, in units of the training
     loss: minus the derivative of its loss in the logarithm of the train row's weight.
-    Raw scores, predictions and given derivatives can be explained in its place.
+    Raw scores, predictions and other quantities of known derivative can be explained
+    in its place.
 
-    `explain`, `top_k` and `self_influence` push targets backwards one by one, a block
-    at a time, or by way of a matrix from leaf to leaf, which takes one pass over the
-    rows for each tree, whichever takes fewer operations: the matrix if n_train n_trees
-    n_queries exceeds 1.1 n_train n_trees^2 (times n_outputs, if these answer to one
-    another) plus n_leaves^2 n_queries / 80, and it fits in 1 GiB. The matrix is kept
-    for later calls, which then take it for few targets too; so targets of earlier calls
-    count. Both ways give the same up to rounding.
+    `explain`, `top_k` and `self_influence` back-propagate queries in one of two ways,
+    equal up to rounding: by sweeps over the train rows, a batch of queries at a time,
+    or by the leaf coupling, which takes one pass over the rows for each tree. The
+    coupling takes fewer operations if n_train n_trees n_queries exceeds 1.1 n_train
+    n_trees^2 (times n_outputs under cross-class terms) plus n_leaves^2 n_queries / 80,
+    and must fit in 1 GiB. It is kept for later calls, which then take it for few
+    queries too; so queries of earlier calls count.
 
-    Trees of several steps and values from the full matrix of second derivatives
-    (CatBoost) are followed step by step. Penalties are held fixed, also where CatBoost
+    Trees of several steps and values from the full hessian (CatBoost) are followed step
+    by step. Penalties are held fixed, also where CatBoost
     multiplies them by the mean weight. Rows on a kink (Huber at its width, a leaf on
     its l1 or size bound) have the one-sided derivative that the current side gives.
 
@@ -115,78 +114,76 @@ class LeafInfluence(AdditiveExplainer):
                 "'single_point'."
             )
 
-    def _learn(self, *arguments: Any) -> NDArray[np.uint64]:
-        fingerprint = super()._learn(*arguments)
-        change = self.trace_.base_score_gradient
-        self._backward = BackwardPass(
-            self.trace_,
-            cross_class=self.cross_class,
-            base_score_gradient=change if self.through_base_score else change[:0],
-            device=self._device,
-        )
-        return fingerprint
-
     def _row_factors(self, trace: TrainingTrace) -> RowFactors:
+        self._adjoint = Adjoint(trace, self.cross_class, self._device)
+        ensemble, inverse = trace.ensemble, trace.inverse_leaf_hessian
+        gradient: NDArray[np.float64] | None = trace.base_score_gradient
+        if not (self.through_base_score and len(trace.base_score_gradient)):
+            gradient = None
         if self.propagation == "full":
-            ones = np.ones_like(trace.leaf_step)
-            return RowFactors(trace.ensemble, trace.rows, ones, trace.leaf_step)
-        ensemble = trace.ensemble
-        shrinkage = ensemble.shrinkage[ensemble.leaf_tree, np.newaxis]
-        start = trace.base_score_gradient
-        response = (
-            1.0 if trace.inverse_leaf_hessian is not None else trace.leaf_response
+            return RowFactors(
+                ensemble,
+                trace.rows,
+                np.ones_like(trace.leaf_step),
+                trace.leaf_step,
+                base_score_gradient=gradient,
+            )
+        scale = ensemble.shrinkage[ensemble.leaf_tree, np.newaxis] * (
+            trace.leaf_response if inverse is None else 1.0
         )
         return RowFactors(
             ensemble,
             trace.rows,
-            np.broadcast_to(shrinkage * response, trace.leaf_step.shape),
+            np.broadcast_to(scale, trace.leaf_step.shape),
             trace.leaf_step,
-            trace.inverse_leaf_hessian,
-            is_carried=True,
-            is_crossed=self.cross_class,
-            base_score_gradient=start
-            if self.through_base_score and len(start)
-            else None,
+            inverse,
+            is_propagated=True,
+            is_cross_class=self.cross_class,
+            base_score_gradient=gradient,
             n_steps=trace.n_steps,
         )
 
     @property
     def _query_batch_size(self) -> int:
-        """Test rows in a batch, so that their leaf factors stay within bounds."""
-        return self._backward.limit_queries(self.batch_size)
+        return self._adjoint.limit_queries(self.batch_size)
 
     def _leaf_factors(self, queries: EnsembleQueries) -> LeafFactors:
-        if self.propagation == "full":
-            return self._backward.push(queries)
-        return SparseLeafFactors.spread(
-            self.ensemble_,
-            queries.rows,
-            queries.gradient(queries.raw_score()),
-            self._backward.base_score_gradient,
+        gradient = queries.gradient()
+        if self.propagation == "single_point":
+            return SparseLeafFactors.spread(self._rows, queries.rows, gradient)
+        return DenseLeafFactors(
+            self._rows,
+            *self._adjoint.back_propagate(queries.rows, -gradient, queries.n_total),
         )
 
     def _total(self, queries: EnsembleQueries) -> NDArray[np.float64]:
+        gradient = queries.gradient()
         if self.propagation == "full":
-            return self._backward.push_sum(queries, with_influence=True)[1]
-        slope = queries.gradient(queries.raw_score())
+            _, base_factor, total = self._adjoint.back_propagate_sum(
+                queries.rows, -gradient, with_influence=True
+            )
+            if self._rows.base_score_gradient is not None:
+                total += self._rows.base_score_gradient @ base_factor[:, 0]
+            return total
         leaf_factor = np.zeros((*self.trace_.leaf_step.shape, 1), dtype=REAL)
-        seed_leaves(self.ensemble_, queries.rows, slope, leaf_factor)
-        total = self._rows.contract(np.ascontiguousarray(leaf_factor[:, :, 0]))
-        if len(self._backward.base_score_gradient):
-            total -= self._backward.base_score_gradient @ slope.sum(axis=0)
+        add_to_leaves(self.ensemble_, queries.rows, gradient, leaf_factor)
+        total = self._rows.contract(leaf_factor[:, :, 0])
+        if self._rows.base_score_gradient is not None:
+            total -= self._rows.base_score_gradient @ gradient.sum(axis=0)
         return total
 
     def _sum_factors(self, queries: EnsembleQueries) -> DenseLeafFactors:
         if self.propagation == "single_point":
             raise ValueError(
-                "Relabelling is followed through all rows; got "
+                "relabel follows changes through all rows; got "
                 "propagation='single_point', expected 'full'."
             )
-        return self._backward.push_sum(queries)[0]
+        factor, base_factor, _ = self._adjoint.back_propagate_sum(
+            queries.rows, -queries.gradient(), with_influence=False
+        )
+        return DenseLeafFactors(self._rows, factor, base_factor)
 
     def _self_influence(self) -> NDArray[np.float64]:
-        return (
-            super()._self_influence()
-            if self.propagation == "full"
-            else self._rows.contract_own()
-        )
+        if self.propagation == "single_point":
+            return self._rows.contract_self()
+        return super()._self_influence()

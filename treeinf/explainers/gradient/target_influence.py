@@ -1,8 +1,7 @@
-"""TargetInfluence: what each train row's target gives to each prediction."""
+"""TargetInfluence: derivatives of predictions in the targets of the train rows."""
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,9 @@ from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import UnsupportedModelError
 from treeinf.explainers.base import Columns
 from treeinf.explainers.gradient.additive import AdditiveExplainer
-from treeinf.explainers.gradient.adjoint import BackwardPass
+from treeinf.explainers.gradient.adjoint import Adjoint
 from treeinf.explainers.gradient.factors import DenseLeafFactors, RowFactors
-from treeinf.explainers.gradient.forest_weights import ForestRows
+from treeinf.explainers.gradient.forest_weights import ForestColumns, ForestRows
 from treeinf.explainers.queries import EnsembleQueries
 from treeinf.kernels.cpu.derivatives import moves_with_target
 from treeinf.trace import TrainingTrace
@@ -23,7 +22,7 @@ __all__ = ["TargetInfluence"]
 
 
 class TargetInfluence(AdditiveExplainer):
-    """The derivative of what a model says in the targets it was trained on.
+    """Derivative of a model's predictions in the targets it was trained on.
 
     With the tree structures fixed, leaf values are smooth functions of the train
     targets. For squared error they are linear in them, and predictions are exactly
@@ -34,8 +33,8 @@ class TargetInfluence(AdditiveExplainer):
     Parameters
     ----------
     through_base_score : bool, default=True
-        Let the initial score answer to the targets where the library estimates it from
-        them. Without it the weights of squared error do not add up to predictions.
+        Include the change of the base score where the library estimates it from the
+        targets. Without it the weights of squared error do not add up to predictions.
     on_mismatch, device, precision, parity, batch_size, n_jobs, verbose
         See `AdditiveExplainer`.
 
@@ -48,13 +47,13 @@ class TargetInfluence(AdditiveExplainer):
 
     Notes
     -----
-    `explain`, `total` and `top_k` give ``values[i, j]``, the derivative of the target j
-    in the train target i: of the prediction, unless asked for another. Where the base
-    score is the mean of the targets, the weights of squared error without penalties add
-    up to 1 for each prediction. `self_influence` is the derivative of each train
-    row's own prediction in its target, its leverage. The same backward pass as
-    `LeafInfluence`, at the same cost. Models of several outputs are refused: their
-    targets are classes, and `LeafInfluence.relabel` tells what another class would do.
+    `explain`, `total` and `top_k` return ``values[i, j]``, the derivative of the
+    prediction (or another `output`) of test row j in the target of train row i. Where
+    the base score is the mean of the targets, the weights of squared error without
+    penalties add up to 1 for each prediction. `self_influence` is the derivative of
+    each train row's own prediction in its target, its leverage. The same backward pass
+    as `LeafInfluence`, at the same cost. Models of several outputs are refused: their
+    targets are classes, and `LeafInfluence.relabel` computes the effect of another.
 
     References
     ----------
@@ -106,17 +105,9 @@ class TargetInfluence(AdditiveExplainer):
                 raise UnsupportedModelError(
                     f"TargetInfluence needs a loss that is smooth in one target; got "
                     f"{ensemble.loss_name!r} of {ensemble.n_outputs} outputs. "
-                    "LeafInfluence.relabel tells what another class would do."
+                    "LeafInfluence.relabel computes the effect of another class."
                 )
-        fingerprint = super()._learn(model, ensemble, X, y, sample_weight, init_score)
-        change = -self.trace_.base_estimate.target_gradient()
-        self._backward = BackwardPass(
-            self.trace_,
-            cross_class=False,
-            base_score_gradient=change if self.through_base_score else change[:0],
-            device=self._device,
-        )
-        return fingerprint
+        return super()._learn(model, ensemble, X, y, sample_weight, init_score)
 
     def _learn_forest(
         self, model: Any, ensemble: TreeEnsemble, X: Any, y: Any, sample_weight: Any
@@ -139,20 +130,24 @@ class TargetInfluence(AdditiveExplainer):
         return self.forest_.rows.fingerprint
 
     def _row_factors(self, trace: TrainingTrace) -> RowFactors:
+        self._adjoint = Adjoint(trace, cross_class=False, device=self._device)
+        gradient = trace.base_estimate.target_gradient()
         return RowFactors(
             trace.ensemble,
             trace.rows,
             -np.ones_like(trace.leaf_step),
             trace.leaf_step,
+            base_score_gradient=-gradient
+            if self.through_base_score and len(gradient)
+            else None,
             by_target=True,
         )
 
     @property
     def _query_batch_size(self) -> int:
-        """Test rows in a batch, so that their leaf factors stay within bounds."""
         if self.ensemble_.is_averaged:
             return self.batch_size
-        return self._backward.limit_queries(self.batch_size)
+        return self._adjoint.limit_queries(self.batch_size)
 
     @property
     def _train_queries(self) -> EnsembleQueries:
@@ -165,44 +160,36 @@ class TargetInfluence(AdditiveExplainer):
     def _columns(self, queries: EnsembleQueries) -> Columns:
         if not self.ensemble_.is_averaged:
             return super()._columns(queries)
-        return _ForestColumns(self.forest_, queries.rows.leaf, _mean_slope(queries))
+        return ForestColumns(self.forest_, queries.rows.leaf, _mean_gradient(queries))
 
     def _total(self, queries: EnsembleQueries) -> NDArray[np.float64]:
         if not self.ensemble_.is_averaged:
             return super()._total(queries)
-        return self.forest_.sum_weights(queries.rows.leaf, _mean_slope(queries))
+        return self.forest_.sum_weights(queries.rows.leaf, _mean_gradient(queries))
 
     def _leaf_factors(self, queries: EnsembleQueries) -> DenseLeafFactors:
-        return self._backward.push(queries)
+        return DenseLeafFactors(
+            self._rows,
+            *self._adjoint.back_propagate(
+                queries.rows, -queries.gradient(), queries.n_total
+            ),
+        )
 
     def _sum_factors(self, queries: EnsembleQueries) -> DenseLeafFactors:
-        return self._backward.push_sum(queries)[0]
+        factor, base_factor, _ = self._adjoint.back_propagate_sum(
+            queries.rows, -queries.gradient(), with_influence=False
+        )
+        return DenseLeafFactors(self._rows, factor, base_factor)
 
 
-def _mean_slope(queries: EnsembleQueries) -> NDArray[np.float64]:
-    """Differentiate what is explained in the mean, of two classes the second's.
+def _mean_gradient(queries: EnsembleQueries) -> NDArray[np.float64]:
+    """Differentiate what is explained with respect to the forest's mean.
+
+    Of two classes, with respect to that of the second.
 
     Returns
     -------
     ndarray of float64, shape (n_queries,)
     """
-    slope = queries.gradient(queries.raw_score())
-    return slope[:, -1] - (slope[:, 0] if slope.shape[1] == 2 else 0.0)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _ForestColumns(Columns):
-    """The weights of a forest's train rows in some predictions."""
-
-    forest: ForestRows
-    leaf: NDArray[np.unsignedinteger[Any]]
-    slope: NDArray[np.float64]
-
-    def fill(
-        self, first_row: int, first_query: int, influence: NDArray[np.float64]
-    ) -> None:
-        """Write the weights of a run of train rows; see `Columns`."""
-        weights = np.empty((len(influence), len(self.slope)))
-        self.forest.fill_weights(self.leaf, weights, first_row=first_row)
-        columns = slice(first_query, first_query + len(self.slope))
-        np.multiply(weights, self.slope, out=influence[:, columns])
+    gradient = queries.gradient()
+    return gradient[:, -1] - (gradient[:, 0] if gradient.shape[1] == 2 else 0.0)

@@ -13,7 +13,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from treeinf.dtypes import OFFSET, REAL
 from treeinf.ensemble import TreeEnsemble
-from treeinf.explainers.base import Columns, TreeExplainer
+from treeinf.explainers.base import Columns
+from treeinf.explainers.fitting import TreeExplainer
 from treeinf.explainers.gradient.forest_weights import ForestRows
 from treeinf.explainers.influence import Influence
 from treeinf.explainers.queries import EnsembleQueries, Output

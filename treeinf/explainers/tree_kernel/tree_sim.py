@@ -11,7 +11,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from treeinf.dtypes import REAL
 from treeinf.ensemble import TreeEnsemble
-from treeinf.explainers.base import Columns, TreeExplainer
+from treeinf.explainers.base import Columns
+from treeinf.explainers.fitting import TreeExplainer
 from treeinf.explainers.influence import (
     Influence,
     RankedRows,
@@ -195,21 +196,14 @@ class TreeSim(TreeExplainer):
                     f"{n_rows:,} other rows for {n_train:,} train rows."
                 )
             positions, values = self._rank_rows(
-                n_rows,
                 lambda batch: self._compare(leaf[:, batch]),
+                n_rows,
                 k,
                 sign,
                 "similar",
                 exclude_self=exclude_self,
             )
-        return RankedRows.select(
-            positions,
-            values,
-            0,
-            train_labels=self._train_labels,
-            test_labels=row_labels(X),
-            library=self._library,
-        )
+        return self._wrap_ranking(positions, values, 0, row_labels(X))
 
     def _check_parameters(self) -> None:
         super()._check_parameters()

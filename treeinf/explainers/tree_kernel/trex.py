@@ -14,7 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 from treeinf.dtypes import NODE, REAL
 from treeinf.ensemble import TreeEnsemble, losses
 from treeinf.errors import UnsupportedModelError
-from treeinf.explainers.base import Columns, TreeExplainer
+from treeinf.explainers.base import Columns
+from treeinf.explainers.fitting import TreeExplainer
 from treeinf.explainers.queries import EnsembleQueries
 from treeinf.explainers.tree_kernel.features import LeafFeatures, check_kernel
 from treeinf.explainers.tree_kernel.row_features import RowFeatures

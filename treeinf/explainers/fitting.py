@@ -1,0 +1,153 @@
+"""Fit explainers to a tree ensemble and its train rows."""
+
+from __future__ import annotations
+
+import abc
+import functools
+import os
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treeinf.adapters import init_score as find_init_score
+from treeinf.adapters import read_model, unwrap_pipeline
+from treeinf.adapters.parity import check_parity
+from treeinf.ensemble import TreeEnsemble
+from treeinf.explainers.base import Explainer
+from treeinf.explainers.queries import EnsembleQueries, Output
+from treeinf.kernels.threads import limit_threads
+
+__all__ = ["TreeExplainer"]
+
+
+class TreeExplainer(Explainer):
+    """Base of explainers that look into a fitted tree ensemble.
+
+    Parameters
+    ----------
+    parity : {"sample", "all"}, default="sample"
+        Train rows on which raw scores are compared with the library's own.
+    batch_size, n_jobs, verbose
+        See `Explainer`.
+
+    Attributes
+    ----------
+    ensemble_ : TreeEnsemble
+        The model.
+    n_features_in_ : int
+        Columns of the rows.
+    """
+
+    def __init__(
+        self,
+        *,
+        parity: str = "sample",
+        batch_size: int = 1024,
+        n_jobs: int | None = None,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(batch_size=batch_size, n_jobs=n_jobs, verbose=verbose)
+        self.parity = parity
+
+    @abc.abstractmethod
+    def _learn(
+        self,
+        model: Any,
+        ensemble: TreeEnsemble,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        init_score: Any,
+    ) -> NDArray[np.uint64]:
+        """Read the train rows, set `ensemble_` and return the rows' fingerprints.
+
+        `model` is the caller's, without the steps of a pipeline before it.
+        """
+
+    def fit(
+        self,
+        model: Any,
+        X: Any,
+        y: Any,
+        *,
+        sample_weight: Any = None,
+        init_score: Any = None,
+    ) -> Self:
+        """Read the model and its train rows.
+
+        Parameters
+        ----------
+        model : fitted estimator, pipeline, booster, path to a file, or TreeEnsemble
+            The model to explain. Rows go through the steps of a pipeline first, here
+            and later.
+        X : array-like or frame, shape (n_train, n_features)
+            The rows it was trained on.
+        y : array-like, shape (n_train,)
+            Their targets.
+        sample_weight : array-like, shape (n_train,), optional
+            The weights it was trained with.
+        init_score : array-like, shape (n_train,) or (n_train, n_outputs), optional
+            The initial scores it was trained with.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        UnsupportedModelError
+            If the model cannot be represented, or this method cannot explain it.
+        ModelParityError
+            If raw scores differ from the library's own.
+        TrainingDataMismatchError
+            If these are not the training rows, labels or weights, as far as the method
+            can tell.
+        """
+        self._check_parameters()
+        source = X
+        model, transform = unwrap_pipeline(model)
+        ensemble = read_model(model)
+        X = transform(X)
+        is_live = not isinstance(model, TreeEnsemble | Mapping | str | os.PathLike)
+        model_init_score = (
+            functools.partial(find_init_score, model) if is_live else None
+        )
+        if init_score is None and model_init_score is not None:
+            init_score = model_init_score(X)
+        with limit_threads(self.n_jobs):
+            rows = ensemble.read_rows(X)
+            if is_live:
+                check_parity(ensemble, model, rows, rows=self.parity)
+            fingerprint = self._learn(
+                model, ensemble, rows, y, sample_weight, init_score
+            )
+        self._store_rows(source, fingerprint)
+        self.n_features_in_ = ensemble.n_features
+        self._transform = transform
+        self._model_init_score = model_init_score
+        self._needs_init_score = init_score is not None
+        return self
+
+    def _read_queries(
+        self, X: Any, y: Any, output: Output, sample_weight: Any, init_score: Any
+    ) -> EnsembleQueries:
+        """Check the rows to explain and route them."""
+        X = self._transform(X)
+        if init_score is None and self._model_init_score is not None:
+            init_score = self._model_init_score(X)
+        if init_score is None and self._needs_init_score:
+            raise ValueError(
+                "The model was trained with an init_score; pass init_score= for these "
+                "rows too."
+            )
+        with limit_threads(self.n_jobs):
+            return EnsembleQueries.read(
+                self.ensemble_,
+                X,
+                y,
+                output=output,
+                sample_weight=sample_weight,
+                init_score=init_score,
+            )
