@@ -32,7 +32,7 @@ def measure_growth(bench: Bench) -> Measured:
     """Time the questions at growing sizes, and fit the exponents.
 
     `LeafInfluence.explain` is asked for the first time in each turn: later calls may
-    have the matrix between leaves. The exponent is fitted to the upper half of the
+    have the leaf coupling. The exponent is fitted to the upper half of the
     sizes. An exponent below 1 is a fixed cost that the largest sizes have not left
     behind.
     """

@@ -83,7 +83,7 @@ def measure_recursion(bench: Bench) -> Measured:
                 **peers,
             },
             min(bench.repeats, 3),
-            # later calls have the matrix between leaves, which takes long to build here
+            # later calls have the leaf coupling, which takes long to build here
             prepare={
                 "explain": functools.partial(
                     clone(explainer).fit, case.model, case.X, case.y

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,8 @@ from treeinf.validation import check_count, check_out
 __all__ = ["Columns", "ComputedColumns", "Explainer"]
 
 _TILE_NUMBERS = 2**22
+
+QueriesT = TypeVar("QueriesT", bound=Queries)
 
 
 class Columns(abc.ABC):
@@ -77,8 +79,8 @@ class ComputedColumns(Columns):
         influence[:, columns] = self.values[first_row : first_row + len(influence)]
 
 
-class Explainer(BaseEstimator, abc.ABC):
-    """Base of all explainers.
+class Explainer(BaseEstimator, abc.ABC, Generic[QueriesT]):
+    """Base of all explainers, of queries of one type.
 
     A subclass reads train rows (`fit`, `_train_queries`) and queries (`_read_queries`),
     and computes the influence on a batch of queries (`_columns`). It may have faster
@@ -125,19 +127,19 @@ class Explainer(BaseEstimator, abc.ABC):
     @abc.abstractmethod
     def _read_queries(
         self, X: Any, y: Any, output: Output, sample_weight: Any, init_score: Any
-    ) -> Queries:
+    ) -> QueriesT:
         """Check the rows to explain."""
 
     @property
     @abc.abstractmethod
-    def _train_queries(self) -> Queries:
+    def _train_queries(self) -> QueriesT:
         """The train rows as queries of weight 1, on their own loss."""
 
     @abc.abstractmethod
-    def _columns(self, queries: Any) -> Columns:
-        """Prepare the influence on a batch of queries that `_read_queries` returned."""
+    def _columns(self, queries: QueriesT) -> Columns:
+        """Prepare the influence on a batch of queries."""
 
-    def _total(self, queries: Any) -> NDArray[np.float64]:
+    def _total(self, queries: QueriesT) -> NDArray[np.float64]:
         """Compute the influence on the sum over queries, shape (n_train,)."""
         total = np.zeros(self._n_train, dtype=REAL)
         for batch in self._batches(queries.n_rows, self._query_batch_size, "total"):
@@ -150,7 +152,7 @@ class Explainer(BaseEstimator, abc.ABC):
                 total[first : first + size] += tile.sum(axis=1)
         return total
 
-    def _diagonal(self, queries: Any) -> NDArray[np.float64]:
+    def _diagonal(self, queries: QueriesT) -> NDArray[np.float64]:
         """Compute the influence of each train row on itself among the queries."""
         values = np.empty(self._n_train, dtype=REAL)
         for batch in self._batches(
@@ -387,7 +389,7 @@ class Explainer(BaseEstimator, abc.ABC):
         sample_weight: Any,
         init_score: Any,
         exclude_self: bool,
-    ) -> Any:
+    ) -> QueriesT:
         """Read the queries, and check whether the train rows are among them."""
         check_is_fitted(self)
         output = self._default_output if output is None else output

@@ -22,7 +22,7 @@ from treeinf.kernels.threads import limit_threads
 __all__ = ["TreeExplainer"]
 
 
-class TreeExplainer(Explainer):
+class TreeExplainer(Explainer[EnsembleQueries]):
     """Base of explainers that look into a fitted tree ensemble.
 
     Parameters

@@ -66,7 +66,7 @@ class EncodedRows:
         )
 
 
-class TableExplainer(Explainer):
+class TableExplainer(Explainer[EncodedRows]):
     """Base of explainers that use the rows and labels alone.
 
     Parameters

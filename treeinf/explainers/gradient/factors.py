@@ -110,7 +110,7 @@ None
         )
 
     def batches(self, begin: int, end: int) -> Iterator[tuple[slice, RowFactors]]:
-        """Yield batches of the rows that fit on the device; see `StagedRows.batches`."""
+        """Yield batches of rows that fit on the device; see `StagedRows.batches`."""
         gradient = self.base_score_gradient
         for batch in self.rows.batches(self.device, 8, within=slice(begin, end)):
             rows = self.rows.take(batch)

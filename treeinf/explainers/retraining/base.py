@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
-from treeinf.explainers.base import Columns, Explainer
+from treeinf.explainers.base import Explainer
 from treeinf.explainers.queries import Output
 from treeinf.frames import count_rows, take_rows
 from treeinf.kernels.threads import check_n_jobs
@@ -31,7 +31,6 @@ from treeinf.validation import check_weights
 
 __all__ = [
     "LOWEST_PROBABILITY",
-    "Matrix",
     "PredictRows",
     "RefitTargets",
     "RetrainingExplainer",
@@ -136,28 +135,7 @@ class RefitTargets:
         return value if self.weight is None else value * self.weight
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Matrix(Columns):
-    """Influence that is there already; see `Columns`.
-
-    Parameters
-    ----------
-    values : ndarray of float64, shape (n_train, n_queries)
-        Influence.
-    """
-
-    values: NDArray[np.float64]
-
-    def fill(
-        self, first_row: int, first_query: int, influence: NDArray[np.float64]
-    ) -> None:
-        """Copy the influence of a run of train rows; see `Columns`."""
-        rows = slice(first_row, first_row + len(influence))
-        columns = slice(first_query, first_query + self.values.shape[1])
-        influence[:, columns] = self.values[rows]
-
-
-class RetrainingExplainer(Explainer):
+class RetrainingExplainer(Explainer[RefitTargets]):
     """Base of explainers that train copies of an estimator on some of the rows.
 
     Parameters

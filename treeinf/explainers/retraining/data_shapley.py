@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
+from treeinf.explainers.base import ComputedColumns
 from treeinf.explainers.retraining.base import (
-    Matrix,
     RefitTargets,
     RetrainingExplainer,
 )
@@ -122,8 +122,8 @@ class DataShapley(RetrainingExplainer):
     def _refit_seed(self, number: int) -> int:
         return derive_seed(self._seed)
 
-    def _columns(self, queries: RefitTargets) -> Matrix:
-        return Matrix(self._average(queries, by_target=True))
+    def _columns(self, queries: RefitTargets) -> ComputedColumns:
+        return ComputedColumns(self._average(queries, by_target=True))
 
     def _total(self, queries: RefitTargets) -> NDArray[np.float64]:
         values = self._average(queries, by_target=False)

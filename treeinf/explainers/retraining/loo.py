@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
+from treeinf.explainers.base import ComputedColumns
 from treeinf.explainers.retraining.base import (
-    Matrix,
     PredictRows,
     RefitTargets,
     RetrainingExplainer,
@@ -64,14 +64,14 @@ class LOO(RetrainingExplainer):
     def _refit_seed(self, number: int) -> int:
         return derive_seed(self._seed)
 
-    def _columns(self, queries: RefitTargets) -> Matrix:
+    def _columns(self, queries: RefitTargets) -> ComputedColumns:
         values = np.empty((self._n_train, queries.n_rows), dtype=REAL)
         for number, value in self._values(range(self._n_train + 1), queries):
             if number == 0:
                 base = value
             else:
                 values[number - 1] = value - base
-        return Matrix(values)
+        return ComputedColumns(values)
 
     def _total(self, queries: RefitTargets) -> NDArray[np.float64]:
         total = np.empty(self._n_train, dtype=REAL)
