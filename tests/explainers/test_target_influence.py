@@ -165,7 +165,7 @@ def test_self_influence_is_the_leverage():
 @pytest.mark.parametrize("recipe", ["multiclass", "multiclassova"])
 def test_classes_are_refused_by_name(recipe):
     model, X, y, *_ = models.fit(recipe)
-    with pytest.raises(UnsupportedModelError, match="relabel tells"):
+    with pytest.raises(UnsupportedModelError, match="relabel computes the effect"):
         ti.TargetInfluence().fit(model, X, y)
 
 
