@@ -22,7 +22,6 @@ from treeinf.cleaning.scores.methods import METHODS
 from treeinf.cleaning.scores.noise_rate import estimate_noise_rate
 from treeinf.cleaning.scores.relabelling import RELABEL_RULES
 from treeinf.cleaning.scores.scoring import (
-    RowScores,
     check_readable,
     is_readable,
     score_rows,
@@ -56,9 +55,8 @@ class InfluenceCleaner(RowMetaEstimator):
         Methods that use influence need one that `treeinf.read_model` reads;
         "stacking", "loss" and "random" take any. By default LightGBM's, as the targets
         ask.
-    method : {"stacking", "boostin", "boostin_self", "boostin_total", "loss", \
-"random"}, \
-default="stacking"
+    method : str, default="stacking"
+        One of "stacking", "boostin", "boostin_self", "boostin_total", "loss", "random".
         How rows are scored; see Notes.
     action : {"drop", "relabel", "downweight"}, default="drop"
         What is done with flagged rows. "relabel" gives them the label (the value) that
@@ -70,22 +68,23 @@ default="stacking"
         takes the smallest that does as well as the best, to within its standard error,
         and does not make the primary score worse.
     validation : int, float, splitter or (X_val, y_val), default=5
-        Rows to choose and judge by.
+        Rows to choose the amount by (selection set), and to evaluate the choice on
+        (guard set).
 
-        - a number of folds, or a scikit-learn splitter: the cleaning is tried
-          without each fold and the next, and what one of the two chooses the other
-          judges; in the end all rows are scored and cleaned;
-        - a share in (0, 1): so many rows are held out and never cleaned; what one half
-          of them chooses the other judges;
+        - a number of folds, or a scikit-learn splitter: the cleaning is tried without
+          each fold and the next, which are selection and guard set of one another; in
+          the end all rows are scored and cleaned;
+        - a share in (0, 1): so many rows are held out and never cleaned; their halves
+          are the two sets, and change places;
         - rows of your own, used in the same way. Trusted labels are worth most here.
     guard : bool, default=True
         Keep all rows unless the gain is beyond noise, and the primary score is no
         worse: AUC (two classes) and accuracy (more) not beyond noise, R2 not at all.
         False cleans in any case.
     baselines : bool, default=True
-        Train and judge what a cleaning must be better than: as many rows removed at
-        random and, where validation rows are given, these appended to the train rows
-        and nothing else done. They take no part in decisions.
+        Try what a cleaning must be better than: as many rows removed at random and,
+        where validation rows are given, these appended to the train rows and nothing
+        else done. They take no part in decisions.
     confidence : float, default=0.9
         Of all intervals; the guard's must lie above 0.
     scoring : str, callable or None, default=None
@@ -144,7 +143,7 @@ default="stacking"
         (at that share), the ``loss`` that chooses with its ``gain``, ``gain_low`` and
         ``gain_high``, the gain of as many rows removed at random (``random_gain``,
         ``random_gain_low`` and ``random_gain_high``; None where not tried), the
-        ``guard_loss`` that judges with its ``guard_gain``, the ``score`` reported, the
+        ``guard_loss`` with its ``guard_gain``, the ``score`` reported, the
         ``primary`` score, ``n_rows`` and ``chosen``.
     report_ : CleaningReport
         What was done and what it brought.
@@ -157,7 +156,7 @@ default="stacking"
 
     Notes
     -----
-    Weights are the cleaner's own to use, for scores, training and judging: under
+    Weights are used for scores, training and evaluation: under
     scikit-learn's metadata routing it is a consumer of `sample_weight`, so ask for them
     with ``set_fit_request(sample_weight=True)`` on the cleaner, not on the estimator.
 
@@ -172,15 +171,16 @@ default="stacking"
     out-of-bag loss; "random" is a baseline. In the project's label-noise benchmark
     "stacking" finds most wrong labels, for any estimator.
 
-    Amounts are chosen by, and the guard judges by, losses that hold up on rows that are
-    as noisy as the train rows; see `treeinf.cleaning.trial.judging`.
+    The losses that choose and that guard hold up on rows that are as noisy as the train
+    rows; see `treeinf.cleaning.trial.losses`.
 
     The default trains up to 140 models: in each of 5 splits 10 copies on 30 % of the
     rows and 11 on up to 60 %, and up to 4 for `baselines`; in the end 10 on half of
-    them. With the other base models and judging that takes 75 to 340 times as long as
-    one training on 1,000 rows, and 510 on 16,000 (LightGBM with 50 trees, one thread;
-    `benchmarks/cleaning_guard.py`); "boostin" takes about half. A share in place of
-    folds costs about a quarter. Relabelling by influence asks each copy once more.
+    them. With the other base models and the evaluation that takes 75 to 340 times as
+    long as one training on 1,000 rows, and 510 on 16,000 (LightGBM with 50 trees, one
+    thread; `benchmarks/cleaning_guard.py`); "boostin" takes about half. A share in
+    place of folds costs about a quarter. Relabelling by influence explains each copy
+    once more.
 
     References
     ----------
@@ -312,8 +312,8 @@ default="stacking"
         *split_seeds, last_seed = rng.integers(2**31, size=len(splits) + 1).tolist()
         n_fewest = min(split.train.rows.n_rows for split in splits)
         shares = amount.candidates(scored.rows.n_rows, n_fewest)
-        is_judged = self.guard or (self.baselines and trusted is not None)
-        n_tried = len(splits) if shares and (is_judged or amount.is_auto) else 0
+        is_guarded = self.guard or (self.baselines and trusted is not None)
+        n_tried = len(splits) if shares and (is_guarded or amount.is_auto) else 0
         self._announce(learner, n_tried, len(shares))
         costs = Costs()
         score = functools.partial(
@@ -363,28 +363,39 @@ default="stacking"
         if len(split_scores) == 1:
             scores = split_scores[0]
         else:
-            target = trusted if looks else None
-            scores = score(scored.rows, seed=last_seed, queries=target)
-        untouched = keep_all(scored.rows.n_rows)
+            queries = trusted if looks else None
+            scores = score(scored.rows, seed=last_seed, queries=queries)
+        cleaning = nothing = keep_all(scored.rows.n_rows)
         chosen = int(bool(shares)) if trial is None else trial.chosen
-        cleaning = untouched
         if chosen:
-            cleaning = clean(scored.rows, scores, [0.0, *shares][chosen])
+            cleaning = clean(scored.rows, scores, shares[chosen - 1])
         verdict = decide(
             None if trial is None else trial.outcome.chosen,
             len(cleaning.changed),
             guard=self.guard,
             confidence=self.confidence,
         )
-        done = cleaning if verdict in ("helped", "unguarded") else untouched
-        self.history_ = list_amounts(trial, scored.rows.n_rows, self.confidence)
-        self._train_final(rows, trusted, scored, done, learner, fit_seed, costs)
+        done = cleaning if verdict in ("helped", "unguarded") else nothing
+
+        def fit(part: LabelledRows) -> Any:
+            costs.n_fits += 1
+            return learner.fit(part, fit_seed)
+
+        final = self._act(rows, trusted, scored, done)
+        with costs.timed("final"):
+            self.estimator_ = fit(final)
         with costs.timed("explain"):
-            self._list_rows(rows, scored, scores, done, learner, fit_seed, costs)
+            has_copies = method.measures or method.base_models
+            speakers: dict[str, NDArray[np.int64]] = {}
+            if len(done.changed) and has_copies and is_readable(learner.estimator):
+                speakers = find_speakers(fit(scored.rows), scored, done.changed)
+            self._table = RowTable.read(rows, scored, scores, learner.classes)
+            self._list_rows(scored.positions[done.changed], done, speakers)
         with costs.timed("noise rate"):
             noise = estimate_noise_rate(
                 scored.rows, scores, trusted, confidence=self.confidence, seed=seed
             )
+        self.history_ = list_amounts(trial, scored.rows.n_rows, self.confidence)
         return write_report(
             self.get_params(deep=False),
             learner.estimator,
@@ -407,17 +418,14 @@ default="stacking"
         if learner.progress is not None:
             learner.progress.expect(n_models + (n_copies if n_tried != 1 else 0))
 
-    def _train_final(
+    def _act(
         self,
         rows: LabelledRows,
         trusted: LabelledRows | None,
         scored: RowSet,
         done: Cleaning,
-        learner: Learner,
-        seed: int,
-        costs: Costs,
-    ) -> None:
-        """Train the final model on what remains, and on validation rows as asked."""
+    ) -> LabelledRows:
+        """Set what remains of the rows; return it with validation rows as asked."""
         cleaned = done.apply(scored.rows)
         remaining = scored.positions[done.kept]
         self.kept_ = np.ones(rows.n_rows, dtype=bool)
@@ -434,36 +442,21 @@ default="stacking"
             cleaned = join_rows(cleaned, rows.take(held_out))
         if trusted is not None and self.refit_on_validation:
             cleaned = join_rows(cleaned, trusted)
-        with costs.timed("final"):
-            self.estimator_ = learner.fit(cleaned, seed)
-        costs.n_fits += 1
+        return cleaned
 
     def _list_rows(
         self,
-        rows: LabelledRows,
-        scored: RowSet,
-        scores: RowScores,
+        changed: NDArray[np.int64],
         done: Cleaning,
-        learner: Learner,
-        seed: int,
-        costs: Costs,
+        speakers: dict[str, NDArray[np.int64]],
     ) -> None:
         """Set the scores, the suggestions and the table of cleaned rows."""
-        method = METHODS[self.method]
-        speakers: dict[str, NDArray[np.int64]] = {}
-        can_speak = method.measures or method.base_models
-        if len(done.changed) and can_speak and is_readable(learner.estimator):
-            model = learner.fit(scored.rows, seed)
-            costs.n_fits += 1
-            speakers = find_speakers(model, scored, done.changed)
-        self._table = RowTable.read(rows, scored, scores, learner.classes)
-        self.scores_ = self._table.score
-        self.suggestions_ = self._table.suggestions
-        self._changed = scored.positions[done.changed]
+        self.scores_, self.suggestions_ = self._table.score, self._table.suggestions
+        self._changed = changed
         self.removed_ = self._table.list_changed(
-            self._changed,
+            changed,
             np.where(done.kept[done.changed], self.action, "drop"),
-            method.reason,
+            METHODS[self.method].reason,
             speakers,
         )
 

@@ -20,7 +20,8 @@ from treeinf.cleaning.scores.methods import METHODS
 from treeinf.cleaning.scores.scoring import check_readable, score_rows
 from treeinf.cleaning.trial.candidates import list_subsets
 from treeinf.cleaning.trial.choice import choose_subset
-from treeinf.cleaning.trial.judging import RowLosses, judge_trial
+from treeinf.cleaning.trial.judging import evaluate_trial
+from treeinf.cleaning.trial.losses import RowLosses
 from treeinf.cleaning.trial.run import run
 from treeinf.cleaning.trial.splits import Split, plan_splits
 from treeinf.cleaning.trial.subsets import (
@@ -59,9 +60,9 @@ class InfluenceSelector(RowMetaEstimator):
     shares : sequence of float, default=(0.1, 0.3, 0.5, 0.7, 0.85)
         Shares that are tried, for "auto" and for the comparison.
     validation : float, int, splitter or (X_val, y_val), default=0.3
-        Rows to rank, choose and judge by: a share to be held out, a number of folds, or
-        rows of your own. One half of them ranks and chooses, the other judges, and the
-        other way round; a fold ranks and chooses, and the one before judges.
+        Rows to rank, choose and evaluate by: a share to be held out, a number of folds,
+        or rows of your own. One half of them ranks and chooses, the other evaluates,
+        and the other way round; a fold ranks and chooses, the one before evaluates.
     tolerance : float, default=0.02
         What is enough: a mean loss at most this part above that of all rows, with the
         confidence below.
@@ -261,7 +262,7 @@ class InfluenceSelector(RowMetaEstimator):
             random = subsets.index(("random", subsets[choice][1])) if choice else 0
             return [0, choice, random]
 
-        outcome = judge_trial(
+        outcome = evaluate_trial(
             [(selection, guard) for selection, guard in predictions],
             choose,
             groups=np.array([subsets.index(key) for key in keys]),

@@ -5,7 +5,8 @@ import pytest
 
 from treeinf.cleaning.report.sentences import write_headline
 from treeinf.cleaning.trial.choice import choose_amount, choose_subset, decide
-from treeinf.cleaning.trial.judging import Evaluation, RowLosses
+from treeinf.cleaning.trial.judging import Evaluation
+from treeinf.cleaning.trial.losses import RowLosses
 
 # amounts
 

@@ -13,7 +13,7 @@ _FEW_GUARD_ROWS = 100
 
 _DONE = {"drop": "Removed", "relabel": "Relabelled", "downweight": "Down-weighted"}
 _DOING = {"drop": "removing", "relabel": "relabelling", "downweight": "down-weighting"}
-_PICKED = {
+_STRATEGIES = {
     "influence": "the most helpful",
     "diverse": "the most helpful of each cluster",
     "random": "drawn at random",
@@ -96,8 +96,8 @@ def write_notes(
         yield "Nothing was judged: the amount was given, and guard=False."
     elif n_guard < _FEW_GUARD_ROWS:
         yield (
-            f"Only {n_guard} rows judged the cleaning, so that only a large gain can "
-            "be told from noise; with a number of folds as validation every row judges."
+            f"Only {n_guard} rows judged the cleaning, so that only a large gain is "
+            "beyond noise; with a number of folds as validation all rows are used."
         )
     if has_choice:
         yield from _compare_alternatives(alternatives)
@@ -159,8 +159,8 @@ def write_subset_headline(
         )
     return (
         f"Kept {n_kept:,} of {n_scored:,} rows ({n_kept / n_scored:.0%}), "
-        f"{_PICKED[strategy]}: {primary.metric} {primary.score_before:.4f} with all "
-        f"rows, {primary.score_after:.4f} with these, on {primary.n_rows:,} unseen "
+        f"{_STRATEGIES[strategy]}: {primary.metric} {primary.score_before:.4f} with "
+        f"all rows, {primary.score_after:.4f} with these, on {primary.n_rows:,} unseen "
         f"rows; {against_random.loss} {against_random.loss_after:.4f} against "
         f"{against_random.loss_before:.4f} of as many random ones."
     )

@@ -1,3 +1,3 @@
-"""Trial: candidates trained on parts of the rows and judged on the others."""
+"""Train candidates on some rows, predict others, and compare them."""
 
 __all__: list[str] = []

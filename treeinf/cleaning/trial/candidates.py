@@ -186,8 +186,8 @@ def list_subsets(
     for strategy in STRATEGIES:
         for share in shares:
             for _ in range(n_random if strategy == "random" else 1):
-                n_picked = max(1, round(share * n_rows))
-                kept = pick_subset(strategy, ranking, n_picked, rng)
+                n_kept = max(1, round(share * n_rows))
+                kept = pick_subset(strategy, ranking, n_kept, rng)
                 dropped = np.setdiff1d(np.arange(n_rows), kept)
                 candidates.append(
                     Candidate(strategy, share, drop_rows(n_rows, dropped))

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.cleaning.trial.comparison import paired_interval
-from treeinf.cleaning.trial.judging import Evaluation, RowLosses
+from treeinf.cleaning.trial.judging import Evaluation
+from treeinf.cleaning.trial.losses import RowLosses
 
 __all__ = ["choose_amount", "choose_subset", "decide"]
 

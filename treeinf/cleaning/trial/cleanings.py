@@ -23,11 +23,11 @@ from treeinf.cleaning.trial.judging import (
     Evaluation,
     Outcome,
     Predictions,
-    RowLosses,
     average_evaluations,
-    judge_trial,
+    evaluate_trial,
     losses_within,
 )
+from treeinf.cleaning.trial.losses import RowLosses
 from treeinf.cleaning.trial.splits import Split
 
 __all__ = ["CleaningTrial", "try_cleanings"]
@@ -143,7 +143,7 @@ def try_cleanings(
     def choose(losses: RowLosses) -> list[int]:
         return [0, choose_amount(losses.of_models(range(n_amounts))) if is_free else 1]
 
-    outcome = judge_trial(pairs, choose, groups=np.arange(len(candidates[0])))
+    outcome = evaluate_trial(pairs, choose, groups=np.arange(len(candidates[0])))
     evaluation = None
     if controls:
         with costs.timed("baselines"):

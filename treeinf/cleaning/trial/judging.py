@@ -1,33 +1,4 @@
-"""Losses of candidates row by row, from their predictions and the rows' labels.
-
-Rows to compare models on are as noisy as the rows to clean, and that decides what can
-be measured on them. Log loss cannot: a model trained on clean rows is sure of itself,
-and each wrong label among those rows costs it dearly, so the uncleaned model wins
-however harmful the rows are. Two losses stand in for it.
-
-- The *selection loss* chooses an amount: the error 1 - p(label). Under uniform label
-  noise it is the noise-free error times a constant, plus a constant, so it ranks models
-  as clean labels would. It rewards sharpness for its own sake, so it cannot tell
-  whether to act at all, and chooses only among amounts that the next loss cannot tell
-  apart.
-- The *guard loss* decides whether to act: log loss after recalibration. Each model's
-  probabilities are softened by a temperature and mixed with a share of noise, both
-  fitted on other rows. What remains is whether the model knows more.
-
-For regression both are the absolute error, capped so that a wild value of y is not
-counted more than twice the usual spread.
-
-Neither may be bought with the primary score, see `treeinf.cleaning.trial.losses`: a
-cleaning that makes the AUC (of two classes), the accuracy (of more) or R2 worse beyond
-noise is neither chosen nor let through; one that makes R2 worse at all is not let
-through.
-
-References
-----------
-A. Ghosh, H. Kumar, P. S. Sastry, "Robust Loss Functions under Label Noise for Deep
-Neural Networks", AAAI 2017, theorem 1. G. Patrini et al., "Making Deep Neural Networks
-Robust to Label Noise: a Loss Correction Approach", CVPR 2017, section 3.
-"""
+"""Evaluate candidates from their predictions and the rows' labels alone."""
 
 from __future__ import annotations
 
@@ -39,30 +10,24 @@ from numpy.typing import NDArray
 
 from treeinf.cleaning.trial.comparison import Comparison, compare
 from treeinf.cleaning.trial.losses import (
-    auc_losses,
-    calibrated_losses,
-    error_losses,
-    fit_calibration,
-    label_probability,
+    RowLosses,
+    class_losses,
     primary_metric,
-    square_losses,
+    value_losses,
 )
 
 __all__ = [
     "Evaluation",
     "Outcome",
     "Predictions",
-    "RowLosses",
     "average_evaluations",
-    "class_losses",
-    "judge_trial",
+    "evaluate_trial",
     "losses_within",
     "row_losses",
-    "value_losses",
 ]
 
-_CAP = 2.0
-_NORMAL_MAD = 1.4826
+
+_CAPPED = "capped absolute error"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -101,77 +66,6 @@ class Predictions:
             values=np.array([*self.values[list(models)], *others.values]),
             score=np.array([*self.score[list(models)], *others.score]),
         )
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class RowLosses:
-    """Losses of several models on the same rows; the first model is the uncleaned one.
-
-    Parameters
-    ----------
-    selection : ndarray of float64, shape (n_models, n_rows)
-        Loss that amounts are chosen by.
-    guard : ndarray of float64, shape (n_models, n_rows)
-        Loss that the guard decides by.
-    primary : ndarray of float64, shape (n_models, n_rows)
-        Its mean is 1 minus the score that must not get worse beyond noise.
-    """
-
-    selection: NDArray[np.float64]
-    guard: NDArray[np.float64]
-    primary: NDArray[np.float64]
-
-    def map(
-        self, function: Callable[[NDArray[np.float64]], NDArray[np.float64]]
-    ) -> RowLosses:
-        """Apply a function to each of the three arrays."""
-        return RowLosses(*map(function, (self.selection, self.guard, self.primary)))
-
-    @classmethod
-    def average(
-        cls, parts: Sequence[RowLosses], positions: Sequence[NDArray[np.int64]]
-    ) -> RowLosses:
-        """Join losses of the same models, averaging those of rows that occur twice.
-
-        Parameters
-        ----------
-        parts : sequence of RowLosses
-            Losses of the same models.
-        positions : sequence of ndarray of int64
-            The rows of each, by position.
-        """
-        _, row = np.unique(np.concatenate(positions), return_inverse=True)
-        count = np.bincount(row)
-
-        def mean(arrays: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-            lines = np.concatenate(arrays, axis=1)
-            return np.array([np.bincount(row, line) / count for line in lines])
-
-        return cls(
-            mean([part.selection for part in parts]),
-            mean([part.guard for part in parts]),
-            mean([part.primary for part in parts]),
-        )
-
-    def weighted(self, weight: NDArray[np.float64]) -> RowLosses:
-        """Scale each row's losses by its weight, relative to the mean weight."""
-        relative = weight / (weight.mean() or 1.0)
-        return self.map(lambda losses: losses * relative)
-
-    def of_models(self, models: Sequence[int]) -> RowLosses:
-        """Return some of the models, in the order asked for."""
-        index = list(models)
-        return self.map(lambda losses: losses[index])
-
-    def of_groups(self, groups: NDArray[np.int64]) -> RowLosses:
-        """Average the models of each group, row by row; groups count from 0."""
-
-        def mean(losses: NDArray[np.float64]) -> NDArray[np.float64]:
-            return np.array(
-                [losses[groups == k].mean(axis=0) for k in range(groups.max() + 1)]
-            )
-
-        return self.map(mean)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -248,9 +142,6 @@ class Evaluation:
         )
 
 
-_CAPPED = "capped absolute error"
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Outcome:
     """Evaluations of all candidates of a trial, and of those that were chosen.
@@ -323,68 +214,7 @@ def losses_within(predictions: Predictions) -> RowLosses:
     return dataclasses.replace(losses.weighted(weight), primary=whole.primary)
 
 
-def value_losses(
-    y: NDArray[np.float64],
-    prediction: NDArray[np.float64],
-    other_y: NDArray[np.float64],
-    other_prediction: NDArray[np.float64],
-    weight: NDArray[np.float64] | None = None,
-) -> RowLosses:
-    """Return the losses of regression models.
-
-    Parameters
-    ----------
-    y : ndarray of float64, shape (n_rows,)
-        Values.
-    prediction : ndarray of float64, shape (n_models, n_rows)
-        Predictions, the uncleaned model's first.
-    other_y, other_prediction : ndarray of float64
-        The same for other rows, which set the cap.
-    weight : ndarray of float64, shape (n_rows,), optional
-        Row weights, for the variance of y; losses are not scaled by them.
-    """
-    spread = _NORMAL_MAD * np.median(np.abs(other_prediction[0] - other_y))
-    residual = np.abs(prediction - y)
-    capped = np.minimum(residual, _CAP * spread if spread > 0.0 else np.inf)
-    primary = np.array([square_losses(y, line, weight) for line in prediction])
-    return RowLosses(capped, capped, primary)
-
-
-def class_losses(
-    code: NDArray[np.int64],
-    probability: NDArray[np.float64],
-    other_code: NDArray[np.int64],
-    other_probability: NDArray[np.float64],
-    weight: NDArray[np.float64] | None = None,
-) -> RowLosses:
-    """Return the losses of classifiers.
-
-    Parameters
-    ----------
-    code : ndarray of int64, shape (n_rows,)
-        Class numbers.
-    probability : ndarray of float64, shape (n_models, n_rows, n_classes)
-        Probabilities, the uncleaned model's first; NaN for classes a model never met.
-    other_code, other_probability : ndarray
-        The same for other rows, on which calibrations are fitted.
-    weight : ndarray of float64, shape (n_rows,), optional
-        Row weights, for the AUC; losses are not scaled by them.
-    """
-    selection, guard, primary = [], [], []
-    for model, other in zip(
-        np.nan_to_num(probability), np.nan_to_num(other_probability), strict=True
-    ):
-        calibration = fit_calibration(other_code, other)
-        selection.append(1.0 - label_probability(model, code))
-        guard.append(calibrated_losses(code, model, *calibration))
-        if model.shape[1] == 2:
-            primary.append(auc_losses(code == 1, model[:, 1], weight))
-        else:
-            primary.append(error_losses(code, model))
-    return RowLosses(np.array(selection), np.array(guard), np.array(primary))
-
-
-def judge_trial(
+def evaluate_trial(
     pairs: Sequence[tuple[Predictions, Predictions]],
     choose: Callable[[RowLosses], list[int]],
     *,

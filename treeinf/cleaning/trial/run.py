@@ -107,8 +107,8 @@ def _try(
     if model is None:
         model = learner.fit(candidate.apply(split.train.rows), seed)
     return [
-        (learner.predict(model, part.rows.X), _score(scorer, model, part.rows))
-        for part in split.sets
+        (learner.predict(model, row_set.rows.X), _score(scorer, model, row_set.rows))
+        for row_set in split.sets
     ]
 
 

@@ -210,7 +210,7 @@ def plan_splits(
             sets = RowSet.of(rows, following), RowSet.of(rows, fold)
             splits.append(Split(RowSet.of(rows, train), sets))
     for split in splits:
-        sizes = [part.rows.n_rows for part in (split.train, *split.sets)]
+        sizes = [r.rows.n_rows for r in (split.train, *split.sets)]
         if sizes[0] < 2 or 0 in sizes:
             raise ValueError(
                 f"Got n_samples = {rows.n_rows} rows: too few to score some, choose by "

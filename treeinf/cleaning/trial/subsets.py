@@ -135,7 +135,7 @@ clusters the same share; "random" any.
 
 
 def pick_subset(
-    strategy: str, ranking: Ranking, n_picked: int, rng: np.random.Generator
+    strategy: str, ranking: Ranking, n_kept: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
     """Pick rows.
 
@@ -145,24 +145,24 @@ def pick_subset(
         Name in `STRATEGIES`.
     ranking : Ranking
         The rows.
-    n_picked : int
+    n_kept : int
         How many.
     rng : numpy Generator
         For "random".
 
     Returns
     -------
-    ndarray of int64, shape (n_picked,)
+    ndarray of int64, shape (n_kept,)
         Positions in ascending order. The first two rows of every class in the order of
         the strategy are always among them, so that no class is lost.
     """
     order = STRATEGIES[strategy](ranking, rng)
     if ranking.code is None:
-        return np.sort(order[:n_picked])
+        return np.sort(order[:n_kept])
     first = [
         order[ranking.code[order] == label][:_LEAST_ROWS_OF_CLASS]
         for label in np.unique(ranking.code)
     ]
-    must = np.concatenate(first)[:n_picked]
+    must = np.concatenate(first)[:n_kept]
     others = order[~np.isin(order, must)]
-    return np.sort(np.concatenate([must, others[: n_picked - len(must)]]))
+    return np.sort(np.concatenate([must, others[: n_kept - len(must)]]))
