@@ -256,10 +256,7 @@ def _class_weight(
         weights = [weights.get(label, 1.0) for label in labels]
     if not isinstance(weights, (list, tuple)) or len(weights) != len(labels):
         FIELDS.fail("there is not one weight a class")
-    try:
-        numbers = [float(weight) for weight in weights]
-    except (TypeError, ValueError, OverflowError) as error:
-        FIELDS.fail("a class's weight is not a number", error)
+    numbers = [FIELDS.number(weight, "a class's weight") for weight in weights]
     return tuple(zip(labels, numbers, strict=True))
 
 

@@ -35,16 +35,12 @@ _WRITTEN_INFINITY = 1e300
 
 def parse(model: Mapping[str, Any]) -> LightGBMFile:
     """Parse a dumped model; see `formats.parse`."""
-    names = model.get("feature_names")
+    names = FIELDS.entry(model, "feature_names", list)
+    for name in names:
+        FIELDS.instance(name, "an entry of feature_names", str)
     infos = model.get("feature_infos")
-    tree_infos = model.get("tree_info")
-    if (
-        not isinstance(names, list)
-        or not all(isinstance(name, str) for name in names)
-        or not isinstance(infos, Mapping | None)
-        or not isinstance(tree_infos, list)
-    ):
-        FIELDS.fail("feature_names, feature_infos or tree_info are not what is dumped")
+    if infos is not None:
+        FIELDS.instance(infos, "feature_infos")
     n_features = FIELDS.integer(model.get("max_feature_idx"), "max_feature_idx", 0) + 1
     if len(names) != n_features:
         FIELDS.fail(f"feature_names has {len(names)} names for {n_features} features")
@@ -53,7 +49,7 @@ def parse(model: Mapping[str, Any]) -> LightGBMFile:
     )
     monotone = model.get("monotone_constraints")
     bins, ranges = _read_feature_infos(infos, names)
-    trees = _read_trees(tree_infos)
+    trees = _read_trees(FIELDS.entry(model, "tree_info", list))
     check_trees(trees, n_outputs, n_features)
     return LightGBMFile(
         version=str(model.get("version", "unknown")),
@@ -103,8 +99,7 @@ def _read_trees(tree_infos: list[Any]) -> LightGBMTrees:
     right: list[int] = []
     seen: set[int] = set()
     for number, info in enumerate(tree_infos):
-        if not isinstance(info, dict):
-            FIELDS.fail(f"tree {number} is {shorten(info)}")
+        FIELDS.instance(info, f"tree {number}", dict)
         tree = _read_tree(info.get("tree_structure"), number, seen)
         if info.get("num_leaves") != len(tree.leaves):
             FIELDS.fail(f"tree {number} does not have as many leaves as it claims")
