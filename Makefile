@@ -38,9 +38,10 @@ test: $(DEV) test-kernels test-cuda-simulated
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # Compiled code does not check its indices, and coverage does not see it.
-KERNEL_TESTS := tests/ensemble/test_losses.py tests/kernels tests/explainers/test_boostin.py
+KERNEL_TESTS := tests/ensemble/test_losses.py tests/kernels \
+  tests/explainers/gradient/test_boostin.py
 CHECKED_TESTS := $(KERNEL_TESTS) tests/explainers/test_contract.py \
-  tests/explainers/test_leaf_influence.py
+  tests/explainers/gradient/test_leaf_influence.py
 test-kernels: $(DEV)
 	@echo "Kernels with checked indices ..."
 	@NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest -q -m "not slow" $(PYTEST_ARGS) \

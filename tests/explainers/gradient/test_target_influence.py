@@ -6,7 +6,11 @@ from numpy.testing import assert_allclose
 
 import treeinf as ti
 from tests import models
-from tests.explainers.test_leaf_influence import TASKS, fit_family, newton_steps
+from tests.explainers.gradient.test_leaf_influence import (
+    TASKS,
+    fit_family,
+    newton_steps,
+)
 from treeinf.errors import UnsupportedModelError
 
 

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 
 import treeinf as ti
 from tests import models
-from tests.explainers.test_leaf_influence import fit_catboost, newton_steps
+from tests.explainers.gradient.test_leaf_influence import fit_catboost, newton_steps
 
 
 def refit_two(trace, other, share, i, base, leaf_test):

@@ -14,7 +14,7 @@ from tests.naive.boosting import NaiveModel, boostin
 from treeinf.errors import SelfExplanationWarning
 from treeinf.explainers.gradient import factors
 
-GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
+GOLDEN = Path(__file__).parents[4] / "shared" / "golden"
 
 
 def effective_weights(recipe, y, weight):
