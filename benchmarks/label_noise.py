@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import os
 import time
 import warnings
@@ -72,6 +71,7 @@ from treeinf.explainers import (
     OutOfBagProbability,
     TrainingDynamics,
 )
+from treeinf.training.checkpoint import ResultFolder
 from treeinf.training.learner import Learner
 from treeinf.training.rows import LabelledRows
 
@@ -525,14 +525,13 @@ def plan_real() -> list[dict[str, Any]]:
 
 def run(part: str, cells: Path, minutes: float, n_jobs: int) -> None:
     """Compute the cells that are not stored yet, until time is up."""
-    folder = cells / part
-    folder.mkdir(parents=True, exist_ok=True)
+    store = ResultFolder(cells / part)
     end = time.time() + 60.0 * minutes
     plan = plan_nine() if part == "nine" else plan_real()
     work = (
-        delayed(_run_asked)(part, asked, folder, end)
+        delayed(_run_asked)(part, asked, store, end)
         for asked in plan
-        if not _path(folder, asked).exists()
+        if _name(asked) not in store
     )
     left = sum(
         not done for done in Parallel(n_jobs, "multiprocessing", batch_size=1)(work)
@@ -540,12 +539,14 @@ def run(part: str, cells: Path, minutes: float, n_jobs: int) -> None:
     print(f"{left} of {len(plan)} cells of {part} left", flush=True)
 
 
-def _path(folder: Path, asked: dict[str, Any]) -> Path:
-    """Return where a cell is stored."""
-    return folder / f"{'-'.join(str(value) for value in asked.values())}.json"
+def _name(asked: dict[str, Any]) -> str:
+    """Return the name that a cell is stored under."""
+    return "-".join(str(value) for value in asked.values())
 
 
-def _run_asked(part: str, asked: dict[str, Any], folder: Path, end: float) -> bool:
+def _run_asked(
+    part: str, asked: dict[str, Any], store: ResultFolder, end: float
+) -> bool:
     """Compute one cell and store it, unless time is up."""
     if time.time() > end:
         return False
@@ -559,11 +560,8 @@ def _run_asked(part: str, asked: dict[str, Any], folder: Path, end: float) -> bo
         # what looks at clean rows is only asked at a fifth of wrong labels
         parts = ("without", "with") if asked["share"] == 0.2 else ("without",)
         record = run_cell(cell, parts)
-    path = _path(folder, asked)
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(asked | record))
-    unfinished.rename(path)
-    print(f"{path.stem} {time.perf_counter() - start:.1f} s", flush=True)
+    store.write(_name(asked), asked | record)
+    print(f"{_name(asked)} {time.perf_counter() - start:.1f} s", flush=True)
     return True
 
 

@@ -1,14 +1,15 @@
-"""Results kept on disk as they come, so that an interrupted run can go on."""
+"""Store results on disk one by one, so that an interrupted run can resume."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
-from treeinf.files import write_whole
+from treeinf.files import UNFINISHED, write_whole
 
-__all__ = ["Checkpoint", "RecordFile", "describe_estimator", "hash_arrays"]
+__all__ = [
+    "Checkpoint",
+    "RecordFile",
+    "ResultFolder",
+    "describe_estimator",
+    "hash_arrays",
+]
 
 _FORMAT = "treeinf checkpoint 1"
 _NAME = "checkpoint.json"
@@ -27,7 +34,7 @@ _IRRELEVANT = ("n_jobs", "thread_count", "verbose")
 
 
 def hash_arrays(*arrays: NDArray[Any]) -> str:
-    """Give a short hash of the bytes of arrays."""
+    """Return a short hash of the bytes of arrays."""
     state = hashlib.sha256()
     for array in arrays:
         state.update(str((array.dtype, array.shape)).encode())
@@ -36,24 +43,24 @@ def hash_arrays(*arrays: NDArray[Any]) -> str:
 
 
 def describe_estimator(estimator: Any) -> str:
-    """Say in text what an unfitted estimator is: classes, parameters, versions.
+    """Describe an unfitted estimator in text: classes, parameters, versions.
 
     The number of threads is left out: copies have one.
 
     Notes
     -----
-    Equal texts mean equal estimators as far as parameters tell; values that are
-    neither plain nor estimators stand as the hash of their pickle.
+    Estimators of equal classes and parameters have equal texts; values that are neither
+    plain nor estimators are described by the hash of their pickle.
     """
     package = type(estimator).__module__.partition(".")[0]
     version = getattr(sys.modules.get(package), "__version__", "")
-    parts = [
+    parameters = [
         f"{name}={_describe_value(value)}"
         for name, value in sorted(estimator.get_params(deep=False).items())
         if name not in _IRRELEVANT
     ]
     kind = f"{type(estimator).__module__}.{type(estimator).__qualname__}"
-    return f"{kind}({', '.join(parts)}) {package} {version}".strip()
+    return f"{kind}({', '.join(parameters)}) {package} {version}".strip()
 
 
 def _describe_value(value: Any) -> str:
@@ -74,12 +81,68 @@ def _describe_value(value: Any) -> str:
     return str(joblib.hash(value))
 
 
+class ResultFolder:
+    """Named results, one file each, complete or absent.
+
+    A run that was killed resumes by computing the names that are not in it.
+
+    Parameters
+    ----------
+    folder : path-like
+        Folder of the files; made by the first result.
+    suffix : str, default=".json"
+        Ending of the files' names.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], suffix: str = ".json") -> None:
+        self.folder = Path(folder)
+        self.suffix = suffix
+
+    def __contains__(self, name: str) -> bool:
+        return self.path(name).is_file()
+
+    def __len__(self) -> int:
+        return len(self.names())
+
+    def names(self) -> list[str]:
+        """Return the names of the stored results, sorted."""
+        return sorted(
+            path.name.removesuffix(self.suffix)
+            for path in self.folder.glob(f"[!.]*{self.suffix}")
+        )
+
+    def path(self, name: str) -> Path:
+        """Return the file of a result."""
+        return self.folder / f"{name}{self.suffix}"
+
+    @contextlib.contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """Yield a temporary file to fill, stored as the result at the end."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with write_whole(self.path(name)) as file:
+            yield file
+
+    def write(self, name: str, result: Any) -> None:
+        """Store a result as JSON."""
+        with self.writing(name) as file:
+            file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+    def read(self, name: str) -> Any:
+        """Read a result stored as JSON."""
+        return json.loads(self.path(name).read_text(encoding="utf-8"))
+
+    def sweep(self) -> None:
+        """Remove the incomplete files of killed runs."""
+        for path in self.folder.glob(f"*{UNFINISHED}"):
+            path.unlink(missing_ok=True)
+
+
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
     """A folder with the results of refits of one model on one table.
 
-    Make it with `open`. It holds `checkpoint.json`, which says what it belongs to, and
-    one file of records for each set of explained rows. Nothing in it is pickled.
+    Make it with `open`. It holds `checkpoint.json`, which describes the run it belongs
+    to, and one file of records for each set of explained rows. Nothing is pickled.
 
     Parameters
     ----------
@@ -98,9 +161,9 @@ class Checkpoint:
         Parameters
         ----------
         path : path-like
-            A folder that is not there yet, is empty, or is such a checkpoint.
+            A folder that does not exist yet, is empty, or is such a checkpoint.
         identity : dict of str to str
-            What the results depend on, by name.
+            Descriptions of all that the results depend on, by name.
 
         Raises
         ------
@@ -125,17 +188,17 @@ class Checkpoint:
             with write_whole(label) as file:
                 file.write_text(json.dumps({"format": _FORMAT, **identity}, indent=1))
         try:
-            found = json.loads(label.read_text())
+            stored = json.loads(label.read_text())
         except ValueError as error:
             raise ValueError(
                 f"{label} is damaged ({error}); delete the folder."
             ) from error
-        if not isinstance(found, dict) or found.pop("format", None) != _FORMAT:
+        if not isinstance(stored, dict) or stored.pop("format", None) != _FORMAT:
             raise ValueError(f"{label} is not a {_FORMAT!r}; give another folder.")
         other = [
             name
-            for name in sorted(set(found) | set(identity))
-            if found.get(name) != identity.get(name)
+            for name in sorted(set(stored) | set(identity))
+            if stored.get(name) != identity.get(name)
         ]
         if other:
             raise ValueError(
@@ -158,10 +221,10 @@ class Checkpoint:
 
 
 class RecordFile:
-    """Numbered arrays of one shape, appended to a file as they come.
+    """Numbered arrays of one shape, appended to a file.
 
     A record is its number (int64), the CRC-32 of number and values, and the values in
-    float64, all little-endian. What a killed run left of a last record is cut off.
+    float64, all little-endian. An incomplete last record of a killed run is dropped.
 
     Parameters
     ----------
@@ -181,18 +244,18 @@ class RecordFile:
         self.shape = shape
         self._header = f"{_FORMAT} {'x'.join(map(str, shape))}\n".encode()
         self._size = 12 + 8 * int(np.prod(shape))
-        self._place: dict[int, int] = {}
+        self._offset: dict[int, int] = {}
         self._end = 0
         if path.exists():
             self._scan()
 
     def __contains__(self, number: object) -> bool:
-        return number in self._place
+        return number in self._offset
 
     def read(self, number: int) -> NDArray[np.float64]:
-        """Give the array of a number."""
+        """Return the array of a number."""
         with self.path.open("rb") as file:
-            file.seek(self._place[number])
+            file.seek(self._offset[number])
             record = file.read(self._size)
         values = np.frombuffer(record, dtype="<f8", offset=12)
         return values.astype(REAL).reshape(self.shape)
@@ -213,34 +276,34 @@ class RecordFile:
             file.seek(self._end)
             file.write(head + check + values)
             file.truncate()
-        self._place[number] = self._end
+        self._offset[number] = self._end
         self._end += self._size
 
     def _scan(self) -> None:
-        """Find the records that are whole."""
+        """Find the complete records."""
         length = self.path.stat().st_size
         with self.path.open("rb") as file:
             header = file.read(len(self._header))
             if header != self._header:
                 if self._header.startswith(header):
-                    return  # killed while it wrote the first line
+                    return  # killed while writing the first line
                 raise ValueError(
                     f"{self.path} has records of another shape or is damaged; "
                     "delete it."
                 )
-            place = len(header)
-            while place + self._size <= length:
+            offset = len(header)
+            while offset + self._size <= length:
                 record = file.read(self._size)
                 is_whole = (
                     zlib.crc32(record[:8] + record[12:]).to_bytes(4, "little")
                     == record[8:12]
                 )
                 if not is_whole:
-                    if place + 2 * self._size <= length:
+                    if offset + 2 * self._size <= length:
                         raise ValueError(
-                            f"{self.path} is damaged at byte {place}; delete it."
+                            f"{self.path} is damaged at byte {offset}; delete it."
                         )
                     break
-                self._place[int.from_bytes(record[:8], "little")] = place
-                place += self._size
-        self._end = place
+                self._offset[int.from_bytes(record[:8], "little")] = offset
+                offset += self._size
+        self._end = offset

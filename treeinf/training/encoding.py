@@ -1,4 +1,4 @@
-"""Rows and targets of any kind, read without a model: columns, hashes, encodings."""
+"""Encode rows and targets of any kind without a model: hashes, numbers, classes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["TableEncoder", "Task", "fingerprint_table"]
 
 
 def fingerprint_table(X: Any, target: NDArray[np.float64]) -> NDArray[np.uint64]:
-    """Hash each row and its target, so that equal rows can be found.
+    """Hash each row and its target, to find equal rows.
 
     Parameters
     ----------
@@ -47,18 +47,18 @@ def fingerprint_table(X: Any, target: NDArray[np.float64]) -> NDArray[np.uint64]
 
 
 def _hash_labels(labels: NDArray[Any]) -> NDArray[np.float64]:
-    """Turn labels into numbers that are equal for equal labels, in every run."""
-    known: dict[str, float] = {}
+    """Map labels to numbers that are equal for equal labels, in every run."""
+    hashes: dict[str, float] = {}
     numbers = np.full(len(labels), np.nan)
     for i, label in enumerate(labels):
         if label is None:
             continue
         text = str(label)
-        if text not in known:
+        if text not in hashes:
             # 48 bits, which a float64 holds exactly
             digest = hashlib.blake2b(text.encode(), digest_size=6).digest()
-            known[text] = float(int.from_bytes(digest, "big"))
-        numbers[i] = known[text]
+            hashes[text] = float(int.from_bytes(digest, "big"))
+        numbers[i] = hashes[text]
     return numbers
 
 
@@ -76,13 +76,13 @@ class Task:
 
     @classmethod
     def read(cls, model: Any, y: Any) -> Task:
-        """Find out what is learned from the targets.
+        """Decide between classification and regression.
 
         Parameters
         ----------
         model : estimator, booster, path to a file, TreeEnsemble or None
-            What learns them, fitted or not. None leaves it to the targets: numbers with
-            decimals mean regression, as scikit-learn has it.
+            Model of the targets, fitted or not. With None the targets decide: numbers
+            with decimals mean regression, as in scikit-learn.
         y : array-like, shape (n_train,)
             Train targets.
 
@@ -139,9 +139,9 @@ class _Column:
     name : str
         Its name, for errors.
     labels : tuple or None
-        The categories met in the train rows; None for numbers.
+        The categories of the train rows; None for numbers.
     centre, scale : float
-        What numbers are shifted and divided by; of the numbers that are there.
+        Mean and standard deviation of the numbers that are not missing.
     """
 
     name: str
@@ -153,8 +153,8 @@ class _Column:
     def fit(cls, name: str, values: NDArray[Any]) -> _Column:
         if values.dtype != REAL:
             _refuse_times(name, values)
-            known = {label for label in values if label is not None}
-            return cls(name, tuple(sorted(known, key=str)), 0.0, 1.0)
+            labels = {label for label in values if label is not None}
+            return cls(name, tuple(sorted(labels, key=str)), 0.0, 1.0)
         if np.isinf(values).any():
             raise ValueError(
                 f"Column {name!r} has infinite values; put missing or large numbers in "
@@ -178,7 +178,7 @@ class _Column:
             )
 
     def codes(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """Give the number of each label; -1 for unknown ones, NaN for missing ones."""
+        """Return the number of each label; -1 for unknown, NaN for missing ones."""
         code_of = {label: float(code) for code, label in enumerate(self.labels or ())}
         return np.array(
             [np.nan if v is None else code_of.get(v, -1.0) for v in values], dtype=REAL
@@ -195,7 +195,7 @@ def _refuse_times(name: str, values: NDArray[Any]) -> None:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TableEncoder:
-    """Turns rows of any kind into numbers, as the train rows ask for.
+    """Encode rows of any kind as numbers, by what the train rows hold.
 
     Parameters
     ----------
@@ -217,27 +217,27 @@ class TableEncoder:
         return cls(tuple(_Column.fit(name, values) for name, values in read_columns(X)))
 
     def standardise(self, X: Any) -> NDArray[np.float64]:
-        """Encode rows so that distances mean something.
+        """Encode rows for distances.
 
         Numbers are standardised, missing ones take the mean; each category of a column
-        is an indicator times the root of 1/2, which puts two categories 1 apart;
-        missing and unknown categories have none.
+        is an indicator times the square root of 1/2, so that two categories have
+        distance 1; missing and unknown categories have none.
 
         Returns
         -------
         ndarray of float64, shape (n_rows, n_encoded)
         """
-        parts = []
+        columns = []
         for column, values in self._match(X):
             if column.labels is None:
                 scaled = (values - column.centre) / column.scale
-                parts.append(np.nan_to_num(scaled, nan=0.0)[:, np.newaxis])
+                columns.append(np.nan_to_num(scaled, nan=0.0)[:, np.newaxis])
             else:
                 is_label = column.codes(values)[:, np.newaxis] == np.arange(
                     len(column.labels)
                 )
-                parts.append(is_label * np.sqrt(0.5))
-        return np.ascontiguousarray(np.hstack(parts), dtype=REAL)
+                columns.append(is_label * np.sqrt(0.5))
+        return np.ascontiguousarray(np.hstack(columns), dtype=REAL)
 
     def number(self, X: Any) -> NDArray[np.float64]:
         """Encode rows for trees: numbers as they are, categories numbered in order.
@@ -247,20 +247,20 @@ class TableEncoder:
         ndarray of float64, shape (n_rows, n_features)
             NaN for what is missing.
         """
-        parts = [
+        columns = [
             values if column.labels is None else column.codes(values)
             for column, values in self._match(X)
         ]
-        return np.ascontiguousarray(np.column_stack(parts), dtype=REAL)
+        return np.ascontiguousarray(np.column_stack(columns), dtype=REAL)
 
     def _match(self, X: Any) -> Iterator[tuple[_Column, NDArray[Any]]]:
-        found = list(read_columns(X))
-        if len(found) != len(self.columns):
+        read = list(read_columns(X))
+        if len(read) != len(self.columns):
             raise ValueError(
-                f"X has {len(found)} columns, the train rows have {len(self.columns)}."
+                f"X has {len(read)} columns, the train rows have {len(self.columns)}."
             )
         n_rows = count_rows(X)
-        for column, (name, values) in zip(self.columns, found, strict=True):
+        for column, (name, values) in zip(self.columns, read, strict=True):
             if name != column.name:
                 raise ValueError(
                     f"Column {name!r} stands where the train rows have {column.name!r}."

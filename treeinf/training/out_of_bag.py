@@ -95,11 +95,11 @@ def predict_out_of_bag(
 
     width = len(np.unique(target)) if is_classifier(tree) else target[0].size
     seeds = np.random.RandomState(seed).randint(_SEED_LIMIT, size=n_trees)
-    parts = np.array_split(seeds, -(-n_trees // _TREES_PER_TASK))
+    batches = np.array_split(seeds, -(-n_trees // _TREES_PER_TASK))
     total, n_predictions = np.zeros((n_rows, width)), np.zeros((n_rows, 1))
-    tasks = [functools.partial(grow, part) for part in parts]
-    for part in run_tasks(tasks, n_jobs, shares_memory=True):
-        for unseen, values in part:
+    tasks = [functools.partial(grow, batch) for batch in batches]
+    for predictions in run_tasks(tasks, n_jobs, shares_memory=True):
+        for unseen, values in predictions:
             total[unseen] += values
             n_predictions[unseen] += 1.0
     with np.errstate(invalid="ignore"):

@@ -1,4 +1,4 @@
-"""Influence by training again: without a row, on subsets, along permutations."""
+"""Influence by retraining: leave one out, random subsets, Data Shapley."""
 
 from treeinf.explainers.retraining.base import RetrainingExplainer
 from treeinf.explainers.retraining.data_shapley import DataShapley

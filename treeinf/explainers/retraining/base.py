@@ -1,4 +1,4 @@
-"""What explainers that train again have in common."""
+"""Base of explainers that retrain copies of an estimator."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from treeinf.validation import check_weights
 __all__ = [
     "LOWEST_PROBABILITY",
     "PredictRows",
-    "RefitTargets",
     "RetrainingExplainer",
+    "RetrainingQueries",
     "score_prediction",
 ]
 
@@ -52,7 +52,7 @@ def score_prediction(
         The classes, or regression.
     output : {"loss", "prediction"}
         The log loss of probabilities of at least 1e-15, or half the squared error; or
-        the probability of the row's own class, or the value.
+        the probability of the row's class, or the value.
     target : ndarray of float64, shape (n_rows,)
         Class numbers or values.
     prediction : ndarray of float64, shape (n_rows,) or (n_rows, n_classes)
@@ -65,15 +65,15 @@ def score_prediction(
         if output == "prediction":
             return prediction
         return 0.5 * (prediction - target) ** 2
-    own = prediction[np.arange(len(target)), target.astype(np.intp)]
+    probability = prediction[np.arange(len(target)), target.astype(np.intp)]
     if output == "prediction":
-        return own
-    return -np.log(np.maximum(own, LOWEST_PROBABILITY))
+        return probability
+    return -np.log(np.maximum(probability, LOWEST_PROBABILITY))
 
 
 @dataclasses.dataclass(eq=False)
-class RefitTargets:
-    """Rows to explain, and what of each is explained.
+class RetrainingQueries:
+    """Rows to explain, and the output that is explained.
 
     Parameters
     ----------
@@ -84,14 +84,14 @@ class RefitTargets:
     task : Task
         The classes, or regression.
     output : {"loss", "prediction"}
-        What of them; see `score_prediction`.
+        Explained output; see `score_prediction`.
     weight : ndarray of float64, shape (n_rows,), or None
-        Factors on it.
+        Factors on the output.
     fingerprint : ndarray of uint64, shape (n_rows,)
         Equal for equal rows.
-    own : ndarray of float64, shape (n_rows,), or None
-        Set on the way to the sum over the targets, if there are as many as train rows:
-        what is explained of target i by models without row i less by those with it.
+    diagonal : ndarray of float64, shape (n_rows,), or None
+        Influence of train row i on query i, set by the computation of totals if there
+        are as many queries as train rows.
     """
 
     X: Any
@@ -100,28 +100,28 @@ class RefitTargets:
     output: str
     weight: NDArray[np.float64] | None
     fingerprint: NDArray[np.uint64]
-    own: NDArray[np.float64] | None = None
+    diagonal: NDArray[np.float64] | None = None
 
     @property
     def n_rows(self) -> int:
         """Number of rows."""
         return len(self.target)
 
-    def take(self, part: slice) -> RefitTargets:
-        """Give a run of the rows."""
-        if part.start == 0 and part.stop >= self.n_rows:
+    def take(self, rows: slice) -> RetrainingQueries:
+        """Return consecutive rows."""
+        if rows.start == 0 and rows.stop >= self.n_rows:
             return self
         return dataclasses.replace(
             self,
-            X=take_rows(self.X, np.arange(part.start, part.stop)),
-            target=self.target[part],
-            weight=None if self.weight is None else self.weight[part],
-            fingerprint=self.fingerprint[part],
-            own=None,
+            X=take_rows(self.X, np.arange(rows.start, rows.stop)),
+            target=self.target[rows],
+            weight=None if self.weight is None else self.weight[rows],
+            fingerprint=self.fingerprint[rows],
+            diagonal=None,
         )
 
     def value(self, prediction: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Compute what is explained of each row from predictions, weighted.
+        """Compute the explained output of each row from predictions, weighted.
 
         Parameters
         ----------
@@ -135,20 +135,20 @@ class RefitTargets:
         return value if self.weight is None else value * self.weight
 
 
-class RetrainingExplainer(Explainer[RefitTargets]):
-    """Base of explainers that train copies of an estimator on some of the rows.
+class RetrainingExplainer(Explainer[RetrainingQueries]):
+    """Base of explainers that train copies of an estimator on subsets of the rows.
 
     Parameters
     ----------
     by : {"drop", "weight"}, default="drop"
-        How a row is left out: of the table, or by weight 0, which keeps what the
-        estimator learns from the table alone, such as its bins.
+        How a row is left out: dropped from the table, or given weight 0, which keeps
+        what depends on the table alone, such as histogram bins.
     random_state : int or None, default=0
-        Seed of all that is drawn, and of seeds of the estimator that are not set. None
-        draws one in `fit`, which a checkpoint cannot have.
+        Seed of all random draws, and of seeds of the estimator that are not set. None
+        draws one in `fit`, and excludes a checkpoint.
     checkpoint : path-like, optional
-        Folder for the results of refits, written as they come; a later run with the
-        same estimator, rows and parameters goes on where this one ended.
+        Folder for the results of refits, written one by one; a later run with the same
+        estimator, rows and parameters resumes from it.
     batch_size : int, default=1024
         Train rows handled together by `top_k`.
     n_jobs : int or None, default=None
@@ -160,7 +160,7 @@ class RetrainingExplainer(Explainer[RefitTargets]):
     Attributes
     ----------
     estimator_ : estimator
-        The unfitted copy that is copied.
+        The unfitted estimator that is copied.
     classes_ : ndarray, shape (n_classes,), or None
         Labels of the train rows in order; None for regression.
     """
@@ -191,14 +191,14 @@ class RetrainingExplainer(Explainer[RefitTargets]):
         sample_weight: Any = None,
         init_score: Any = None,
     ) -> Self:
-        """Take in the estimator and its train rows; nothing is trained yet.
+        """Store the estimator and its train rows; nothing is trained yet.
 
         Parameters
         ----------
         model : estimator
-            Any with scikit-learn's interface, a pipeline or a booster's estimator too;
-            fitted or not, it is copied and never changed. Other arguments of its fit,
-            such as eval_set, are not supported.
+            With scikit-learn's interface, pipelines included; fitted or not, it is
+            copied and never changed. Further arguments of its fit, such as eval_set,
+            are not supported.
         X : array-like, sparse matrix or frame, shape (n_train, n_features)
             Train rows.
         y : array-like, shape (n_train,)
@@ -234,7 +234,7 @@ class RetrainingExplainer(Explainer[RefitTargets]):
         return self
 
     def _prepare(self, n_train: int) -> None:
-        """Draw what is to be drawn, once the number of rows is known."""
+        """Draw subsets or orders once the number of rows is known."""
 
     @property
     def _drawn(self) -> dict[str, Any]:
@@ -243,23 +243,23 @@ class RetrainingExplainer(Explainer[RefitTargets]):
 
     @abc.abstractmethod
     def _mask(self, number: int) -> NDArray[np.bool_]:
-        """Give the rows that a numbered refit trains on."""
+        """Return the rows that a numbered refit trains on."""
 
     @abc.abstractmethod
     def _refit_seed(self, number: int) -> int:
-        """Give the seed of a numbered refit."""
+        """Return the seed of a numbered refit."""
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
         check_random_state(self.random_state)
         if self.checkpoint is not None and self.random_state is None:
             raise ValueError(
-                "checkpoint needs an integer random_state: another run would draw "
-                "other numbers."
+                "Got random_state=None; a checkpoint needs an integer, since another "
+                "run would draw other numbers."
             )
 
     def _identity(self, fingerprint: NDArray[np.uint64]) -> dict[str, str]:
-        """Name all that the results of refits depend on."""
+        """Describe everything that the results of refits depend on."""
         learner = self._learner
         drawn = {"by": self.by, "random_state": self._seed, **self._drawn}
         weight = learner.weight
@@ -273,7 +273,7 @@ class RetrainingExplainer(Explainer[RefitTargets]):
 
     def _read_queries(
         self, X: Any, y: Any, output: Output, sample_weight: Any, init_score: Any
-    ) -> RefitTargets:
+    ) -> RetrainingQueries:
         """Check the rows to explain."""
         _refuse_init_score(init_score)
         if not isinstance(output, str) or output not in self._outputs:
@@ -288,44 +288,44 @@ class RetrainingExplainer(Explainer[RefitTargets]):
         else:
             codes = task.encode(y, n_rows)
         fingerprint = fingerprint_table(X, codes)
-        return RefitTargets(X, codes, task, output, weight, fingerprint)
+        return RetrainingQueries(X, codes, task, output, weight, fingerprint)
 
     @property
-    def _train_queries(self) -> RefitTargets:
+    def _train_queries(self) -> RetrainingQueries:
         learner = self._learner
-        return RefitTargets(
+        return RetrainingQueries(
             learner.X, learner.target, learner.task, "loss", None, self._fingerprint
         )
 
     @property
     def _query_batch_size(self) -> int:
-        """All: each refit predicts every target."""
+        """All: each refit predicts every query."""
         return sys.maxsize
 
-    def _diagonal(self, queries: RefitTargets) -> NDArray[np.float64]:
-        assert queries.own is not None
-        return queries.own
+    def _diagonal(self, queries: RetrainingQueries) -> NDArray[np.float64]:
+        assert queries.diagonal is not None
+        return queries.diagonal
 
     def _values(
-        self, wanted: Sequence[int], queries: RefitTargets
+        self, numbers: Sequence[int], queries: RetrainingQueries
     ) -> Iterator[tuple[int, NDArray[np.float64]]]:
-        """Train numbered copies and give what is explained by each, in order."""
+        """Train numbered copies and yield the explained output of each, in order."""
         task = PredictRows(self, queries.X)
         zeros = np.zeros(queries.n_rows)
         results = self._results(
             f"predictions-{hash_arrays(fingerprint_table(queries.X, zeros))}",
             (queries.n_rows, self._learner.task.n_classes or 1),
         )
-        for number, prediction in self._run(task, wanted, results):
+        for number, prediction in self._run(task, numbers, results):
             yield number, queries.value(self._squeeze(prediction))
 
     def _run(
-        self, task: Any, wanted: Sequence[int], results: RecordFile | None
+        self, task: Any, numbers: Sequence[int], results: RecordFile | None
     ) -> Iterator[tuple[int, NDArray[np.float64]]]:
-        """Run tasks in processes, with results kept in the checkpoint."""
+        """Run a task in processes, with results stored in the checkpoint."""
         return run_numbered(
             task,
-            wanted,
+            numbers,
             store=results,
             n_jobs=check_n_jobs(self.n_jobs),
             verbose=self.verbose,
@@ -337,33 +337,33 @@ class RetrainingExplainer(Explainer[RefitTargets]):
         return None if self._store is None else self._store.results(name, shape)
 
     def _squeeze(self, prediction: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Bring a record to the shape of predictions."""
+        """Reshape a record to predictions."""
         return prediction[:, 0] if self._learner.task.classes is None else prediction
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PredictRows:
-    """Trains a numbered copy and predicts rows.
+    """Task that trains a numbered copy and predicts rows.
 
     Parameters
     ----------
     explainer : RetrainingExplainer
-        Knows the learner and the rows of each number.
+        Provides the learner, and the rows and seed of each number.
     X : array-like or frame, shape (n_rows, n_features)
         Rows to predict.
-    is_own : bool, default=False
-        Predict only the row that the number leaves out; they are the train rows.
+    left_out_only : bool, default=False
+        Predict only the train row that the number leaves out.
     """
 
     explainer: RetrainingExplainer
     X: Any
-    is_own: bool = False
+    left_out_only: bool = False
 
     def __call__(self, number: int) -> NDArray[np.float64]:
-        """Give predictions, shape (n_rows, n_classes) or (n_rows, 1)."""
+        """Return predictions, shape (n_rows, n_classes) or (n_rows, 1)."""
         explainer = self.explainer
         mask = explainer._mask(number)
-        X = take_rows(self.X, ~mask) if self.is_own else self.X
+        X = take_rows(self.X, ~mask) if self.left_out_only else self.X
         prediction = explainer._learner.fit_predict(
             mask, explainer._refit_seed(number), X
         )

@@ -1,4 +1,4 @@
-"""Data Shapley: what a row adds, on average over the orders rows may come in."""
+"""Data Shapley: the mean marginal contribution of a row over random orders."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from treeinf.dtypes import REAL
 from treeinf.explainers.base import ComputedColumns
 from treeinf.explainers.retraining.base import (
-    RefitTargets,
     RetrainingExplainer,
+    RetrainingQueries,
 )
 from treeinf.training.checkpoint import hash_arrays
 from treeinf.training.seeds import derive_seed
@@ -21,36 +21,36 @@ from treeinf.validation import check_count
 
 __all__ = ["DataShapley"]
 
-_ROUND = 10
+_CHECK_EVERY = 10
 _PATIENCE = 5
 
 
 class DataShapley(RetrainingExplainer):
     """Data Shapley by truncated Monte Carlo.
 
-    Rows come in a random order, one at a time, and the estimator is trained on those
-    that have come. ``influence[i, j]`` is the mean, over orders, of the loss (or
-    prediction) of test row j before train row i came minus after it. The values of all
-    rows add up to the loss without any row minus the loss with all.
+    Rows are added in a random order, one at a time, and the estimator is trained after
+    each. ``influence[i, j]`` is the mean, over orders, of the loss (or prediction) of
+    test row j before train row i is added minus after it. The values of all rows add up
+    to the loss without any row minus the loss with all.
 
     Parameters
     ----------
     n_permutations : int, default=100
         Orders, at least 2; at most n_train refits each.
     truncation : float, default=0.01
-        Once the sum over the test rows has been this near to its value with all rows
-        five times running, as a share of the way from none to all, the rows that are
-        still to come get 0 and are not trained on. 0 trains on all.
+        An order ends, and its remaining rows get 0, once the sum over the test rows
+        has been within this share of its value with all rows five times in a row;
+        relative to the difference between no rows and all. 0 never truncates.
     convergence : float or None, default=None
-        Stop early, looked at after every 10 orders, when the mean standard error of the
-        rows' totals is at most this share of their mean size. None runs all orders.
+        Stop when the mean standard error of the rows' totals is at most this share of
+        their mean magnitude, checked every 10 orders. None runs all orders.
     by, random_state, checkpoint, batch_size, n_jobs, verbose
-        See `RetrainingExplainer`. A checkpoint can be gone on with by more orders.
+        See `RetrainingExplainer`. A checkpoint can be continued with more orders.
 
     Attributes
     ----------
     n_permutations_ : int
-        Orders that the last result is the mean of.
+        Orders averaged in the last result.
     standard_error_ : ndarray of float64, shape (n_train,)
         Standard error of each row's influence on the sum over the test rows.
     estimator_, classes_
@@ -60,10 +60,10 @@ class DataShapley(RetrainingExplainer):
     -----
     Without any row, the prediction is the base rate: the weighted mean of all train
     targets, or the shares of their classes. Loss and vanishing classes are those of
-    `LOO`. The seed is the same within an order. A checkpoint has whole orders, for the
-    rows and the target they were made for; `explain` and `total` have their own, since
-    the first needs n_train x n_test numbers an order. Five times running is what the
-    authors' code waits for too.
+    `LOO`. The seed is the same within an order. A checkpoint stores whole orders for
+    one set of rows and one output, apart for `explain` and `total`, as the first needs
+    n_train x n_test numbers an order. Five times in a row is the rule of the authors'
+    code.
 
     References
     ----------
@@ -116,19 +116,19 @@ class DataShapley(RetrainingExplainer):
         return {"truncation": float(self.truncation)}
 
     def _mask(self, number: int) -> NDArray[np.bool_]:
-        """All rows: what the others are measured against."""
+        """Train on all rows: the reference of the truncation."""
         return np.ones(self._learner.n_train, dtype=np.bool_)
 
     def _refit_seed(self, number: int) -> int:
         return derive_seed(self._seed)
 
-    def _columns(self, queries: RefitTargets) -> ComputedColumns:
-        return ComputedColumns(self._average(queries, by_target=True))
+    def _columns(self, queries: RetrainingQueries) -> ComputedColumns:
+        return ComputedColumns(self._average(queries, by_query=True))
 
-    def _total(self, queries: RefitTargets) -> NDArray[np.float64]:
-        values = self._average(queries, by_target=False)
+    def _total(self, queries: RetrainingQueries) -> NDArray[np.float64]:
+        values = self._average(queries, by_query=False)
         if queries.n_rows == self._n_train:
-            queries.own = values[:, 1].copy()
+            queries.diagonal = values[:, 1].copy()
         return values[:, 0].copy()
 
     def _self_influence(self) -> NDArray[np.float64]:
@@ -137,24 +137,24 @@ class DataShapley(RetrainingExplainer):
         return self._diagonal(queries)
 
     def _average(
-        self, queries: RefitTargets, *, by_target: bool
+        self, queries: RetrainingQueries, *, by_query: bool
     ) -> NDArray[np.float64]:
-        """Average what rows add over orders; see `_Walk` for the columns."""
+        """Average marginal contributions over orders; see `_Order` for the columns."""
         ((_, everything),) = self._values([0], queries)
-        has_own = queries.n_rows == self._n_train
-        width = queries.n_rows if by_target else 1 + has_own
-        walk = _Walk(
+        has_diagonal = queries.n_rows == self._n_train
+        width = queries.n_rows if by_query else 1 + has_diagonal
+        order_task = _Order(
             self._learner,
             queries,
             float(everything.sum()),
             self.truncation,
             self._seed,
             width,
-            by_target,
+            by_query,
         )
         weight = np.empty(0) if queries.weight is None else queries.weight
         key = hash_arrays(queries.fingerprint, weight)
-        kind = "each" if by_target else "sum"
+        kind = "each" if by_query else "sum"
         results = self._results(
             f"{kind}-{queries.output}-{key}", (self._n_train, width)
         )
@@ -165,10 +165,10 @@ class DataShapley(RetrainingExplainer):
         while done < self.n_permutations:
             stop = self.n_permutations
             if self.convergence is not None:
-                stop = min(done + _ROUND, stop)
-            for number, added in self._run(walk, range(done, stop), results):
+                stop = min(done + _CHECK_EVERY, stop)
+            for number, added in self._run(order_task, range(done, stop), results):
                 total += added
-                sums = added.sum(axis=1) if by_target else added[:, 0]
+                sums = added.sum(axis=1) if by_query else added[:, 0]
                 change = sums - mean
                 mean += change / (number + 1)
                 squares += change * (sums - mean)
@@ -189,35 +189,35 @@ def _is_number(value: object) -> bool:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Walk:
-    """Lets the rows come in a numbered random order.
+class _Order:
+    """Task that adds the rows in a numbered random order.
 
     Parameters
     ----------
     learner : SubsetLearner
         Trains the copies.
-    queries : RefitTargets
-        What is explained.
+    queries : RetrainingQueries
+        Rows and output to explain.
     everything : float
-        Its sum by a copy trained on all rows.
+        Sum of the output by a copy trained on all rows.
     truncation : float
         See `DataShapley`.
     seed : int
         Seed of the orders.
     width : int
         Columns of the result.
-    by_target : bool
-        The columns are the targets; else the first is their sum and the second, if
-        there is one, what each row adds to the target of its own number.
+    by_query : bool
+        The columns are the queries; else the first is their sum, and the second, if
+        present, the contribution of each row to the query of the same number.
     """
 
     learner: SubsetLearner
-    queries: RefitTargets
+    queries: RetrainingQueries
     everything: float
     truncation: float
     seed: int
     width: int
-    by_target: bool
+    by_query: bool
 
     def __call__(self, number: int) -> NDArray[np.float64]:
         learner, queries = self.learner, self.queries
@@ -225,16 +225,16 @@ class _Walk:
         order = np.random.default_rng([self.seed, number]).permutation(n_train)
         seed = derive_seed(self.seed, number)
         added = np.zeros((n_train, self.width), dtype=REAL)
-        has_come = np.zeros(n_train, dtype=np.bool_)
+        is_added = np.zeros(n_train, dtype=np.bool_)
         before = queries.value(learner.predict_nothing(queries.n_rows))
         near = self.truncation * abs(self.everything - before.sum())
         n_near = 0
         for row in order:
             if n_near == _PATIENCE:
                 break
-            has_come[row] = True
-            after = queries.value(learner.fit_predict(has_come, seed, queries.X))
-            if self.by_target:
+            is_added[row] = True
+            after = queries.value(learner.fit_predict(is_added, seed, queries.X))
+            if self.by_query:
                 added[row] = before - after
             else:
                 added[row, 0] = before.sum() - after.sum()

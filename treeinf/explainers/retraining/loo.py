@@ -1,4 +1,4 @@
-"""Leave one out: train again without each row."""
+"""Leave one out: retrain without each row."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from treeinf.dtypes import REAL
 from treeinf.explainers.base import ComputedColumns
 from treeinf.explainers.retraining.base import (
     PredictRows,
-    RefitTargets,
     RetrainingExplainer,
+    RetrainingQueries,
 )
 from treeinf.training.seeds import derive_seed
 
@@ -18,11 +18,11 @@ __all__ = ["LOO"]
 
 
 class LOO(RetrainingExplainer):
-    """Leave-one-out influence: the estimator is trained again without each row.
+    """Leave-one-out influence: the estimator is retrained without each row.
 
     ``influence[i, j]`` is the loss (or prediction) of test row j by a copy trained
-    without train row i, minus that by a copy trained on all. This is the truth that
-    other methods estimate, for one row at a time; for estimators that draw, it includes
+    without train row i, minus that by a copy trained on all. This is the effect that
+    other methods estimate, for one row at a time; for randomised estimators it includes
     the noise of training.
 
     Parameters
@@ -45,8 +45,8 @@ class LOO(RetrainingExplainer):
 
     The loss is the log loss of ``predict_proba``, probabilities raised to 1e-15, or
     half the squared error of ``predict``, whatever the estimator minimises. A class
-    that vanishes with its last row has probability 0; rows of one class are not handed
-    to the estimator, they predict it.
+    whose last row is left out has probability 0; rows of a single class are not passed
+    to the estimator, their class has probability 1.
 
     References
     ----------
@@ -64,7 +64,7 @@ class LOO(RetrainingExplainer):
     def _refit_seed(self, number: int) -> int:
         return derive_seed(self._seed)
 
-    def _columns(self, queries: RefitTargets) -> ComputedColumns:
+    def _columns(self, queries: RetrainingQueries) -> ComputedColumns:
         values = np.empty((self._n_train, queries.n_rows), dtype=REAL)
         for number, value in self._values(range(self._n_train + 1), queries):
             if number == 0:
@@ -73,26 +73,26 @@ class LOO(RetrainingExplainer):
                 values[number - 1] = value - base
         return ComputedColumns(values)
 
-    def _total(self, queries: RefitTargets) -> NDArray[np.float64]:
+    def _total(self, queries: RetrainingQueries) -> NDArray[np.float64]:
         total = np.empty(self._n_train, dtype=REAL)
-        own = np.empty(self._n_train, dtype=REAL)
+        diagonal = np.empty(self._n_train, dtype=REAL)
         for number, value in self._values(range(self._n_train + 1), queries):
             if number == 0:
                 base = value
             else:
                 total[number - 1] = (value - base).sum()
                 if queries.n_rows == self._n_train:
-                    own[number - 1] = value[number - 1] - base[number - 1]
-        queries.own = own
+                    diagonal[number - 1] = value[number - 1] - base[number - 1]
+        queries.diagonal = diagonal
         return total
 
     def _self_influence(self) -> NDArray[np.float64]:
         queries = self._train_queries
         width = self._learner.task.n_classes or 1
         ((_, base),) = self._values([0], queries)
-        own = np.empty((self._n_train, width), dtype=REAL)
-        task = PredictRows(self, queries.X, is_own=True)
+        diagonal = np.empty((self._n_train, width), dtype=REAL)
+        task = PredictRows(self, queries.X, left_out_only=True)
         records = self._results("own", (1, width))
         for number, prediction in self._run(task, range(1, self._n_train + 1), records):
-            own[number - 1] = prediction[0]
-        return queries.value(self._squeeze(own)) - base
+            diagonal[number - 1] = prediction[0]
+        return queries.value(self._squeeze(diagonal)) - base

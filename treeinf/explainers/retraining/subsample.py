@@ -1,4 +1,4 @@
-"""SubSample: models trained on random subsets with and without each row."""
+"""Subsampled influence: random subsets with and without each row."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
 from treeinf.explainers.base import Columns
-from treeinf.explainers.retraining.base import RefitTargets, RetrainingExplainer
+from treeinf.explainers.retraining.base import RetrainingExplainer, RetrainingQueries
 from treeinf.training.seeds import derive_seed
 from treeinf.validation import check_count
 
@@ -18,7 +18,7 @@ __all__ = ["SubSample"]
 
 
 class SubSample(RetrainingExplainer):
-    """Subsampled influence: random subsets without a row against those with it.
+    """Subsampled influence: mean over random subsets without a row, minus with it.
 
     Copies are trained on random subsets of the rows. ``influence[i, j]`` is the mean
     loss (or prediction) of test row j by the copies trained without train row i, minus
@@ -27,12 +27,12 @@ class SubSample(RetrainingExplainer):
     Parameters
     ----------
     n_models : int, default=200
-        Subsets, at least 2. The standard error falls with the root of it.
+        Subsets, at least 2. The standard error falls with the square root.
     share : float, default=0.7
         Share of the rows in each subset, in (0, 1); at least one row is in and one out.
     by, random_state, checkpoint, batch_size, n_jobs, verbose
-        See `RetrainingExplainer`. Each copy has a seed of its own; a checkpoint can be
-        gone on with by more models.
+        See `RetrainingExplainer`. Each copy has a different seed; a checkpoint can be
+        continued with more models.
 
     Attributes
     ----------
@@ -45,9 +45,9 @@ class SubSample(RetrainingExplainer):
     -----
     Every call trains `n_models` copies, unless a checkpoint has their predictions of
     the same rows. Time after that O(n_models n_train n_test); memory one number for
-    each copy and test row. Self influence is, with the probability in place of the
-    loss and the other sign, the memorisation score of the paper. Loss and vanishing
-    classes are those of `LOO`.
+    each copy and test row. Self influence is the memorisation score of the paper, with
+    the loss in place of the probability and the other sign. Loss and vanishing classes
+    are those of `LOO`.
 
     References
     ----------
@@ -112,25 +112,25 @@ class SubSample(RetrainingExplainer):
         return derive_seed(self._seed, number)
 
     def _coefficient(self, number: int) -> NDArray[np.float64]:
-        """Give the factor of a copy's values in the influence of each row."""
+        """Return the factor of a copy's values in the influence of each row."""
         n_out = len(self.is_in_) - self._n_in
         return np.where(self.is_in_[number], -1.0 / self._n_in, 1.0 / n_out)
 
-    def _columns(self, queries: RefitTargets) -> _Contrast:
+    def _columns(self, queries: RetrainingQueries) -> _Contrast:
         values = np.empty((len(self.is_in_), queries.n_rows), dtype=REAL)
         for number, value in self._values(range(len(self.is_in_)), queries):
             values[number] = value
         return _Contrast(self, values)
 
-    def _total(self, queries: RefitTargets) -> NDArray[np.float64]:
+    def _total(self, queries: RetrainingQueries) -> NDArray[np.float64]:
         total = np.zeros(self._n_train, dtype=REAL)
-        own = np.zeros(self._n_train, dtype=REAL)
+        diagonal = np.zeros(self._n_train, dtype=REAL)
         for number, value in self._values(range(len(self.is_in_)), queries):
             coefficient = self._coefficient(number)
             total += coefficient * value.sum()
             if queries.n_rows == self._n_train:
-                own += coefficient * value
-        queries.own = own
+                diagonal += coefficient * value
+        queries.diagonal = diagonal
         return total
 
     def _self_influence(self) -> NDArray[np.float64]:
@@ -140,14 +140,14 @@ class SubSample(RetrainingExplainer):
 
 
 class _Contrast(Columns):
-    """Means of values over the copies without a row less those with it.
+    """Mean of values over the copies without a row, minus the mean with it.
 
     Parameters
     ----------
     explainer : SubSample
-        Knows the subsets.
+        Provides the subsets.
     values : ndarray of float64, shape (n_models, n_queries)
-        What is explained, by each copy.
+        Explained output by each copy.
     """
 
     def __init__(self, explainer: SubSample, values: NDArray[np.float64]) -> None:
@@ -157,10 +157,12 @@ class _Contrast(Columns):
     def fill(
         self, first_row: int, first_query: int, influence: NDArray[np.float64]
     ) -> None:
-        """Write the influence of a run of train rows; see `Columns`."""
+        """Write the influence of consecutive train rows; see `Columns`."""
         rows = slice(first_row, first_row + len(influence))
-        block = influence[:, first_query : first_query + self.values.shape[1]]
-        block[:] = 0.0
-        # model by model, so that any block of rows has the same bits
+        output = influence[:, first_query : first_query + self.values.shape[1]]
+        output[:] = 0.0
+        # model by model, so that any batch of rows has the same bits
         for number, value in enumerate(self.values):
-            block += np.multiply.outer(self.explainer._coefficient(number)[rows], value)
+            output += np.multiply.outer(
+                self.explainer._coefficient(number)[rows], value
+            )
