@@ -600,6 +600,20 @@ def test_amounts_may_be_scores_and_percentages(run, tables):
     assert found[3] == []
 
 
+def test_a_model_without_threads_is_compared_too(run, tables):
+    result = run(
+        "clean", tables / "train.csv", *TARGET, *QUICK, "--no-guard", "--amount", "4",
+        "--model", "sklearn", "--method", "random", "--test", tables / "test.csv",
+        "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert {line["name"] for line in json.loads(result.stdout)["test"]} == {
+        "AUC",
+        "accuracy",
+        "log loss",
+    }
+
+
 # exit codes for pipelines
 
 

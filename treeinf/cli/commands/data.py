@@ -99,8 +99,8 @@ def list_sets(
         title=f"Data sets; data home {folder}",
     )
     printer.say(
-        "To fetch: `treeinf data fetch NAME`. By hand: `treeinf data show NAME` says "
-        "how. Paper: among the 22 sets of Brophy et al. (2023)."
+        "To fetch: `treeinf data fetch NAME`. By hand: see `treeinf data show NAME`. "
+        "Paper: one of the 22 data sets of Brophy et al. (2023)."
     )
     printer.finish(
         {
@@ -286,7 +286,7 @@ def check_sets(
         title=f"Data home {folder}",
     )
     if not states:
-        printer.say("No data set is there; `treeinf data list` says which there are.")
+        printer.say("No data set is there; `treeinf data list` lists all.")
     for state in states:
         if state.message:
             printer.say(f"{state.name}: {state.message}")

@@ -265,6 +265,6 @@ def _print_rows(
         )
     if len(shown) < len(explained):
         printer.say(
-            f"Shown are {len(shown)} of {len(explained):,} test rows; choose with "
+            f"{len(shown)} of {len(explained):,} test rows are shown; choose rows with "
             "--rows, or write all with --out."
         )
