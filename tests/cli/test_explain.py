@@ -73,7 +73,7 @@ def test_writes_all_test_rows_and_prints_a_few(run, model_files, tmp_path):
     assert set(frame["side"]) == {"helpful", "harmful"}
     assert (frame["influence"] > 0).equals(frame["side"] == "helpful")
     assert set(frame["train_label"]) == {"yes", "no"}
-    assert "Shown are 5 of 150" in result.stdout
+    assert "5 of 150 test rows are shown" in result.stdout
 
 
 def test_trains_a_model_where_a_library_is_named(run, model_files):
