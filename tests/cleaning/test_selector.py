@@ -74,7 +74,7 @@ def test_auto_says_what_is_enough_on_many_easy_rows():
     ).fit(X, y)
     assert strict.report_.strategy == "all"
     assert strict.kept_.sum() == 1050
-    assert strict.report_.headline.startswith("Kept all 1,050 rows: no smaller part")
+    assert strict.report_.headline.startswith("Kept all 1,050 rows: no smaller subset")
 
 
 def test_history_and_report_are_plain(cancer):

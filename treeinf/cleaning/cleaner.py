@@ -377,9 +377,9 @@ class InfluenceCleaner(RowMetaEstimator):
         )
         done = cleaning if verdict in ("helped", "unguarded") else nothing
 
-        def fit(part: LabelledRows) -> Any:
+        def fit(train: LabelledRows) -> Any:
             costs.n_fits += 1
-            return learner.fit(part, fit_seed)
+            return learner.fit(train, fit_seed)
 
         final = self._act(rows, trusted, scored, done)
         with costs.timed("final"):
