@@ -81,7 +81,9 @@ BAD_TABLES = [
 def test_bad_tables_are_one_line_and_nothing_is_written(
     run, tmp_path, outputs, monkeypatch, table, options, message
 ):
-    monkeypatch.setattr(InfluenceCleaner, "_work", lambda *_: pytest.fail("long work"))
+    monkeypatch.setattr(
+        InfluenceCleaner, "_fit_rows", lambda *_, **__: pytest.fail("long work")
+    )
     train = tmp_path / "train.csv"
     train.write_text(table)
     options = options if "-y" in options else ["--target", "label", *options]
@@ -204,7 +206,7 @@ def test_writes_kept_rows_as_they_were_and_says_why_the_others_went(
     assert "150 rows" in report
     said = " ".join(result.stdout.split())
     for part in ("240 rows, 4 features", "'color'", "AUC", "accuracy", "log loss",
-                 "train", "views", "final", "wrote out"):  # fmt: skip
+                 "train", "stacking", "final", "wrote out"):  # fmt: skip
         assert part in said, part
 
 
@@ -430,7 +432,7 @@ def test_an_end_before_the_end_leaves_nothing(
         raise error
 
     if place == "clean":
-        monkeypatch.setattr(InfluenceCleaner, "_work", fail)
+        monkeypatch.setattr(InfluenceCleaner, "fit", fail)
     else:
         monkeypatch.setattr("treeinf.reports.write_cleaning_report", fail)
     result = run(
