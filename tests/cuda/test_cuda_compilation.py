@@ -7,10 +7,15 @@ import pytest
 from numba import config
 from numba import types as nb
 
-from treeinf.kernels.cpu import derivatives
-from treeinf.kernels.cpu.contraction import CARRIED, CROSSED, FULL, FactorRule
-from treeinf.kernels.cpu.reverse_sweep import SweepRule, SweepState
 from treeinf.kernels.flat import FlatLeaves, FlatRows, FlatTrees
+from treeinf.kernels.formulas import derivatives
+from treeinf.kernels.formulas.adjoint import SweepRule, SweepState
+from treeinf.kernels.formulas.row_factors import (
+    CROSS_CLASS,
+    FULL_NEWTON,
+    PROPAGATED,
+    FactorRule,
+)
 
 pytestmark = pytest.mark.skipif(
     bool(config.ENABLE_CUDASIM) or importlib.util.find_spec("numba_cuda") is None,
@@ -62,7 +67,7 @@ def test_routing_and_sums(compile_kernel):
     compile_kernel(routing._route_walk, F2, TREES, LEAF)
     numbers = [I8, I8, I8, F2, F2, I8, I8, I8, I8, F2]
     compile_kernel(leaf_sums._sum_trees, LEAF, I1, N1, N1, *numbers)
-    compile_kernel(leaf_sums._add_parts, F2, I8, F1, F1)
+    compile_kernel(leaf_sums._add_batches, F2, I8, F1, F1)
     compile_kernel(leaf_features._gather_leaves, LEAF, I1, N1, F2, I8, I8, F2)
 
 
@@ -70,8 +75,8 @@ def test_routing_and_sums(compile_kernel):
     ("code", "n_outputs", "width", "kind"),
     [
         (derivatives.LOGISTIC, 1, 1, 0),
-        (derivatives.SOFTMAX, 3, 1, CROSSED),
-        (derivatives.SOFTMAX, 3, 3, CROSSED | FULL),
+        (derivatives.SOFTMAX, 3, 1, CROSS_CLASS),
+        (derivatives.SOFTMAX, 3, 3, CROSS_CLASS | FULL_NEWTON),
         (derivatives.SQUARED_LOG_ERROR, 1, 1, 0),
     ],
 )
@@ -82,7 +87,7 @@ def test_sweep_and_row_factors(compile_kernel, code, n_outputs, width, kind):
     compile_kernel(sweep, ROWS, LEAVES, F8, SWEEP, I8, I8, YES, F3, STATE)
     step = replay._take_iteration(code, n_outputs)
     compile_kernel(step, ROWS, LEAVES, I8, I8, YES, F8, F2, F2, F2)
-    walk = contraction._walk_rows(code, n_outputs, width, kind | CARRIED, "staged")
+    walk = contraction._walk_rows(code, n_outputs, width, kind | PROPAGATED, "staged")
     compile_kernel(walk, ROWS, LEAVES, F8, RULE, I8, F2, F2)
 
 

@@ -9,17 +9,23 @@ from numpy.testing import assert_allclose, assert_array_equal
 from tests.kernels.test_routing import HARD, grow_ensemble
 from treeinf.ensemble import InputRules
 from treeinf.kernels.cpu import contraction as cpu_contraction
-from treeinf.kernels.cpu import derivatives
 from treeinf.kernels.cpu import leaf_features as cpu_features
 from treeinf.kernels.cpu import products as cpu_products
 from treeinf.kernels.cpu import replay as cpu_replay
 from treeinf.kernels.cpu import reverse_sweep as cpu_sweep
 from treeinf.kernels.cpu import routing as cpu_routing
-from treeinf.kernels.cpu.contraction import BY_TARGET, CARRIED, CROSSED, FULL
-from treeinf.kernels.cpu.derivatives import UNIT_HESSIAN
-from treeinf.kernels.cpu.reverse_sweep import SweepRule, SweepState
 from treeinf.kernels.device import resolve_device
 from treeinf.kernels.flat import FlatLeaves, FlatLoss, FlatRows
+from treeinf.kernels.formulas import derivatives
+from treeinf.kernels.formulas.adjoint import SweepRule, SweepState
+from treeinf.kernels.formulas.derivatives import UNIT_HESSIAN
+from treeinf.kernels.formulas.row_factors import (
+    BY_TARGET,
+    CROSS_CLASS,
+    FULL_NEWTON,
+    PROPAGATED,
+    FactorRule,
+)
 
 pytestmark = pytest.mark.cuda
 
@@ -80,13 +86,15 @@ class Case:
 
     def rule(self, kind, *, n_steps=1):
         width = self.shape[1]
-        matrix = (self.shape[0], width, width) if kind & FULL else (0, width, width)
-        return cpu_contraction.FactorRule(
+        matrix = (
+            (self.shape[0], width, width) if kind & FULL_NEWTON else (0, width, width)
+        )
+        return FactorRule(
             kind=kind,
             n_steps=n_steps,
             scale=self.rng.normal(size=self.shape),
             theta=self.rng.normal(size=self.shape),
-            matrix=self.rng.normal(size=matrix),
+            inverse_hessian=self.rng.normal(size=matrix),
             base_score_gradient=self.rng.normal(size=(N_ROWS, self.n_outputs)),
             shrinkage=self.rng.uniform(0.1, 0.5, len(self.leaves.output)),
         )
@@ -194,8 +202,8 @@ def test_counts_and_scores(device):
 
 SWEEPS = [
     *((case[0], *case[1:], 0, 1, 1) for case in LOSS_CASES),
-    ("SOFTMAX, crossed", derivatives.SOFTMAX, 3, 1, CROSSED, 1, 2),
-    ("SOFTMAX, full", derivatives.SOFTMAX, 3, 3, CROSSED | FULL, 1, 2),
+    ("SOFTMAX, cross-class", derivatives.SOFTMAX, 3, 1, CROSS_CLASS, 1, 2),
+    ("SOFTMAX, full", derivatives.SOFTMAX, 3, 3, CROSS_CLASS | FULL_NEWTON, 1, 2),
     ("LOGISTIC, several targets", derivatives.LOGISTIC, 1, 1, 0, 1, 3),
     ("LOGISTIC, several steps", derivatives.LOGISTIC, 1, 1, 0, 3, 2),
 ]
@@ -237,13 +245,20 @@ def test_sweep(device, code, n_outputs, width, kind, n_steps, n_targets, iterati
 
 KINDS = [
     ("plain", derivatives.LOGISTIC, 1, 1, 0, 1),
-    ("plain softmax", derivatives.SOFTMAX, 3, 1, CROSSED, 1),
-    ("carried", derivatives.LOGISTIC, 1, 1, CARRIED, 1),
-    ("carried in steps", derivatives.LOGISTIC, 1, 1, CARRIED, 3),
-    ("carried softmax", derivatives.SOFTMAX, 3, 1, CARRIED, 1),
-    ("carried crossed", derivatives.SOFTMAX, 3, 1, CARRIED | CROSSED, 1),
-    ("full", derivatives.SOFTMAX, 3, 3, FULL | CROSSED, 1),
-    ("full carried", derivatives.SOFTMAX, 3, 3, FULL | CARRIED | CROSSED, 1),
+    ("plain softmax", derivatives.SOFTMAX, 3, 1, CROSS_CLASS, 1),
+    ("propagated", derivatives.LOGISTIC, 1, 1, PROPAGATED, 1),
+    ("propagated in steps", derivatives.LOGISTIC, 1, 1, PROPAGATED, 3),
+    ("propagated softmax", derivatives.SOFTMAX, 3, 1, PROPAGATED, 1),
+    ("propagated cross-class", derivatives.SOFTMAX, 3, 1, PROPAGATED | CROSS_CLASS, 1),
+    ("full", derivatives.SOFTMAX, 3, 3, FULL_NEWTON | CROSS_CLASS, 1),
+    (
+        "full propagated",
+        derivatives.SOFTMAX,
+        3,
+        3,
+        FULL_NEWTON | PROPAGATED | CROSS_CLASS,
+        1,
+    ),
     ("by target", derivatives.FAIR, 1, 1, BY_TARGET, 1),
 ]
 
@@ -277,7 +292,7 @@ def test_contract_rows(device, is_own):
     case = Case(3, n_outputs=3)
     arguments = (
         *(case.rows, case.leaves, FlatLoss(derivatives.SOFTMAX, 1.3)),
-        *(case.rule(CROSSED), case.rng.normal(size=case.shape)),
+        *(case.rule(CROSS_CLASS), case.rng.normal(size=case.shape)),
         *(is_own, np.empty(N_ROWS)),
     )
     [(actual, desired)] = run_both(

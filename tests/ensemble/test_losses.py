@@ -29,13 +29,13 @@ from treeinf.ensemble.losses import (
     Tweedie,
     loss_from_dict,
 )
-from treeinf.kernels.cpu.derivatives import (
+from treeinf.kernels.flat import FlatLoss
+from treeinf.kernels.formulas.derivatives import (
     UNIT_HESSIAN,
     all_derivatives,
     differentiate_twice,
     loss_derivatives,
 )
-from treeinf.kernels.flat import FlatLoss
 from treeinf.kernels.rules import exponential
 
 DIFFERENTIABLE = [

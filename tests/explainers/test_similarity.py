@@ -13,7 +13,6 @@ from treeinf.explainers.tree_kernel.features import TREE_KERNELS, LeafFeatures
 from treeinf.explainers.tree_kernel.row_features import RowFeatures
 from treeinf.explainers.tree_kernel.tree_sim import TreeSim
 from treeinf.kernels.cpu import leaf_features as leaf_feature_kernels
-from treeinf.kernels.cpu import merged_trees as merging_kernels
 
 GOLDEN_NAMES = [
     "catboost_binary_breast_cancer",
@@ -350,7 +349,7 @@ def test_products_with_the_features_are_those_of_the_dense_matrix(rng):
 
 
 def test_each_kernel_was_compiled_for_few_types():
-    for module in (leaf_feature_kernels, merging_kernels):
+    for module in (leaf_feature_kernels, leaf_feature_kernels):
         for name in module.__all__:
             function = getattr(module, name)
             if hasattr(function, "signatures"):

@@ -79,7 +79,7 @@ def test_code_on_disk_is_of_one_state_of_all_kernels(tmp_path):
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(package, tmp_path / "treeinf", ignore=ignored)
     program = (
-        "from treeinf.kernels.cpu.products import _rank_key as rule; rule(1.0, 1); "
+        "from treeinf.kernels.rules import _rank_key as rule; rule(1.0, 1); "
         "print(sum(rule.stats.cache_hits.values()), rule.__code__.co_filename)"
     )
 

@@ -13,8 +13,8 @@ from tests import models
 from tests.naive.boosting import NaiveModel
 from treeinf.kernels.cpu import contraction, products, replay
 from treeinf.kernels.cpu import leaf_coupling as leaf_matrix
-from treeinf.kernels.cpu.derivatives import SQUARED_ERROR
 from treeinf.kernels.flat import FlatLeaves, FlatLoss, FlatRows
+from treeinf.kernels.formulas.derivatives import SQUARED_ERROR
 from treeinf.kernels.threads import check_n_jobs, limit_threads
 from treeinf.trace import sum_derivatives
 
@@ -333,7 +333,7 @@ def test_the_number_of_threads_is_put_back():
 
 @pytest.mark.parametrize("n_leaves", [3, 20_000])
 def test_sums_are_those_of_the_rows_in_one_lane_and_in_several(n_leaves, rng):
-    n = 3 * replay.BLOCK + 17
+    n = 3 * replay.TILE_ROWS + 17
     leaf = rng.integers(0, n_leaves, size=(1, n)).astype(np.uint16)
     value = rng.normal(size=(n_leaves, 1))
     leaves = FlatLeaves(
@@ -356,7 +356,7 @@ def test_sums_are_those_of_the_rows_in_one_lane_and_in_several(n_leaves, rng):
     )
     count = np.zeros(n_leaves, np.int64)
     replay.count_leaf_rows(leaf, leaves.leaf_offset, leaves.leaf_row, count)
-    assert (replay.count_lanes(n_leaves) > 1) == (n_leaves == 3)
+    assert (replay.count_accumulators(n_leaves) > 1) == (n_leaves == 3)
     assert_array_equal(count, np.bincount(leaf[0], minlength=n_leaves))
     for part, each in zip(parts, (-weight * target, weight), strict=True):
         desired = np.bincount(leaf[0], each, minlength=n_leaves)

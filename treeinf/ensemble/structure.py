@@ -19,9 +19,9 @@ from treeinf.ensemble.routing import flatten_trees, route_rows
 from treeinf.ensemble.training_facts import LeafRule, TrainingFacts
 from treeinf.errors import ModelFormatError, ModelParityError, UnsupportedModelError
 from treeinf.kernels.cpu import replay as kernels
-from treeinf.kernels.cpu.derivatives import UNIT_HESSIAN
 from treeinf.kernels.device import CPU, Device
 from treeinf.kernels.flat import FlatLeaves, FlatLoss, FlatTrees
+from treeinf.kernels.formulas.derivatives import UNIT_HESSIAN
 from treeinf.kernels.ranked_trees import RankedTrees, rank_trees
 from treeinf.validation import check_offset
 

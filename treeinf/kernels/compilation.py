@@ -1,4 +1,4 @@
-"""How kernels are compiled: one policy, named once."""
+"""How kernels are compiled: one policy for all."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ NaN and inf keep their meaning and sums keep their order. Measured on the replay
 """
 
 SMALL_CALL = 2**19
-"""Numbers in the arrays of a call of a `linear_kernel` that one thread does alone: a
-few milliseconds."""
+"""Numbers in the arrays of a call of a `linear_kernel` that takes one thread: a few
+milliseconds."""
 
 jit_disabled: bool = bool(numba.config.DISABLE_JIT)
 """True under ``NUMBA_DISABLE_JIT=1``: kernels run as plain Python."""
 
 
 def _hash_sources() -> str:
-    """Give a number for the state of all kernels' source."""
+    """Return a hash of the source of all kernels."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
@@ -55,21 +55,21 @@ _SOURCES = _hash_sources()
 
 
 def _compile(function: Callable[..., Any], **options: Any) -> Any:
-    """Compile with IEEE 754's division, and keep the code on disk.
+    """Compile with IEEE 754's division, and cache the machine code on disk.
 
-    Numba takes kept code for fresh if the kernel's own file is as it was. The code of
-    what it calls in other files is in it too: after an update of treeinf it could be
-    that of two versions, which may write past the end of an array. So kept code is
-    fresh only if no kernel's file has changed.
+    Numba takes cached code for fresh if the kernel's own file is unchanged. Inlined
+    code of other files is in it too: after an update of treeinf it could mix two
+    versions, and write past the end of an array. So cached code is fresh only if no
+    kernel's file has changed.
     """
     compiled = numba.njit(error_model="numpy", **options)(function)
     if jit_disabled:
         return compiled
     compiled.enable_caching()
     try:
-        kept = compiled._cache._cache_file
-        kept._source_stamp = kept._source_stamp, _SOURCES
-    except AttributeError:  # nothing to keep it in, or a Numba that keeps it elsewhere
+        cache = compiled._cache._cache_file
+        cache._source_stamp = cache._source_stamp, _SOURCES
+    except AttributeError:  # no cache directory, or a Numba that caches otherwise
         compiled._cache = NullCache()
     return compiled
 
@@ -85,15 +85,15 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 def parallel_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a kernel whose ``prange`` iterations each own what they write.
 
-    Every result has the same bits for any number of threads, since no iteration reads
-    or adds to what another writes.
+    Results are bitwise the same for any number of threads, since no iteration reads or
+    adds to what another writes.
     """
     options = {"fastmath": CONTRACT, "parallel": True, "nogil": True}
     return _compile(function, **options)
 
 
 class _SizedKernel:
-    """A kernel compiled for several threads, and for one: the size of a call decides.
+    """A kernel compiled for several threads and for one; a call's size selects.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ class _SizedKernel:
             function.__defaults__,
             function.__closure__,
         )
-        # Numba keeps compiled code by this name, whatever the options
+        # the cache on disk goes by this name, whatever the options
         twin.__qualname__ = f"{function.__qualname__}_alone"
         self._alone: Any = _compile(twin, fastmath=CONTRACT, nogil=True)
 
@@ -141,9 +141,9 @@ def linear_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a parallel kernel whose time grows with the size of its arrays.
 
     A call with at most `SMALL_CALL` numbers in its arrays and those of its `FlatRows`
-    takes a version without threads. That version compiles in less than half the time,
-    which is what somebody with small data waits for. The number of threads has no say,
-    so that it still changes no bit of a result.
+    takes a version without threads, which compiles in less than half the time: with
+    small data, compiling is what one waits for. The choice does not depend on the
+    number of threads, which changes no bit of a result.
     """
     return function if jit_disabled else _SizedKernel(function)  # type: ignore[arg-type]
 

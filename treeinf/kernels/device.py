@@ -1,4 +1,4 @@
-"""Where kernels run: on the CPU, or on CUDA; the only importer of ``kernels/cuda``."""
+"""The device that kernels run on; the only importer of ``kernels/cuda``."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from treeinf.kernels.cpu import (
 __all__ = ["CPU", "DEVICES", "Device", "check_device", "resolve_device"]
 
 DEVICES = ("cpu", "cuda", "auto")
-"""What `device` may be."""
+"""Values of the parameter `device`."""
 
 _USED_SHARE = 0.9
-"""Share of the free memory that rows may take; the rest is for what is small."""
+"""Share of the free memory that rows may take; the rest is for smaller arrays."""
 
 
 _HELD: weakref.WeakKeyDictionary[Any, dict[int, Any]] = weakref.WeakKeyDictionary()
-"""Copies on the device by owner and the identity of the array, which is kept too."""
+"""Copies on the device, by owner and by the identity of the array, which is kept."""
 
 
 def _same(value: Any) -> Any:
@@ -42,7 +42,7 @@ def _same(value: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Device:
-    """Kernels of one device, and the way of arrays there and back.
+    """Kernels of one device, and transfers of arrays.
 
     Parameters
     ----------
@@ -58,16 +58,16 @@ class Device:
     copy : callable
         Copies an array on the device.
     empty : callable
-        Makes room for an array of a shape and a dtype, by default float64.
+        Allocates an array of a shape and a dtype, by default float64.
     zeros : callable
-        Makes an array of 0.0 of a shape.
-    most_parts : int, default=64
-        Runs of rows that are worth adding up apart.
-    run_bytes : int, default=2**24
-        Row factors that are written out at once: what fits in a cache.
+        Allocates an array of 0.0 of a shape.
+    most_batches : int, default=64
+        Batches of rows that are worth adding up apart.
+    batch_bytes : int, default=2**24
+        Size of the row factors that are written at once: what fits in the cache.
     memory : callable
-        Gives the bytes that are free and those there are, or None where the operating
-        system is to be asked.
+        Returns the free bytes and all bytes, or None where the operating system manages
+        them.
     """
 
     name: str
@@ -82,8 +82,8 @@ class Device:
     copy: Callable[..., Any] = np.copy
     empty: Callable[..., Any] = np.empty
     zeros: Callable[..., Any] = np.zeros
-    most_parts: int = 64
-    run_bytes: int = 2**24
+    most_batches: int = 64
+    batch_bytes: int = 2**24
     memory: Callable[[], tuple[int, int] | None] = lambda: None
 
     def __reduce__(self) -> tuple[Callable[[str], Device], tuple[str]]:
@@ -91,23 +91,23 @@ class Device:
 
     @property
     def is_cpu(self) -> bool:
-        """Whether arrays are where they are anyway."""
+        """Whether this is the CPU, so that arrays are not moved."""
         return self.name == "cpu"
 
     def hold(self, owner: Any, value: Any) -> Any:
-        """Copy what belongs to an owner to the device once, for as long as it lives.
+        """Copy an array of an owner to the device once, for as long as the owner lives.
 
         Parameters
         ----------
         owner : object
-            Whose it is; one that does not change and compares by identity.
+            An object that does not change and compares by identity.
         value : ndarray or named tuple
-            One of its arrays, the same object whenever it is asked for.
+            One of its arrays, the same object in every call.
 
         Returns
         -------
         array or named tuple
-            As `put` gives it. On the CPU, `value` itself.
+            What `put` returns. On the CPU, `value` itself.
         """
         if self.is_cpu:
             return value
@@ -117,7 +117,7 @@ class Device:
         return held[id(value)][1]
 
     def holds(self, owner: Any, value: Any) -> bool:
-        """Tell whether an owner's array is held on the device."""
+        """Return whether an owner's array is held on the device."""
         return not self.is_cpu and id(value) in _HELD.get(owner, {})
 
     def write_columns(
@@ -127,7 +127,7 @@ class Device:
         n_columns: int,
         write: Callable[[Any, int], None],
     ) -> None:
-        """Let a kernel write columns of an array, which may be on the device or not.
+        """Let a kernel write columns of an array on the device or the host.
 
         Parameters
         ----------
@@ -141,21 +141,21 @@ class Device:
         if self.is_cpu or not isinstance(block, np.ndarray):
             write(block, first)
         else:
-            room = self.empty((len(block), n_columns))
-            write(room, 0)
-            block[:, first : first + n_columns] = self.get(room)
+            buffer = self.empty((len(block), n_columns))
+            write(buffer, 0)
+            block[:, first : first + n_columns] = self.get(buffer)
 
     def rows_at_once(self, n_rows: int, row_bytes: int, fixed_bytes: int = 0) -> int:
-        """Give how many of some rows fit in the free memory.
+        """Return how many rows fit in the free memory.
 
         Parameters
         ----------
         n_rows : int
-            Rows there are.
+            Number of rows.
         row_bytes : int
-            Memory that a row takes.
+            Memory for each row.
         fixed_bytes : int, default=0
-            Memory taken whatever the number of rows.
+            Memory for any number of rows.
 
         Returns
         -------
@@ -167,25 +167,26 @@ class Device:
         DeviceMemoryError
             If not even a thousand rows fit.
         """
-        found = self.memory()
-        if found is None:
+        memory = self.memory()
+        if memory is None:
             return n_rows
-        room = int(_USED_SHARE * found[0]) - fixed_bytes
-        if room < row_bytes * min(n_rows, 1000):
+        free, total = memory
+        available = int(_USED_SHARE * free) - fixed_bytes
+        if available < row_bytes * min(n_rows, 1000):
             raise DeviceMemoryError(
-                f"CUDA has {_in_mebibytes(found[0])} free of "
-                f"{_in_mebibytes(found[1])}; needed are {_in_mebibytes(fixed_bytes)}, "
+                f"CUDA has {_in_mebibytes(free)} free of "
+                f"{_in_mebibytes(total)}; needed are {_in_mebibytes(fixed_bytes)}, "
                 f"and {row_bytes:,} bytes for each row of a block. Free memory on the "
                 "device, lower batch_size, or use device='cpu'."
             )
-        return min(n_rows, room // max(row_bytes, 1))
+        return min(n_rows, available // max(row_bytes, 1))
 
 
 CPU = Device("cpu")
 
 
 def check_device(device: str) -> None:
-    """Refuse what is no device's name.
+    """Check the name of a device.
 
     Raises
     ------
@@ -197,7 +198,7 @@ def check_device(device: str) -> None:
 
 
 def resolve_device(device: str) -> Device:
-    """Find the kernels of a device.
+    """Return the kernels of a device.
 
     Parameters
     ----------
@@ -228,7 +229,7 @@ def resolve_device(device: str) -> Device:
 
 @functools.cache
 def _open_cuda() -> Device:
-    """Import the CUDA kernels and run one."""
+    """Import the CUDA kernels, and run one to see that they do run."""
     from numba import config
 
     if not config.ENABLE_CUDASIM and importlib.util.find_spec("numba_cuda") is None:
@@ -278,14 +279,14 @@ def _open_cuda() -> Device:
         copy=memory.copy,
         empty=memory.empty,
         zeros=memory.zeros,
-        most_parts=leaf_sums.MOST_PARTS,
-        run_bytes=2**28,
+        most_batches=leaf_sums.MOST_BATCHES,
+        batch_bytes=2**28,
         memory=memory.count_bytes,
     )
 
 
 def _first_words(error: Exception) -> str:
-    """Give what an error says in one line."""
+    """Return the message of an error in one line."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text[:300].rstrip(".:") + "."
 

@@ -1,4 +1,32 @@
-"""The arrays that kernels receive of an ensemble."""
+"""Flat arrays that kernels read: trees, leaves, rows and the loss.
+
+Arguments of these names mean the same in all kernels, and are described here alone.
+
+rows, leaves, loss : FlatRows, FlatLeaves, FlatLoss
+    The rows, the ensemble's leaves, and the loss.
+leaf : ndarray of unsigned integer, shape (n_structures, n_rows)
+    Leaf of each row within each tree, which reads its line ``leaf_row``.
+leaf_offset : ndarray of int64, shape (n_trees + 1,)
+    Number of each tree's first leaf, over all trees.
+leaf_row : ndarray of int32, shape (n_trees,)
+    Line of `leaf` that each tree reads.
+tree_leaf : ndarray of unsigned integer, shape (n_rows,)
+    Leaf of every row within one tree: a line of `leaf`.
+begin, n : int64
+    First row of a tile, and its number of rows. A tile is rows that are handled
+    together, so that their scores and derivatives stay in the L1 cache.
+score, gradient, hessian : ndarray of float64, shape (n_outputs, >= n)
+    Raw scores of a tile, and the derivatives of the loss there.
+first_row : int64
+    Row of the first line of the output, or of the row factors.
+n_queries, first_query : int64
+    Number of queries, and the column of the output for the first of them.
+group_start, group_query : ndarray of int64, shape (n_leaves + 1,), and int32, shape \
+(n_trees * n_queries,)
+    Queries of each leaf, leaf by leaf; see `group_rows_by_leaf`.
+leaf_factor : ndarray of float64, shape (n_leaves, leaf_width, n_queries)
+    Derivative of each query with respect to the gradient sum of each leaf.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +52,7 @@ class FlatTrees(NamedTuple):
     left, right : ndarray of int32, shape (n_nodes,)
         Children; ``~leaf`` for a leaf.
     nan_left, zero_left : ndarray of bool, shape (n_nodes,)
-        Where NaN and where 0.0 go.
+        Whether NaN and 0.0 go left.
     is_plain : ndarray of bool, shape (n_nodes,)
         Numeric nodes in which 0.0 obeys the comparison.
     is_categorical : ndarray of bool, shape (n_nodes,)
@@ -74,7 +102,7 @@ class FlatLeaves(NamedTuple):
     is_averaged : bool
         Gradients are taken at the base score in every iteration.
     leaf_row : ndarray of int32, shape (n_trees,)
-        Row of each tree in the leaf ids: trees that share structure share it.
+        Line of each tree in the leaf ids: trees that share structure share it.
     base_score : ndarray of float64, shape (n_outputs,)
         Raw score before the first tree.
     """
@@ -115,7 +143,7 @@ class FlatLoss(NamedTuple):
     Attributes
     ----------
     code : int
-        Which loss, a constant of ``kernels/cpu/derivatives.py``.
+        Which loss, a constant of ``kernels/formulas/derivatives.py``.
     parameter : float
         Its one parameter.
     """

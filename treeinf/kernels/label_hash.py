@@ -1,4 +1,4 @@
-"""The hash by which CatBoost's trees know the labels of categories."""
+"""CatBoost's hash of category labels, by which its trees test them."""
 
 from __future__ import annotations
 
@@ -49,33 +49,33 @@ def hash_label(label: Any) -> int:
     )
 
 
-def look_up_hashes(values: NDArray[Any], known: Iterable[int]) -> NDArray[np.float64]:
-    """Turn labels into the places of their hashes among those known.
+def look_up_hashes(values: NDArray[Any], hashes: Iterable[int]) -> NDArray[np.float64]:
+    """Encode labels by the positions of their hashes in a list.
 
     Parameters
     ----------
     values : ndarray, shape (n_rows,)
         Labels.
-    known : iterable of int
-        Hashes.
+    hashes : iterable of int
+        The list, of different hashes.
 
     Returns
     -------
     ndarray of float64, shape (n_rows,)
-        Places; for a label that is not known, a number below -1 that is its own.
+        Positions; for a label that is not listed, a number below -1 of its own.
     """
-    place = {number: float(code) for code, number in enumerate(known)}
+    code_of = {number: float(code) for code, number in enumerate(hashes)}
     if values.dtype.kind in "biu":
-        labels, inverse = np.unique(values, return_inverse=True)
-        found: list[Any] = labels.tolist()
+        distinct, inverse = np.unique(values, return_inverse=True)
+        labels: list[Any] = distinct.tolist()
     else:
-        found = list(dict.fromkeys(values.tolist()))
-        number_of = {label: number for number, label in enumerate(found)}
+        labels = list(dict.fromkeys(values.tolist()))
+        number_of = {label: number for number, label in enumerate(labels)}
         inverse = np.array([number_of[label] for label in values.tolist()], np.intp)
     codes = []
-    for label in found:
+    for label in labels:
         number = hash_label(label)
-        codes.append(place.get(number, -2.0 - number))
+        codes.append(code_of.get(number, -2.0 - number))
     return np.array(codes, np.float64)[inverse]
 
 
@@ -107,8 +107,8 @@ def _city_hash(text: bytes) -> int:
     return _hash_long(text, n)
 
 
-def _long(text: bytes, place: int) -> int:
-    number: int = struct.unpack_from("<Q", text, place)[0]
+def _long(text: bytes, start: int) -> int:
+    number: int = struct.unpack_from("<Q", text, start)[0]
     return number
 
 
@@ -134,13 +134,13 @@ def _hash_to_32(text: bytes, n: int) -> int:
     return _mix_pair(low & _WORD, high & _WORD)
 
 
-def _half_of_64(text: bytes, place: int, first: int, last: int) -> tuple[int, int]:
+def _half_of_64(text: bytes, start: int, first: int, last: int) -> tuple[int, int]:
     """Hash 32 bytes with a first and a last number to two numbers."""
     b = _rotate((first + last) & _WORD, 52)
     c = _rotate(first, 37)
-    first = (first + _long(text, place + 8)) & _WORD
+    first = (first + _long(text, start + 8)) & _WORD
     c = (c + _rotate(first, 7)) & _WORD
-    first = (first + _long(text, place + 16)) & _WORD
+    first = (first + _long(text, start + 16)) & _WORD
     return (first + last) & _WORD, (b + _rotate(first, 31) + c) & _WORD
 
 
@@ -153,9 +153,9 @@ def _hash_to_64(text: bytes, n: int) -> int:
     return (_fold((both * _K0 + v1) & _WORD) * _K2) & _WORD
 
 
-def _mix_32(text: bytes, place: int, a: int, b: int) -> tuple[int, int]:
+def _mix_32(text: bytes, start: int, a: int, b: int) -> tuple[int, int]:
     """Mix 32 bytes into two numbers."""
-    w, x, y, z = struct.unpack_from("<4Q", text, place)
+    w, x, y, z = struct.unpack_from("<4Q", text, start)
     a = (a + w) & _WORD
     b = _rotate((b + a + z) & _WORD, 21)
     total = (a + x + y) & _WORD
@@ -171,14 +171,14 @@ def _hash_long(text: bytes, n: int) -> int:
     z = (z + _fold(v[1]) * _K1) & _WORD
     x = _rotate((z + x) & _WORD, 39) * _K1 & _WORD
     y = _rotate(y, 33) * _K1 & _WORD
-    for place in range(0, (n - 1) // 64 * 64, 64):
-        x = _rotate((x + y + v[0] + _long(text, place + 16)) & _WORD, 37) * _K1 & _WORD
-        y = _rotate((y + v[1] + _long(text, place + 48)) & _WORD, 42) * _K1 & _WORD
+    for start in range(0, (n - 1) // 64 * 64, 64):
+        x = _rotate((x + y + v[0] + _long(text, start + 16)) & _WORD, 37) * _K1 & _WORD
+        y = _rotate((y + v[1] + _long(text, start + 48)) & _WORD, 42) * _K1 & _WORD
         x ^= w[1]
         y ^= v[0]
         z = _rotate(z ^ w[0], 33)
-        v = _mix_32(text, place, v[1] * _K1 & _WORD, (x + w[0]) & _WORD)
-        w = _mix_32(text, place + 32, (z + w[1]) & _WORD, y)
+        v = _mix_32(text, start, v[1] * _K1 & _WORD, (x + w[0]) & _WORD)
+        w = _mix_32(text, start + 32, (z + w[1]) & _WORD, y)
         x, z = z, x
     low = _mix_pair(v[0], w[0]) + _fold(y) * _K1 + z
     high = _mix_pair(v[1], w[1]) + x

@@ -14,20 +14,20 @@ from treeinf.kernels.flat import FlatTrees
 __all__ = ["CATEGORICAL", "MASK_ROWS", "MASK_WORDS", "RankedTrees", "rank_trees"]
 
 MASK_WORDS = 4
-"""Words of 64 rows that are handled together."""
+"""Words of 64 rows in a tile."""
 MASK_ROWS = 64 * MASK_WORDS
-"""Rows that are handled together."""
+"""Rows of a tile."""
 CATEGORICAL = 2**32 - 1
-"""In place of a column, in nodes that ask whether a value is in a set."""
+"""In place of a column, in nodes that test whether a value is in a set."""
 
 
 class RankedTrees(NamedTuple):
-    """What routing by masks reads, beside the `FlatTrees` that it was made of.
+    """What routing by masks reads, beside the `FlatTrees` it was made from.
 
     The rank of a value is the number of its feature's thresholds below it, so that
     ``x <= threshold`` is ``rank(x) <= rank(threshold)``. Nodes may differ in where NaN
-    and 0.0 go: a feature has one column of ranks for each way there is, in which those
-    two have the rank that sends them there.
+    and 0.0 go: a feature has a column of ranks for each combination that occurs, in
+    which NaN and 0.0 have the rank that sends them there.
 
     Attributes
     ----------
@@ -36,17 +36,17 @@ class RankedTrees(NamedTuple):
     threshold_offset : ndarray of int64, shape (n_used + 1,)
         Where each of them begins in `threshold`.
     threshold : ndarray of float64, shape (n_thresholds,)
-        Thresholds of each, rising, all different.
+        Thresholds of each, strictly increasing.
     column_offset : ndarray of int64, shape (n_used + 1,)
         Where each of them begins in the columns.
     zero_rank, nan_rank : ndarray of unsigned integer, shape (n_columns,)
         Ranks of 0.0 and of NaN; in the smallest type that holds all ranks.
     node : ndarray of uint32, shape (n_nodes, 4)
-        The nodes of each tree, parents before children: where the column begins in a
-        block of `MASK_ROWS` rows, or `CATEGORICAL`; the threshold's rank, or the number
-        of the categorical node; the places of the left and the right child among the
-        masks of the tree's nodes and leaves.
-    n_places : int
+        The nodes of each tree, parents before children: where the column begins in the
+        ranks of a tile, or `CATEGORICAL`; the threshold's rank, or the number of the
+        categorical node; the positions of the left and the right child among the masks
+        of the tree's nodes and leaves.
+    n_masks : int
         Masks of the largest tree.
     """
 
@@ -57,7 +57,7 @@ class RankedTrees(NamedTuple):
     zero_rank: NDArray[np.unsignedinteger]
     nan_rank: NDArray[np.unsignedinteger]
     node: NDArray[np.uint32]
-    n_places: int
+    n_masks: int
 
 
 def rank_trees(trees: FlatTrees) -> RankedTrees:
@@ -83,22 +83,24 @@ def rank_trees(trees: FlatTrees) -> RankedTrees:
     is_first[1:] = (feature[1:] != feature[:-1]) | (threshold[1:] != threshold[:-1])
     firsts = np.flatnonzero(is_first)
     used, offset = np.unique(feature[firsts], return_index=True)
-    place = np.searchsorted(used, feature)
-    rank = np.cumsum(is_first) - 1 - offset[place]
+    position = np.searchsorted(used, feature)
+    rank = np.cumsum(is_first) - 1 - offset[position]
     threshold_offset = np.append(offset, len(firsts))
     # a rank no threshold has: such values go right everywhere; those of rank 0 left
-    highest = np.diff(threshold_offset)[place]
-    below_zero = np.bincount(place[firsts], threshold[firsts] < 0.0, len(used))
-    natural = below_zero.astype(OFFSET)[place]
+    highest = np.diff(threshold_offset)[position]
+    below_zero = np.bincount(position[firsts], threshold[firsts] < 0.0, len(used))
+    natural = below_zero.astype(OFFSET)[position]
     is_plain = trees.is_plain[ranked]
     nan_left, zero_left = trees.nan_left[ranked], trees.zero_left[ranked]
-    nan_differs = np.bincount(place, ~is_plain | (nan_left != zero_left), len(used))
+    nan_differs = np.bincount(position, ~is_plain | (nan_left != zero_left), len(used))
     zero_rank = np.where(is_plain, natural, np.where(zero_left, 0, highest))
-    nan_rank = np.where(nan_differs[place] > 0, np.where(nan_left, 0, highest), natural)
-    # three numbers in one: sorting rows of a matrix is slow
+    nan_rank = np.where(
+        nan_differs[position] > 0, np.where(nan_left, 0, highest), natural
+    )
+    # three numbers in one, since sorting rows of a matrix is slow
     size = int(highest.max(initial=0)) + 1
     columns, column = np.unique(
-        (place * size + zero_rank) * size + nan_rank, return_inverse=True
+        (position * size + zero_rank) * size + nan_rank, return_inverse=True
     )
     dtype = leaf_id_dtype(size)
     n_nodes = len(trees.feature)
@@ -116,13 +118,13 @@ def rank_trees(trees: FlatTrees) -> RankedTrees:
         zero_rank=(columns // size % size).astype(dtype),
         nan_rank=(columns % size).astype(dtype),
         node=node[order],
-        n_places=2 * int(np.diff(trees.leaf_offset).max(initial=1)) - 1,
+        n_masks=2 * int(np.diff(trees.leaf_offset).max(initial=1)) - 1,
     )
 
 
 @scalar_rule
 def _order_nodes(node_offset, left, right, order, node):
-    """Find an order with parents before children, and number the children by it."""
+    """Order each tree's nodes, parents before children, and number children by it."""
     for tree in range(node_offset.size - 1):
         first = node_offset[tree]
         n_nodes = node_offset[tree + 1] - first
@@ -130,8 +132,8 @@ def _order_nodes(node_offset, left, right, order, node):
             continue
         order[first] = first
         height = 1
-        for place in range(n_nodes):
-            parent = order[first + place]
+        for position in range(n_nodes):
+            parent = order[first + position]
             for side in range(2):
                 child = left[parent] if side == 0 else right[parent]
                 if child < 0:

@@ -1,6 +1,6 @@
-"""Scalar rules shared by all kernels: which child, and the exponential.
+"""Scalar rules that the kernels of both devices share.
 
-Each is compiled for whatever device calls it; none knows of arrays of rows.
+Each is compiled for the device that calls it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ __all__ = [
     "bits_of",
     "exponential",
     "in_category_set",
+    "merge_query",
+    "newton_step",
+    "read_value",
 ]
 
 _LOG2_E = 1.4426950408889634
@@ -31,16 +34,26 @@ _LARGEST = 708.0
 
 
 @scalar_rule
+def read_value(value, zero_threshold, round_to_single):
+    """Return a value of X as the library compares it; see `FlatTrees`."""
+    if round_to_single:
+        value = np.float64(np.float32(value))
+    if abs(value) <= zero_threshold:
+        value = 0.0
+    return value
+
+
+@scalar_rule
 def in_category_set(value, floor, bits, start, stop):
-    """Tell whether a finite or infinite value, cut to an integer, is in a set.
+    """Return whether a finite or infinite value, cut to an integer, is in a set.
 
     Parameters
     ----------
     value : float64
         Category code; not NaN.
     floor : float64
-        Values of at most this are no category; those above are cut to an integer, so
-        that -1.0 makes category 0 of what lies between -1 and 0.
+        Values of at most this are no category; with -1.0, values between -1 and 0 are
+        category 0.
     bits : ndarray of uint32, shape (n_words,)
         Sets of all nodes.
     start, stop : int64
@@ -57,6 +70,68 @@ def in_category_set(value, floor, bits, start, stop):
     if word >= stop - start:
         return False
     return ((bits[start + word] >> (code & 31)) & 1) == 1
+
+
+@scalar_rule
+def newton_step(gradient, hessian, l2, l1, largest, lightest):
+    """Return a leaf value before shrinkage and how far it moves: the leaf rule.
+
+    Parameters
+    ----------
+    gradient, hessian : float64
+        Sums over the leaf's train rows.
+    l2, l1 : float64
+        Penalties.
+    largest : float64
+        Bound on the size of the value; 0 for none.
+    lightest : float64
+        Less hessian than this gives 0.
+
+    Returns
+    -------
+    step : float64
+        ``-gradient / (hessian + l2)``, the gradient brought nearer to 0 by `l1`; 0
+        where there is nothing to divide by.
+    response : float64
+        Minus the derivative of the step with respect to the gradient sum: 0 where the
+        l1 penalty or the bound holds the step fixed.
+    """
+    denominator = hessian + l2
+    if not denominator > 0.0 or hessian < lightest:
+        return 0.0, 0.0
+    if l1 > 0.0:
+        size = abs(gradient) - l1
+        if size <= 0.0:
+            return 0.0, 0.0
+        gradient = size if gradient > 0.0 else -size
+    step, response = -gradient / denominator, 1.0 / denominator
+    if largest > 0.0 and abs(step) > largest:
+        return largest if step > 0.0 else -largest, 0.0
+    return step, response
+
+
+@scalar_rule
+def _rank_key(value, sign):
+    """Return the number that rows are ranked by, the largest first."""
+    return abs(value) if sign == 0 else sign * value
+
+
+@scalar_rule
+def merge_query(influence, first_row, sign, query, best_row, best_value):
+    """Merge a batch of rows into one query's list of top rows; see `merge_top`."""
+    k = best_row.shape[1]
+    for line in range(influence.shape[0]):
+        value = influence[line, query]
+        key = _rank_key(value, sign)
+        if np.isnan(value) or _rank_key(best_value[query, k - 1], sign) >= key:
+            continue
+        rank = k - 1
+        while rank > 0 and not _rank_key(best_value[query, rank - 1], sign) >= key:
+            best_value[query, rank] = best_value[query, rank - 1]
+            best_row[query, rank] = best_row[query, rank - 1]
+            rank -= 1
+        best_value[query, rank] = value
+        best_row[query, rank] = first_row + line
 
 
 def _exponential(x):
@@ -100,7 +175,7 @@ def _exponential(x):
 
 
 def _bits_of(value):
-    """Give the 64 bits of a float64 as an unsigned integer."""
+    """Return the 64 bits of a float64 as an unsigned integer."""
     return np.uint64(bits_from_float(value))
 
 
@@ -111,7 +186,7 @@ if jit_disabled:  # reading bits as numbers exists in compiled code only
         return math.exp(max(min(x, _LARGEST), -_LARGEST))
 
     def bits_of(value):
-        """Give the 64 bits of a float64 (plain Python twin)."""
+        """Return the 64 bits of a float64 (plain Python twin)."""
         return np.float64(value).view(np.uint64)
 
 else:

@@ -1,4 +1,4 @@
-"""How many threads a kernel call may use."""
+"""Number of threads that a kernel call may use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WORTH_A_THREAD = 4096
 
 
 def check_n_jobs(n_jobs: int | None) -> int:
-    """Turn `n_jobs` into a number of threads.
+    """Return the number of threads that `n_jobs` stands for.
 
     Parameters
     ----------
@@ -58,13 +58,13 @@ def limit_threads(n_jobs: int | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def threads_for(work: int) -> Iterator[None]:
-    """Let kernels use no more threads than pay, inside the ``with`` block.
+    """Let kernels use only as many threads as pay, inside the ``with`` block.
 
     Parameters
     ----------
     work : int
-        Row-targets of one call. A thread is worth waking, and waiting for, from a few
-        thousand on; where another program has the core, the wait is long.
+        Rows times queries of one call. Waking a thread and waiting for it pays from a
+        few thousand on; where another program has the core, the wait is long.
     """
     before = numba.get_num_threads()
     numba.set_num_threads(max(1, min(before, work // _WORTH_A_THREAD)))
@@ -78,9 +78,9 @@ def threads_for(work: int) -> Iterator[None]:
 def one_blas_thread() -> Iterator[None]:
     """Let matrix products and decompositions use one thread inside the ``with`` block.
 
-    With more, BLAS adds in another order and gives other last bits, and threads of its
-    own that wait for a busy core burn the time of another. The limit is one of the
-    whole process: work that is dealt out to Python's threads is to enter it before.
+    With more, BLAS adds in another order and results differ in the last bits, and its
+    threads spin while they wait for a busy core. The limit holds for the whole process:
+    enter it before work is distributed to Python's threads.
     """
     with threadpool_limits(1, user_api="blas"):
         yield

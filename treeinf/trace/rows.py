@@ -199,12 +199,12 @@ def sum_derivatives(
     sums have the same bits for any number of threads.
     """
     sum_bytes = ensemble.leaf_value.size * 2 * np.dtype(REAL).itemsize
-    most_accumulators = min(device.most_parts, _ACCUMULATOR_BYTES // sum_bytes)
+    most_accumulators = min(device.most_batches, _ACCUMULATOR_BYTES // sum_bytes)
     totals = np.zeros((2, *ensemble.leaf_value.shape), REAL)
     raw_score = np.empty((rows.n_rows, ensemble.n_outputs), REAL)
     for batch in rows.batches(device, 24 * ensemble.n_outputs, _ACCUMULATOR_BYTES):
         batch_rows = rows.take(batch)
-        wanted_accumulators = -(-batch_rows.n_rows // kernels.BLOCK)
+        wanted_accumulators = -(-batch_rows.n_rows // kernels.TILE_ROWS)
         shape = max(1, min(most_accumulators, wanted_accumulators)), *totals[0].shape
         accumulators = [device.zeros(shape) for _ in totals]
         replay = functools.partial(

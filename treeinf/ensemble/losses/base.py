@@ -1,7 +1,7 @@
 """The interface of a loss: values, derivatives, predictions and base scores.
 
 Each class names its derivatives' kernel by a code and at most one parameter; the
-derivatives themselves are written once, in ``kernels/cpu/derivatives.py``.
+derivatives themselves are written once, in ``kernels/formulas/derivatives.py``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.kernels.cpu import derivatives
 from treeinf.kernels.flat import FlatLoss
+from treeinf.kernels.formulas import derivatives
 
 __all__ = ["TINY", "Array", "Loss", "describe_outside"]
 
@@ -31,8 +31,8 @@ class Loss:
     Attributes
     ----------
     kernel_code : int or None
-        Which derivatives, a constant of ``kernels/cpu/derivatives.py``; None where the
-        loss is not differentiable often enough for gradient-based influence.
+        Which derivatives, a constant of ``kernels/formulas/derivatives.py``; None where
+        the loss is not differentiable often enough for gradient-based influence.
     n_outputs : int
         Raw-score columns.
     n_classes : int

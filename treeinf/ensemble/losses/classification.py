@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import expit, log_softmax, softmax
 
 from treeinf.ensemble.losses.base import TINY, Array, Loss, describe_outside
-from treeinf.kernels.cpu import derivatives
+from treeinf.kernels.formulas import derivatives
 
 __all__ = [
     "Brier",

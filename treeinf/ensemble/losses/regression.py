@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from treeinf.ensemble.losses.base import TINY, Array, Loss, describe_outside
-from treeinf.kernels.cpu import derivatives
+from treeinf.kernels.formulas import derivatives
 
 __all__ = [
     "AbsoluteError",

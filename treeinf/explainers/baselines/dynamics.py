@@ -13,7 +13,7 @@ from treeinf.dtypes import REAL
 from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import UnsupportedModelError
 from treeinf.explainers.baselines.row_score import RowScore
-from treeinf.kernels.cpu import dynamics as kernels
+from treeinf.kernels.cpu import replay as kernels
 from treeinf.trace import StagedRows, as_trained
 
 __all__ = ["GradientNorm", "GradientVariance", "StagedScore", "TrainingDynamics"]
@@ -122,7 +122,7 @@ class GradientNorm(StagedScore):
         self, ensemble: TreeEnsemble, arguments: tuple[Any, ...], n: int
     ) -> Any:
         size, variance = np.empty(n, REAL), np.empty(n, REAL)
-        kernels.follow_gradients(*arguments, size, variance)
+        kernels.trace_gradients(*arguments, size, variance)
         return size
 
 
@@ -165,7 +165,7 @@ class GradientVariance(StagedScore):
         self, ensemble: TreeEnsemble, arguments: tuple[Any, ...], n: int
     ) -> Any:
         size, variance = np.empty(n, REAL), np.empty(n, REAL)
-        kernels.follow_gradients(*arguments, size, variance)
+        kernels.trace_gradients(*arguments, size, variance)
         return variance
 
 
@@ -235,7 +235,7 @@ default="product"
                 "GradientVariance."
             )
         mean, deviation, correct = (np.empty(n, REAL) for _ in range(3))
-        kernels.follow_probabilities(*arguments, mean, deviation, correct)
+        kernels.trace_probabilities(*arguments, mean, deviation, correct)
         self.confidence_, self.variability_ = mean, deviation
         self.correctness_ = correct
         if self.statistic == "product":

@@ -16,9 +16,10 @@ from treeinf.dtypes import REAL
 from treeinf.ensemble import TreeEnsemble
 from treeinf.explainers.gradient.device_sweep import sweep_on_device
 from treeinf.explainers.gradient.leaf_coupling import LeafCoupling, apply_leaf_response
-from treeinf.kernels.cpu import contraction
 from treeinf.kernels.cpu import reverse_sweep as kernels
 from treeinf.kernels.device import CPU, Device
+from treeinf.kernels.formulas.adjoint import SweepRule, SweepState
+from treeinf.kernels.formulas.row_factors import CROSS_CLASS, FULL_NEWTON
 from treeinf.kernels.simd import LINE_WIDTHS
 from treeinf.kernels.threads import threads_for
 from treeinf.trace import StagedRows, TrainingTrace
@@ -182,9 +183,9 @@ class Adjoint:
         influence : ndarray of float64, shape (n_train, n_queries) or (0, n_queries)
         """
         trace, ensemble, rows = self.trace, self.trace.ensemble, self.trace.rows
-        kind = contraction.CROSSED * self.cross_class
+        kind = CROSS_CLASS * self.cross_class
         if trace.inverse_leaf_hessian is not None:
-            kind |= contraction.FULL
+            kind |= FULL_NEWTON
         if not self.device.is_cpu:
             return sweep_on_device(
                 trace, self.device, kind, leaf_factor, with_influence=with_influence
@@ -193,12 +194,10 @@ class Adjoint:
         adjoint = np.zeros((rows.n_rows, ensemble.n_outputs, n_queries), dtype=REAL)
         inner = adjoint[:0] if trace.n_steps == 1 else np.zeros_like(adjoint)
         influence = np.zeros((rows.n_rows * with_influence, n_queries), dtype=REAL)
-        state = kernels.SweepState(trace.raw_score.copy(), adjoint, inner, influence)
-        rule = kernels.SweepRule(
-            kind, trace.n_steps, trace.leaf_step, ensemble.shrinkage
-        )
+        state = SweepState(trace.raw_score.copy(), adjoint, inner, influence)
+        rule = SweepRule(kind, trace.n_steps, trace.leaf_step, ensemble.shrinkage)
         first_leaf = ensemble.leaf_offset[leaves.iteration_start]
-        n_accumulators = min(-(-rows.n_rows // kernels.SWEEP_BLOCK), _MAX_ACCUMULATORS)
+        n_accumulators = min(-(-rows.n_rows // kernels.SWEEP_ROWS), _MAX_ACCUMULATORS)
         accumulators = np.zeros((1, 0, ensemble.leaf_width, n_queries), dtype=REAL)
         for iteration in reversed(range(ensemble.n_iterations)):
             now = slice(first_leaf[iteration], first_leaf[iteration + 1])

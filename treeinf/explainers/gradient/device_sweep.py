@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
-from treeinf.kernels.cpu.reverse_sweep import SweepRule, SweepState
 from treeinf.kernels.device import Device
 from treeinf.kernels.flat import FlatRows
+from treeinf.kernels.formulas.adjoint import SweepRule, SweepState
 from treeinf.trace import TrainingTrace
 
 __all__ = ["sweep_on_device"]
@@ -37,7 +37,7 @@ def sweep_on_device(
     device : Device
         Not the CPU.
     kind : int
-        Bits `CROSSED` and `FULL` of the contraction's `FactorRule`.
+        Bits `CROSS_CLASS` and `FULL_NEWTON` of a `FactorRule`.
     leaf_factor : ndarray of float64, shape (n_leaves, leaf_width, n_queries)
         See `Adjoint.sweep`. At most 16 queries.
     with_influence : bool
@@ -78,7 +78,7 @@ def sweep_on_device(
     leaves = device.hold(ensemble, ensemble.flat_leaves)
     sums: list[Any] = []
     for iteration in reversed(range(ensemble.n_iterations)):
-        kernels.respond_leaves(leaves, iteration, sums, response, inverse, factor)
+        kernels.apply_leaf_response(leaves, iteration, sums, response, inverse, factor)
         sums = [batch.sweep(iteration, rule, factor) for batch in batches]
     leaf_factor[:] = device.get(factor)[:, :, :n_queries]
     base_adjoint = np.sum([batch.base_adjoint() for batch in batches], axis=0)
@@ -119,7 +119,7 @@ class _RowBatch:
         trees = leaves.trees(max(iteration - 1, 0))
         n_before = int(np.diff(ensemble.leaf_offset[[trees.start, trees.stop]])[0])
         sums = (n_before if iteration else 0, ensemble.leaf_width, factor.shape[2])
-        n_accumulators = device.reverse_sweep.count_parts(
+        n_accumulators = device.reverse_sweep.count_batches(
             self.rows.stop - self.rows.start, len(trees), int(np.prod(sums))
         )
         shape = (n_accumulators, *sums)

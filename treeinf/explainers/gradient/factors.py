@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from treeinf.dtypes import NODE, OFFSET, REAL
 from treeinf.ensemble import TreeEnsemble
 from treeinf.explainers.base import Columns
-from treeinf.kernels.cpu import contraction, products
+from treeinf.kernels.cpu import products
 from treeinf.kernels.device import CPU, Device
-from treeinf.kernels.simd import LINE_WIDTHS, align
+from treeinf.kernels.formulas import row_factors
+from treeinf.kernels.simd import LINE_WIDTHS, empty_aligned
 from treeinf.trace import StagedRows
 
 __all__ = ["DenseLeafFactors", "LeafFactors", "RowFactors", "SparseLeafFactors"]
@@ -88,23 +89,25 @@ None
         )
 
     @functools.cached_property
-    def rule(self) -> contraction.FactorRule:
+    def rule(self) -> row_factors.FactorRule:
         """The factors as the kernels read them."""
         n_outputs, width = self.ensemble.n_outputs, self.ensemble.leaf_width
         gradient = self.base_score_gradient
         if gradient is None or not self.is_propagated:
             gradient = np.empty((0, n_outputs), REAL)
         inverse = self.inverse_hessian
-        return contraction.FactorRule(
-            kind=contraction.CARRIED * self.is_propagated
-            | contraction.CROSSED * self.is_cross_class
-            | contraction.FULL * self._is_full
-            | contraction.BY_TARGET * self.by_target,
+        return row_factors.FactorRule(
+            kind=row_factors.PROPAGATED * self.is_propagated
+            | row_factors.CROSS_CLASS * self.is_cross_class
+            | row_factors.FULL_NEWTON * self._is_full
+            | row_factors.BY_TARGET * self.by_target,
             n_steps=self.n_steps,
             # writable, so that no kernel is compiled once more for read-only arrays
             scale=np.require(self.scale, REAL, ["C", "W"]),
             theta=np.require(self.theta, REAL, ["C", "W"]),
-            matrix=np.empty((0, width, width), REAL) if inverse is None else inverse,
+            inverse_hessian=np.empty((0, width, width), REAL)
+            if inverse is None
+            else inverse,
             base_score_gradient=np.require(gradient, REAL, ["C", "W"]),
             shrinkage=np.array(self.ensemble.shrinkage, REAL),
         )
@@ -137,7 +140,7 @@ None
             Overwritten by the next.
         """
         n_factors = self.ensemble.n_trees * self.ensemble.leaf_width
-        size = int(np.clip(self.device.run_bytes // (n_factors * 8), 64, 2**20))
+        size = int(np.clip(self.device.batch_bytes // (n_factors * 8), 64, 2**20))
         size = min(size, end - begin)
         buffer = self.device.empty((size, n_factors), np.dtype(self.precision))
         for batch, rows in self.batches(begin, end):
@@ -475,5 +478,7 @@ def _empty_tiles(n_lines: int, n_queries: int, dtype: type[Any] = REAL) -> NDArr
     """Return an aligned buffer for the tiles of some queries."""
     width = next((w for w in LINE_WIDTHS if w >= n_queries), LINE_WIDTHS[-1])
     shape = (max(1, math.ceil(n_queries / width)), n_lines, width)
-    buffer: NDArray[Any] = align(math.prod(shape) * np.dtype(dtype).itemsize // 8)
+    buffer: NDArray[Any] = empty_aligned(
+        math.prod(shape) * np.dtype(dtype).itemsize // 8
+    )
     return buffer.view(dtype).reshape(shape)

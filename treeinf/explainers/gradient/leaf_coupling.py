@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
 from treeinf.ensemble import TreeEnsemble
-from treeinf.kernels.cpu import contraction
 from treeinf.kernels.cpu import leaf_coupling as kernels
-from treeinf.kernels.cpu.reverse_sweep import SweepRule
+from treeinf.kernels.formulas.adjoint import SweepRule
+from treeinf.kernels.formulas.row_factors import CROSS_CLASS, FULL_NEWTON
 from treeinf.trace import TrainingTrace
 
 __all__ = ["LeafCoupling", "apply_leaf_response"]
@@ -61,7 +61,7 @@ class LeafCoupling:
     panels : list of _Panel
         Neighbouring iterations whose couplings are one matrix.
     products : list of ndarray of float64, shape (n_outputs + n_earlier, n_columns)
-        Of each panel; see `treeinf.kernels.cpu.leaf_coupling.join_leaves`.
+        Of each panel; see `treeinf.kernels.cpu.leaf_coupling.couple_leaves`.
     """
 
     trace: TrainingTrace
@@ -89,9 +89,9 @@ class LeafCoupling:
         """
         ensemble, rows = trace.ensemble, trace.rows
         leaves, width = ensemble.flat_leaves, ensemble.leaf_width
-        kind = contraction.CROSSED * (cross_class and ensemble.n_outputs > 1)
+        kind = CROSS_CLASS * (cross_class and ensemble.n_outputs > 1)
         if trace.inverse_leaf_hessian is not None:
-            kind |= contraction.FULL
+            kind |= FULL_NEWTON
         rule = SweepRule(kind, trace.n_steps, trace.leaf_step, ensemble.shrinkage)
         panels = _split(ensemble)
         products = [np.zeros((p.n_lines, p.n_columns), REAL) for p in panels]
@@ -117,7 +117,7 @@ class LeafCoupling:
                     score,
                     coefficient,
                 )
-                kernels.join_leaves(
+                kernels.couple_leaves(
                     rows.leaf,
                     leaves,
                     iteration,

@@ -15,7 +15,7 @@ from treeinf.explainers.gradient.adjoint import Adjoint
 from treeinf.explainers.gradient.factors import DenseLeafFactors, RowFactors
 from treeinf.explainers.gradient.forest_weights import ForestColumns, ForestRows
 from treeinf.explainers.queries import EnsembleQueries
-from treeinf.kernels.cpu.derivatives import moves_with_target
+from treeinf.kernels.formulas.derivatives import moves_with_target
 from treeinf.trace import TrainingTrace
 
 __all__ = ["TargetInfluence"]

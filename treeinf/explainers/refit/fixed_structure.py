@@ -68,12 +68,12 @@ class Removals:
     @property
     def n_batches(self) -> int:
         """Number of removal batches that the kernels work on."""
-        return -(-self.n_sets // kernels.LANES)
+        return -(-self.n_sets // kernels.REMOVAL_BATCH)
 
     @property
     def padded_start(self) -> NDArray[np.int64]:
         """`start` with empty sets appended that fill the last removal batch."""
-        n_padded = self.n_batches * kernels.LANES - self.n_sets
+        n_padded = self.n_batches * kernels.REMOVAL_BATCH - self.n_sets
         return np.concatenate([self.start, np.repeat(self.start[-1:], n_padded)])
 
     def rows_of(self, number: int) -> NDArray[np.int64]:
@@ -96,9 +96,10 @@ class Refits:
         The model.
     n_sets : int
         Number of refits; padding at the end of the last removal batch is undefined.
-    base_score : ndarray of float64, shape (n_batches, n_outputs, LANES)
+    base_score : ndarray of float64, shape (n_batches, n_outputs, REMOVAL_BATCH)
         Base scores.
-    leaf_value : ndarray of float64, shape (n_batches, n_leaves, leaf_width, LANES)
+    leaf_value : ndarray of float64, shape (n_batches, n_leaves, leaf_width, \
+REMOVAL_BATCH)
         Leaf values.
     """
 
@@ -114,7 +115,7 @@ class Refits:
         -------
         ndarray of float64, shape (n_sets, n_rows, n_outputs)
         """
-        n_all = len(self.base_score) * kernels.LANES
+        n_all = len(self.base_score) * kernels.REMOVAL_BATCH
         raw_score = np.empty((n_all, rows.n_rows, self.ensemble.n_outputs), REAL)
         kernels.score_rows(
             rows.flat,
@@ -133,7 +134,7 @@ class Refits:
         ndarray of float64, shape (n_sets, n_outputs)
         """
         raw_score = np.empty((self.n_sets, self.ensemble.n_outputs), REAL)
-        kernels.score_own(
+        kernels.score_removed(
             rows.flat,
             self.ensemble.flat_leaves,
             self.base_score,
@@ -175,8 +176,8 @@ class Refit(abc.ABC):
         """Return the model refitted without some rows."""
 
     def _allocate(self, removals: Removals) -> Array:
-        shape = (removals.n_batches, *self.ensemble.leaf_value.shape, kernels.LANES)
-        return np.empty(shape, REAL)
+        shape = (removals.n_batches, *self.ensemble.leaf_value.shape)
+        return np.empty((*shape, kernels.REMOVAL_BATCH), REAL)
 
 
 class BoostingRefit(Refit):
@@ -212,7 +213,7 @@ class BoostingRefit(Refit):
 
     def run(self, removals: Removals) -> Refits:
         """Refit without each set; see `refit_boosting`."""
-        n_all = removals.n_batches * kernels.LANES
+        n_all = removals.n_batches * kernels.REMOVAL_BATCH
         base_score = np.tile(self.ensemble.base_score, (n_all, 1))
         l2_factor = np.ones(n_all)
         weight = self._weight
@@ -231,7 +232,7 @@ class BoostingRefit(Refit):
             self._shape,
             self._rule,
             base_score,
-            l2_factor.reshape(-1, kernels.LANES),
+            l2_factor.reshape(-1, kernels.REMOVAL_BATCH),
             removals.padded_start,
             removals.row,
             leaf_value,
@@ -323,7 +324,7 @@ class ForestRefit(Refit):
             removals.row,
             leaf_value,
         )
-        n_all = removals.n_batches * kernels.LANES
+        n_all = removals.n_batches * kernels.REMOVAL_BATCH
         base_score = _to_removal_batches(np.tile(self.ensemble.base_score, (n_all, 1)))
         return Refits(self.ensemble, removals.n_sets, base_score, leaf_value)
 
@@ -421,6 +422,6 @@ def _sum_nodes(forest: ForestRows, shape: Any) -> Array:
 
 def _to_removal_batches(values: Array) -> Array:
     """Lay out one line a set as the kernels do, the sets of a batch innermost."""
-    n_all, width = values.shape
-    by_batch = values.reshape(n_all // kernels.LANES, kernels.LANES, width)
+    width = values.shape[1]
+    by_batch = values.reshape(-1, kernels.REMOVAL_BATCH, width)
     return np.ascontiguousarray(by_batch.transpose(0, 2, 1))

@@ -25,7 +25,7 @@ from treeinf.explainers.refit.fixed_structure import (
     Removals,
 )
 from treeinf.frames import row_labels
-from treeinf.kernels.cpu.refit import LANES
+from treeinf.kernels.cpu.refit import REMOVAL_BATCH
 from treeinf.kernels.threads import limit_threads
 from treeinf.trace import StagedRows, TrainingTrace
 
@@ -344,8 +344,8 @@ class _Changes(Columns):
         ensemble = self.refit.ensemble
         n_queries = min(self.batch_size, self.queries.n_rows)
         n_numbers = ensemble.leaf_value.size + 6 * n_queries * ensemble.n_outputs
-        n_sets = int(np.clip(_BYTES // (8 * n_numbers), LANES, _MOST_SETS))
-        return n_sets // LANES * LANES
+        n_sets = int(np.clip(_BYTES // (8 * n_numbers), REMOVAL_BATCH, _MOST_SETS))
+        return n_sets // REMOVAL_BATCH * REMOVAL_BATCH
 
     def _walk(
         self, removals: Removals

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from treeinf.dtypes import NODE, OFFSET, REAL, leaf_id_dtype
 from treeinf.explainers.tree_kernel.features import LeafFeatures
 from treeinf.kernels.cpu import leaf_features as kernels
-from treeinf.kernels.cpu import merged_trees as merging
 
 __all__ = ["RowFeatures"]
 
@@ -83,7 +82,7 @@ class RowFeatures:
         merged_leaf = np.empty((0, 0), leaf.dtype)
         if len(sizes) < len(features.leaf_row):
             merged_leaf = np.empty((len(sizes), n_rows), leaf_id_dtype(max(sizes)))
-            merging.merge_leaves(
+            kernels.merge_leaves(
                 leaf, features.leaf_offset, features.leaf_row, first_tree, merged_leaf
             )
         return cls(features, leaf, first_tree, merged_offset, merged_leaf)
@@ -99,7 +98,7 @@ class RowFeatures:
             return self.features.multiply(self.leaf, coefficients)
         table = np.ascontiguousarray(self.features.vectors @ coefficients)
         merged = np.empty((self.merged_offset[-1], table.shape[1]), REAL)
-        merging.spread_leaves(
+        kernels.spread_leaves(
             table,
             self.features.leaf_offset,
             self.first_tree,
@@ -130,7 +129,7 @@ class RowFeatures:
         merged = np.empty((self.merged_offset[-1], value.shape[1]), REAL)
         kernels.sum_rows_by_leaf(*self._merged, value, merged)
         total = np.empty((self.features.leaf_offset[-1], value.shape[1]), REAL)
-        merging.fold_leaves(
+        kernels.fold_leaves(
             merged,
             self.features.leaf_offset,
             self.first_tree,

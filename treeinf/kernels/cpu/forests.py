@@ -6,7 +6,7 @@ import numpy as np
 from numba import prange
 
 from treeinf.kernels.compilation import parallel_kernel
-from treeinf.kernels.cpu.refit import LANES
+from treeinf.kernels.cpu.refit import REMOVAL_BATCH
 
 __all__ = ["fill_weights", "refit_means", "sum_leaf_totals"]
 
@@ -17,10 +17,8 @@ def sum_leaf_totals(leaf, leaves, tree_weight, value, total):
 
     Parameters
     ----------
-    leaf : ndarray of unsigned integer, shape (n_trees, n_rows)
-        Leaf of each row within each tree.
-    leaves : FlatLeaves
-        The ensemble's leaves.
+    leaf, leaves
+        See `treeinf.kernels.flat`; a line of `leaf` a tree.
     tree_weight : ndarray of float64, shape (n_trees, n_rows)
         Weight of each row in each tree.
     value : ndarray of float64, shape (n_rows, leaf_width)
@@ -34,11 +32,11 @@ def sum_leaf_totals(leaf, leaves, tree_weight, value, total):
         for row in range(leaf.shape[1]):
             weight = tree_weight[tree, row]
             if weight != 0.0:
-                own = total[first + leaf[tree, row]]
-                own[0] += 1.0
-                own[1] += weight
+                sums = total[first + leaf[tree, row]]
+                sums[0] += 1.0
+                sums[1] += weight
                 for column in range(value.shape[1]):
-                    own[2 + column] += weight * value[row, column]
+                    sums[2 + column] += weight * value[row, column]
 
 
 @parallel_kernel
@@ -60,16 +58,16 @@ def fill_weights(leaf_train, leaf_test, row_share, first_row, weights):
     """
     for line in prange(weights.shape[0]):
         row = first_row + line
-        own = weights[line]
-        own[:] = 0.0
+        of_row = weights[line]
+        of_row[:] = 0.0
         for tree in range(leaf_train.shape[0]):
             share = row_share[tree, row]
             if share != 0.0:
-                place = leaf_train[tree, row]
-                tests = leaf_test[tree]
-                for test in range(own.size):
-                    if tests[test] == place:
-                        own[test] += share
+                row_leaf = leaf_train[tree, row]
+                test_leaf = leaf_test[tree]
+                for test in range(of_row.size):
+                    if test_leaf[test] == row_leaf:
+                        of_row[test] += share
 
 
 @parallel_kernel
@@ -77,7 +75,7 @@ def refit_means(
     leaf,
     leaves,
     shape,
-    target,
+    value,
     tree_weight,
     leaf_total,
     node_total,
@@ -89,23 +87,22 @@ def refit_means(
 
     Parameters
     ----------
-    leaf : ndarray of unsigned integer, shape (n_structures, n_rows)
-        Leaf of each row within each tree.
-    leaves : FlatLeaves
-        Leaves of a forest, their values with all rows.
+    leaf, leaves
+        See `treeinf.kernels.flat`; the leaf values of `leaves` are those with all rows.
     shape : TreeShape
         Nodes and leaves.
-    target : ndarray of float64, shape (n_rows, leaf_width)
+    value : ndarray of float64, shape (n_rows, leaf_width)
         What a leaf averages: the target, or whether it is each class.
     tree_weight : ndarray of float64, shape (n_trees, n_rows)
         Weight of each row in each tree; 0 where it was not drawn.
     leaf_total : ndarray of float64, shape (n_leaves, 2 + leaf_width)
         Rows of some weight, their weights and their weighted targets in each leaf.
     node_total : ndarray of float64, shape (n_nodes, 2 + leaf_width)
-        The same below each node.
+        The same of all leaves below each node.
     removed_start, removed_row
         See `refit_boosting`.
-    leaf_value : ndarray of float64, shape (n_parts, n_leaves, leaf_width, LANES)
+    leaf_value : ndarray of float64, shape (n_batches, n_leaves, leaf_width, \
+REMOVAL_BATCH)
         Output, overwritten: leaf values, divided by the number of trees. A leaf that
         has no rows left takes the value of the nearest node above that has.
 
@@ -125,57 +122,56 @@ def refit_means(
         most_leaves = max(
             most_leaves, shape.leaf_offset[tree + 1] - shape.leaf_offset[tree]
         )
-    for part in prange(leaf_value.shape[0]):
-        gone_leaf = np.zeros((most_leaves, n_sums))
-        gone_node = np.zeros((most_nodes, n_sums))
+    for batch in prange(leaf_value.shape[0]):
+        removed_leaf = np.zeros((most_leaves, n_sums))
+        removed_node = np.zeros((most_nodes, n_sums))
         row_sum = np.empty(n_sums)
         for number in range(leaf_value.shape[1]):
             for column in range(leaf_width):
-                for r in range(LANES):
-                    leaf_value[part, number, column, r] = leaves.leaf_value[
-                        number, column
-                    ]
-        for r in range(LANES):
-            begin = removed_start[part * LANES + r]
-            end = removed_start[part * LANES + r + 1]
+                leaf_value[batch, number, column, :] = leaves.leaf_value[number, column]
+        for r in range(REMOVAL_BATCH):
+            begin = removed_start[batch * REMOVAL_BATCH + r]
+            end = removed_start[batch * REMOVAL_BATCH + r + 1]
             for tree in range(n_trees):
                 tree_leaf = leaf[leaves.leaf_row[tree]]
                 first_leaf = shape.leaf_offset[tree]
                 first_node = shape.node_offset[tree]
-                for place in range(begin, end):
-                    row = removed_row[place]
+                for entry in range(begin, end):
+                    row = removed_row[entry]
                     if tree_weight[tree, row] == 0.0:
                         continue
                     row_sum[0] = 1.0
                     row_sum[1] = tree_weight[tree, row]
                     for column in range(leaf_width):
-                        row_sum[2 + column] = row_sum[1] * target[row, column]
-                    gone_leaf[tree_leaf[row]] += row_sum
+                        row_sum[2 + column] = row_sum[1] * value[row, column]
+                    removed_leaf[tree_leaf[row]] += row_sum
                     node = shape.leaf_parent[first_leaf + tree_leaf[row]]
                     while node >= 0:
-                        gone_node[node] += row_sum
+                        removed_node[node] += row_sum
                         node = shape.node_parent[first_node + node]
-                for place in range(begin, end):
-                    own = tree_leaf[removed_row[place]]
-                    if gone_leaf[own, 0] == 0.0:
+                for entry in range(begin, end):
+                    local = tree_leaf[removed_row[entry]]
+                    if removed_leaf[local, 0] == 0.0:
                         continue
-                    total = leaf_total[first_leaf + own]
-                    gone = gone_leaf[own]
-                    node = shape.leaf_parent[first_leaf + own]
-                    while total[0] <= gone[0] and node >= 0:
+                    total = leaf_total[first_leaf + local]
+                    removed = removed_leaf[local]
+                    node = shape.leaf_parent[first_leaf + local]
+                    while total[0] <= removed[0] and node >= 0:
                         total = node_total[first_node + node]
-                        gone = gone_node[node]
+                        removed = removed_node[node]
                         node = shape.node_parent[first_node + node]
                     for column in range(leaf_width):
                         # the mean, and how it moves: exact where little is removed
                         mean = total[2 + column] / total[1]
-                        pull = gone[2 + column] - gone[1] * mean
-                        value = (mean - pull / (total[1] - gone[1])) / n_trees
-                        leaf_value[part, first_leaf + own, column, r] = value
-                for place in range(begin, end):
-                    own = tree_leaf[removed_row[place]]
-                    gone_leaf[own] = 0.0
-                    node = shape.leaf_parent[first_leaf + own]
-                    while node >= 0 and gone_node[node, 0] > 0.0:
-                        gone_node[node] = 0.0
+                        excess = removed[2 + column] - removed[1] * mean
+                        moved = mean - excess / (total[1] - removed[1])
+                        leaf_value[batch, first_leaf + local, column, r] = (
+                            moved / n_trees
+                        )
+                for entry in range(begin, end):
+                    local = tree_leaf[removed_row[entry]]
+                    removed_leaf[local] = 0.0
+                    node = shape.leaf_parent[first_leaf + local]
+                    while node >= 0 and removed_node[node, 0] > 0.0:
+                        removed_node[node] = 0.0
                         node = shape.node_parent[first_node + node]

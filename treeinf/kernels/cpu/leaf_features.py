@@ -2,7 +2,11 @@
 
 A row's features are a sum over trees of a vector of its leaf. A product with all rows
 is then a gather of numbers of the leaves, and a product with their transpose a sum of
-rows over leaves; what a leaf's vector is, these kernels need not know.
+rows over leaves.
+
+Groups of trees can be read as one, so that rows have fewer leaf ids to look up: a leaf
+of each, taken together, is one *merged leaf*. It is numbered within its group as digits
+are: the leaf of the group's last tree counts ones.
 """
 
 from __future__ import annotations
@@ -15,26 +19,27 @@ from treeinf.kernels.compilation import kernel, parallel_kernel
 __all__ = [
     "add_shared_leaves",
     "compare_leaves",
+    "fold_leaves",
     "gather_leaves",
+    "merge_leaves",
+    "spread_leaves",
     "sum_rows_by_leaf",
 ]
 
-_BLOCK_NUMBERS = 4096
-_TOGETHER = 4
+_TILE_NUMBERS = 4096
+_TREES_AT_ONCE = 4
 
 
 @kernel
 def _gather_column(leaf, leaf_offset, leaf_row, table, begin, sums):
-    """Add up one number a leaf over a run of rows, four trees in a pass.
+    """Add up one number a leaf over a tile of rows, four trees in a pass.
 
     Parameters
     ----------
-    leaf, leaf_offset, leaf_row
-        See `gather_leaves`.
+    leaf, leaf_offset, leaf_row, begin
+        See `treeinf.kernels.flat`.
     table : ndarray of float64, shape (n_leaves,)
         Number of each leaf.
-    begin : int64
-        First row.
     sums : ndarray of float64, shape (n,)
         Changed in place.
 
@@ -44,8 +49,8 @@ def _gather_column(leaf, leaf_offset, leaf_row, table, begin, sums):
     2.9; they are added in the order of the trees all the same.
     """
     n, n_trees = sums.size, leaf_row.size
-    n_whole = n_trees - n_trees % _TOGETHER
-    for tree in range(0, n_whole, _TOGETHER):
+    n_whole = n_trees - n_trees % _TREES_AT_ONCE
+    for tree in range(0, n_whole, _TREES_AT_ONCE):
         first = leaf[leaf_row[tree], begin : begin + n]
         second = leaf[leaf_row[tree + 1], begin : begin + n]
         third = leaf[leaf_row[tree + 2], begin : begin + n]
@@ -71,16 +76,10 @@ def gather_leaves(leaf, leaf_offset, leaf_row, table, first_row, first_column, t
 
     Parameters
     ----------
-    leaf : ndarray of unsigned integer, shape (n_structures, n_rows)
-        Leaf of each row within each tree.
-    leaf_offset : ndarray of int64, shape (n_trees + 1,)
-        Number of each tree's first leaf.
-    leaf_row : ndarray of int32, shape (n_trees,)
-        Line of `leaf` that each tree reads.
+    leaf, leaf_offset, leaf_row, first_row
+        See `treeinf.kernels.flat`.
     table : ndarray of float64, shape (n_leaves, n_columns)
         Numbers of each leaf.
-    first_row : int64
-        Row of the first line of `total`.
     first_column : int64
         Column of `total` for column 0 of `table`.
     total : ndarray of float64, shape (n_lines, >= first_column + n_columns)
@@ -88,15 +87,15 @@ def gather_leaves(leaf, leaf_offset, leaf_row, table, first_row, first_column, t
 
     Notes
     -----
-    O(n_lines n_trees n_columns) time. Each thread owns blocks of rows, and adds in the
+    O(n_lines n_trees n_columns) time. Each thread owns tiles of rows, and adds in the
     order of the trees.
     """
     n_lines, n_columns = total.shape[0], table.shape[1]
     flat = table.reshape(table.size)
-    block_rows = max(1, min(1024, _BLOCK_NUMBERS // max(n_columns, 1)))
-    for block in prange((n_lines + block_rows - 1) // block_rows):
-        line = block * block_rows
-        n = min(block_rows, n_lines - line)
+    tile_rows = max(1, min(1024, _TILE_NUMBERS // max(n_columns, 1)))
+    for tile in prange((n_lines + tile_rows - 1) // tile_rows):
+        line = tile * tile_rows
+        n = min(tile_rows, n_lines - line)
         begin = first_row + line
         if n_columns == 1:
             sums = np.zeros(n)
@@ -123,7 +122,7 @@ def sum_rows_by_leaf(leaf, leaf_offset, leaf_row, value, total):
     Parameters
     ----------
     leaf, leaf_offset, leaf_row
-        See `gather_leaves`.
+        See `treeinf.kernels.flat`.
     value : ndarray of float64, shape (n_rows, n_columns)
         Numbers of each row.
     total : ndarray of float64, shape (n_leaves, n_columns)
@@ -138,14 +137,14 @@ def sum_rows_by_leaf(leaf, leaf_offset, leaf_row, value, total):
     n_rows, n_columns = value.shape
     n_trees = leaf_row.size
     flat, flat_value = total.reshape(total.size), value.reshape(value.size)
-    n_together = _TOGETHER if n_columns == 1 else 1
-    for group in prange((n_trees + n_together - 1) // n_together):
-        begin = group * n_together
-        end = min(n_trees, begin + n_together)
+    n_at_once = _TREES_AT_ONCE if n_columns == 1 else 1
+    for group in prange((n_trees + n_at_once - 1) // n_at_once):
+        begin = group * n_at_once
+        end = min(n_trees, begin + n_at_once)
         for number in range(leaf_offset[begin], leaf_offset[end]):
             for column in range(n_columns):
                 total[number, column] = 0.0
-        if end - begin == _TOGETHER:
+        if end - begin == _TREES_AT_ONCE:
             first, second = leaf[leaf_row[begin]], leaf[leaf_row[begin + 1]]
             third, fourth = leaf[leaf_row[begin + 2]], leaf[leaf_row[begin + 3]]
             a = flat[leaf_offset[begin] : leaf_offset[begin + 1]]
@@ -173,51 +172,44 @@ def add_shared_leaves(
     leaf_offset,
     leaf_row,
     group_start,
-    group_target,
+    group_query,
     square,
     first_row,
-    first_target,
-    n_targets,
+    first_query,
+    n_queries,
     product,
 ):
-    """Add up a number of each leaf that a row and a target are both in.
+    """Add up a number of each leaf that a row and a query are both in.
 
     Parameters
     ----------
-    leaf, leaf_offset, leaf_row
-        See `gather_leaves`.
-    group_start, group_target : ndarray of int64 and int32
-        Targets of each leaf, see `group_rows_by_leaf`.
+    leaf, leaf_offset, leaf_row, group_start, group_query, first_row, first_query, \
+n_queries
+        See `treeinf.kernels.flat`.
     square : ndarray of float64, shape (n_leaves,)
         What sharing the leaf adds.
-    first_row : int64
-        Row of the first line of `product`.
-    first_target : int64
-        Column of `product` for target 0.
-    n_targets : int64
-        Targets in the group.
-    product : ndarray of float64, shape (n_lines, >= first_target + n_targets)
-        Output; the targets' columns are overwritten.
+    product : ndarray of float64, shape (n_lines, >= first_query + n_queries)
+        Output; the queries' columns are overwritten.
 
     Notes
     -----
-    O(n_lines n_trees (1 + targets that share a leaf)) time. Each thread owns lines, and
+    O(n_lines n_trees (1 + queries that share a leaf)) time. Each thread owns lines, and
     adds in the order of the trees.
     """
     for line in prange(product.shape[0]):
-        for target in range(n_targets):
-            product[line, first_target + target] = 0.0
+        for query in range(n_queries):
+            product[line, first_query + query] = 0.0
         for tree in range(leaf_row.size):
             number = leaf_offset[tree] + leaf[leaf_row[tree], first_row + line]
             for entry in range(group_start[number], group_start[number + 1]):
-                product[line, first_target + group_target[entry]] += square[number]
+                product[line, first_query + group_query[entry]] += square[number]
 
 
 @parallel_kernel
 def compare_leaves(
-    start, feature, value, leaf_offset, leaf_row, target_leaf, is_distance, table
+    start, feature, value, leaf_offset, leaf_row, query_leaf, is_distance, table
 ):
-    """Compare the vector of every leaf with that of each target's leaf in the tree.
+    """Compare the vector of every leaf with that of each query's leaf in the tree.
 
     Parameters
     ----------
@@ -228,29 +220,30 @@ def compare_leaves(
     value : ndarray of float64, shape (n_entries,)
         Its entries there.
     leaf_offset, leaf_row
-        See `gather_leaves`.
-    target_leaf : ndarray of unsigned integer, shape (n_structures, n_targets)
-        Leaf of each target within each tree.
+        See `treeinf.kernels.flat`.
+    query_leaf : ndarray of unsigned integer, shape (n_structures, n_queries)
+        Leaf of each query within each tree.
     is_distance : bool
-        Give squared distances, else products.
-    table : ndarray of float64, shape (n_leaves, n_targets)
+        Compute squared distances, else products.
+    table : ndarray of float64, shape (n_leaves, n_queries)
         Output, overwritten. Features belong to one tree each, so that gathering these
-        numbers over a row's leaves compares the row with the target.
+        numbers over a row's leaves compares the row with the query.
 
     Notes
     -----
-    O(n_leaves n_targets x entries of a vector) time. Each thread owns trees. Squared
+    O(n_leaves n_queries x entries of a vector) time. Each thread owns trees. Squared
     distances are sums of squares, so that they are 0 between equal vectors and nowhere
     the small difference of large numbers.
     """
-    n_targets = table.shape[1]
+    n_queries = table.shape[1]
     for tree in prange(leaf_row.size):
         first = leaf_offset[tree]
-        line = target_leaf[leaf_row[tree]]
+        line = query_leaf[leaf_row[tree]]
         for number in range(first, leaf_offset[tree + 1]):
-            for target in range(n_targets):
-                here, there = start[number], start[first + line[target]]
-                here_end, there_end = start[number + 1], start[first + line[target] + 1]
+            for query in range(n_queries):
+                other = first + line[query]
+                here, there = start[number], start[other]
+                here_end, there_end = start[number + 1], start[other + 1]
                 total = 0.0
                 while here < here_end and there < there_end:
                     if feature[here] == feature[there]:
@@ -273,4 +266,112 @@ def compare_leaves(
                         total += value[entry] ** 2
                     for entry in range(there, there_end):
                         total += value[entry] ** 2
-                table[number, target] = total
+                table[number, query] = total
+
+
+@parallel_kernel
+def merge_leaves(leaf, leaf_offset, leaf_row, first_tree, merged):
+    """Find the merged leaf of each row in each group.
+
+    Parameters
+    ----------
+    leaf, leaf_offset, leaf_row
+        See `treeinf.kernels.flat`.
+    first_tree : ndarray of int64, shape (n_groups + 1,)
+        First tree of each group.
+    merged : ndarray of unsigned integer, shape (n_groups, n_rows)
+        Output, overwritten.
+
+    Notes
+    -----
+    O(n_rows n_trees) time. Each thread owns groups.
+    """
+    n_rows = merged.shape[1]
+    for group in prange(merged.shape[0]):
+        line = merged[group]
+        begin = first_tree[group]
+        tree_leaf = leaf[leaf_row[begin]]
+        for row in range(n_rows):
+            line[row] = tree_leaf[row]
+        for tree in range(begin + 1, first_tree[group + 1]):
+            size = np.uint32(leaf_offset[tree + 1] - leaf_offset[tree])
+            tree_leaf = leaf[leaf_row[tree]]
+            for row in range(n_rows):
+                line[row] = line[row] * size + tree_leaf[row]
+
+
+@kernel
+def spread_leaves(table, leaf_offset, first_tree, merged_offset, merged):
+    """Add up numbers of the leaves that a merged leaf is made of.
+
+    Parameters
+    ----------
+    table : ndarray of float64, shape (n_leaves, n_columns)
+        Numbers of each leaf.
+    leaf_offset
+        See `treeinf.kernels.flat`.
+    first_tree : ndarray of int64, shape (n_groups + 1,)
+        First tree of each group.
+    merged_offset : ndarray of int64, shape (n_groups + 1,)
+        Number of each group's first merged leaf.
+    merged : ndarray of float64, shape (n_merged, n_columns)
+        Output, overwritten.
+
+    Notes
+    -----
+    O(n_merged n_columns) time, inside the output: from its end, so that what is written
+    lies behind what is still to be read.
+    """
+    n_columns = table.shape[1]
+    for group in range(first_tree.size - 1):
+        of_group = merged[merged_offset[group] : merged_offset[group + 1]]
+        for column in range(n_columns):
+            of_group[0, column] = 0.0
+        n = 1
+        for tree in range(first_tree[group], first_tree[group + 1]):
+            first = leaf_offset[tree]
+            size = leaf_offset[tree + 1] - first
+            for number in range(n - 1, -1, -1):
+                behind = of_group[number * size : (number + 1) * size]
+                for column in range(n_columns):
+                    before = of_group[number, column]
+                    for leaf in range(size):
+                        behind[leaf, column] = before + table[first + leaf, column]
+            n *= size
+
+
+@kernel
+def fold_leaves(merged, leaf_offset, first_tree, merged_offset, total):
+    """Add up numbers of merged leaves for each leaf that they are made of.
+
+    Parameters
+    ----------
+    merged : ndarray of float64, shape (n_merged, n_columns)
+        Numbers of each merged leaf; overwritten.
+    leaf_offset, first_tree, merged_offset
+        See `spread_leaves`.
+    total : ndarray of float64, shape (n_leaves, n_columns)
+        Output, overwritten.
+
+    Notes
+    -----
+    O(n_merged n_columns) time: a group's trees are summed over one by one, the last
+    first.
+    """
+    n_columns = total.shape[1]
+    total[:] = 0.0
+    for group in range(first_tree.size - 1):
+        of_group = merged[merged_offset[group] : merged_offset[group + 1]]
+        n = of_group.shape[0]
+        for tree in range(first_tree[group + 1] - 1, first_tree[group] - 1, -1):
+            first = leaf_offset[tree]
+            size = leaf_offset[tree + 1] - first
+            n //= size
+            for number in range(n):
+                for column in range(n_columns):
+                    whole = 0.0
+                    for leaf in range(size):
+                        entry = of_group[number * size + leaf, column]
+                        total[first + leaf, column] += entry
+                        whole += entry
+                    of_group[number, column] = whole

@@ -42,11 +42,11 @@ def compare_rows(train, test, measure, similarity):
     ----------
     train : ndarray of float64, shape (n_rows, n_features)
         Rows.
-    test : ndarray of float64, shape (n_targets, n_features)
+    test : ndarray of float64, shape (n_queries, n_features)
         Rows.
     measure : int64
         `DOT`; `COSINE`, 0 for a row of zeros; `EUCLIDEAN`, 1 / (1 + distance).
-    similarity : ndarray of float64, shape (n_rows, n_targets)
+    similarity : ndarray of float64, shape (n_rows, n_queries)
         Output, overwritten. Each thread owns lines.
     """
     for i in prange(train.shape[0]):
@@ -60,63 +60,63 @@ def _share_matches(order, is_match, k, value):
     n = order.size
     last = order[n - 1]
     value[last] = is_match[last] * min(k, n) / (k * n)
-    for place in range(n - 1, 0, -1):
-        row, further = order[place - 1], order[place]
-        step = (is_match[row] - is_match[further]) / k * min(k, place) / place
+    for position in range(n - 1, 0, -1):
+        row, further = order[position - 1], order[position]
+        step = (is_match[row] - is_match[further]) / k * min(k, position) / position
         value[row] = value[further] + step
 
 
 @kernel
-def _share_error(order, target, own, k, value):
+def _share_error(order, y, test_y, k, value):
     """Share out minus half the squared error of the mean of the k nearest."""
     n = order.size
-    # sums over the rows nearer and further than the pair at hand: of their parts of the
-    # mean, and of these times the share of sets in which they are among the k nearest
+    # sums over the rows nearer and further than the pair: of their shares of the mean,
+    # and of these times the share of sets in which they are among the k nearest
     before = 0.0
     behind = 0.0
-    for place in range(n - 1):
-        before += target[order[place]] / k
+    for position in range(n - 1):
+        before += y[order[position]] / k
     last = order[n - 1]
     most = min(k, n)
-    part = target[last] / k
-    value[last] = -0.5 * part * (part - 2.0 * own) * most / n
+    share = y[last] / k
+    value[last] = -0.5 * share * (share - 2.0 * test_y) * most / n
     if n > 1:
-        value[last] -= part * before * most * (most - 1) / (2.0 * n * (n - 1))
-    for place in range(n - 1, 0, -1):
-        row, further = order[place - 1], order[place]
-        a, b = target[row] / k, target[further] / k
+        value[last] -= share * before * most * (most - 1) / (2.0 * n * (n - 1))
+    for position in range(n - 1, 0, -1):
+        row, further = order[position - 1], order[position]
+        a, b = y[row] / k, y[further] / k
         before -= a
-        most = min(k, place)
+        most = min(k, position)
         others = behind
-        if place > 1:
-            others += before * most * (most - 1) / (2.0 * place * (place - 1))
-        step = 0.5 * (a + b - 2.0 * own) * most / place + others
+        if position > 1:
+            others += before * most * (most - 1) / (2.0 * position * (position - 1))
+        step = 0.5 * (a + b - 2.0 * test_y) * most / position + others
         value[row] = value[further] - (a - b) * step
         # of the next pair, `further` is behind
-        if place > 1:
-            fits = min(k - 1, place - 1)
-            behind += b * fits * (fits + 1) / (2.0 * place * (place - 1))
+        if position > 1:
+            fits = min(k - 1, position - 1)
+            behind += b * fits * (fits + 1) / (2.0 * position * (position - 1))
 
 
 @parallel_kernel
-def share_among_neighbours(train, train_target, test, test_target, k, is_class, value):
+def share_among_neighbours(train, train_y, test, test_y, k, is_class, value):
     """Compute the Shapley value of each train row for each test row's k neighbours.
 
     Parameters
     ----------
     train : ndarray of float64, shape (n_rows, n_features)
         Train rows.
-    train_target : ndarray of float64, shape (n_rows,)
+    train_y : ndarray of float64, shape (n_rows,)
         Class numbers, or values.
-    test : ndarray of float64, shape (n_targets, n_features)
+    test : ndarray of float64, shape (n_queries, n_features)
         Test rows.
-    test_target : ndarray of float64, shape (n_targets,)
-        Theirs.
+    test_y : ndarray of float64, shape (n_queries,)
+        Their targets.
     k : int64
         Neighbours, at least 1.
     is_class : bool
-        Targets are classes.
-    value : ndarray of float64, shape (n_targets, n_rows)
+        The targets are classes.
+    value : ndarray of float64, shape (n_queries, n_rows)
         Output, overwritten. The worth of a set of rows is, with its k nearest or all if
         it has fewer: the number of them of the test row's class, over k; or minus half
         the squared difference of the sum of their targets over k from the test row's.
@@ -153,7 +153,7 @@ def share_among_neighbours(train, train_target, test, test_target, k, is_class, 
         if is_class:
             is_match = np.empty(n_rows)
             for i in range(n_rows):
-                is_match[i] = 1.0 if train_target[i] == test_target[j] else 0.0
+                is_match[i] = 1.0 if train_y[i] == test_y[j] else 0.0
             _share_matches(order, is_match, k, value[j])
         else:
-            _share_error(order, train_target, test_target[j], k, value[j])
+            _share_error(order, train_y, test_y[j], k, value[j])

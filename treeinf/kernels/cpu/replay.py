@@ -1,98 +1,60 @@
-"""Boosting replayed over rows: staged derivatives, added up leaf by leaf."""
+"""Boosting replayed over rows: staged derivatives, by leaf and over iterations."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import prange
 
-from treeinf.kernels.compilation import kernel, linear_kernel
-from treeinf.kernels.cpu.derivatives import loss_derivatives
+from treeinf.kernels.compilation import kernel, linear_kernel, parallel_kernel
+from treeinf.kernels.formulas.derivatives import (
+    EXPONENTIAL,
+    SOFTMAX,
+    UNIT_HESSIAN,
+    loss_derivatives,
+)
+from treeinf.kernels.formulas.scores import (
+    add_iteration,
+    add_tree,
+    apply_weights,
+    start_scores,
+)
 
 __all__ = [
-    "BLOCK",
-    "add_tree",
-    "count_lanes",
+    "TILE_ROWS",
+    "count_accumulators",
     "count_leaf_rows",
     "replay",
-    "start_scores",
     "sum_leaf_values",
     "sum_leaf_weights",
+    "trace_gradients",
+    "trace_probabilities",
 ]
 
-BLOCK = 1024
-"""Rows handled together: scores and derivatives of a block stay in the first cache."""
+TILE_ROWS = 1024
+"""Rows of a tile: their scores and derivatives stay in the L1 cache."""
 
-_LANES = 4
-_MOST_LANE_CELLS = 8192
+_ACCUMULATORS = 4
+_MOST_CELLS = 8192
 
 
 @kernel
-def count_lanes(n_cells):
-    """Give the number of sums that rows take turns to be added to; a power of two.
+def count_accumulators(n_cells):
+    """Return how many copies of the leaf sums rows are added to in turn; a power of 2.
+
+    Neighbouring rows are often in one leaf: with one sum, each waits for the sum before
+    it.
 
     Parameters
     ----------
     n_cells : int64
-        Numbers in one sum of all leaves.
+        Numbers in one copy.
 
     Returns
     -------
     int64
-        Neighbouring rows are often in one leaf: with one sum, each waits for the sum
-        before it. 1 where several would not stay in the cache.
+        1 where several copies would not stay in the cache.
     """
-    return _LANES if n_cells <= _MOST_LANE_CELLS else 1
-
-
-@kernel
-def start_scores(base_score, offset, begin, n, raw_score):
-    """Set a block's raw scores to those before the first tree.
-
-    Parameters
-    ----------
-    base_score : ndarray of float64, shape (n_outputs,)
-        The ensemble's own.
-    offset : ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
-        Each row's own initial score, on top; empty for none.
-    begin, n : int64
-        First row and number of rows of the block.
-    raw_score : ndarray of float64, shape (n_outputs, BLOCK)
-        Output, overwritten.
-    """
-    for k in range(base_score.size):
-        for i in range(n):
-            raw_score[k, i] = base_score[k]
-    if offset.shape[0] > 0:
-        for i in range(n):
-            for k in range(base_score.size):
-                raw_score[k, i] += offset[begin + i, k]
-
-
-@kernel
-def add_tree(tree_leaf, begin, n, first, output, leaf_value, raw_score):
-    """Add one tree's leaf values to a block's raw scores.
-
-    Parameters
-    ----------
-    tree_leaf : ndarray of unsigned integer, shape (n_rows,)
-        Leaf of every row within the tree.
-    begin, n : int64
-        First row and number of rows of the block.
-    first : int64
-        Number of the tree's first leaf.
-    output : int64
-        Column the tree adds to; not read where the leaves hold all outputs.
-    leaf_value : ndarray of float64, shape (n_leaves, leaf_width)
-        Leaf values.
-    raw_score : ndarray of float64, shape (n_outputs, BLOCK)
-        Changed in place.
-    """
-    # an index that is unsigned needs no check whether it counts from the end
-    value = leaf_value[first:]
-    for column in range(leaf_value.shape[1]):
-        k = output if leaf_value.shape[1] == 1 else column
-        for i in range(n):
-            raw_score[k, i] += value[tree_leaf[begin + i], column]
+    return _ACCUMULATORS if n_cells <= _MOST_CELLS else 1
 
 
 @linear_kernel
@@ -101,90 +63,74 @@ def sum_leaf_values(leaf, leaves, offset, n_trees, raw_score):
 
     Parameters
     ----------
-    leaf, offset : ndarray
-        Leaf ids and initial scores, see `FlatRows`.
-    leaves : FlatLeaves
-        The ensemble's leaves.
+    leaf, leaves
+        See `treeinf.kernels.flat`.
+    offset : ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
+        Initial score of each row, on top of the base score.
     n_trees : int64
         Trees to add.
     raw_score : ndarray of float64, shape (n_rows, n_outputs)
         Output, overwritten.
     """
     n_rows, n_outputs = leaf.shape[1], leaves.base_score.size
-    for block in prange((n_rows + BLOCK - 1) // BLOCK):
-        begin = block * BLOCK
-        n = min(BLOCK, n_rows - begin)
-        score = np.empty((n_outputs, BLOCK))
+    for tile in prange((n_rows + TILE_ROWS - 1) // TILE_ROWS):
+        begin = tile * TILE_ROWS
+        n = min(TILE_ROWS, n_rows - begin)
+        score = np.empty((n_outputs, TILE_ROWS))
         start_scores(leaves.base_score, offset, begin, n, score)
         for tree in range(n_trees):
-            add_tree(
-                leaf[leaves.leaf_row[tree]],
-                begin,
-                n,
-                leaves.leaf_offset[tree],
-                leaves.output[tree],
-                leaves.leaf_value,
-                score,
-            )
+            add_tree(leaf, leaves, tree, begin, n, score)
         for i in range(n):
             for k in range(n_outputs):
                 raw_score[begin + i, k] = score[k, i]
 
 
 @linear_kernel
-def replay(rows, leaves, loss, raw_score, part_gradient, part_hessian):
+def replay(rows, leaves, loss, raw_score, batch_gradient, batch_hessian):
     """Replay boosting over rows and add up each leaf's staged derivatives.
 
     Parameters
     ----------
-    rows : FlatRows
-        The rows.
-    leaves : FlatLeaves
-        The ensemble's leaves.
-    loss : FlatLoss
-        The loss.
+    rows, leaves, loss
+        See `treeinf.kernels.flat`.
     raw_score : ndarray of float64, shape (n_rows, n_outputs)
         Output, overwritten: raw scores after the last tree.
-    part_gradient, part_hessian : ndarray of float64, \
-shape (n_parts, n_leaves, leaf_width)
-        Outputs, which must come zeroed: sums over each part of the rows, for the caller
-        to add up. Part p is the p-th of n_parts runs of rows of equal length.
+    batch_gradient, batch_hessian : ndarray of float64, \
+shape (n_batches, n_leaves, leaf_width)
+        Outputs, which must come zeroed: sums over each batch of the rows, for the
+        caller to add up. The batches are `n_batches` runs of rows of equal length.
 
     Notes
     -----
-    One pass, O(n_rows n_trees) time, no array of n_rows x n_trees numbers. A part is
-    added up by one thread in the order of its rows, so that the sums have the same bits
-    for any number of threads.
+    One pass, O(n_rows n_trees) time, no array of n_rows x n_trees numbers. A batch is
+    added up by one thread in the order of its rows: the sums are bitwise the same for
+    any number of threads.
     """
-    leaf, weight = rows.leaf, rows.weight
+    leaf = rows.leaf
     n_rows = leaf.shape[1]
     n_outputs = leaves.base_score.size
-    n_parts = part_gradient.shape[0]
+    n_batches = batch_gradient.shape[0]
     leaf_width = leaves.leaf_value.shape[1]
-    part_rows = (n_rows + n_parts - 1) // n_parts
+    batch_rows = (n_rows + n_batches - 1) // n_batches
     n_leaves = leaves.leaf_value.shape[0]
-    n_lanes = count_lanes(2 * n_leaves * leaf_width)
-    for part in prange(n_parts):
-        score = np.empty((n_outputs, BLOCK))
-        gradient = np.empty((n_outputs, BLOCK))
-        hessian = np.empty((n_outputs, BLOCK))
-        y = np.empty(BLOCK)
-        sums = np.zeros((leaf_width, n_lanes, n_leaves, 2))
-        for begin in range(
-            part * part_rows, min(n_rows, (part + 1) * part_rows), BLOCK
-        ):
-            n = min(BLOCK, min(n_rows, (part + 1) * part_rows) - begin)
+    n_accumulators = count_accumulators(2 * n_leaves * leaf_width)
+    for batch in prange(n_batches):
+        score = np.empty((n_outputs, TILE_ROWS))
+        gradient = np.empty((n_outputs, TILE_ROWS))
+        hessian = np.empty((n_outputs, TILE_ROWS))
+        y = np.empty(TILE_ROWS)
+        sums = np.zeros((leaf_width, n_accumulators, n_leaves, 2))
+        stop = min(n_rows, (batch + 1) * batch_rows)
+        for begin in range(batch * batch_rows, stop, TILE_ROWS):
+            n = min(TILE_ROWS, stop - begin)
             for i in range(n):
                 y[i] = rows.y[begin + i]
             start_scores(leaves.base_score, rows.offset, begin, n, score)
             for iteration in range(leaves.iteration_start.size - 1):
                 if iteration == 0 or not leaves.is_averaged:
                     loss_derivatives(loss, n, y, score, gradient, hessian)
-                    if weight.size > 0:
-                        for k in range(n_outputs):
-                            for i in range(n):
-                                gradient[k, i] *= weight[begin + i]
-                                hessian[k, i] *= weight[begin + i]
+                    apply_weights(rows.weight, begin, n, gradient)
+                    apply_weights(rows.weight, begin, n, hessian)
                 for tree in range(
                     leaves.iteration_start[iteration],
                     leaves.iteration_start[iteration + 1],
@@ -198,43 +144,39 @@ shape (n_parts, n_leaves, leaf_width)
                             hessian[k],
                             sums[column, :, first:],
                         )
-                    add_tree(
-                        leaf[leaves.leaf_row[tree]],
-                        begin,
-                        n,
-                        first,
-                        leaves.output[tree],
-                        leaves.leaf_value,
-                        score,
-                    )
+                    add_tree(leaf, leaves, tree, begin, n, score)
             for i in range(n):
                 for k in range(n_outputs):
                     raw_score[begin + i, k] = score[k, i]
         for column in range(leaf_width):
-            for lane in range(n_lanes):
+            for copy in range(n_accumulators):
                 for number in range(n_leaves):
-                    part_gradient[part, number, column] += sums[column, lane, number, 0]
-                    part_hessian[part, number, column] += sums[column, lane, number, 1]
+                    batch_gradient[batch, number, column] += sums[
+                        column, copy, number, 0
+                    ]
+                    batch_hessian[batch, number, column] += sums[
+                        column, copy, number, 1
+                    ]
 
 
 @kernel
 def _add_derivatives(tree_leaf, gradient, hessian, sums):
-    """Add up a block's derivatives in the leaves of a tree.
+    """Add up a tile's derivatives in the leaves of a tree.
 
     Parameters
     ----------
     tree_leaf : ndarray of unsigned integer, shape (n,)
-        Leaf of each row of the block within the tree.
+        Leaf of each row of the tile within the tree.
     gradient, hessian : ndarray of float64, shape (>= n,)
         Derivatives.
-    sums : ndarray of float64, shape (n_lanes, >= leaves of the tree, 2)
+    sums : ndarray of float64, shape (n_accumulators, >= leaves of the tree, 2)
         Added to in place: rows take turns.
     """
-    last_lane = np.uint64(sums.shape[0] - 1)
+    last = np.uint64(sums.shape[0] - 1)
     for i in range(tree_leaf.size):
-        lane = np.uint64(i) & last_lane
-        sums[lane, tree_leaf[i], 0] += gradient[i]
-        sums[lane, tree_leaf[i], 1] += hessian[i]
+        copy = np.uint64(i) & last
+        sums[copy, tree_leaf[i], 0] += gradient[i]
+        sums[copy, tree_leaf[i], 1] += hessian[i]
 
 
 @linear_kernel
@@ -243,12 +185,8 @@ def count_leaf_rows(leaf, leaf_offset, leaf_row, count):
 
     Parameters
     ----------
-    leaf : ndarray of unsigned integer, shape (n_structures, n_rows)
-        Leaf of each row within each tree.
-    leaf_offset : ndarray of int64, shape (n_trees + 1,)
-        Number of each tree's first leaf.
-    leaf_row : ndarray of int32, shape (n_trees,)
-        Line of `leaf` that each tree reads.
+    leaf, leaf_offset, leaf_row
+        See `treeinf.kernels.flat`.
     count : ndarray of int64, shape (n_leaves,)
         Output, which must come zeroed. Each thread owns trees.
     """
@@ -256,13 +194,13 @@ def count_leaf_rows(leaf, leaf_offset, leaf_row, count):
         first = leaf_offset[tree]
         n_leaves = leaf_offset[tree + 1] - first
         tree_leaf = leaf[leaf_row[tree]]
-        lanes = np.zeros((count_lanes(n_leaves), n_leaves), np.int64)
-        last_lane = np.uint64(lanes.shape[0] - 1)
+        counts = np.zeros((count_accumulators(n_leaves), n_leaves), np.int64)
+        last = np.uint64(counts.shape[0] - 1)
         for row in range(tree_leaf.size):
-            lanes[np.uint64(row) & last_lane, tree_leaf[row]] += 1
-        for lane in range(lanes.shape[0]):
+            counts[np.uint64(row) & last, tree_leaf[row]] += 1
+        for copy in range(counts.shape[0]):
             for number in range(n_leaves):
-                count[first + number] += lanes[lane, number]
+                count[first + number] += counts[copy, number]
 
 
 @linear_kernel
@@ -272,7 +210,7 @@ def sum_leaf_weights(leaf, leaf_offset, leaf_row, weight, total):
     Parameters
     ----------
     leaf, leaf_offset, leaf_row
-        See `count_leaf_rows`.
+        See `treeinf.kernels.flat`.
     weight : ndarray of float64, shape (n_rows,)
         Row weights.
     total : ndarray of float64, shape (n_leaves,)
@@ -283,3 +221,123 @@ def sum_leaf_weights(leaf, leaf_offset, leaf_row, weight, total):
         tree_leaf = leaf[leaf_row[tree]]
         for row in range(leaf.shape[1]):
             total[first + tree_leaf[row]] += weight[row]
+
+
+@parallel_kernel
+def trace_gradients(rows, leaves, loss, n_iterations, size, variance):
+    """Average each row's staged gradients, of weight 1, over the first iterations.
+
+    Parameters
+    ----------
+    rows, leaves, loss
+        See `treeinf.kernels.flat`.
+    n_iterations : int64
+        Iterations to follow, at least 1; each counts with the gradient before it.
+    size : ndarray of float64, shape (n_rows,)
+        Output, overwritten: mean Euclidean norm, over outputs, of the gradient.
+    variance : ndarray of float64, shape (n_rows,)
+        Output, overwritten: variance of the gradient over iterations (divided by their
+        number), added up over outputs.
+
+    Notes
+    -----
+    One pass, running means (B. P. Welford, Technometrics 4, 1962); each thread owns
+    tiles of rows.
+    """
+    leaf = rows.leaf
+    n_rows = leaf.shape[1]
+    n_outputs = leaves.base_score.size
+    for tile in prange((n_rows + TILE_ROWS - 1) // TILE_ROWS):
+        begin = tile * TILE_ROWS
+        n = min(TILE_ROWS, n_rows - begin)
+        score = np.empty((n_outputs, TILE_ROWS))
+        gradient = np.empty((n_outputs, TILE_ROWS))
+        hessian = np.empty((n_outputs, TILE_ROWS))
+        mean = np.zeros((n_outputs, TILE_ROWS))
+        y = rows.y[begin : begin + n]
+        for i in range(begin, begin + n):
+            size[i] = 0.0
+            variance[i] = 0.0
+        start_scores(leaves.base_score, rows.offset, begin, n, score)
+        for iteration in range(n_iterations):
+            loss_derivatives(loss, n, y, score, gradient, hessian)
+            for i in range(n):
+                squares = 0.0
+                for k in range(n_outputs):
+                    value = gradient[k, i]
+                    squares += value * value
+                    change = value - mean[k, i]
+                    mean[k, i] += change / (iteration + 1)
+                    variance[begin + i] += change * (value - mean[k, i])
+                size[begin + i] += np.sqrt(squares)
+            add_iteration(leaf, leaves, iteration, begin, n, score)
+        for i in range(begin, begin + n):
+            size[i] /= n_iterations
+            variance[i] /= n_iterations
+
+
+@parallel_kernel
+def trace_probabilities(rows, leaves, loss, n_iterations, mean, deviation, correct):
+    """Average the probability of each row's own class over the first iterations.
+
+    Parameters
+    ----------
+    rows, leaves, loss
+        Of a classifier, see `treeinf.kernels.flat`.
+    n_iterations : int64
+        Iterations to follow, at least 1; each counts with the scores after it.
+    mean, deviation : ndarray of float64, shape (n_rows,)
+        Outputs, overwritten: mean and standard deviation (divided by the number of
+        iterations) of the probability.
+    correct : ndarray of float64, shape (n_rows,)
+        Output, overwritten: share of the iterations in which the own class has the
+        largest score; among equals the first has.
+
+    Notes
+    -----
+    The probability follows from the gradient: for a logistic of scale s it is
+    ``1 - |g| / s``, for a softmax ``1 + g`` of the own output, for the exponential loss
+    ``1 / (1 + g^2)``. One pass; each thread owns tiles of rows.
+    """
+    leaf = rows.leaf
+    n_rows = leaf.shape[1]
+    n_outputs = leaves.base_score.size
+    code = loss.code - UNIT_HESSIAN if loss.code >= UNIT_HESSIAN else loss.code
+    scale = 1.0 if code in (SOFTMAX, EXPONENTIAL) else loss.parameter
+    for tile in prange((n_rows + TILE_ROWS - 1) // TILE_ROWS):
+        begin = tile * TILE_ROWS
+        n = min(TILE_ROWS, n_rows - begin)
+        score = np.empty((n_outputs, TILE_ROWS))
+        gradient = np.empty((n_outputs, TILE_ROWS))
+        hessian = np.empty((n_outputs, TILE_ROWS))
+        squares = np.zeros(TILE_ROWS)
+        y = rows.y[begin : begin + n]
+        for i in range(begin, begin + n):
+            mean[i] = 0.0
+            correct[i] = 0.0
+        start_scores(leaves.base_score, rows.offset, begin, n, score)
+        for iteration in range(n_iterations):
+            add_iteration(leaf, leaves, iteration, begin, n, score)
+            loss_derivatives(loss, n, y, score, gradient, hessian)
+            for i in range(n):
+                label = int(y[i])
+                step = abs(gradient[label if n_outputs > 1 else 0, i]) / scale
+                if code == EXPONENTIAL:
+                    value = 1.0 / (1.0 + step * step)
+                else:
+                    value = 1.0 - step
+                change = value - mean[begin + i]
+                mean[begin + i] += change / (iteration + 1)
+                squares[i] += change * (value - mean[begin + i])
+                if n_outputs == 1:
+                    best = 1 if score[0, i] > 0.0 else 0
+                else:
+                    best = 0
+                    for k in range(1, n_outputs):
+                        if score[k, i] > score[best, i]:
+                            best = k
+                if best == label:
+                    correct[begin + i] += 1.0
+        for i in range(n):
+            deviation[begin + i] = np.sqrt(squares[i] / n_iterations)
+            correct[begin + i] /= n_iterations

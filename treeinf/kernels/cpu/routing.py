@@ -1,4 +1,4 @@
-"""Rows to leaves."""
+"""Route rows to leaves."""
 
 from __future__ import annotations
 
@@ -7,23 +7,13 @@ from numba import prange
 
 from treeinf.kernels.compilation import kernel, linear_kernel, scalar_rule
 from treeinf.kernels.ranked_trees import CATEGORICAL, MASK_ROWS, MASK_WORDS
-from treeinf.kernels.rules import bits_of, in_category_set
+from treeinf.kernels.rules import bits_of, in_category_set, read_value
 from treeinf.kernels.simd import at_most, number_masks
 
 __all__ = ["fingerprint_rows", "route_masks", "route_walk"]
 
-_BLOCK = 256
-_TILE = 16
-
-
-@scalar_rule
-def _read(value, zero_threshold, round_to_single):
-    """Read a value as the library does before it compares."""
-    if round_to_single:
-        value = np.float64(np.float32(value))
-    if abs(value) <= zero_threshold:
-        value = 0.0
-    return value
+_TILE_ROWS = 256
+_TILE_FEATURES = 16
 
 
 @linear_kernel
@@ -41,14 +31,13 @@ def route_walk(X, trees, leaf):
 
     Notes
     -----
-    O(n_rows n_trees depth) time; for trees of any size. Each thread owns blocks of
-    rows.
+    O(n_rows n_trees depth) time; for trees of any size. Each thread owns tiles of rows.
     """
     n_rows = X.shape[0]
     n_trees = trees.node_offset.size - 1
-    for block in prange((n_rows + _BLOCK - 1) // _BLOCK):
-        begin = block * _BLOCK
-        end = min(n_rows, begin + _BLOCK)
+    for tile in prange((n_rows + _TILE_ROWS - 1) // _TILE_ROWS):
+        begin = tile * _TILE_ROWS
+        end = min(n_rows, begin + _TILE_ROWS)
         for tree in range(n_trees):
             first = trees.node_offset[tree]
             if trees.node_offset[tree + 1] == first:
@@ -59,7 +48,7 @@ def route_walk(X, trees, leaf):
                 child = 0
                 while child >= 0:
                     node = first + child
-                    value = _read(
+                    value = read_value(
                         X[row, trees.feature[node]],
                         trees.zero_threshold,
                         trees.round_to_single,
@@ -84,7 +73,7 @@ def route_walk(X, trees, leaf):
 
 @linear_kernel
 def route_masks(X, trees, ranked, leaf):
-    """Send blocks of rows down every branch of every tree, as masks of bits.
+    """Send tiles of rows down every branch of every tree, as masks of bits.
 
     Parameters
     ----------
@@ -102,10 +91,10 @@ def route_masks(X, trees, ranked, leaf):
     O(n_rows n_nodes) time, but a few instructions for 64 rows and a node and no branch
     that depends on a row: a node splits the mask of the rows that reach it by comparing
     64 ranks. O(n_rows n_features log n_thresholds) for the ranks. Each thread owns
-    blocks of rows.
+    tiles of rows.
 
-    Ranks and the vectors of bits are QuickScorer's, turned by a right angle: a bit a
-    row for each leaf, in place of a bit a leaf for each row.
+    Ranks and bit vectors are QuickScorer's, transposed: a bit a row for each leaf, in
+    place of a bit a leaf for each row.
 
     References
     ----------
@@ -113,53 +102,49 @@ def route_masks(X, trees, ranked, leaf):
     Ensembles of Regression Trees", SIGIR 2015.
     """
     n_rows = X.shape[0]
-    for block in prange((n_rows + MASK_ROWS - 1) // MASK_ROWS):
-        begin = block * MASK_ROWS
+    for tile in prange((n_rows + MASK_ROWS - 1) // MASK_ROWS):
+        begin = tile * MASK_ROWS
         n = min(MASK_ROWS, n_rows - begin)
         rows = X[begin : begin + n]
         ranks = np.zeros(ranked.nan_rank.size * MASK_ROWS, ranked.nan_rank.dtype)
         _rank_values(rows, trees, ranked, ranks)
-        masks = np.empty(ranked.n_places * MASK_WORDS, np.uint64)
-        found = np.empty(MASK_ROWS, leaf.dtype)
+        masks = np.empty(ranked.n_masks * MASK_WORDS, np.uint64)
+        numbers = np.empty(MASK_ROWS, leaf.dtype)
         for tree in range(trees.node_offset.size - 1):
             first = trees.node_offset[tree]
             n_nodes = trees.node_offset[tree + 1] - first
             _split_masks(rows, trees, ranked, first, n_nodes, ranks, masks)
             for word in range(MASK_WORDS):
                 number_masks(
-                    masks,
-                    n_nodes * MASK_WORDS + word,
-                    MASK_WORDS,
-                    n_nodes + 1,
-                    found,
-                    64 * word,
+                    *(masks, n_nodes * MASK_WORDS + word, MASK_WORDS, n_nodes + 1),
+                    *(numbers, 64 * word),
                 )
-            own = leaf[tree, begin : begin + n]
+            tree_leaf = leaf[tree, begin : begin + n]
             for i in range(n):
-                own[i] = found[i]
+                tree_leaf[i] = numbers[i]
 
 
 @kernel
 def _rank_values(rows, trees, ranked, ranks):
-    """Rank the values of a block of rows, column by column.
+    """Rank the values of a tile of rows, column by column.
 
     Parameters
     ----------
     rows : ndarray of float64, shape (n, n_features)
-        The block, at most `MASK_ROWS` rows.
+        The tile, at most `MASK_ROWS` rows.
     trees, ranked
         See `route_masks`.
     ranks : ndarray of unsigned integer, shape (n_columns * MASK_ROWS,)
         Output; a column's first n numbers are overwritten.
     """
     n = rows.shape[0]
-    values = np.empty((_TILE, MASK_ROWS))
+    values = np.empty((_TILE_FEATURES, MASK_ROWS))
     rank = np.empty(MASK_ROWS, np.int64)
-    for start in range(0, ranked.feature.size, _TILE):
-        width = min(_TILE, ranked.feature.size - start)
+    for start in range(0, ranked.feature.size, _TILE_FEATURES):
+        width = min(_TILE_FEATURES, ranked.feature.size - start)
         for i in range(n):
             for j in range(width):
-                values[j, i] = _read(
+                values[j, i] = read_value(
                     rows[i, np.uint64(ranked.feature[start + j])],
                     trees.zero_threshold,
                     trees.round_to_single,
@@ -176,11 +161,11 @@ def _rank_values(rows, trees, ranked, ranks):
             ):
                 zero_rank = np.int64(ranked.zero_rank[column])
                 nan_rank = np.int64(ranked.nan_rank[column])
-                own = ranks[column * MASK_ROWS : column * MASK_ROWS + n]
+                of_column = ranks[column * MASK_ROWS : column * MASK_ROWS + n]
                 for i in range(n):
                     value = values[j, i]
-                    known = zero_rank if value == 0.0 else rank[i]
-                    own[i] = nan_rank if value != value else known
+                    number = zero_rank if value == 0.0 else rank[i]
+                    of_column[i] = nan_rank if value != value else number
 
 
 @kernel
@@ -212,55 +197,55 @@ def _search(values, thresholds, rank):
 
 @kernel
 def _split_masks(rows, trees, ranked, first, n_nodes, ranks, masks):
-    """Find which rows of a block reach each node and leaf of a tree.
+    """Find which rows of a tile reach each node and leaf of a tree.
 
     Parameters
     ----------
     rows : ndarray of float64, shape (n, n_features)
-        The block.
+        The tile.
     trees, ranked
         See `route_masks`.
     first, n_nodes : int64
         The tree's nodes.
     ranks : ndarray of unsigned integer, shape (n_columns * MASK_ROWS,)
-        Ranks of the block.
-    masks : ndarray of uint64, shape (>= n_places * MASK_WORDS,)
+        Ranks of the tile.
+    masks : ndarray of uint64, shape (>= n_masks * MASK_WORDS,)
         Output: `MASK_WORDS` words a node, then as many a leaf.
     """
     words = np.uint64(MASK_WORDS)
     for word in range(MASK_WORDS):
         masks[word] = ~np.uint64(0)
-    for own in range(n_nodes):
-        # an index that is unsigned needs no check whether it counts from the end
-        node = np.uint64(first + own)
-        place = np.uint64(own) * words
+    for number in range(n_nodes):
+        # LLVM does not check unsigned indices for counting from the end
+        node = np.uint64(first + number)
+        at = np.uint64(number) * words
         begin, rank = ranked.node[node, 0], ranked.node[node, 1]
         left = np.uint64(ranked.node[node, 2]) * words
         right = np.uint64(ranked.node[node, 3]) * words
         for word in range(MASK_WORDS):
             w = np.uint64(word)
-            there = masks[place + w]
+            reached = masks[at + w]
             if begin == CATEGORICAL:
-                goes_left = _ask_set(rows[64 * word :], there, trees, np.int64(rank))
+                goes_left = _test_set(rows[64 * word :], reached, trees, np.int64(rank))
             else:
                 goes_left = at_most(
                     ranks,
                     np.uint64(begin) + np.uint64(64) * w,
                     ranked.nan_rank.dtype.type(rank),
                 )
-            masks[left + w] = there & goes_left
-            masks[right + w] = there & ~goes_left
+            masks[left + w] = reached & goes_left
+            masks[right + w] = reached & ~goes_left
 
 
 @kernel
-def _ask_set(rows, there, trees, node):
-    """Tell which of up to 64 rows go left at a categorical node.
+def _test_set(rows, reached, trees, node):
+    """Return which of up to 64 rows go left at a categorical node.
 
     Parameters
     ----------
     rows : ndarray of float64, shape (n, n_features)
-        The first 64 are asked about; there may be fewer, or none.
-    there : uint64
+        The first 64 are tested; there may be fewer, or none.
+    reached : uint64
         Mask of those that reach the node.
     trees : FlatTrees
         The ensemble.
@@ -274,8 +259,8 @@ def _ask_set(rows, there, trees, node):
     goes_left = np.uint64(0)
     for i in range(min(rows.shape[0], 64)):
         bit = np.uint64(1) << np.uint64(i)
-        if there & bit:
-            value = _read(
+        if reached & bit:
+            value = read_value(
                 rows[i, trees.feature[node]],
                 trees.zero_threshold,
                 trees.round_to_single,
@@ -296,27 +281,27 @@ def _ask_set(rows, there, trees, node):
 
 
 @linear_kernel
-def fingerprint_rows(X, target, fingerprint):
+def fingerprint_rows(X, y, fingerprint):
     """Hash each row and its target, so that equal rows can be found.
 
     Parameters
     ----------
     X : ndarray of float64, shape (n_rows, n_features)
         Rows; -0.0 and 0.0 are the same, and so are all NaN.
-    target : ndarray of float64, shape (n_rows,)
+    y : ndarray of float64, shape (n_rows,)
         Targets.
     fingerprint : ndarray of uint64, shape (n_rows,)
         Output, overwritten.
 
     Notes
     -----
-    The sum over the columns of what splitmix64 (G. L. Steele et al., OOPSLA 2014) makes
+    The sum over the columns of the splitmix64 hash (G. L. Steele et al., OOPSLA 2014)
     of the value's bits and the number of the column, which LLVM vectorises; two
     different rows share a fingerprint once in 2**64 pairs.
     """
     n_features = X.shape[1]
     for row in prange(X.shape[0]):
-        total = _mix(target[row], n_features)
+        total = _mix(y[row], n_features)
         for feature in range(n_features):
             total += _mix(X[row, feature], feature)
         fingerprint[row] = total

@@ -1,4 +1,4 @@
-"""How kernels are compiled for CUDA: the CPU's own rules, for a block of one row."""
+"""How kernels are compiled for CUDA: shared formulas, for a tile of one row."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _MOST_BLOCKS = 2 if SIMULATED else 4096
 
 
 def count_blocks(n: int) -> int:
-    """Give the blocks for a loop over `n`, of which threads take more than one."""
+    """Return the number of blocks for a loop over `n` with a stride of the grid."""
     return max(1, min(_MOST_BLOCKS, -(-n // THREADS)))
 
 
 def on_device(function: Callable[..., Any], n_outputs: int = 1) -> Callable[..., Any]:
-    """Compile a CPU kernel's own source as a function that CUDA kernels call.
+    """Compile the source of a shared formula as a function that CUDA kernels call.
 
     Parameters
     ----------
     function : callable
         A `kernel` or `scalar_rule` of the CPU. What it calls is compiled with it.
     n_outputs : int, default=1
-        Room of what it allocates: of a block of one row, no scratch holds more.
+        Size of what it allocates: for a tile of one row, no buffer holds more.
 
     Returns
     -------

@@ -28,12 +28,12 @@ def gather_leaves(leaf, leaf_offset, leaf_row, table, first_row, first_column, t
 @cuda.jit
 def _gather_leaves(leaf, leaf_offset, leaf_row, table, first_row, first_column, total):
     n_columns = table.shape[1]
-    for place in range(cuda.grid(1), total.shape[0] * n_columns, cuda.gridsize(1)):
-        line, column = place // n_columns, place % n_columns
-        row, own = first_row + line, 0.0
+    for entry in range(cuda.grid(1), total.shape[0] * n_columns, cuda.gridsize(1)):
+        line, column = entry // n_columns, entry % n_columns
+        row, value = first_row + line, 0.0
         for tree in range(leaf_row.size):
-            own += table[leaf_offset[tree] + leaf[leaf_row[tree], row], column]
-        total[line, first_column + column] = own
+            value += table[leaf_offset[tree] + leaf[leaf_row[tree], row], column]
+        total[line, first_column + column] = value
 
 
 def sum_rows_by_leaf(leaf, leaf_offset, leaf_row, value, total):
@@ -52,24 +52,24 @@ def add_shared_leaves(
     leaf_offset,
     leaf_row,
     group_start,
-    group_target,
+    group_query,
     square,
     first_row,
-    first_target,
-    n_targets,
+    first_query,
+    n_queries,
     product,
 ):
-    """Add up a number of each leaf that a row and a target are both in.
+    """Add up a number of each leaf that a row and a query are both in.
 
     Parameters
     ----------
-    leaf, leaf_offset, leaf_row, group_start, group_target, square, first_row, \
-first_target, n_targets, product
+    leaf, leaf_offset, leaf_row, group_start, group_query, square, first_row, \
+first_query, n_queries, product
         See the CPU's; arrays on the device.
 
     Notes
     -----
-    A block takes a line, and its threads the targets of each of the line's leaves.
+    A block takes a line, and its threads the queries of each of the line's leaves.
     """
     if len(product):
         _add_shared_leaves[len(product), THREADS](
@@ -77,11 +77,11 @@ first_target, n_targets, product
             leaf_offset,
             leaf_row,
             group_start,
-            group_target,
+            group_query,
             square,
             first_row,
-            first_target,
-            n_targets,
+            first_query,
+            n_queries,
             product,
         )
 
@@ -92,21 +92,21 @@ def _add_shared_leaves(
     leaf_offset,
     leaf_row,
     group_start,
-    group_target,
+    group_query,
     square,
     first_row,
-    first_target,
-    n_targets,
+    first_query,
+    n_queries,
     product,
 ):
-    line, lane, n_lanes = cuda.blockIdx.x, cuda.threadIdx.x, cuda.blockDim.x
-    for t in range(lane, n_targets, n_lanes):
-        product[line, first_target + t] = 0.0
+    line, thread, n_threads = cuda.blockIdx.x, cuda.threadIdx.x, cuda.blockDim.x
+    for t in range(thread, n_queries, n_threads):
+        product[line, first_query + t] = 0.0
     cuda.syncthreads()
     for tree in range(leaf_row.size):
         number = leaf_offset[tree] + leaf[leaf_row[tree], first_row + line]
         for entry in range(
-            group_start[number] + lane, group_start[number + 1], n_lanes
+            group_start[number] + thread, group_start[number + 1], n_threads
         ):
-            product[line, first_target + group_target[entry]] += square[number]
+            product[line, first_query + group_query[entry]] += square[number]
         cuda.syncthreads()

@@ -13,26 +13,26 @@ from treeinf.kernels.cuda import memory
 from treeinf.kernels.cuda.compilation import SIMULATED, THREADS
 
 __all__ = [
-    "MOST_PARTS",
-    "add_parts",
-    "count_parts",
+    "MOST_BATCHES",
+    "add_batches",
+    "count_batches",
     "sum_all_trees",
     "sum_columns",
     "sum_trees",
 ]
 
-MOST_PARTS = 2 if SIMULATED else 528
-"""Most runs of rows that are added up apart: four blocks for each of 132 processors."""
+MOST_BATCHES = 2 if SIMULATED else 528
+"""Most batches of rows that are added up apart: four blocks for each of 132 SMs."""
 
-_PART_ROWS = 8 if SIMULATED else 4096
+_BATCH_ROWS = 8 if SIMULATED else 4096
 _SLOTS = 64 if SIMULATED else 6144
 _WARP = 2 if SIMULATED else 32
 _MOST_COLUMNS = 8
 _MOST_BYTES = 256 * 2**20
 
 
-def count_parts(n_rows: int, n_trees: int, n_entries: int) -> int:
-    """Give the number of runs of rows that are added up apart.
+def count_batches(n_rows: int, n_trees: int, n_entries: int) -> int:
+    """Return the number of batches of rows that are added up apart.
 
     Parameters
     ----------
@@ -42,10 +42,10 @@ def count_parts(n_rows: int, n_trees: int, n_entries: int) -> int:
     Returns
     -------
     int
-        It depends on these alone: `MOST_PARTS` blocks in all, as long as each has some
-        thousand rows and the parts fit in 256 MiB.
+        It depends on these alone: `MOST_BATCHES` blocks in all, as long as each has
+        some thousand rows and their sums fit in 256 MiB.
     """
-    most = min(-(-n_rows // _PART_ROWS), -(-MOST_PARTS // n_trees))
+    most = min(-(-n_rows // _BATCH_ROWS), -(-MOST_BATCHES // n_trees))
     return max(1, min(most, _MOST_BYTES // (8 * max(n_entries, 1))))
 
 
@@ -60,9 +60,9 @@ def sum_trees(
     also,
     n_columns,
     first,
-    part,
+    batch_sum,
 ):
-    """Add up numbers of the rows in each leaf of some trees, part by part.
+    """Add up numbers of the rows in each leaf of some trees, batch by batch.
 
     Parameters
     ----------
@@ -85,39 +85,29 @@ def sum_trees(
     n_columns : int
         Columns that a tree adds up.
     first : int
-        Entry of `part` for the first leaf of the first tree.
-    part : device array of float64, shape (n_parts, n_entries)
-        Output; ``n_leaves_of_trees * n_columns`` entries are overwritten. Part p is the
-        p-th of n_parts runs of rows of equal length.
+        Entry of `batch_sum` for the first leaf of the first tree.
+    batch_sum : device array of float64, shape (n_batches, n_entries)
+        Output; ``n_leaves_of_trees * n_columns`` entries are overwritten. The batches
+        are `n_batches` runs of rows of equal length.
 
     Notes
     -----
-    A block holds as many leaves at once as its shared memory has room for, for each of
-    its threads: 48 for 128 threads, 192 for 32. More leaves take more passes.
+    A block holds as many leaves at once as its shared memory takes, for each of its
+    threads: 48 for 128 threads, 192 for 32. More leaves take more passes.
     """
     for column in range(0, n_columns, _MOST_COLUMNS):
         width = min(_MOST_COLUMNS, n_columns - column)
         threads = THREADS
         while threads > _WARP and most_leaves * width * threads > _SLOTS:
             threads //= 2
-        room = _SLOTS // (width * threads)
-        for low in range(0, most_leaves, room):
-            n_slots = min(most_leaves - low, room) * width
-            _sum_trees[(part.shape[0], len(trees)), threads, 0, 8 * n_slots * threads](
-                leaf,
-                leaf_offset,
-                leaf_row,
-                output,
-                trees.start,
-                low,
-                room,
-                value,
-                also,
-                n_columns,
-                column,
-                width,
-                first,
-                part,
+        capacity = _SLOTS // (width * threads)
+        for low in range(0, most_leaves, capacity):
+            n_slots = min(most_leaves - low, capacity) * width
+            _sum_trees[
+                (batch_sum.shape[0], len(trees)), threads, 0, 8 * n_slots * threads
+            ](
+                *(leaf, leaf_offset, leaf_row, output, trees.start, low, capacity),
+                *(value, also, n_columns, column, width, first, batch_sum),
             )
 
 
@@ -129,32 +119,32 @@ def _sum_trees(
     output,
     first_tree,
     low,
-    room,
+    capacity,
     value,
     also,
     n_columns,
     column,
     width,
     first,
-    part,
+    batch_sum,
 ):
     sums = cuda.shared.array(0, float64)
-    lane, n_lanes = cuda.threadIdx.x, cuda.blockDim.x
+    thread, n_threads = cuda.threadIdx.x, cuda.blockDim.x
     tree = first_tree + cuda.blockIdx.y
     line = leaf_row[tree]
     first_leaf = leaf_offset[tree]
-    n_leaves = min(leaf_offset[tree + 1] - first_leaf - low, room)
+    n_leaves = min(leaf_offset[tree + 1] - first_leaf - low, capacity)
     n_slots = n_leaves * width
     for slot in range(n_slots):
-        sums[slot * n_lanes + lane] = 0.0
+        sums[slot * n_threads + thread] = 0.0
     start = column
     if output.size > 0:
         start += output[tree] * n_columns
     n_rows = leaf.shape[1]
-    part_rows = (n_rows + part.shape[0] - 1) // part.shape[0]
-    begin = cuda.blockIdx.x * part_rows
-    end = min(n_rows, begin + part_rows)
-    for row in range(begin + lane, end, n_lanes):
+    batch_rows = (n_rows + batch_sum.shape[0] - 1) // batch_sum.shape[0]
+    begin = cuda.blockIdx.x * batch_rows
+    end = min(n_rows, begin + batch_rows)
+    for row in range(begin + thread, end, n_threads):
         number = int64(leaf[line, row]) - low
         if number >= 0 and number < n_leaves:
             for c in range(width):
@@ -163,17 +153,17 @@ def _sum_trees(
                     add = value[row, start + c]
                 if also.shape[0] > 0:
                     add += also[row, start + c]
-                sums[(number * width + c) * n_lanes + lane] += add
+                sums[(number * width + c) * n_threads + thread] += add
     cuda.syncthreads()
     entry = first + column
     entry += (first_leaf - leaf_offset[first_tree] + low) * n_columns
-    for slot in range(lane, n_slots, n_lanes):
+    for slot in range(thread, n_slots, n_threads):
         total = 0.0
-        for i in range(n_lanes):
-            # each thread starts elsewhere, so that they do not wait for one bank
-            total += sums[slot * n_lanes + (i + lane) % n_lanes]
+        for i in range(n_threads):
+            # each thread starts elsewhere, against bank conflicts
+            total += sums[slot * n_threads + (i + thread) % n_threads]
         number, c = slot // width, slot % width
-        part[cuda.blockIdx.x, entry + number * n_columns + c] = total
+        batch_sum[cuda.blockIdx.x, entry + number * n_columns + c] = total
 
 
 def sum_all_trees(leaf, leaf_offset, leaf_row, value, total):
@@ -188,23 +178,15 @@ def sum_all_trees(leaf, leaf_offset, leaf_row, value, total):
     """
     n_trees = leaf_row.size
     most_leaves = int(np.diff(memory.get(leaf_offset)).max())
-    n_parts = count_parts(leaf.shape[1], n_trees, total.size)
-    part = memory.empty((n_parts, total.size))
+    n_batches = count_batches(leaf.shape[1], n_trees, total.size)
+    batch_sum = memory.empty((n_batches, total.size))
     sum_trees(
-        leaf,
-        leaf_offset,
-        leaf_row,
-        memory.nothing(0, np.int32),
-        range(n_trees),
-        most_leaves,
-        value,
-        memory.nothing(total.shape[1]),
-        total.shape[1],
-        0,
-        part,
+        *(leaf, leaf_offset, leaf_row, memory.nothing(0, np.int32)),
+        *(range(n_trees), most_leaves, value, memory.nothing(total.shape[1])),
+        *(total.shape[1], 0, batch_sum),
     )
     memory.fill(total, 0.0)
-    add_parts(part, 0, memory.nothing(0), total.reshape(total.size))
+    add_batches(batch_sum, 0, memory.nothing(0), total.reshape(total.size))
 
 
 def sum_columns(value):
@@ -222,45 +204,49 @@ def sum_columns(value):
     leaf = memory.empty((1, value.shape[0]), np.uint8)
     memory.fill(leaf, 0)
     total = memory.empty((1, value.shape[1]))
-    one_leaf, line = np.array([0, 1]), np.zeros(1, np.int32)
-    sum_all_trees(leaf, cuda.to_device(one_leaf), cuda.to_device(line), value, total)
+    leaf_offset, leaf_row = np.array([0, 1]), np.zeros(1, np.int32)
+    sum_all_trees(
+        leaf, cuda.to_device(leaf_offset), cuda.to_device(leaf_row), value, total
+    )
     return memory.get(total)[0]
 
 
-def add_parts(part, first, scale, total):
-    """Add up what `sum_trees` gave, in the order of the parts, and scale it.
+def add_batches(batch_sum, first, scale, total):
+    """Add up what `sum_trees` gave, in the order of the batches, and scale it.
 
     Parameters
     ----------
-    part : device array of float64, shape (n_parts, n_entries)
-        Sums of each part; there may be none.
+    batch_sum : device array of float64, shape (n_batches, n_entries)
+        Sums of each batch; there may be none.
     first : int
-        Entry of `total` for the first entry of `part`.
+        Entry of `total` for the first entry of `batch_sum`.
     scale : device array of float64, shape (>= first + n_entries,) or (0,)
         Factor of each entry in the end; empty for 1.
     total : device array of float64, shape (>= first + n_entries,)
         Added to in place, then scaled.
     """
-    if part.shape[1]:
-        _add_parts[part.shape[1], THREADS, 0, 8 * THREADS](part, first, scale, total)
+    if batch_sum.shape[1]:
+        _add_batches[batch_sum.shape[1], THREADS, 0, 8 * THREADS](
+            batch_sum, first, scale, total
+        )
 
 
 @cuda.jit
-def _add_parts(part, first, scale, total):
+def _add_batches(batch_sum, first, scale, total):
     sums = cuda.shared.array(0, float64)
-    lane, n_lanes, entry = cuda.threadIdx.x, cuda.blockDim.x, cuda.blockIdx.x
-    own = 0.0
-    for p in range(lane, part.shape[0], n_lanes):
-        own += part[p, entry]
-    sums[lane] = own
+    thread, n_threads, entry = cuda.threadIdx.x, cuda.blockDim.x, cuda.blockIdx.x
+    value = 0.0
+    for batch in range(thread, batch_sum.shape[0], n_threads):
+        value += batch_sum[batch, entry]
+    sums[thread] = value
     cuda.syncthreads()
-    half = n_lanes // 2
+    half = n_threads // 2
     while half > 0:
-        if lane < half:
-            sums[lane] += sums[lane + half]
+        if thread < half:
+            sums[thread] += sums[thread + half]
         cuda.syncthreads()
         half //= 2
-    if lane == 0:
+    if thread == 0:
         value = total[first + entry] + sums[0]
         if scale.size > 0:
             value *= scale[first + entry]

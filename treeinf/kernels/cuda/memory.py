@@ -1,4 +1,4 @@
-"""What lies on the device: arrays, and the leaves of an ensemble on both sides."""
+"""Arrays on the device, and an ensemble's leaves on both sides."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class DeviceLeaves:
     Parameters
     ----------
     device, host : FlatLeaves
-        The same leaves.
+        The leaves.
     """
 
     device: FlatLeaves
@@ -59,19 +59,19 @@ class DeviceLeaves:
         return len(self.host.iteration_start) - 1
 
     def trees(self, iteration: int) -> range:
-        """Give the trees of an iteration."""
+        """Return the trees of an iteration."""
         start = self.host.iteration_start
         return range(int(start[iteration]), int(start[iteration + 1]))
 
     def with_rows(self, leaf_row: NDArray[np.int32]) -> DeviceLeaves:
-        """Let trees read other lines of the leaf ids."""
+        """Return the same leaves, their trees reading other lines of the leaf ids."""
         return DeviceLeaves(
             self.device._replace(leaf_row=put(leaf_row)),
             self.host._replace(leaf_row=leaf_row),
         )
 
     def most_leaves(self, trees: range) -> int:
-        """Give the leaves of the largest of some trees."""
+        """Return the number of leaves of the largest of some trees."""
         offset = self.host.leaf_offset[trees.start : trees.stop + 1]
         return int((offset[1:] - offset[:-1]).max())
 
@@ -79,15 +79,16 @@ class DeviceLeaves:
 def put(value: Any) -> Any:
     """Copy an array, or the arrays of a named tuple, to the device.
 
-    What is there already stays, numbers too; `FlatLeaves` become `DeviceLeaves`.
+    Arrays on the device, and numbers, stay as they are; `FlatLeaves` become
+    `DeviceLeaves`.
 
     Raises
     ------
     DeviceMemoryError
-        If there is no room.
+        If the memory does not suffice.
     """
     if isinstance(value, np.ndarray):
-        with _saying_what_is_free(value.nbytes):
+        with _explain_memory_errors(value.nbytes):
             return cuda.to_device(np.ascontiguousarray(value))
     if isinstance(value, FlatLeaves):
         return DeviceLeaves(FlatLeaves(*map(put, value)), value)
@@ -97,12 +98,12 @@ def put(value: Any) -> Any:
 
 
 def get(array: Any) -> Any:
-    """Copy an array back; what never went stays what it is."""
+    """Copy an array back; one of NumPy is returned as it is."""
     return array if isinstance(array, np.ndarray) else array.copy_to_host()
 
 
 def copy(array: Any) -> Any:
-    """Copy an array of the device there."""
+    """Copy an array of the device on the device."""
     other = empty(array.shape, array.dtype)
     other.copy_to_device(array)
     return other
@@ -110,32 +111,32 @@ def copy(array: Any) -> Any:
 
 @functools.cache
 def nothing(n_columns: int, dtype: Any = np.float64) -> Any:
-    """Give an array without rows, for what a kernel is not to read."""
+    """Return an array without rows, for an argument that a kernel does not read."""
     shape = (0, n_columns) if n_columns else (0,)
     return cuda.device_array(shape, dtype)
 
 
 def empty(shape: Any, dtype: Any = np.float64) -> Any:
-    """Make room on the device.
+    """Allocate an array on the device.
 
     Raises
     ------
     DeviceMemoryError
-        If there is none.
+        If the memory does not suffice.
     """
-    with _saying_what_is_free(int(np.prod(shape)) * np.dtype(dtype).itemsize):
+    with _explain_memory_errors(int(np.prod(shape)) * np.dtype(dtype).itemsize):
         return cuda.device_array(shape, dtype)
 
 
 def zeros(shape: Any) -> Any:
-    """Make an array of 0.0 on the device."""
+    """Allocate an array of 0.0 on the device."""
     array = empty(shape)
     fill(array, 0.0)
     return array
 
 
 def count_bytes() -> tuple[int, int] | None:
-    """Give the bytes that are free and those there are; None in the simulator."""
+    """Return the free bytes and all bytes; None in the simulator."""
     if SIMULATED:
         return None
     free, total = cuda.current_context().get_memory_info()
@@ -151,17 +152,17 @@ def describe_device() -> str:
 
 
 @contextlib.contextmanager
-def _saying_what_is_free(n_bytes: int) -> Iterator[None]:
-    """Turn the driver's word for no memory into one that helps."""
+def _explain_memory_errors(n_bytes: int) -> Iterator[None]:
+    """Turn the driver's out-of-memory error into one that names a way out."""
     try:
         yield
     except Exception as error:
         if "OUT_OF_MEMORY" not in str(error).upper().replace(" ", "_"):
             raise
-        found = count_bytes() or (0, 0)
+        free, total = count_bytes() or (0, 0)
         raise DeviceMemoryError(
-            f"CUDA has no room for {n_bytes / 2**20:,.0f} MiB more: "
-            f"{found[0] / 2**20:,.0f} of {found[1] / 2**20:,.0f} MiB are free. Lower "
+            f"CUDA has no memory for {n_bytes / 2**20:,.0f} MiB more: "
+            f"{free / 2**20:,.0f} of {total / 2**20:,.0f} MiB are free. Lower "
             "batch_size, explain fewer rows at once, free memory on the device, or use "
             "device='cpu'."
         ) from error

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from numba import cuda
 
-from treeinf.kernels.cpu import products as cpu
 from treeinf.kernels.cuda.compilation import THREADS, count_blocks, on_device
+from treeinf.kernels.rules import merge_query
 
 __all__ = [
     "add_product",
@@ -16,34 +16,34 @@ __all__ = [
 
 
 def contract_dense(
-    leaf, leaves, first_row, factor, tiles, n_targets, first_target, influence
+    leaf, leaves, first_row, factor, tiles, n_queries, first_query, influence
 ):
-    """Multiply row factors by a factor for every leaf and target.
+    """Multiply row factors by a factor for every leaf and query.
 
     Parameters
     ----------
-    leaf, leaves, first_row, factor, tiles, n_targets, first_target, influence
+    leaf, leaves, first_row, factor, tiles, n_queries, first_query, influence
         See the CPU's; arrays on the device. With `factor` and `tiles` of float32,
         products are rounded to it, and added up in float64.
     """
     n_lines = influence.shape[0]
-    if n_lines * n_targets:
-        _contract_dense[count_blocks(n_lines * n_targets), THREADS](
+    if n_lines * n_queries:
+        _contract_dense[count_blocks(n_lines * n_queries), THREADS](
             *(leaf, leaves.device, first_row, factor, tiles),
-            *(n_targets, first_target, influence),
+            *(n_queries, first_query, influence),
         )
 
 
 @cuda.jit
 def _contract_dense(
-    leaf, leaves, first_row, factor, tiles, n_targets, first_target, influence
+    leaf, leaves, first_row, factor, tiles, n_queries, first_query, influence
 ):
     leaf_width = leaves.leaf_value.shape[1]
     tile_width = tiles.shape[2]
-    n_numbers = influence.shape[0] * n_targets
-    for place in range(cuda.grid(1), n_numbers, cuda.gridsize(1)):
-        line, t = place // n_targets, place % n_targets
-        tile, t_own = t // tile_width, t % tile_width
+    n_numbers = influence.shape[0] * n_queries
+    for entry in range(cuda.grid(1), n_numbers, cuda.gridsize(1)):
+        line, t = entry // n_queries, entry % n_queries
+        tile, t_of_tile = t // tile_width, t % tile_width
         total = 0.0
         for tree in range(leaves.leaf_row.size):
             number = (
@@ -52,9 +52,9 @@ def _contract_dense(
             for column in range(leaf_width):
                 total += (
                     factor[line, tree * leaf_width + column]
-                    * tiles[tile, number * leaf_width + column, t_own]
+                    * tiles[tile, number * leaf_width + column, t_of_tile]
                 )
-        influence[line, first_target + t] = total
+        influence[line, first_query + t] = total
 
 
 def contract_sparse(
@@ -63,23 +63,23 @@ def contract_sparse(
     first_row,
     factor,
     group_start,
-    group_target,
+    group_query,
     group_factor,
-    n_targets,
-    first_target,
+    n_queries,
+    first_query,
     influence,
 ):
-    """Multiply row factors by the factors of the targets that share a leaf.
+    """Multiply row factors by the factors of the queries that share a leaf.
 
     Parameters
     ----------
-    leaf, leaves, first_row, factor, group_start, group_target, group_factor, \
-n_targets, first_target, influence
+    leaf, leaves, first_row, factor, group_start, group_query, group_factor, \
+n_queries, first_query, influence
         See the CPU's; arrays on the device.
 
     Notes
     -----
-    A block takes a line, and its threads the targets of each of the line's leaves.
+    A block takes a line, and its threads the queries of each of the line's leaves.
     """
     if len(influence):
         _contract_sparse[len(influence), THREADS](
@@ -88,10 +88,10 @@ n_targets, first_target, influence
             first_row,
             factor,
             group_start,
-            group_target,
+            group_query,
             group_factor,
-            n_targets,
-            first_target,
+            n_queries,
+            first_query,
             influence,
         )
 
@@ -103,65 +103,59 @@ def _contract_sparse(
     first_row,
     factor,
     group_start,
-    group_target,
+    group_query,
     group_factor,
-    n_targets,
-    first_target,
+    n_queries,
+    first_query,
     influence,
 ):
-    line, lane, n_lanes = cuda.blockIdx.x, cuda.threadIdx.x, cuda.blockDim.x
+    line, thread, n_threads = cuda.blockIdx.x, cuda.threadIdx.x, cuda.blockDim.x
     leaf_width = leaves.leaf_value.shape[1]
-    for t in range(lane, n_targets, n_lanes):
-        influence[line, first_target + t] = 0.0
+    for t in range(thread, n_queries, n_threads):
+        influence[line, first_query + t] = 0.0
     cuda.syncthreads()
     for tree in range(leaves.leaf_row.size):
         number = (
             leaves.leaf_offset[tree] + leaf[leaves.leaf_row[tree], first_row + line]
         )
         for entry in range(
-            group_start[number] + lane, group_start[number + 1], n_lanes
+            group_start[number] + thread, group_start[number + 1], n_threads
         ):
-            place = first_target + group_target[entry]
+            query = first_query + group_query[entry]
             for column in range(leaf_width):
-                influence[line, place] += (
+                influence[line, query] += (
                     factor[line, tree * leaf_width + column]
                     * group_factor[entry, column]
                 )
         cuda.syncthreads()
 
 
-def add_product(change, factor, first_target, influence):
-    """Add a product of two matrices to columns of a block.
+def add_product(change, factor, first_query, influence):
+    """Add a product of two matrices to columns of an influence matrix.
 
     Parameters
     ----------
-    change : device array of float64, shape (n_lines, n_outputs)
-        Numbers of the lines.
-    factor : device array of float64, shape (n_outputs, n_targets)
-        Numbers of the targets.
-    first_target : int64
-        Column of `influence` for target 0.
-    influence : device array of float64, shape (n_lines, >= first_target + n_targets)
-        Changed in place, in the targets' columns.
+    change, factor, first_query, influence
+        See the CPU's; arrays on the device.
     """
     _add_product[count_blocks(change.shape[0] * factor.shape[1]), THREADS](
-        change, factor, first_target, influence
+        change, factor, first_query, influence
     )
 
 
 @cuda.jit
-def _add_product(change, factor, first_target, influence):
-    n_outputs, n_targets = factor.shape
-    for place in range(cuda.grid(1), change.shape[0] * n_targets, cuda.gridsize(1)):
-        line, t = place // n_targets, place % n_targets
+def _add_product(change, factor, first_query, influence):
+    n_outputs, n_queries = factor.shape
+    for entry in range(cuda.grid(1), change.shape[0] * n_queries, cuda.gridsize(1)):
+        line, t = entry // n_queries, entry % n_queries
         total = 0.0
         for k in range(n_outputs):
             total += change[line, k] * factor[k, t]
-        influence[line, first_target + t] += total
+        influence[line, first_query + t] += total
 
 
 def merge_top(influence, first_row, sign, best_row, best_value):
-    """Merge a block of rows into each target's list of best rows.
+    """Merge a batch of rows into each query's list of top rows.
 
     Parameters
     ----------
@@ -173,10 +167,10 @@ def merge_top(influence, first_row, sign, best_row, best_value):
     )
 
 
-_merge_target = on_device(cpu._merge_target)
+_merge_query = on_device(merge_query)
 
 
 @cuda.jit
 def _merge_top(influence, first_row, sign, best_row, best_value):
-    for target in range(cuda.grid(1), influence.shape[1], cuda.gridsize(1)):
-        _merge_target(influence, first_row, sign, target, best_row, best_value)
+    for query in range(cuda.grid(1), influence.shape[1], cuda.gridsize(1)):
+        _merge_query(influence, first_row, sign, query, best_row, best_value)

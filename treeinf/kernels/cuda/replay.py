@@ -7,16 +7,16 @@ import functools
 import numpy as np
 from numba import cuda, float64
 
-from treeinf.kernels.cpu import replay as cpu
-from treeinf.kernels.cpu.derivatives import loss_derivatives
 from treeinf.kernels.cuda import leaf_sums, memory
 from treeinf.kernels.cuda.compilation import THREADS, count_blocks, on_device
 from treeinf.kernels.flat import FlatLoss
+from treeinf.kernels.formulas.derivatives import loss_derivatives
+from treeinf.kernels.formulas.scores import add_tree, start_scores
 
 __all__ = ["count_leaf_rows", "replay", "sum_leaf_values"]
 
-_start_scores = on_device(cpu.start_scores)
-_add_tree = on_device(cpu.add_tree)
+_start_scores = on_device(start_scores)
+_add_tree = on_device(add_tree)
 
 
 def sum_leaf_values(leaf, leaves, offset, n_trees, raw_score):
@@ -41,29 +41,21 @@ def _sum_leaf_values(n_outputs):
         for row in range(cuda.grid(1), raw_score.shape[0], cuda.gridsize(1)):
             _start_scores(leaves.base_score, offset, row, 1, score)
             for tree in range(n_trees):
-                _add_tree(
-                    leaf[leaves.leaf_row[tree]],
-                    row,
-                    1,
-                    leaves.leaf_offset[tree],
-                    leaves.output[tree],
-                    leaves.leaf_value,
-                    score,
-                )
+                _add_tree(leaf, leaves, tree, row, 1, score)
             for k in range(n_outputs):
                 raw_score[row, k] = score[k, 0]
 
     return sum_rows
 
 
-def replay(rows, leaves, loss, raw_score, part_gradient, part_hessian):
+def replay(rows, leaves, loss, raw_score, batch_gradient, batch_hessian):
     """Replay boosting over rows and add up each leaf's staged derivatives.
 
     Parameters
     ----------
     rows, leaves, loss
         See the CPU's; arrays on the device.
-    raw_score, part_gradient, part_hessian
+    raw_score, batch_gradient, batch_hessian
         Outputs, overwritten; see the CPU's.
 
     Notes
@@ -82,30 +74,16 @@ def replay(rows, leaves, loss, raw_score, part_gradient, part_hessian):
     for iteration in range(leaves.n_iterations):
         trees = leaves.trees(iteration)
         step[count_blocks(n_rows), THREADS](
-            rows,
-            flat,
-            trees.start,
-            trees.stop,
+            *(rows, flat, trees.start, trees.stop),
             iteration == 0 or not flat.is_averaged,
-            float(loss.parameter),
-            raw_score,
-            gradient,
-            hessian,
+            *(float(loss.parameter), raw_score, gradient, hessian),
         )
         first = int(leaves.host.leaf_offset[trees.start]) * width
-        for value, part in (gradient, part_gradient), (hessian, part_hessian):
+        for value, sums in (gradient, batch_gradient), (hessian, batch_hessian):
             leaf_sums.sum_trees(
-                rows.leaf,
-                flat.leaf_offset,
-                flat.leaf_row,
-                output,
-                trees,
-                leaves.most_leaves(trees),
-                value,
-                none,
-                width,
-                first,
-                part.reshape(len(part), -1),
+                *(rows.leaf, flat.leaf_offset, flat.leaf_row, output),
+                *(trees, leaves.most_leaves(trees), value, none, width, first),
+                sums.reshape(len(sums), -1),
             )
 
 
@@ -142,15 +120,7 @@ def _take_iteration(loss_code, n_outputs):
                     gradient[row, k] = w * g[k, 0]
                     hessian[row, k] = w * h[k, 0]
             for tree in range(first_tree, last_tree):
-                _add_tree(
-                    rows.leaf[leaves.leaf_row[tree]],
-                    row,
-                    1,
-                    leaves.leaf_offset[tree],
-                    leaves.output[tree],
-                    leaves.leaf_value,
-                    score,
-                )
+                _add_tree(rows.leaf, leaves, tree, row, 1, score)
             for k in range(n_outputs):
                 raw_score[row, k] = score[k, 0]
 

@@ -1,4 +1,4 @@
-"""Rows to leaves, on CUDA; see ``kernels/cpu/routing.py``."""
+"""Route rows to leaves, on CUDA; see ``kernels/cpu/routing.py``."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import math
 
 from numba import cuda
 
-from treeinf.kernels.cpu import routing as cpu
 from treeinf.kernels.cuda.compilation import THREADS, count_blocks, on_device
-from treeinf.kernels.rules import in_category_set
+from treeinf.kernels.rules import in_category_set, read_value
 
 __all__ = ["route_walk"]
 
-_read = on_device(cpu._read)
+_read_value = on_device(read_value)
 _in_set = on_device(in_category_set)
 
 
@@ -42,7 +41,7 @@ def _route_walk(X, trees, leaf):
                 child = 0
             while child >= 0:
                 node = first + child
-                value = _read(
+                value = _read_value(
                     X[row, trees.feature[node]],
                     trees.zero_threshold,
                     trees.round_to_single,

@@ -1,4 +1,4 @@
-"""First and second derivatives of every loss, for a block of rows."""
+"""First to third derivatives of every loss, for a tile of rows."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def loss_derivatives(loss, n, y, raw_score, gradient, hessian):
         (`TWEEDIE`), width of the quadratic part (`HUBER`, `HUBER_EXACT`,
         `PSEUDO_HUBER`, `FAIR`).
     n : int64
-        Rows in the block; what lies behind them is computed too and means nothing.
+        Rows of the tile; what lies behind them may be overwritten.
     y : ndarray of float64, shape (>= n,)
         Targets; class numbers for `SOFTMAX` and `ONE_VS_ALL`.
     raw_score : ndarray of float64, shape (n_outputs, >= n)
@@ -183,7 +183,7 @@ def loss_derivatives(loss, n, y, raw_score, gradient, hessian):
 
 
 @kernel
-def differentiate_twice(loss, n, y, raw_score, slope, bend):
+def differentiate_twice(loss, n, y, raw_score, slope, third):
     """Differentiate gradient and hessian of the loss in the row's own output.
 
     Parameters
@@ -191,13 +191,14 @@ def differentiate_twice(loss, n, y, raw_score, slope, bend):
     loss, n, y, raw_score
         See `loss_derivatives`.
     slope : ndarray of float64, shape (n_outputs, >= n)
-        Output, overwritten: derivative of the gradient. This is the second derivative
-        of the loss, without the factors that a library puts into its hessian. For
+        Output, overwritten: derivative of the gradient, that is the second derivative
+        of the loss without the factors that a library puts into its hessian. For
         `SOFTMAX` it is the probability p; the derivative of g_k in F_c is
         ``p_k ((k = c) - p_c)``.
-    bend : ndarray of float64, shape (n_outputs, >= n)
+    third : ndarray of float64, shape (n_outputs, >= n)
         Output, overwritten: derivative of the library's hessian. For `SOFTMAX` it is
-        ``parameter (1 - 2 p)``, by which the derivative of h_k in F_c is that of g_k.
+        ``parameter (1 - 2 p)``, the factor from the derivative of g_k in F_c to that of
+        h_k.
     """
     n_outputs = raw_score.shape[0]
     code, parameter = loss.code, loss.parameter
@@ -207,14 +208,14 @@ def differentiate_twice(loss, n, y, raw_score, slope, bend):
     if code == SQUARED_ERROR:
         for i in range(n):
             slope[0, i] = 1.0
-            bend[0, i] = 0.0
+            third[0, i] = 0.0
     elif code in (LOGISTIC, ONE_VS_ALL):
         for k in range(n_outputs):
             for i in range(n):
                 probability = 1.0 / (1.0 + exponential(-parameter * raw_score[k, i]))
                 second = parameter * parameter * probability * (1.0 - probability)
                 slope[k, i] = second
-                bend[k, i] = parameter * second * (1.0 - 2.0 * probability)
+                third[k, i] = parameter * second * (1.0 - 2.0 * probability)
     elif code == SOFTMAX:
         for i in range(n):
             largest = raw_score[0, i]
@@ -226,46 +227,46 @@ def differentiate_twice(loss, n, y, raw_score, slope, bend):
                 total += slope[k, i]
             for k in range(n_outputs):
                 slope[k, i] /= total
-                bend[k, i] = parameter * (1.0 - 2.0 * slope[k, i])
+                third[k, i] = parameter * (1.0 - 2.0 * slope[k, i])
     elif code == POISSON:
         enlarged = exponential(parameter)
         for i in range(n):
             slope[0, i] = exponential(raw_score[0, i])
-            bend[0, i] = slope[0, i] * enlarged
+            third[0, i] = slope[0, i] * enlarged
     elif code == GAMMA:
         for i in range(n):
             slope[0, i] = y[i] * exponential(-raw_score[0, i])
-            bend[0, i] = -slope[0, i]
+            third[0, i] = -slope[0, i]
     elif code == TWEEDIE:
         a, b = 1.0 - parameter, 2.0 - parameter
         for i in range(n):
             first = y[i] * exponential(a * raw_score[0, i])
             second = exponential(b * raw_score[0, i])
             slope[0, i] = b * second - a * first
-            bend[0, i] = b * b * second - a * a * first
+            third[0, i] = b * b * second - a * a * first
     elif code in (HUBER, HUBER_EXACT):
         for i in range(n):
             is_inside = abs(raw_score[0, i] - y[i]) < parameter
             slope[0, i] = 1.0 if is_inside else 0.0
-            bend[0, i] = 0.0
+            third[0, i] = 0.0
     elif code == FAIR:
         for i in range(n):
             residual = raw_score[0, i] - y[i]
             size = abs(residual) + parameter
             slope[0, i] = parameter * parameter / (size * size)
             sign = 1.0 if residual > 0.0 else (-1.0 if residual < 0.0 else 0.0)
-            bend[0, i] = -2.0 * sign * slope[0, i] / size
+            third[0, i] = -2.0 * sign * slope[0, i] / size
     elif code == EXPONENTIAL:
         for i in range(n):
             sign = 1.0 - 2.0 * y[i]
             slope[0, i] = exponential(sign * raw_score[0, i])
-            bend[0, i] = sign * slope[0, i]
+            third[0, i] = sign * slope[0, i]
     elif code == PSEUDO_HUBER:
         for i in range(n):
             ratio = (raw_score[0, i] - y[i]) / parameter
             size = 1.0 + ratio * ratio
             slope[0, i] = 1.0 / (size * np.sqrt(size))
-            bend[0, i] = -3.0 * ratio / (parameter * size) * slope[0, i]
+            third[0, i] = -3.0 * ratio / (parameter * size) * slope[0, i]
     elif code == SQUARED_LOG_ERROR:
         for i in range(n):
             one_more = max(raw_score[0, i], LOWEST_SCORE) + 1.0
@@ -273,23 +274,23 @@ def differentiate_twice(loss, n, y, raw_score, slope, bend):
             curvature = (1.0 - difference) / (one_more * one_more)
             is_free = raw_score[0, i] > LOWEST_SCORE
             slope[0, i] = curvature if is_free else 0.0
-            third = (2.0 * difference - 3.0) / (one_more * one_more * one_more)
-            bend[0, i] = third if is_free and curvature > LOWEST_HESSIAN else 0.0
+            cubic = (2.0 * difference - 3.0) / (one_more * one_more * one_more)
+            third[0, i] = cubic if is_free and curvature > LOWEST_HESSIAN else 0.0
     if has_unit_hessian:
         for k in range(n_outputs):
             for i in range(n):
-                bend[k, i] = 0.0
+                third[k, i] = 0.0
 
 
 @kernel
-def all_derivatives(loss, n, y, raw_score, gradient, hessian, slope, bend):
-    """Differentiate the loss, and gradient and hessian, with few exponentials.
+def all_derivatives(loss, n, y, raw_score, gradient, hessian, slope, third):
+    """Differentiate the loss three times, with few exponentials.
 
     Parameters
     ----------
     loss, n, y, raw_score, gradient, hessian
         See `loss_derivatives`.
-    slope, bend : ndarray of float64, shape (n_outputs, >= n)
+    slope, third : ndarray of float64, shape (n_outputs, >= n)
         See `differentiate_twice`.
     """
     loss_derivatives(loss, n, y, raw_score, gradient, hessian)
@@ -298,18 +299,18 @@ def all_derivatives(loss, n, y, raw_score, gradient, hessian, slope, bend):
         for i in range(n):
             probability = gradient[0, i] + parameter * y[i]
             slope[0, i] = hessian[0, i]
-            bend[0, i] = hessian[0, i] * (parameter - 2.0 * probability)
+            third[0, i] = hessian[0, i] * (parameter - 2.0 * probability)
     elif code == SOFTMAX:
         for k in range(raw_score.shape[0]):
             for i in range(n):
                 slope[k, i] = gradient[k, i] + (1.0 if y[i] == k else 0.0)
-                bend[k, i] = parameter * (1.0 - 2.0 * slope[k, i])
+                third[k, i] = parameter * (1.0 - 2.0 * slope[k, i])
     else:
-        differentiate_twice(loss, n, y, raw_score, slope, bend)
+        differentiate_twice(loss, n, y, raw_score, slope, third)
 
 
 def moves_with_target(loss_code):
-    """Tell whether gradients of one output are a smooth function of the target.
+    """Return whether gradients of one output are a smooth function of the target.
 
     Parameters
     ----------
@@ -349,7 +350,7 @@ def differentiate_in_target(loss, n, y, raw_score, gradient, hessian):
             gradient[0, i] = -exponential((1.0 - parameter) * raw_score[0, i])
             hessian[0, i] = (1.0 - parameter) * gradient[0, i]
     elif code in (HUBER, HUBER_EXACT, FAIR, PSEUDO_HUBER):
-        # functions of the residual: what a score adds, a target takes away
+        # functions of the residual: derivatives in target and score are opposite
         differentiate_twice(loss, n, y, raw_score, gradient, hessian)
         for i in range(n):
             gradient[0, i] = -gradient[0, i]
