@@ -97,9 +97,7 @@ def test_a_table_of_validation_rows_and_targets_that_are_numbers(run, tables):
 def test_bad_options_are_refused_before_long_work(
     run, tables, tmp_path, monkeypatch, options, code, message
 ):
-    monkeypatch.setattr(
-        InfluenceSelector, "_fit_rows", lambda *_, **__: pytest.fail("work")
-    )
+    monkeypatch.setattr(InfluenceSelector, "_fit_rows", lambda *_: pytest.fail("work"))
     out = tmp_path / "kept.csv"
     result = run("select", tables / "train.csv", *TARGET, *options, "--out", out)
     assert result.exit_code == code, result.output
