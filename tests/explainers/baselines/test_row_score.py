@@ -330,7 +330,7 @@ def test_what_there_is_no_score_for_is_refused():
     X, y, _ = models.make_rows("regression")
     forest = ExtraTreesRegressor(5).fit(X, y)
     for score in (TrainingDynamics(), GradientNorm(), GradientVariance()):
-        with pytest.raises(UnsupportedModelError, match="averaged"):
+        with pytest.raises(UnsupportedModelError, match="needs a boosted model"):
             clone(score).fit(forest, X, y)
     model, X, y, *_ = models.fit("regression")
     with pytest.raises(UnsupportedModelError, match="Use GradientNorm"):
