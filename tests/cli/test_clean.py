@@ -699,7 +699,7 @@ def test_trusted_rows_stand_beside_the_cleaning(run, tables):
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     said = " ".join(result.stdout.split())
-    assert "clean rows appended, nothing else" in said
+    assert "trusted rows appended, nothing else" in said
     assert "as many rows removed at random" in said
     assert "looks wrong" in said
 
