@@ -92,7 +92,7 @@ def test_opponents_are_other_rows_that_mostly_have_another_label(cancer, cleaned
 def test_reasons_name_label_and_suggestion(cleaned):
     line = cleaned.removed_.iloc[0]
     assert line["suggestion"] != line["label"]
-    assert f"they say {line['suggestion']}" in line["reason"]
+    assert f"they predict {line['suggestion']}" in line["reason"]
     assert f"its label {line['label']}" in line["reason"]
 
 
@@ -430,6 +430,6 @@ def test_held_out_split_judges_with_fewer_rows_and_says_so():
     report = quick(validation=0.2).fit(X, y).report_
     assert abs(report.guard.n_rows - 60) <= 2
     assert any(
-        f"Only {report.guard.n_rows} rows judged" in note for note in report.notes
+        f"Only {report.guard.n_rows} rows evaluated" in note for note in report.notes
     )
     assert any("held out" in note for note in report.notes)

@@ -97,7 +97,7 @@ def test_history_and_report_are_plain(cancer):
         assert line["primary_gain_low"] <= line["primary_gain"]
     lines = str(selector.report_).splitlines()
     assert lines[0] == selector.report_.headline
-    assert any(line.startswith("against any") for line in lines)
+    assert any(line.startswith("against random") for line in lines)
 
 
 def test_folds_rank_every_row(cancer):

@@ -108,7 +108,7 @@ def test_unknown_names_are_one_line(run, home, command):
 def test_homes_that_are_no_folders_are_refused(run, tmp_path):
     result = run("data", "list", "--home", tmp_path / "none")
     assert result.exit_code == 1
-    assert "is no folder" in result.stderr
+    assert "is not a folder" in result.stderr
 
 
 def test_check_verifies_what_is_there(run, home):
@@ -132,7 +132,7 @@ def test_check_fails_where_a_file_is_damaged_or_missing(run, home):
 def test_check_of_an_empty_home_says_so(run, tmp_path):
     result = run("data", "check", "--home", tmp_path)
     assert result.exit_code == 0
-    assert "No data set is there" in result.stdout
+    assert "No data set found" in result.stdout
 
 
 @pytest.mark.filterwarnings("default")

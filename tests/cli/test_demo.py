@@ -63,7 +63,7 @@ def test_the_explanation_comes_before_the_cleaning(run, tmp_path):
     assert result.exit_code == 0, result.output
     order = [
         "Which train rows",
-        "speaks for",
+        "pushes towards",
         startup._FIRST_WORDS,
         "rows with the highest scores",
     ]

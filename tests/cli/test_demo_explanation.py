@@ -13,7 +13,11 @@ import lightgbm
 import pandas as pd
 
 import treeinf as ti
-from treeinf.cli.commands.demo.explanation import Explanation, Pusher, explain_worst_row
+from treeinf.cli.commands.demo.explanation import (
+    Explanation,
+    InfluentialRow,
+    explain_worst_row,
+)
 from treeinf.cli.training_data import TrainingData
 
 N_TRAIN = 120
@@ -85,9 +89,12 @@ def test_a_model_without_errors_is_asked_why_it_doubts(case):
 
 
 def test_the_words_count_the_flipped_labels():
-    rows = [Pusher(3, "even", -0.5, True), Pusher(8, "even", -0.25, False)]
+    rows = [
+        InfluentialRow(3, "even", -0.5, True),
+        InfluentialRow(8, "even", -0.25, False),
+    ]
     found = Explanation(7, "odd", "even", "even", 0.125, rows, [])
-    assert "Test row 7 is odd; the model says even (88% sure)" in found.question
+    assert "Test row 7 is odd; the model predicts even (88% sure)" in found.question
     assert "1 of the 2" in found.answer
     assert found.cells[0] == ["even", "3", "even", "-0.5000", "yes"]
     assert found.cells[1][-1] == "no"

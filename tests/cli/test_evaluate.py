@@ -82,18 +82,18 @@ def test_failed_cells_end_in_an_exit_code(run, suite, tmp_path):
     failed = run("evaluate", suite, "--out", tmp_path / "o", "--n-jobs", 1)
     assert failed.exit_code == 1
     assert "failed in 2 cells" in failed.stdout
-    assert "nothing to report" in failed.stdout
+    assert "no report is written" in failed.stdout
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["absent.toml"], "There is no suite"),
-        (["report"], "which run"),
+        (["absent.toml"], "absent.toml does not exist"),
+        (["report"], "needs DIR"),
         (["report", "absent"], "run.json"),
         (["tiny.toml", "folder"], "expected one suite"),
         (["tiny.toml", "--only", "sed == 1"], "only="),
-        (["tiny.toml", "--to", "results/field"], "--to is for"),
+        (["tiny.toml", "--to", "results/field"], "--to needs"),
     ],
 )
 def test_mistakes_are_one_line(run, suite, arguments, words):

@@ -52,7 +52,7 @@ def test_a_dangling_link_counts_as_existing(train, tmp_path):
 def test_places_that_cannot_be_written_are_refused(train, tmp_path):
     for out, message in (
         (tmp_path, "is a folder"),
-        (tmp_path / "none" / "out.csv", "no folder"),
+        (tmp_path / "none" / "out.csv", "does not exist"),
         (os.devnull, "not a plain file"),
     ):
         with pytest.raises(CommandError, match=message):

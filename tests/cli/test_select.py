@@ -51,7 +51,7 @@ def test_people_read_a_summary(run, tables):
     files = ("--test", tables / "test.csv", "--refit-on-validation")
     result = run("select", tables / "train.csv", *TARGET, *QUICK, *files)
     assert result.exit_code == 0, result.output
-    for part in ("240 rows, 4 features", "Kept 50 of 168 rows", "test rows", "Parts"):
+    for part in ("240 rows, 4 features", "Kept 50 of 168 rows", "test rows", "Subsets"):
         assert part in result.stdout
     assert "nothing; name files with --out, --ranking" in result.stdout
     quiet = run("select", tables / "train.csv", *TARGET, *QUICK, "--quiet")
@@ -90,7 +90,7 @@ def test_a_table_of_validation_rows_and_targets_that_are_numbers(run, tables):
         (("--keep", "240"), 1, "keep=240"),
         (("--strategy", "best"), 2, "best"),
         (("--tolerance", "-1"), 1, "tolerance=-1"),
-        (("--validation", "none.csv"), 2, "no such file"),
+        (("--validation", "none.csv"), 2, "existing table"),
         (("--validation", "1"), 1, "validation=1"),
     ],
 )

@@ -123,8 +123,8 @@ def test_rows_are_located(table):
         (b"a,b\n1,\x002\n", "zero bytes"),
         (b"PK\x03\x04rest", "a zip archive or an Excel workbook"),
         (b"\x80\x04pickle", "a pickle"),
-        (b"PAR1 and no more", "not a whole Parquet file"),
-        (gzip.compress(b"a,b\n1,2\n", mtime=0)[:-5], "not whole gzip"),
+        (b"PAR1 and no more", "not a valid Parquet file"),
+        (gzip.compress(b"a,b\n1,2\n", mtime=0)[:-5], "not a complete gzip file"),
     ],
 )
 def test_what_is_no_table_is_refused(table, data, message):

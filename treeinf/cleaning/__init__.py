@@ -1,4 +1,4 @@
-"""Find train rows that harm a model, clean them, and prove that it helped."""
+"""Find train rows that harm a model, clean them, and measure the gain."""
 
 from treeinf.cleaning.amounts import Amount
 from treeinf.cleaning.cleaner import InfluenceCleaner

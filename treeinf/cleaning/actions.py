@@ -34,7 +34,7 @@ class Cleaning:
     kept : ndarray of bool, shape (n_rows,)
         Rows that remain.
     changed : ndarray of int64, shape (n_changed,)
-        Positions of the rows dropped, relabelled or weighted anew, the highest score
+        Positions of the rows dropped, relabelled or reweighted, the highest score
         first.
     values : dict of str to ndarray, shape (n_rows,)
         Fields of `LabelledRows` that are replaced: "y", "code" or "weight".
@@ -53,7 +53,7 @@ class Cleaning:
         return int((~self.kept).sum())
 
     def apply(self, rows: LabelledRows) -> LabelledRows:
-        """Return what remains to be trained on."""
+        """Return the rows to train on."""
         rows = dataclasses.replace(rows, **self.values)
         return rows if self.kept.all() else rows.take(np.flatnonzero(self.kept))
 
@@ -65,7 +65,7 @@ def flag_rows(
     count: int | None = None,
     threshold: float | None = None,
 ) -> NDArray[np.int64]:
-    """Flag the rows of the highest scores, but never nearly all of a class.
+    """Flag the rows of the highest scores, except the last rows of each class.
 
     Parameters
     ----------
@@ -81,9 +81,9 @@ def flag_rows(
     Returns
     -------
     ndarray of int64
-        Positions, the highest score first, ties in row order. Of each class a tenth of
-        its rows stays, and two at least, so that no class is cleaned away; and a row
-        whose score is not above 0 is never flagged.
+        Positions, the highest score first, ties in row order. At least a tenth of each
+        class, and two rows of it, are not flagged, nor are rows whose score is not
+        above 0.
     """
     order = np.argsort(-score, kind="stable")
     order = order[score[order] > 0.0]
@@ -177,10 +177,10 @@ ACTIONS: dict[
     str,
     Callable[[LabelledRows, NDArray[np.int64], RowScores, float, str], Cleaning],
 ] = {"drop": _drop, "relabel": _relabel, "downweight": _downweight}
-"""What can be done with flagged rows, by name.
+"""Actions on flagged rows, by name.
 
-"relabel" gives a row the label that copies without it predict, if that is another one
-and as `RELABEL_RULES` say.
+"relabel" gives a row the label that copies trained without it predict, if that is
+another one and the rule of `RELABEL_RULES` allows it.
 """
 
 
@@ -209,9 +209,9 @@ def clean_rows(
     threshold : float, optional
         Flag the rows whose score is at least this, in place of a share.
     factor : float, default=0.0
-        What "downweight" multiplies the weights of flagged rows by.
+        Factor for the weights of flagged rows, for "downweight".
     relabel_by : str, default="suggestion"
-        Of "relabel", one of `RELABEL_RULES`.
+        One of `RELABEL_RULES`, for "relabel".
     """
     count = round(share * rows.n_rows) if threshold is None else None
     flagged = flag_rows(scores.score, rows.code, count=count, threshold=threshold)

@@ -1,4 +1,4 @@
-"""How many rows to clean: by retraining, a share, a number, or those above a score."""
+"""How many rows to clean: chosen by retraining, a share, a number or a threshold."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _THRESHOLD = re.compile(r"score\s*>=\s*(\S+)")
 class Amount:
     """How many rows to clean.
 
-    Made by `auto`, `share`, `count` and `threshold`, or read from what means the same.
+    Make one with `auto`, `share`, `count`, `threshold`, `read` or `parse`.
 
     Parameters
     ----------
     kind : {"auto", "share", "count", "threshold"}
         What `value` is.
     value : float, int or None, default=None
-        Share of the rows, in (0, 1); number of rows; the score from which on rows are
-        cleaned; None for "auto".
+        Share of the rows, in (0, 1); number of rows; lowest score that is cleaned; None
+        for "auto".
 
     Examples
     --------
@@ -63,7 +63,7 @@ class Amount:
 
     @classmethod
     def read(cls, amount: Any, name: str = "amount") -> Amount:
-        """Read what a caller gave: an Amount, "auto", a float share or an int number.
+        """Convert an Amount, "auto", a float share or an int number of rows.
 
         Raises
         ------
@@ -113,12 +113,12 @@ class Amount:
         return self.kind == "auto"
 
     def check(self, n_rows: int, name: str = "amount") -> None:
-        """Refuse an amount that so many rows do not have.
+        """Refuse an amount that is invalid for a number of rows.
 
         Raises
         ------
         TypeError, ValueError
-            By kind, by value.
+            If the value has another type, or is out of range.
         """
         if self.kind not in _KINDS:
             raise ValueError(f"Got Amount of kind {self.kind!r}; expected {_KINDS}.")
@@ -147,12 +147,13 @@ class Amount:
         n_scored : int
             Rows that can be cleaned in the end.
         n_fewest : int
-            The fewest that can be cleaned in a round.
+            The fewest that can be cleaned in a split.
 
         Returns
         -------
         list of float
-            One for a given amount; NaN for a threshold, whose share the scores tell.
+            One for a fixed amount; NaN for a threshold, whose share depends on the
+            scores.
         """
         if self.kind == "threshold":
             return [math.nan]

@@ -41,7 +41,7 @@ def check_name(name: str, value: Any, accepted: Iterable[str]) -> None:
     Raises
     ------
     ValueError
-        Listing them.
+        If it is none of them.
     """
     accepted = tuple(accepted)
     if not isinstance(value, str) or value not in accepted:
@@ -62,7 +62,7 @@ def check_number(
     Raises
     ------
     TypeError, ValueError
-        By kind, by value.
+        If it has another type, or is out of range.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"Got {name}={value!r}; expected a number.")
@@ -85,10 +85,10 @@ def _estimator_has(name: str) -> Callable[[Any], bool]:
 
 
 class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
-    """Base of estimators that train another one on a part of its rows.
+    """Base class of meta-estimators that train an estimator on part of the rows.
 
     A subclass has the parameters `estimator`, `validation`, `scoring`, `n_jobs` and
-    `verbose`, checks them in `_check_parameters`, and does its work in `_fit_rows`,
+    `verbose`, checks them in `_check_parameters`, and chooses rows in `_fit_rows`,
     which sets `estimator_` and returns the report.
     """
 
@@ -96,7 +96,7 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
     report_: Any
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Do the work, and train the final model.
+        """Choose the rows, and train the final model.
 
         Parameters
         ----------
@@ -105,7 +105,7 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
         y : array-like, shape (n_train,)
             Labels or targets.
         sample_weight : array-like, shape (n_train,), optional
-            Weights, for training and for judging.
+            Weights, for training and evaluation.
 
         Returns
         -------
@@ -114,7 +114,7 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
         Raises
         ------
         ValueError, TypeError
-            If a parameter or the data cannot be used; before any training.
+            If a parameter or the data are invalid; raised before any training.
         UnsupportedModelError
             If influence is needed and no adapter reads the estimator.
         """
@@ -149,16 +149,14 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
         return self
 
     def _check_parameters(self, estimator: Any, n_rows: int, is_weighted: bool) -> None:
-        """Refuse parameters that cannot be used with these rows, before long work."""
+        """Refuse parameters that are invalid for these rows."""
         raise NotImplementedError
 
     def _fit_rows(
         self, rows: LabelledRows, trusted: LabelledRows | None, learner: Learner
     ) -> Any:
-        """Do the work, set the fitted attributes, and return the report."""
+        """Choose rows, set the fitted attributes, and return the report."""
         raise NotImplementedError
-
-    # checks, before long work
 
     def _check_kind(self) -> None:
         """Refuse what is neither classifier nor regressor."""
@@ -193,7 +191,7 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
         return lightgbm.LGBMClassifier(verbose=-1)
 
     def _scorer(self) -> tuple[str, Callable[..., float]]:
-        """Return the name of the reported score and what computes it."""
+        """Return the name of the reported score and its scorer."""
         scoring = self.scoring
         if scoring is None:
             scoring = "accuracy" if hasattr(self, "classes_") else "r2"
@@ -213,8 +211,6 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
             return "regression"
         return "binary" if self._n_classes == 2 else "multiclass"
 
-    # the estimator inside
-
     @available_if(_estimator_has("predict"))
     def predict(self, X: Any) -> NDArray[Any]:
         """Predict with the final model."""
@@ -232,7 +228,7 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
 
     @available_if(_estimator_has("score"))
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Score the final model, by its own score."""
+        """Score the final model with its `score` method."""
         check_is_fitted(self)
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         X = readable_rows(self.estimator_, X)
@@ -263,7 +259,7 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
 
 @contextlib.contextmanager
 def _once_each() -> Iterator[None]:
-    """Hold back warnings and issue each once: of treeinf's own one of each kind."""
+    """Defer warnings and issue each once; of treeinf's, one per category."""
     caught: list[warnings.WarningMessage] = []
     try:
         with warnings.catch_warnings(record=True) as caught:

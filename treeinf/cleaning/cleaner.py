@@ -1,4 +1,4 @@
-"""The estimator that cleans its train rows, and proves that it helped."""
+"""Estimator that cleans its train rows and keeps the result only if it helps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from treeinf.cleaning.actions import ACTIONS, Cleaning, clean_rows, keep_all
 from treeinf.cleaning.amounts import Amount
 from treeinf.cleaning.base import RowMetaEstimator, check_name, check_number
 from treeinf.cleaning.costs import Costs
-from treeinf.cleaning.report.flagged_rows import RowTable, find_speakers
+from treeinf.cleaning.report.flagged_rows import RowTable, find_influential_rows
 from treeinf.cleaning.report.history import list_amounts
 from treeinf.cleaning.report.report import CleaningReport, write_report
 from treeinf.cleaning.rows import join_rows, replace_labels
@@ -43,73 +43,73 @@ __all__ = ["InfluenceCleaner"]
 class InfluenceCleaner(RowMetaEstimator):
     """Find train rows that harm an estimator, clean them, and retrain if it helps.
 
-    Rows are scored by the estimator's own copies, trained on random halves of the rows.
-    How many of the highest scores to clean is chosen by retraining; what was chosen is
-    judged on rows that neither the scores nor the choice have seen. If the gain there
-    is not beyond noise, all rows are kept, and the report says so.
+    Rows are scored by copies of the estimator, trained on random halves of the rows.
+    How many of the highest-scoring rows to clean is chosen by retraining, and the
+    choice is evaluated on rows that neither the scores nor the choice have seen. Unless
+    the gain there is beyond noise, all rows are kept.
 
     Parameters
     ----------
     estimator : estimator, optional
         Classifier or regressor to clean for, alone or at the end of a pipeline.
         Methods that use influence need one that `treeinf.read_model` reads;
-        "stacking", "loss" and "random" take any. By default LightGBM's, as the targets
-        ask.
+        "stacking", "loss" and "random" take any. By default LGBMClassifier or
+        LGBMRegressor, depending on the targets.
     method : str, default="stacking"
         One of "stacking", "boostin", "boostin_self", "boostin_total", "loss", "random".
         How rows are scored; see Notes.
     action : {"drop", "relabel", "downweight"}, default="drop"
-        What is done with flagged rows. "relabel" gives them the label (the value) that
-        copies trained without them predict, where influence says that this helps, and
-        drops the others; see `relabel_by`.
+        What to do with flagged rows. "relabel" replaces their label (or target) with
+        the prediction of copies trained without them where, by influence, that helps,
+        and drops the others; see `relabel_by`.
     amount : "auto", float, int or Amount, default="auto"
         Share of the rows, in (0, 1), number of rows, or, as ``Amount.threshold(x)``,
         all rows whose score is at least x. "auto" tries shares from 1 % to 40 % and
-        takes the smallest that does as well as the best, to within its standard error,
-        and does not make the primary score worse.
+        takes the smallest that is within one standard error of the best and does not
+        worsen the primary score.
     validation : int, float, splitter or (X_val, y_val), default=5
         Rows to choose the amount by (selection set), and to evaluate the choice on
         (guard set).
 
-        - a number of folds, or a scikit-learn splitter: the cleaning is tried without
-          each fold and the next, which are selection and guard set of one another; in
-          the end all rows are scored and cleaned;
-        - a share in (0, 1): so many rows are held out and never cleaned; their halves
-          are the two sets, and change places;
-        - rows of your own, used in the same way. Trusted labels are worth most here.
+        - a number of folds, or a scikit-learn splitter: each split holds out a fold and
+        the next, which are selection and guard set of one another; in the end all rows
+        are scored and cleaned;
+        - a share in (0, 1) of the rows, held out and never cleaned; its halves are
+        selection and guard set of one another;
+        - validation rows of your own, used like the share; best with trusted labels.
     guard : bool, default=True
-        Keep all rows unless the gain is beyond noise, and the primary score is no
-        worse: AUC (two classes) and accuracy (more) not beyond noise, R2 not at all.
-        False cleans in any case.
+        Keep all rows unless the gain is beyond noise and the primary score does not get
+        worse: AUC (two classes) or accuracy (more) beyond noise, R2 at all. False
+        always cleans.
     baselines : bool, default=True
-        Try what a cleaning must be better than: as many rows removed at random and,
-        where validation rows are given, these appended to the train rows and nothing
-        else done. They take no part in decisions.
+        Also evaluate two alternatives: as many rows removed at random and, if
+        validation rows are passed, appending them without cleaning. They do not affect
+        decisions.
     confidence : float, default=0.9
-        Of all intervals; the guard's must lie above 0.
+        Confidence level of all intervals, in (0, 1); the guard's must lie above 0.
     scoring : str, callable or None, default=None
         Score reported beside the losses: a scikit-learn scorer. By default accuracy or
-        R2. It takes no part in decisions.
+        R2. It does not affect decisions.
     n_repeats : int, default=5
-        Times the rows are split in halves for the scores; two copies each.
+        Random splits into halves for the scores; two copies are trained for each.
     flagged_weight : float, default=0.1
-        What action "downweight" multiplies the weights of flagged rows by.
+        Factor for the weights of flagged rows with action "downweight", in [0, 1].
     relabel_by : {"influence", "influence_or_leave", "suggestion"}, default="influence"
-        Which flagged rows action "relabel" gives the suggested label: "influence" those
-        where, by the influence of copies that have seen the row on rows that they have
-        not (or on validation rows given), that label lowers the loss, and more than the
-        row's removal; other flagged rows are dropped. "influence_or_leave" leaves these
-        as they are: often better where wrong labels are all of one class, much worse
-        where targets lie far off. "suggestion" asks no influence, so it takes any
-        estimator: flagged rows for which the copies predict their own label are left.
+        Which flagged rows action "relabel" gives the suggested label. "influence":
+        those for which that label lowers the loss, and by more than the row's removal,
+        estimated by influence on rows that the copies have not seen (or on the
+        validation rows passed); other flagged rows are dropped. "influence_or_leave"
+        keeps these unchanged: often better if all wrong labels belong to one class,
+        much worse if targets are far off. "suggestion" needs no influence and works for
+        any estimator; it keeps flagged rows whose own label is predicted.
     refit_on_validation : bool, optional
-        Train the final model on the validation rows too. By default on those held out
-        of X, and not on those given.
+        Train the final model on the validation rows too; by default only if they are
+        held out of X.
     random_state : int, RandomState or None, default=None
-        Seed; gives the same rows for any `n_jobs`.
+        Seed; the result does not depend on `n_jobs`.
     n_jobs : int or None, default=None
-        Copies trained at a time; None for 1, -1 for one a core. A copy has one thread
-        unless `estimator` says otherwise.
+        Copies trained in parallel; None for 1, -1 for one per core. Each has one thread
+        unless `estimator` sets another number.
     verbose : bool, default=False
         Show a progress bar with the time left.
 
@@ -124,29 +124,29 @@ class InfluenceCleaner(RowMetaEstimator):
         ``position``, ``rank``, ``score``, ``percentile``, ``action``, ``label``,
         ``suggestion`` (label or value that copies without the row predict),
         ``opponent_1`` to ``opponent_3`` and ``helper_1`` to ``helper_3`` (train rows
-        that speak most against and for it, where influence can tell) and ``reason``.
-        After relabelling by influence also ``relabel_gain`` and ``drop_gain``: by how
-        much the mean loss of other rows falls with the suggested label, and without the
-        row. Of pandas, or of the library of X; a dictionary of lists where no frame
-        library is installed.
+        that raise and lower its loss most, where influence is available) and
+        ``reason``. After relabelling by influence also ``relabel_gain`` and
+        ``drop_gain``: decrease of the mean loss of other rows with the suggested label,
+        and without the row. A frame of pandas, or of the library of X; a dictionary of
+        lists if no frame library is installed.
     scores_ : ndarray of float64, shape (n_train,)
         Score of each row, higher for more harmful; NaN for rows held out.
     suggestions_ : ndarray, shape (n_train,), or None
         Label or value that copies without the row predict; None or NaN where there is
         none. None for methods without copies.
     labels_ : ndarray, shape (n_train,)
-        Labels after the cleaning; those given, unless action is "relabel".
+        Labels after the cleaning; equal to `y` unless action is "relabel".
     weights_ : ndarray of float64, shape (n_train,), or None
         Weights after the cleaning; None for 1.
     history_ : list of dict
         One for each amount tried, the uncleaned model first: ``share``, ``n_removed``
-        (at that share), the ``loss`` that chooses with its ``gain``, ``gain_low`` and
+        (at that share), the selection ``loss`` with its ``gain``, ``gain_low`` and
         ``gain_high``, the gain of as many rows removed at random (``random_gain``,
         ``random_gain_low`` and ``random_gain_high``; None where not tried), the
         ``guard_loss`` with its ``guard_gain``, the ``score`` reported, the
         ``primary`` score, ``n_rows`` and ``chosen``.
     report_ : CleaningReport
-        What was done and what it brought.
+        Actions taken, and the evidence for them.
     classes_ : ndarray, shape (n_classes,)
         Labels; only for classifiers.
     n_features_in_ : int
@@ -157,8 +157,9 @@ class InfluenceCleaner(RowMetaEstimator):
     Notes
     -----
     Weights are used for scores, training and evaluation: under
-    scikit-learn's metadata routing it is a consumer of `sample_weight`, so ask for them
-    with ``set_fit_request(sample_weight=True)`` on the cleaner, not on the estimator.
+    scikit-learn's metadata routing the cleaner is a consumer of `sample_weight`, so
+    request them with ``set_fit_request(sample_weight=True)`` on the cleaner, not on the
+    estimator.
 
     Scores: "boostin" is a row's out-of-bag error (1 minus the probability of its label,
     or the absolute residual) times the root of its BoostIn influence on its own loss in
@@ -171,8 +172,8 @@ class InfluenceCleaner(RowMetaEstimator):
     out-of-bag loss; "random" is a baseline. In the project's label-noise benchmark
     "stacking" finds most wrong labels, for any estimator.
 
-    The losses that choose and that guard hold up on rows that are as noisy as the train
-    rows; see `treeinf.cleaning.trial.losses`.
+    Selection and guard loss remain valid on rows as noisy as the train rows; see
+    `treeinf.cleaning.trial.losses`.
 
     The default trains up to 140 models: in each of 5 splits 10 copies on 30 % of the
     rows and 11 on up to 60 %, and up to 4 for `baselines`; in the end 10 on half of
@@ -242,18 +243,16 @@ class InfluenceCleaner(RowMetaEstimator):
         X_kept, y_kept : same types as given
             Rows kept, and their labels after the cleaning.
         kept : ndarray of bool, shape (n_train,)
-            Which they are.
+            Mask of the rows kept.
 
         Notes
         -----
-        What action "downweight" does is in `weights_`.
+        For action "downweight", see `weights_`.
         """
         self.fit(X, y, sample_weight)
         if self.action == "relabel" and self.report_.acted:
             y = replace_labels(y, self.labels_)
         return take_rows(X, self.kept_), take_rows(y, self.kept_), self.kept_.copy()
-
-    # checks, before long work
 
     def _check_parameters(self, estimator: Any, n_rows: int, is_weighted: bool) -> None:
         check_name("method", self.method, METHODS)
@@ -276,26 +275,24 @@ class InfluenceCleaner(RowMetaEstimator):
             )
         if self.action == "relabel" and not METHODS[self.method].needs_copies:
             raise ValueError(
-                f"method={self.method!r} suggests no labels, which action='relabel' "
-                "needs; choose another method."
+                f"method={self.method!r} suggests no labels, but action='relabel' "
+                "needs them; choose another method."
             )
         if METHODS[self.method].measures:
             check_readable(estimator)
-        elif self._weighs_labels:
+        elif self._needs_gains:
             try:
                 check_readable(estimator)
             except UnsupportedModelError as error:
                 raise UnsupportedModelError(
-                    f"{error} relabel_by={self.relabel_by!r} asks for influence; "
+                    f"{error} relabel_by={self.relabel_by!r} needs influence; "
                     "relabel_by='suggestion' does not."
                 ) from None
 
     @property
-    def _weighs_labels(self) -> bool:
-        """Whether influence is asked about the suggested labels."""
+    def _needs_gains(self) -> bool:
+        """Whether to estimate by influence what the suggested labels would change."""
         return self.action == "relabel" and self.relabel_by != "suggestion"
-
-    # the steps
 
     def _fit_rows(
         self, rows: LabelledRows, trusted: LabelledRows | None, learner: Learner
@@ -305,9 +302,11 @@ class InfluenceCleaner(RowMetaEstimator):
         rng = np.random.default_rng(seed)
         fit_seed = int(rng.integers(2**31))
         amount, method = Amount.read(self.amount), METHODS[self.method]
-        looks = trusted is not None and (method.looks_at_others or self._weighs_labels)
+        uses_trusted = trusted is not None and (
+            method.uses_queries or self._needs_gains
+        )
         splits, scored = plan_splits(
-            self.validation, rows, trusted, rng, scores_look=looks
+            self.validation, rows, trusted, rng, scores_use_trusted=uses_trusted
         )
         *split_seeds, last_seed = rng.integers(2**31, size=len(splits) + 1).tolist()
         n_fewest = min(split.train.rows.n_rows for split in splits)
@@ -323,7 +322,7 @@ class InfluenceCleaner(RowMetaEstimator):
             n_repeats=self.n_repeats,
             costs=costs,
             clean=trusted,
-            weighs_labels=self._weighs_labels,
+            with_gains=self._needs_gains,
         )
         clean = functools.partial(
             clean_rows,
@@ -363,7 +362,7 @@ class InfluenceCleaner(RowMetaEstimator):
         if len(split_scores) == 1:
             scores = split_scores[0]
         else:
-            queries = trusted if looks else None
+            queries = trusted if uses_trusted else None
             scores = score(scored.rows, seed=last_seed, queries=queries)
         cleaning = nothing = keep_all(scored.rows.n_rows)
         chosen = int(bool(shares)) if trial is None else trial.chosen
@@ -386,11 +385,13 @@ class InfluenceCleaner(RowMetaEstimator):
             self.estimator_ = fit(final)
         with costs.timed("explain"):
             has_copies = method.measures or method.base_models
-            speakers: dict[str, NDArray[np.int64]] = {}
+            influential: dict[str, NDArray[np.int64]] = {}
             if len(done.changed) and has_copies and is_readable(learner.estimator):
-                speakers = find_speakers(fit(scored.rows), scored, done.changed)
+                influential = find_influential_rows(
+                    fit(scored.rows), scored, done.changed
+                )
             self._table = RowTable.read(rows, scored, scores, learner.classes)
-            self._list_rows(scored.positions[done.changed], done, speakers)
+            self._list_rows(scored.positions[done.changed], done, influential)
         with costs.timed("noise rate"):
             noise = estimate_noise_rate(
                 scored.rows, scores, trusted, confidence=self.confidence, seed=seed
@@ -425,7 +426,7 @@ class InfluenceCleaner(RowMetaEstimator):
         scored: RowSet,
         done: Cleaning,
     ) -> LabelledRows:
-        """Set what remains of the rows; return it with validation rows as asked."""
+        """Set attributes of the cleaned rows; return the final model's train rows."""
         cleaned = done.apply(scored.rows)
         remaining = scored.positions[done.kept]
         self.kept_ = np.ones(rows.n_rows, dtype=bool)
@@ -448,7 +449,7 @@ class InfluenceCleaner(RowMetaEstimator):
         self,
         changed: NDArray[np.int64],
         done: Cleaning,
-        speakers: dict[str, NDArray[np.int64]],
+        influential: dict[str, NDArray[np.int64]],
     ) -> None:
         """Set the scores, the suggestions and the table of cleaned rows."""
         self.scores_, self.suggestions_ = self._table.score, self._table.suggestions
@@ -457,7 +458,7 @@ class InfluenceCleaner(RowMetaEstimator):
             changed,
             np.where(done.kept[done.changed], self.action, "drop"),
             METHODS[self.method].reason,
-            speakers,
+            influential,
         )
 
     def score_frame(self) -> Any:
@@ -470,7 +471,7 @@ class InfluenceCleaner(RowMetaEstimator):
             ``percentile``, ``label``, ``suggestion`` and ``is_changed``, after
             relabelling by influence also ``relabel_gain`` and ``drop_gain`` as in
             `removed_`; NaN scores for rows held out. Of the library of X, or a
-            dictionary of lists where no frame library is installed.
+            dictionary of lists if no frame library is installed.
         """
         check_is_fitted(self)
         return self._table.list_scores(self._changed)

@@ -1,4 +1,4 @@
-"""Check the caller's table, labels and weights before long work."""
+"""Check the user's table, labels and weights before any training."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def read_rows(
     sample_weight : array-like, shape (n_rows,), optional
         Weights.
     classify : callable
-        Whether labels are those of a classification.
+        Returns whether labels are those of a classification.
     tags : sklearn.utils.InputTags
-        What the estimator takes.
+        Input tags of the estimator.
     owner : str
         Name of the estimator, for errors.
 
@@ -84,7 +84,7 @@ def read_trusted(
     tags: InputTags,
     owner: str,
 ) -> LabelledRows:
-    """Check validation rows given beside the train rows; see `read_rows`."""
+    """Check validation rows passed by the user; see `read_rows`."""
     X = check_table(X, "X_val", tags=tags, owner=owner)
     if X.shape[1] != rows.X.shape[1]:
         raise ValueError(f"X_val has {X.shape[1]} columns, X has {rows.X.shape[1]}.")
@@ -186,8 +186,8 @@ def label_rows(
     Raises
     ------
     ValueError, TypeError
-        If weights are not usable, a label is not among the classes, or a regressor's
-        are no numbers.
+        If weights are invalid, a label is not among the classes, or targets of a
+        regressor are not numbers.
     """
     if sample_weight is not None and not np.any(np.asarray(sample_weight) != 0):
         raise ValueError("sample_weight is zero in every row.")
@@ -228,7 +228,7 @@ def read_classes(y: NDArray[Any]) -> NDArray[Any]:
 
 
 def check_index(X: Any, y: Any) -> None:
-    """Refuse an index that does not distinguish rows, or is not that of y.
+    """Refuse an index with duplicates, or in another order than that of y.
 
     Raises
     ------
@@ -241,8 +241,8 @@ def check_index(X: Any, y: Any) -> None:
     if not index.is_unique:
         twice = index[index.duplicated()][:3].tolist()
         raise ValueError(
-            f"The index of X has labels more than once (such as {twice!r}), so that "
-            "the report could not name rows; pass X.reset_index(drop=True), y alike."
+            f"The index of X has labels more than once (such as {twice!r}), so the "
+            "report cannot name rows; pass X.reset_index(drop=True), and y likewise."
         )
     if row_labels(y) is None or len(y) != len(X) or index.equals(y.index):
         return
@@ -272,9 +272,10 @@ def refuse_overlap(rows: LabelledRows, trusted: LabelledRows) -> None:
         first = positions[:3] if labels is None else labels[positions[:3]]
         raise ValueError(
             f"{is_shared.sum():,} of {trusted.n_rows:,} validation rows are among the "
-            f"train rows (the first: {', '.join(map(str, first))}). They could not "
-            "judge a cleaning of themselves; take them out of X, or pass validation as "
-            "a share or a number of folds and let them be held out."
+            f"train rows (the first: {', '.join(map(str, first))}). A "
+            "cleaning cannot be evaluated on rows that it cleans; remove them from X, "
+            "or "
+            "pass validation as a share or a number of folds."
         )
 
 
@@ -341,7 +342,7 @@ def join_rows(rows: LabelledRows, others: LabelledRows) -> LabelledRows:
 
 
 def replace_labels(y: Any, labels: NDArray[Any]) -> Any:
-    """Put labels in place of others, keeping the caller's type of series."""
+    """Replace labels, keeping the type of `y`."""
     if hasattr(y, "iloc"):
         y = y.copy()
         y.iloc[:] = labels if y.ndim == 1 else labels[:, np.newaxis]

@@ -1,4 +1,4 @@
-"""The estimator that finds which subset of its train rows is enough."""
+"""Estimator that selects a smaller training set with almost the same loss."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from treeinf.cleaning.trial.subsets import (
     STRATEGIES,
     Ranking,
     find_leaf_clusters,
-    pick_subset,
+    select_subset,
 )
 from treeinf.frames import take_rows
 from treeinf.training.learner import Learner, accepts_weights
@@ -39,49 +39,52 @@ __all__ = ["InfluenceSelector"]
 
 
 class InfluenceSelector(RowMetaEstimator):
-    """Keep the part of the train rows that is enough, by influence.
+    """Select a subset of the train rows that trains an almost equally good model.
 
     Rows are ranked by their total influence on validation rows, measured by copies of
-    the estimator on random halves of the rows. Parts of several sizes are trained on:
-    the most helpful rows, the most helpful of each cluster of the model's leaf space,
-    and random ones. Rows that neither ranked nor chose say what that costs.
+    the estimator on random halves of the rows. Models are trained on subsets of several
+    sizes: the most helpful rows, the most helpful of each cluster in the model's leaf
+    space, and random ones. The chosen subset is evaluated on rows that neither ranked
+    nor chose.
 
     Parameters
     ----------
     estimator : estimator, optional
         Classifier or regressor that `treeinf.read_model` reads, alone or at the end of
-        a pipeline. By default LightGBM's, as the targets ask.
+        a pipeline. By default LGBMClassifier or LGBMRegressor, depending on the
+        targets.
     keep : "auto", float or int, default="auto"
         Share of the rows, in (0, 1), or number of rows to keep. "auto" takes the
-        smallest of `shares` that is shown to be enough, and all rows where none is.
+        smallest of `shares` within `tolerance`, or all rows if none is.
     strategy : {"auto", "influence", "diverse", "random"}, default="auto"
-        How rows are picked: the most helpful; the most helpful of each cluster, the
-        same share of all; any. "auto" takes the best of the three.
+        How rows are selected: the most helpful; the most helpful of each cluster, the
+        same share of each; at random. "auto" takes the best of the three.
     shares : sequence of float, default=(0.1, 0.3, 0.5, 0.7, 0.85)
         Shares that are tried, for "auto" and for the comparison.
     validation : float, int, splitter or (X_val, y_val), default=0.3
-        Rows to rank, choose and evaluate by: a share to be held out, a number of folds,
-        or rows of your own. One half of them ranks and chooses, the other evaluates,
-        and the other way round; a fold ranks and chooses, the one before evaluates.
+        Rows to rank by, choose by and evaluate on: a share to hold out, a number of
+        folds, a scikit-learn splitter, or validation rows of your own. One half of them
+        ranks and chooses, the other evaluates, and vice versa; of folds, each ranks and
+        chooses, and the one before evaluates.
     tolerance : float, default=0.02
-        What is enough: a mean loss at most this part above that of all rows, with the
-        confidence below.
+        Accepted increase of the mean loss, relative to that of all rows; the interval
+        of the increase must not exceed it.
     confidence : float, default=0.9
-        Of all intervals.
+        Confidence level of all intervals, in (0, 1).
     scoring : str, callable or None, default=None
         Score reported beside the losses; by default accuracy or R2.
     n_repeats : int, default=3
-        Times the rows are split in halves for the influence; two copies each.
+        Random splits into halves for the influence; two copies are trained for each.
     n_random : int, default=3
-        Random parts of each size; their losses are averaged.
+        Random subsets of each size; their losses are averaged.
     n_clusters : int, default=20
-        Most clusters in leaf space.
+        Maximum number of clusters in leaf space.
     refit_on_validation : bool, default=False
         Train the final model on the validation rows too.
     random_state : int, RandomState or None, default=None
-        Seed; gives the same rows for any `n_jobs`.
+        Seed; the result does not depend on `n_jobs`.
     n_jobs : int or None, default=None
-        Copies trained at a time; None for 1, -1 for one a core.
+        Copies trained in parallel; None for 1, -1 for one per core.
     verbose : bool, default=False
         Show a progress bar with the time left.
 
@@ -96,30 +99,30 @@ class InfluenceSelector(RowMetaEstimator):
     clusters_ : ndarray of int64, shape (n_train,)
         Cluster in leaf space; -1 for rows held out.
     history_ : list of dict
-        One for each part tried, all rows first: ``strategy``, ``share``, ``n_kept``,
+        One for each subset tried, all rows first: ``strategy``, ``share``, ``n_kept``,
         ``loss`` and ``primary`` score with their gains over all rows and the ends of
         their intervals (``gain_low``, ``primary_gain_low`` and so on), the ``score``
         reported and ``n_rows``.
     report_ : SelectionReport
-        What was kept and what it costs.
+        The subset kept, compared with all rows and with random ones.
     classes_, n_features_in_, feature_names_in_
-        As usual.
+        As in scikit-learn.
 
     Notes
     -----
-    Training on all rows being 1, the default costs about 25: for each of two halves of
-    the validation rows 6 copies on half of the rows and 25 on 10 to 85 %, in the end 6
-    more.
+    The default takes about 25 times as long as one training on all rows: for each of
+    two halves of the validation rows it trains 6 copies on half of the rows and 25 on
+    10 to 85 %, and in the end 6 more.
 
-    The most helpful rows alone are often a poor part: influence adds up row by row, and
-    says nothing of what a row adds to others alike. Where labels are right, a random
-    part of the same size does better than either ranking; where a share of them is
-    wrong, the most helpful of each cluster does, often better than all rows. That is
-    why all three are tried, and why a random part may be what is kept.
+    The most helpful rows alone are often a poor subset: influence is additive over rows
+    and ignores redundancy between similar ones. If labels are right, a random subset of
+    the same size does better than either ranking; if a share of them is wrong, the most
+    helpful of each cluster do, often better than all rows. Therefore all three are
+    tried, and a random subset may be kept.
 
-    The first rows of a class are always kept, so that none is lost. What helps most is
-    what the validation rows look like: a part picked for them may serve other rows
-    worse, which the judging rows, alike to them, cannot tell.
+    The two highest-ranked rows of each class are always kept. The ranking favours rows
+    like the validation rows: the subset may serve other rows worse, which guard rows
+    from the same distribution cannot reveal.
     """
 
     _label = "selecting"
@@ -169,7 +172,7 @@ class InfluenceSelector(RowMetaEstimator):
         X_kept, y_kept : same types as given
             The rows kept, and their labels.
         kept : ndarray of bool, shape (n_train,)
-            Which they are.
+            Mask of the rows kept.
         """
         self.fit(X, y, sample_weight)
         return take_rows(X, self.kept_), take_rows(y, self.kept_), self.kept_.copy()
@@ -206,7 +209,7 @@ class InfluenceSelector(RowMetaEstimator):
         rng = np.random.default_rng(seed)
         fit_seed = int(rng.integers(2**31))
         splits, scored = plan_splits(
-            self.validation, rows, trusted, rng, scores_look=True
+            self.validation, rows, trusted, rng, scores_use_trusted=True
         )
         if len(splits) == 1:
             # of rows held out, too, each half is the guard set once
@@ -277,7 +280,7 @@ class InfluenceSelector(RowMetaEstimator):
         kept = np.arange(n_scored)
         if strategy != "all":
             n_kept = max(1, round(share * n_scored))
-            kept = pick_subset(
+            kept = select_subset(
                 strategy, ranking, n_kept, np.random.default_rng(last_seed)
             )
         self.kept_ = np.zeros(rows.n_rows, dtype=bool)

@@ -1,3 +1,3 @@
-"""The command line: parse, call, print; no science."""
+"""Command line: parse options, call the package, print the result."""
 
 __all__: list[str] = []

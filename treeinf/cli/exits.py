@@ -1,4 +1,4 @@
-"""Exit codes, and errors of the user as one line on stderr."""
+"""Exit codes, and user errors printed as one line on stderr."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ DONE = 0
 USER_ERROR = 1
 USAGE = 2
 MISMATCH = 3
-FOUND = 4
+LIMIT_REACHED = 4
 INTERRUPTED = 130
 
 EPILOG = (
-    "Exit codes: 0 done, even if no row was worth cleaning; 1 a table, a model or a "
-    "file is at fault, explained in one line on stderr; 2 invalid options; 3 the rows "
-    "are not those that the model was trained on; 4 the limit of --fail-on was "
-    "reached; 130 interrupted. Output files are written whole or not at all. Rows are "
-    "counted from 0, without the header. Set TREEINF_TRACEBACK=1 to see where an error "
-    "came from."
+    "Exit codes: 0 done, even if no row was worth cleaning; 1 invalid table, model or "
+    "file, explained in one line on stderr; 2 invalid options; 3 the model was not "
+    "trained on these rows; 4 the limit of --fail-on was reached; 130 interrupted. "
+    "Output files are written whole or not at all. Rows are counted from 0, without "
+    "the header. Set TREEINF_TRACEBACK=1 to see the traceback of an error."
 )
 
 
@@ -37,7 +36,7 @@ class CommandError(Exception):
     Parameters
     ----------
     message : str
-        What was passed, what was expected, and the way out.
+        What was passed, what was expected, and how to fix it.
     code : int, default=1
         Exit code.
     """
@@ -87,7 +86,7 @@ def ends_cleanly(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _code_of(error: Exception) -> int | None:
-    """Return the exit code of an error, or None for an error of treeinf itself."""
+    """Return the exit code of an error, or None for a bug in treeinf."""
     if isinstance(error, CommandError):
         return error.code
     if isinstance(error, TrainingDataMismatchError):
@@ -100,7 +99,7 @@ def _code_of(error: Exception) -> int | None:
 
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
-    # a way out in Python that the command line does not have
+    # advice for Python that does not apply to the command line
     text = text.replace(" Pass on_mismatch='warn' to continue nevertheless.", "")
     return text or type(error).__name__
 

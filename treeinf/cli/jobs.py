@@ -1,4 +1,4 @@
-"""The job of commands that train on a table: its rows, its model, its comparison."""
+"""Input of commands that train on a table: rows, estimator, test scores."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from treeinf.cli.models import (
 )
 from treeinf.cli.options import split_names
 from treeinf.cli.printing import Printer
-from treeinf.cli.proof import ScoreChange, compare_on_test_rows, predict_for_scores
+from treeinf.cli.scores import ScoreChange, compare_on_test_rows, predict_for_scores
 from treeinf.cli.tables import Table, read_table
 from treeinf.cli.training_data import (
     TrainingData,
@@ -54,7 +54,7 @@ class Clock:
             self.seconds[step] = self.seconds.get(step, 0.0) + spent
 
     def to_dict(self, cleaner: Mapping[str, float]) -> dict[str, Any]:
-        """Return the seconds of the command's steps and, as "cleaner", of its work."""
+        """Return the seconds of all steps; "cleaner" holds those of the estimator."""
         spent = {**self.seconds, "total": time.perf_counter() - self.begin}
         rounded = {name: round(value, 6) for name, value in spent.items()}
         return {**rounded, "cleaner": dict(cleaner)}
@@ -62,7 +62,7 @@ class Clock:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Job:
-    """Tables that were read, and the estimator to work with.
+    """Tables that a command has read, and the estimator to train.
 
     Parameters
     ----------
@@ -73,11 +73,11 @@ class Job:
     weight : str or None
         Column of the weights.
     test, trusted : TrainingData or None
-        Test rows, which take no part in the work, and validation rows of a file.
+        Test rows, used for the final scores only, and validation rows read from a file.
     ensemble : TreeEnsemble or None
         The model file, if one was passed.
     estimator : estimator
-        To be copied and trained.
+        Unfitted; copies of it are trained.
     notes : list of str
         Decisions made while reading, one sentence each.
     """
@@ -119,7 +119,7 @@ class Job:
         rows : LabelledRows or None
             Training rows of the other model; None if it would be the same model.
         seed : int
-            Of the other model and of the intervals.
+            Seed of the other model and of the resampling.
         """
         if self.test is None:
             return []
@@ -129,8 +129,6 @@ class Job:
             other.fit(rows.X, rows.y, sample_weight=rows.weight)
             before = predict_for_scores(other, self.test)
         return compare_on_test_rows(self.test, before, after, seed)
-
-    # what is printed
 
     def print_input(self, printer: Printer) -> None:
         """Describe the tables that were read."""
@@ -154,7 +152,7 @@ class Job:
         clock: Clock,
         outputs: Mapping[str, Path],
     ) -> dict[str, Any]:
-        """Return what the JSON of every command on a table holds."""
+        """Return the JSON fields that all commands on a table share."""
         return {
             "command": command,
             "train": str(self.table.path),
@@ -172,20 +170,20 @@ class Job:
 def closing_facts(
     report: Any, clock: Clock, steps: str, outputs: Mapping[str, Path], options: str
 ) -> list[tuple[str, str]]:
-    """Return names and texts of what ends a summary: times, notes and files.
+    """Return the last lines of a summary: times, notes and files.
 
     Parameters
     ----------
     report : CleaningReport or SelectionReport
-        Of the work.
+        Result of the estimator.
     clock : Clock
-        Of the command.
+        Times of the command.
     steps : str
         Steps whose times are listed, in order.
     outputs : dict of str to pathlib.Path
         Files written, by option.
     options : str
-        Options that name files, for a command that wrote none.
+        Options that name output files, printed if none was written.
     """
     spent = {**report.seconds, **clock.seconds}
     times = [f"{step} {spent[step]:.2f} s" for step in steps.split() if step in spent]
@@ -241,7 +239,7 @@ def read_tables(
     train : pathlib.Path
         Table of training rows.
     target, weight : str or None
-        Columns of the labels or values and of the sample weights.
+        Columns of the target and of the sample weights.
     others : dict of str to pathlib.Path or None
         Tables of other rows, by option.
     option : str
@@ -249,12 +247,12 @@ def read_tables(
     drop_columns : str
         Columns that are not features, separated by commas.
     task : {"auto", "classification", "regression"}
-        What to learn; a model file decides it.
+        Kind of model; ignored for a model file, which determines it.
 
     Raises
     ------
     CommandError
-        If a table or the model is at fault.
+        If a table or the model is invalid.
     """
     file = model_file(model)
     ensemble = None if file is None else read_model_file(file)

@@ -1,4 +1,4 @@
-"""The entry point of the command `treeinf`."""
+"""Entry point of the command `treeinf`."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def run() -> None:
             file=sys.stderr,
         )
         sys.exit(1)
-    # joblib's word about tasks that an error or an interrupt cut short
+    # joblib's warning about tasks that an error or an interrupt stopped
     warnings.filterwarnings("ignore", message=r"\d+ tasks ", category=UserWarning)
-    # a polite kill ends like Ctrl-C, so that temporary files go away
+    # treat SIGTERM like Ctrl-C, so that temporary files are removed
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     app()

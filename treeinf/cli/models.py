@@ -32,8 +32,7 @@ _PARAMETERS = {
     "xgboost": {"enable_categorical": True},
 }
 
-# What LightGBM writes into a model file about how it was trained, with its defaults,
-# and the name that its estimators give the parameter.
+# Training parameters in LightGBM's model files: keyword of its estimators, default.
 _LIGHTGBM_PARAMETERS: dict[str, tuple[str, str]] = {
     "boosting": ("boosting_type", "gbdt"),
     "data_sample_strategy": ("data_sample_strategy", "bagging"),
@@ -103,7 +102,7 @@ def read_model_file(path: Path) -> TreeEnsemble:
     CommandError
         If there is no such file.
     TreeinfError
-        If it is not a whole model that is read here.
+        If it is not a complete model in a supported format.
     """
     if path.is_dir() or not path.exists():
         kind = "is a folder" if path.is_dir() else "does not exist"
@@ -130,7 +129,7 @@ def with_model_columns(data: TrainingData, ensemble: TreeEnsemble) -> TrainingDa
     Returns
     -------
     TrainingData
-        Unchanged if the model has other names; reading rows refuses them later.
+        Unchanged unless all names of the model are columns; a mismatch raises later.
     """
     names = [
         str(name).replace(" ", "_") for name in ensemble.input_rules.feature_names or ()
@@ -202,7 +201,7 @@ def new_estimator(
     library : str
         One of `Library`.
     task : {"classification", "regression"}
-        What to learn.
+        Kind of model.
     data : TrainingData, optional
         Rows to train on, to check whether the library accepts them.
     seed : int or None
@@ -225,20 +224,20 @@ def new_estimator(
 
 
 def _check_library_takes(library: str, data: TrainingData) -> None:
-    """Refuse rows that the library would refuse later, with the way out."""
+    """Refuse rows that the library cannot train on, and name an alternative."""
     if library == "xgboost" and data.classes not in (
         None,
         tuple(range(len(data.classes or ()))),
     ):
         raise CommandError(
-            "XGBoost needs class numbers from 0; the labels are "
-            f"{', '.join(map(repr, data.classes or ()))}. Number them, or use --model "
-            "lightgbm, catboost or sklearn."
+            "XGBoost needs class labels 0, 1, ...; the labels are "
+            f"{', '.join(map(repr, data.classes or ()))}. Renumber them, or use "
+            "--model lightgbm, catboost or sklearn."
         )
     has_categories = any(str(kind) == "category" for kind in data.X.dtypes)
     if library == "catboost" and has_categories:
         raise CommandError(
-            "CatBoost needs the names of categorical columns and takes no missing "
+            "CatBoost needs the names of categorical columns and accepts no missing "
             "values in them; use --model lightgbm, xgboost or sklearn, or drop text "
             "columns with --drop-columns."
         )
@@ -280,7 +279,7 @@ def estimator_like(path: Path, ensemble: TreeEnsemble) -> tuple[Any, str]:
     if ensemble.library != "lightgbm":
         raise CommandError(
             f"{path} is a model of {ensemble.library or 'an unknown library'}, which "
-            "cannot be trained again from the command line; LightGBM's can."
+            "cannot be retrained from the command line; only LightGBM's can."
         )
     written = _written_parameters(path)
     parameters: dict[str, Any] = {"n_estimators": ensemble.n_iterations}
@@ -298,16 +297,16 @@ def estimator_like(path: Path, ensemble: TreeEnsemble) -> tuple[Any, str]:
         )
         source = (
             f"{path.name} does not list its training parameters: number and size of "
-            "trees and learning rate are read from its trees, all else is LightGBM's "
-            "default"
+            "trees and learning rate are read from its trees, all others are "
+            "LightGBM's "
+            "defaults"
         )
     else:
         source = f"with the training parameters that {path.name} lists"
     shown = ", ".join(f"{name}={value}" for name, value in parameters.items())
     estimator = _make("lightgbm", task_of(ensemble), **parameters)
     note = (
-        "A file cannot be trained further, so for the comparison LightGBM is trained "
-        "anew "
+        "A model file cannot be retrained, so a new LightGBM model is trained instead "
         f"({source}: {shown})."
     )
     return estimator, note

@@ -50,11 +50,12 @@ DropColumns = Annotated[
 ]
 Task = Annotated[
     Literal["auto", "classification", "regression"],
-    typer.Option("--task", help="What to learn; auto decides by the target's type."),
+    typer.Option("--task", help="Kind of model; auto infers it from the target."),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of all random choices.")]
+Seed = Annotated[int, typer.Option("--seed", help="Random seed.")]
 Jobs = Annotated[
-    int | None, typer.Option("--n-jobs", help="Threads; all cores by default.")
+    int | None,
+    typer.Option("--n-jobs", help="Number of threads; all cores by default."),
 ]
 Force = Annotated[
     bool, typer.Option("--force", help="Replace output files that exist.")
@@ -67,14 +68,13 @@ Quiet = Annotated[
 ]
 
 FROM_ESTIMATOR: Any = None
-"""Default of an option that the signature of the command's estimator states."""
+"""Placeholder for a default that `with_defaults_of` reads from an estimator."""
 
 
 def with_defaults_of(estimator: str) -> type[TyperCommand]:
     """Return a command class that takes defaults from an estimator's signature.
 
-    The estimator is imported when the command runs or shows its help, and not for the
-    list of commands.
+    The estimator is imported only when the command runs or shows its help.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def parse_amount(text: str, option: str) -> Amount:
     Raises
     ------
     CommandError
-        Naming the option.
+        If it is not an amount; the message names the option.
     """
     from treeinf.cleaning import Amount
 
@@ -136,7 +136,7 @@ def parse_validation(text: str) -> tuple[int | float | None, Path | None]:
     if not path.exists():
         raise CommandError(
             f"Got --validation {text!r}; expected a number of folds such as 5, a "
-            "share such as 0.2, or a table of trusted rows, and there is no such file.",
+            "share such as 0.2, or an existing table of trusted rows.",
             code=2,
         )
     return None, path

@@ -33,8 +33,7 @@ def check_outputs(
     Raises
     ------
     CommandError
-        If one is an input under any name, exists, is named twice, or lies where nothing
-        can be written.
+        If one is an input under any name, exists, is named twice, or cannot be created.
     """
     paths = {option: Path(path) for option, path in outputs.items() if path is not None}
     seen: dict[Path, str] = {}
@@ -54,7 +53,7 @@ def check_outputs(
         folder = path.parent
         if not folder.is_dir():
             raise CommandError(
-                f"{option} {path}: there is no folder {folder}; make it."
+                f"{option} {path}: the folder {folder} does not exist; create it."
             )
         if not os.access(folder, os.W_OK | os.X_OK):
             raise CommandError(f"{option} {path}: the folder {folder} is not writable.")

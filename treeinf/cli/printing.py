@@ -18,7 +18,7 @@ class Printer:
     as_json : bool, default=False
         Keep quiet until `finish`, then print one JSON object.
     quiet : bool, default=False
-        Print nothing but errors and warnings; JSON where it is asked for.
+        Print nothing but errors and warnings, and JSON if `as_json`.
     """
 
     def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
@@ -68,7 +68,7 @@ class Printer:
         self._console.print(table, soft_wrap=False)
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Print the result for programs, where that was asked for."""
+        """Print the result as JSON if `as_json`."""
         from treeinf.files import to_plain
 
         if self.as_json:

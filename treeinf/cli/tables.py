@@ -39,13 +39,14 @@ class CsvRecords:
     Parameters
     ----------
     data : bytes
-        The file, unpacked.
+        Content of the file, decompressed.
     start, stop : ndarray of int64, shape (n_rows + 1,)
-        Where each record begins and ends, its line end included; the header first.
+        Offsets in bytes where each record begins and ends, line end included; the
+        header first.
     line : ndarray of int64, shape (n_rows + 1,)
         Line that each begins on, from 1.
     separator : str
-        What stands between the values.
+        Delimiter between values.
     """
 
     data: bytes
@@ -67,7 +68,7 @@ class CsvRecords:
     def with_texts(
         self, names: Sequence[str], column: str, texts: Mapping[int, str]
     ) -> CsvRecords:
-        """Replace texts of one column; all other bytes stay.
+        """Replace texts of one column; keep all other bytes.
 
         Parameters
         ----------
@@ -76,7 +77,7 @@ class CsvRecords:
         column : str
             The column; a new one is appended.
         texts : dict of int to str
-            Text by the row's position; a new column needs all rows.
+            Texts by row position; a new column needs a text for every row.
         """
         lines = [self.data[self.start[k] : self.stop[k]] for k in range(len(self.line))]
         ends = [line[len(line.rstrip(b"\r\n")) :] for line in lines]
@@ -124,11 +125,11 @@ class Table:
     path : pathlib.Path
         Its file.
     frame : pandas.DataFrame
-        Its values with the types that pandas gives them, rows numbered from 0.
+        Its values as pandas reads them, rows numbered from 0.
     records : CsvRecords or None
         The rows as bytes; None for Parquet.
     arrow : pyarrow.Table or None
-        The rows as they are in a Parquet file; None for CSV.
+        The rows of a Parquet file; None for CSV.
     """
 
     path: Path
@@ -196,7 +197,7 @@ class Table:
         column : str
             The column.
         values : ndarray of float64, shape (n_rows,)
-            Numbers; unchanged ones keep their spelling.
+            Numbers; unchanged ones keep the text they have in the file.
         """
         frame = self.frame.copy()
         is_new = column not in frame.columns
@@ -254,7 +255,7 @@ def _is_parquet_name(path: Path) -> bool:
 
 def _write_bytes(path: Path, data: bytes, final: Path) -> None:
     if final.suffix.lower() == ".gz":
-        # no time and no name in the file: the same rows give the same bytes
+        # no timestamp or name in the file: the same rows give the same bytes
         data = gzip.compress(data, mtime=0)
     path.write_bytes(data)
 
@@ -267,9 +268,9 @@ def write_frame(path: Path, frame: Any, final: Path) -> None:
     path : pathlib.Path
         File to write.
     frame : pandas.DataFrame
-        What to write.
+        Rows to write.
     final : pathlib.Path
-        Name that the file will have: .parquet, .csv, or .gz for a packed one.
+        Name that the file will have: .parquet, .csv, or .gz for a compressed CSV.
     """
     if _is_parquet_name(final):
         _need_pyarrow(final)
@@ -296,7 +297,7 @@ def read_table(
     Parameters
     ----------
     path : pathlib.Path
-        The file; a CSV may be packed with gzip.
+        The file; a CSV may be compressed with gzip.
     option : str
         Name of the option, for messages.
     text_columns : sequence of str
@@ -309,7 +310,7 @@ def read_table(
     Raises
     ------
     CommandError
-        If it is not a whole table with a header and at least one row.
+        If it is not a complete table with a header and at least one row.
     """
     try:
         data = path.read_bytes()
@@ -337,7 +338,7 @@ def _read_parquet(path: Path, where: str) -> Table:
         frame = arrow.to_pandas().reset_index(drop=True)
     except (pyarrow.ArrowException, OSError) as error:
         raise CommandError(
-            f"{where} is not a whole Parquet file: {str(error).splitlines()[0]}"
+            f"{where} is not a valid Parquet file: {str(error).splitlines()[0]}"
         ) from error
     frame.columns = [str(name) for name in frame.columns]
     return Table(path, frame, arrow=arrow)
@@ -352,7 +353,9 @@ def _read_csv(
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error) as error:
-            raise CommandError(f"{where} is not whole gzip: {error}.") from error
+            raise CommandError(
+                f"{where} is not a complete gzip file: {error}."
+            ) from error
     for start, kind in _OTHER_FILES.items():
         if data.startswith(start):
             raise CommandError(f"{where} is {kind}; expected CSV or Parquet.")
@@ -385,7 +388,7 @@ def _read_csv(
     if len(frame) != len(records.start) - 1 or len(frame.columns) != len(names):
         raise CommandError(
             f"{where} has {len(records.start) - 1:,} rows by its line ends and quotes, "
-            f"{len(frame):,} by pandas; check its quotes."
+            f"but pandas reads {len(frame):,}; check its quotes."
         )
     frame.columns = [
         name if name else str(default)
@@ -395,7 +398,7 @@ def _read_csv(
 
 
 def _find_records(text: str, data: bytes, where: str) -> tuple[list[str], CsvRecords]:
-    """Find where each row begins and ends, and check that all have one width."""
+    """Find where each row begins and ends; check that all have as many values."""
     end = min((text + "\n").find("\n"), (text + "\r").find("\r"))
     separator = max(_SEPARATORS, key=text[:end].count)
     lines = _LineCounter(data)
@@ -449,6 +452,6 @@ def _refuse_duplicates(names: Sequence[str], where: str) -> None:
     for name in names:
         if name and name in seen:
             raise CommandError(
-                f"{where} has two columns named {name!r}; give each its own name."
+                f"{where} has two columns named {name!r}; rename one of them."
             )
         seen.add(name)

@@ -44,7 +44,7 @@ class TrainingData:
     weight : ndarray of float64, shape (n_rows,), or None
         Row weights.
     task : {"classification", "regression"}
-        What to learn.
+        Kind of model.
     target : str
         Column to predict.
     columns : tuple of str
@@ -102,8 +102,8 @@ def read_training_data(
     weight : str, optional
         Column of row weights.
     task : {"auto", "classification", "regression"}, default="auto"
-        What to learn. "auto" decides by the target's type: text, booleans and integers
-        of at most 20 distinct values are classes.
+        Kind of model. "auto" infers it from the target: text, booleans and integers of
+        at most 20 distinct values are classes.
     drop_columns : sequence of str
         Columns that are not features.
 
@@ -114,7 +114,7 @@ def read_training_data(
     Raises
     ------
     CommandError
-        If a column is missing or does not fit its purpose.
+        If a column is missing, or its type or values do not fit.
     """
     notes: list[str] = []
     frame = table.frame
@@ -129,13 +129,13 @@ def read_training_data(
     others = {target, weight, *drop_columns}
     columns = [name for name in frame.columns if name not in others]
     if not columns:
-        raise CommandError(f"{table.path} has no column left to learn from.")
+        raise CommandError(f"{table.path} has no feature column left.")
     features = {name: _as_feature(table, name, notes) for name in columns}
     X = _make_frame(features)
     categorical = [name for name in columns if features[name].dtype == "category"]
     if categorical:
         notes.append(
-            f"Text columns taken as categories: {_listed(categorical)} (of "
+            f"Text columns used as categorical features: {_listed(categorical)} (of "
             f"{len(columns)} features)."
         )
     classes: tuple[Any, ...] = ()
@@ -176,7 +176,8 @@ def number_labels(data: TrainingData) -> list[str]:
     pairs = [f"{label!r} is {number}" for number, label in enumerate(data.classes[:10])]
     more = ", ..." if len(data.classes) > 10 else ""
     return [
-        "A model file knows classes by number; labels are numbered in sorted order, as "
+        "A model file stores classes as numbers; labels are numbered in sorted order, "
+        "as "
         f"LGBMClassifier does: {', '.join(pairs)}{more}."
     ]
 
@@ -199,7 +200,7 @@ def read_test_rows(table: Table, train: TrainingData) -> TrainingData:
     Raises
     ------
     CommandError
-        If a column or a class is not what the train rows have.
+        If a column is missing or has another type, or a label is unknown.
     """
     _need_columns(table, [train.target], "--target")
     missing = [name for name in train.columns if name not in table.frame.columns]
@@ -217,7 +218,7 @@ def read_test_rows(table: Table, train: TrainingData) -> TrainingData:
         if unknown:
             raise CommandError(
                 f"{table.path} has the label {unknown[0]!r}, which no train row has; "
-                f"known are {_listed(train.classes)}."
+                f"expected one of {_listed(train.classes)}."
             )
     features = {}
     for name, safe in zip(train.columns, train.X.columns, strict=True):
@@ -302,7 +303,7 @@ def _as_feature(table: Table, name: str, notes: list[str]) -> Any:
     if n_distinct > max(_MANY_CATEGORIES, len(column) // 2):
         notes.append(
             f"Column {name!r} has {n_distinct:,} distinct texts in {len(column):,} "
-            "rows; if it names the rows, leave it out with --drop-columns."
+            "rows; if it is an identifier, exclude it with --drop-columns."
         )
     return labels.astype("category")
 
@@ -310,7 +311,7 @@ def _as_feature(table: Table, name: str, notes: list[str]) -> Any:
 def _refusal(table: Table, name: str, what: str) -> CommandError:
     return CommandError(
         f"Column {name!r} of {table.path} holds {what} ({table.frame[name].dtype}); "
-        "expected numbers, booleans or text. Leave it out with --drop-columns "
+        "expected numbers, booleans or text. Exclude it with --drop-columns "
         f"{name!r}."
     )
 
@@ -367,9 +368,9 @@ def _read_target(
         task = "classification" if as_classes else "regression"
         kinds = "integers" if is_whole else "numbers with fractions"
         notes.append(
-            f"Task {task}: the target {target!r} holds {kinds} of {n_distinct:,} "
-            f"distinct value{'' if n_distinct == 1 else 's'} (--task {other} for the "
-            "other)."
+            f"Task {task}: the target {target!r} holds {kinds} with {n_distinct:,} "
+            f"distinct value{'' if n_distinct == 1 else 's'} (override with --task "
+            f"{other})."
         )
         if task == "regression":
             return values, "regression"

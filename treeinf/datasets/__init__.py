@@ -1,4 +1,4 @@
-"""Real data sets by name, and synthetic ones of known influence."""
+"""Real data sets by name, and synthetic ones with known influence."""
 
 from treeinf.datasets.fetch import Fetched, fetch
 from treeinf.datasets.label_noise import flip_labels, shift_targets

@@ -1,4 +1,4 @@
-"""Raw files of a data home: find them, verify them, download what is missing."""
+"""Find, verify and download the raw files of a data home."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _TIMEOUT = 60
 
 
 def find_file(file: DataFile, home: Path) -> Path | None:
-    """Return the path of a raw file in a data home, packed or not; None if missing."""
+    """Return the path of a raw file in a data home, perhaps with .gz, or None."""
     for path in (home / file.path, home / f"{file.path}.gz"):
         if path.is_file():
             return path
@@ -49,7 +49,7 @@ def find_file(file: DataFile, home: Path) -> Path | None:
 
 
 def is_available(entry: Entry, home: Path) -> bool:
-    """Whether a set can be loaded without a network."""
+    """Whether a set can be loaded offline."""
     if entry.sklearn is not None:
         return True
     return bool(entry.tables) and all(find_file(file, home) for file in entry.tables)
@@ -64,14 +64,15 @@ class FileState:
     file : DataFile
         The description.
     path : pathlib.Path or None
-        Where it is; None where it is missing.
+        Path of the file; None if it is missing.
     content : bytes
-        What it holds, unpacked.
+        Content, decompressed.
     sha256 : str
-        Of the bytes compared.
+        Hash of the bytes compared.
     verdict : {"missing", "verified", "recorded", "unknown", "changed"}
-        It is missing; it has the manifest's sha256; not that, but the one of its
-        download; there is none to compare with; or it has neither.
+        "missing"; "verified": it has the manifest's sha256; "recorded": it has the
+        sha256 of its download; "unknown": there is no sha256 to compare with;
+        "changed": it has another sha256.
     """
 
     file: DataFile
@@ -98,7 +99,7 @@ def check_file(file: DataFile, home: Path) -> FileState:
     Raises
     ------
     ValueError
-        If it is packed and cannot be unpacked.
+        If it is compressed and cannot be decompressed.
     """
     path = find_file(file, home)
     if path is None:
@@ -108,7 +109,7 @@ def check_file(file: DataFile, home: Path) -> FileState:
         try:
             content = gzip.decompress(packed)
         except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"{path} is not whole gzip: {error}") from error
+            raise ValueError(f"{path} is not a complete gzip file: {error}") from error
     # an index.json has the sha256 of the packed file
     sha256 = _sha256(content if file.packed_sha256 is None else packed)
     expected = file.packed_sha256 or file.sha256
@@ -143,13 +144,13 @@ def how_to_get(entry: Entry, home: Path) -> str:
     if fetched:
         origins = " and ".join(dict.fromkeys(file.origin for file in fetched))
         sentences.append(
-            f"With a network: treeinf data fetch {entry.name}, which takes it from "
+            f"To download: treeinf data fetch {entry.name}, which downloads it from "
             f"{origins}."
         )
     if len(fetched) < len(missing):
         sentences.append(entry.obtain)
     if entry.source:
-        sentences.append(f"Its page: {entry.source}.")
+        sentences.append(f"Web page: {entry.source}.")
     return " ".join(filter(None, sentences))
 
 
@@ -164,9 +165,9 @@ class Fetched:
     origin : str
         Address it was downloaded from.
     sha256 : str
-        Of its content.
+        Hash of its content.
     is_verified : bool
-        Whether the manifest has its sha256, which was compared.
+        Whether its sha256 was compared with that of the manifest.
     """
 
     path: Path
@@ -192,27 +193,25 @@ def fetch(
     home : pathlib.Path, optional
         The folder; None for `data_home`.
     verify : bool, default=True
-        Refuse a file whose content is not the one of the manifest.
+        Refuse a file whose sha256 is not that of the manifest.
     overwrite : bool, default=False
-        Download files that are there already, too.
+        Download again files that exist.
     verbose : bool, default=False
         Show progress.
 
     Returns
     -------
     list of Fetched
-        What was downloaded; nothing where all files are there, or where the set ships
-        with scikit-learn.
+        Files downloaded; empty if all exist, or if the set ships with scikit-learn.
 
     Raises
     ------
     ValueError
-        If there is no such set, or a download is not what was expected, which is then
-        not kept.
+        If there is no such set, or a download is not as expected; it is then discarded.
     ConnectionError
         If a file cannot be downloaded.
     FileNotFoundError
-        If a file is missing that needs an account; the others have been downloaded.
+        If a missing file needs an account; the others have been downloaded.
     ImportError
         If pooch or a reader of workbooks is not installed.
 
@@ -256,13 +255,14 @@ def fetch_entry(
             fetched.append(item)
             if not item.is_verified:
                 why = (
-                    "has not the sha256 of the manifest"
+                    "does not have the sha256 of the manifest"
                     if _has_known_content(file)
                     else "has no known sha256 to compare with"
                 )
                 warnings.warn(
-                    f"{entry.name}: {item.path.name} {why} and was stored as it came; "
-                    f"its own is in {home / RECORD} and is compared from now on.",
+                    f"{entry.name}: {item.path.name} {why} and was stored as "
+                    "downloaded; "
+                    f"its sha256 is in {home / RECORD} and compared from now on.",
                     stacklevel=3,
                 )
     if not is_available(entry, home):
@@ -285,7 +285,7 @@ def _download(
             response.close()
         raise ConnectionError(
             f"{file.origin} could not be downloaded: {error}. Put {file.path} into "
-            f"{home} by hand; the page of {entry.name} is {entry.source}."
+            f"{home} manually; the page of {entry.name} is {entry.source}."
         ) from error
     if file.download_sha256 is not None:
         _compare(file.origin, data, file.download_sha256, verify=verify)
@@ -323,7 +323,7 @@ def _read_openml(file: DataFile, *, verify: bool) -> bytes:
 
 
 def _unzip(file: DataFile, data: bytes) -> bytes:
-    """Take a member by its path, or by its name where the folders have changed."""
+    """Extract a member by its path, or by its file name if folders have changed."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = archive.namelist()
@@ -335,7 +335,9 @@ def _unzip(file: DataFile, data: bytes) -> bytes:
                 )
             return archive.read(file.member if file.member in names else same[0])
     except zipfile.BadZipFile as error:
-        raise ValueError(f"{file.url} is not a whole zip archive: {error}") from error
+        raise ValueError(
+            f"{file.url} is not a complete zip archive: {error}"
+        ) from error
 
 
 def _read_arff(data: bytes) -> Any:
@@ -358,10 +360,10 @@ def _read_excel(data: bytes) -> Any:
     except ImportError as error:
         raise ImportError(
             "This data set is an Excel workbook, which pandas reads with openpyxl; pip "
-            "install 'treeinf[excel]', or save its first sheet as CSV by hand "
+            "install 'treeinf[excel]', or save its first sheet as CSV "
             f"({error})."
         ) from error
-    # some workbooks have empty rows and columns beside the table
+    # some workbooks have empty rows and columns around the table
     return frame.dropna(axis=0, how="all").dropna(axis=1, how="all")
 
 
@@ -391,13 +393,13 @@ def _compare(origin: str, data: bytes, expected: str, *, verify: bool) -> bool:
         raise ValueError(
             f"{origin} has sha256 {sha256}, expected {expected}: it is damaged or "
             "another release; nothing was stored. Pass verify=False (--no-verify) to "
-            "store it as it is."
+            "store it regardless."
         )
     return sha256 == expected
 
 
 def _has_known_content(file: DataFile) -> bool:
-    """Whether the sha256 is that of the file stored; converted tables have none."""
+    """Whether the sha256 of the stored file is known; that of converted tables is not."""
     return file.sha256 is not None and file.openml is None and file.format == "text"
 
 
@@ -406,13 +408,13 @@ def _store(file: DataFile, content: bytes, home: Path, *, verify: bool) -> Fetch
     if _has_known_content(file):
         is_verified = _compare(file.origin, content, str(file.sha256), verify=verify)
     else:
-        # the archive it is from may have been compared
+        # the archive that holds it may have been compared
         is_verified = verify and file.download_sha256 is not None
     path = home / f"{file.path}.gz"
     path.parent.mkdir(parents=True, exist_ok=True)
     with write_whole(path) as temporary:
         temporary.write_bytes(gzip.compress(content, mtime=0))
-    # an unpacked copy would be read in its place
+    # an uncompressed copy would be read in its place
     (home / file.path).unlink(missing_ok=True)
     sha256 = _sha256(content)
     today = datetime.datetime.now(datetime.UTC).date().isoformat()

@@ -1,4 +1,4 @@
-"""Add noise to labels and targets, to measure how well it is found."""
+"""Add noise to labels and targets, to measure how well it is detected."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["LABEL_KINDS", "TARGET_KINDS", "flip_labels", "shift_targets"]
 
-# Drawn from a stream of its own: with that of default_rng(seed), a baseline that
-# removes rows at random under the same seed would remove exactly the flipped ones.
+# A separate stream: with default_rng(seed), a baseline that removes random rows under
+# the same seed would remove exactly the flipped ones.
 _STREAM = 0x666C6970
 
 LABEL_KINDS = ("uniform", "pairs", "boundary")
@@ -53,17 +53,16 @@ def flip_labels(
     Returns
     -------
     noisy : ndarray, shape (n_rows,)
-        Labels of which some are wrong; where any class may be the wrong one, all have
-        the same chance.
+        Labels, some of them wrong; for "uniform", all other classes are equally likely.
     is_flipped : ndarray of bool, shape (n_rows,)
-        Which are wrong.
+        Whether each is wrong.
 
     Raises
     ------
     ValueError
         If there are fewer than two classes, labels are missing, the kind is unknown,
-        the share is not one that this kind can give, or probabilities are missing or
-        do not fit.
+        the share is out of range or too large for the kind, or probabilities are
+        missing or of another shape.
     """
     labels = np.asarray(y)
     if labels.ndim != 1:
@@ -105,13 +104,14 @@ def _check_share(share: float) -> None:
 def _draw_pairs(
     codes: NDArray[np.int64], n_flipped: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Draw rows, three times as many of a share of every second class."""
+    """Draw rows, those of every second class with three times the probability."""
     size = np.bincount(codes)
     limit = np.floor(_MOST_OF_A_CLASS * size).astype(np.int64)
     if n_flipped > limit.sum():
         raise ValueError(
             f"kind='pairs' changes at most {_MOST_OF_A_CLASS:.0%} of each class, "
-            f"{limit.sum():,} of these rows; share asks for {n_flipped:,}."
+            f"{limit.sum():,} of these rows; share={n_flipped / len(codes):g} needs "
+            f"{n_flipped:,}."
         )
     chance = np.where(np.arange(len(size)) % 2 == 0, 3.0, 1.0)
     # rows in random order, the likelier ones earlier; each class up to its limit
@@ -151,7 +151,8 @@ def _draw_at_boundary(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw rows by the probability of their best other class; return rows and classes.
 
-    Drawn without replacement by exponential clocks, each of its row's chance.
+    Weighted sampling without replacement: the smallest exponential variables, scaled by
+    the inverse probabilities.
     """
     rows = np.arange(len(codes))
     of_label = probability[rows, codes]
@@ -187,9 +188,9 @@ def shift_targets(
     Returns
     -------
     noisy : ndarray of float64, shape (n_rows,)
-        Targets of which some are wrong.
+        Targets, some of them wrong.
     is_shifted : ndarray of bool, shape (n_rows,)
-        Which rows were drawn.
+        Whether each row was drawn.
 
     Raises
     ------

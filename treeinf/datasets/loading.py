@@ -30,7 +30,7 @@ __all__ = ["SetState", "available", "check", "load", "load_from_home"]
 
 
 def available() -> list[str]:
-    """List the data sets that `load` finds without a network.
+    """List the data sets that `load` reads offline.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def load(
         Return a frame with its categories; False for an array in which categories are
         numbers, see `Dataset.encode`.
     n_rows : int, optional
-        Draw so many rows, see `Dataset.sample`; None for all.
+        Draw this many rows, see `Dataset.sample`; None for all.
     random_state : int, default=0
         Seed of that draw.
     verify : bool, default=True
@@ -81,18 +81,18 @@ def load(
     Returns
     -------
     Dataset
-        Rows `X`, targets `y`, and the split where the set comes with one.
+        Rows `X`, targets `y`, and the published split if there is one.
 
     Raises
     ------
     ValueError
-        If there is no such set, or a file is not the one described.
+        If there is no such set, or a file does not match its description.
     FileNotFoundError
-        If a file is missing and could not be downloaded; the message says how to get
-        it.
+        If a file is missing and could not be downloaded; the message explains how to
+        get it.
     """
     home = data_home()
-    origin = f"scikit-learn and the data home {home} (TREEINF_DATA names it)"
+    origin = f"scikit-learn and the data home {home} (set by TREEINF_DATA)"
     entry = find_entry(name, read_all_entries(home), origin)
     if entry.sklearn is not None:
         data = _load_from_sklearn(entry)
@@ -102,7 +102,7 @@ def load(
                 fetch_entry(entry, home, verify=verify)
             except (ConnectionError, ImportError) as error:
                 raise FileNotFoundError(
-                    f"{how_to_get(entry, home)} It was tried now: {error}"
+                    f"{how_to_get(entry, home)} The download failed: {error}"
                 ) from error
         data = load_from_home(entry, home, verify=verify)
     if n_rows is not None:
@@ -112,20 +112,20 @@ def load(
 
 @dataclasses.dataclass(frozen=True)
 class SetState:
-    """Whether a data set is in the data home and is as described.
+    """State of a data set in the data home, compared with its description.
 
     Parameters
     ----------
     name : str
         Its name.
     verdict : {"verified", "recorded", "unknown", "missing", "changed"}
-        Each file has the sha256 of the manifest; or of its download; or there is none
-        to compare with, and the rows and columns are as expected; a file is missing;
-        or something is not as expected.
+        "verified": all files have the sha256 of the manifest; "recorded": or of their
+        download; "unknown": there is no sha256, but rows and columns are as expected;
+        "missing": a file is missing; "changed": something is not as expected.
     rows, features : int or None
-        Rows and columns; None where nothing was read.
+        Number of rows and columns; None if nothing was read.
     message : str
-        What is wrong and what to do; empty where nothing is.
+        What is wrong and what to do; empty if nothing is.
     """
 
     name: str
@@ -163,7 +163,7 @@ def check(name: str, *, home: Path | None = None) -> SetState:
             verdicts = {"verified"}
             data = _load_from_sklearn(entry)
         else:
-            # files that only explain the others may be missing, but not wrong
+            # files that document the others may be missing, but not changed
             verdicts = {check_file(file, home).verdict for file in entry.files}
             data = load_from_home(entry, home)
     except ValueError as error:
@@ -175,7 +175,7 @@ def check(name: str, *, home: Path | None = None) -> SetState:
         verdict = "verified"
     message = ""
     if verdict == "changed":
-        message = "A file that explains the others is not that of the manifest."
+        message = "A file that documents the others is not that of the manifest."
     elif verdict == "unknown":
         message = "No sha256 is known; its rows and columns are as expected."
     return SetState(name, verdict, data.n_rows, data.X.shape[1], message)
@@ -226,7 +226,7 @@ def load_from_home(entry: Entry, home: Path, *, verify: bool = True) -> Dataset:
     FileNotFoundError
         If a file is missing.
     ValueError
-        If a file is not the one that is described.
+        If a file does not match its description.
     """
     states = [check_file(file, home) for file in entry.tables]
     if not states or any(state.verdict == "missing" for state in states):

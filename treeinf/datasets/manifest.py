@@ -1,4 +1,4 @@
-"""Descriptions of data sets: those of manifest.toml, and of a data home's index."""
+"""Descriptions of data sets, from manifest.toml and a data home's index.json."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ class DataFile:
     Parameters
     ----------
     path : str
-        Path in the data home, where it may also be packed, with .gz appended.
+        Path in the data home, where it may also be compressed, with .gz appended.
     rows : int, optional
         Rows, without the header.
     is_table : bool, default=True
         Whether it is read; False for a file that documents the others.
     sha256 : str, optional
-        Of its content, unpacked; None if it is not known.
+        Hash of its content, decompressed; None if unknown.
     packed_sha256 : str, optional
-        Of the file as stored, for a data home with its own index.json.
+        Hash of the file as stored, for a data home with its own index.json.
     read_csv : mapping, default={}
         Arguments for :func:`pandas.read_csv`; ``header=False`` where there is none.
     url : str, optional
-        Where it can be downloaded without an account.
+        Address to download it from without an account.
     download_sha256 : str, optional
-        Of the archive at `url`.
+        Hash of the archive at `url`.
     member : str, optional
         Its name in that archive, a zip file.
     format : {"text", "arff", "excel"}, default="text"
@@ -100,11 +100,11 @@ class Entry:
     Parameters
     ----------
     name, title : str
-        Its name here, and in full.
+        Short name, and full name.
     in_paper : bool, default=False
         Whether it is one of the 22 sets of Brophy et al. (2023).
     task : {"binary", "multiclass", "regression"}
-        What to learn.
+        Kind of target.
     target : str or int
         Column that is predicted; a position where the file has no header.
     positive : tuple, default=()
@@ -116,15 +116,15 @@ class Entry:
     numeric : tuple of str, optional
         Columns that are numbers; all others are categories. Instead of `categorical`.
     rows, features : int, optional
-        What is left to learn from: rows with a target, and columns.
+        Expected number of rows with a target, and of features.
     files : tuple of DataFile, default=()
         Raw files.
     sklearn : str, optional
-        Loader of :mod:`sklearn.datasets` that gives the set, instead of files.
+        Loader of :mod:`sklearn.datasets` that loads the set, instead of files.
     combine : {"stack", "train_test", "target_last", "join"}, default="stack"
-        How the files become one table: rows under rows; the same, the last file being
-        the test rows; features from the first file and the target from the last, in the
-        same order of rows; or joined on a column.
+        How to combine the files: stack their rows; the same, the last file being the
+        test rows; take features from the first file and the target from the last, in
+        the same row order; or join them on a column.
     join_on : str, optional
         That column.
     group, time : str, optional
@@ -134,9 +134,9 @@ class Entry:
     source, licence, citation : str
         Web page, terms and citation.
     redistribute : bool, default=True
-        Whether the terms let the files be passed on.
+        Whether the terms allow redistribution of the files.
     obtain, remarks : str
-        How to get what cannot be downloaded; what else is worth knowing.
+        How to get files that cannot be downloaded; further remarks.
     """
 
     name: str
@@ -204,13 +204,12 @@ def read_entries(text: str, origin: str) -> dict[str, Entry]:
     Raises
     ------
     ValueError
-        If it is no TOML, a key is unknown or missing, or a value is none of those
-        allowed.
+        If it is not TOML, a key is unknown or missing, or a value is not allowed.
     """
     try:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{origin} is not whole TOML: {error}") from error
+        raise ValueError(f"{origin} is not valid TOML: {error}") from error
     entries = {}
     for name, table in tables.items():
         try:
@@ -226,9 +225,13 @@ def _read_entry(name: str, table: dict[str, Any]) -> Entry:
     _check_choice("task", entry.task, TASKS)
     _check_choice("combine", entry.combine, COMBINATIONS)
     if (entry.task == "binary") != bool(entry.positive):
-        raise ValueError("positive belongs to a binary task, and to no other.")
+        raise ValueError(
+            "positive is required for a binary task, and allowed for no other."
+        )
     if (entry.combine == "join") != (entry.join_on is not None):
-        raise ValueError("join_on belongs to combine='join', and to no other.")
+        raise ValueError(
+            "join_on is required for combine='join', and allowed for no other."
+        )
     if entry.sklearn is not None and entry.files:
         raise ValueError("a set is from scikit-learn or from files, not from both.")
     return entry
@@ -300,13 +303,13 @@ def find_entry(name: str, entries: Mapping[str, Entry], origin: str) -> Entry:
     Raises
     ------
     ValueError
-        If there is none; names a similar one, all others, and where they are from.
+        If there is none; the message lists similar and available names.
     """
     if name not in entries:
         close = difflib.get_close_matches(name, entries, n=1)
         hint = f"Did you mean {close[0]!r}? " if close else ""
         raise ValueError(
-            f"There is no data set {name!r}. {hint}Known are {', '.join(entries)}, "
+            f"There is no data set {name!r}. {hint}Available: {', '.join(entries)}, "
             f"from {origin}."
         )
     return entries[name]
@@ -364,7 +367,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is not whole JSON: {error}") from error
+        raise ValueError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(
             f"{path} holds a {type(content).__name__}; expected an object."
@@ -383,7 +386,7 @@ def read_all_entries(home: Path) -> dict[str, Entry]:
     Returns
     -------
     dict of str to Entry
-        A name that both have means the manifest's.
+        The manifest takes precedence where both have a name.
     """
     manifest = read_manifest()
     index = sorted(read_index(home).items())

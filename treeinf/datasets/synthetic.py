@@ -1,4 +1,4 @@
-"""Synthetic data of known influence, to test estimates of it."""
+"""Synthetic data with known influence, to test its estimates."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def make_duplicated_rows(
     task: str = "regression",
     random_state: int = 0,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]:
-    """Make repeated rows: copies have the same influence.
+    """Make duplicated rows, whose copies have equal influence.
 
     Parameters
     ----------
     n_rows, n_copies : int, default=100 and 2
-        Different rows, and copies of each.
+        Number of distinct rows, and of copies of each.
     n_features : int, default=5
         Columns.
     task : {"regression", "binary"}, default="regression"
-        What to learn.
+        Kind of target.
     random_state : int, default=0
         Seed of the values and of the order of the rows.
 
@@ -46,7 +46,7 @@ def make_duplicated_rows(
     y : ndarray of float64, shape (n_rows * n_copies,)
         Targets, or 0 and 1; copies have the same.
     original : ndarray of intp, shape (n_rows * n_copies,)
-        Which of the different rows each is, in [0, n_rows).
+        Distinct row that each is a copy of, in [0, n_rows).
 
     Raises
     ------
@@ -85,10 +85,10 @@ def make_flipped_labels(
     share : float, default=0.1
         Share of the rows whose label is wrong, in [0, 1].
     n_features : int, default=5
-        Columns; the first tells the classes apart, the others are noise.
+        Columns; the first separates the classes, the others are noise.
     margin : float, default=0.5
         The first column is above ``margin`` for class 1 and below ``-margin`` for
-        class 0, so that only flipped labels are in doubt; 0 or more.
+        class 0, so that only flipped labels are ambiguous; 0 or more.
     random_state : int, default=0
         Seed of the values and of the choice of rows.
 
@@ -99,7 +99,8 @@ def make_flipped_labels(
     y : ndarray of int64, shape (n_rows,)
         Labels 0 and 1, some of them wrong.
     is_flipped : ndarray of bool, shape (n_rows,)
-        Which are wrong. For a test row of the same kind, these harm and others help.
+        Whether each label is wrong. For a test row drawn alike, these rows harm and
+        others help.
 
     Raises
     ------
@@ -128,14 +129,14 @@ def make_group_means(
     NDArray[np.float64],
     NDArray[np.float64],
 ]:
-    """Make groups that a single tree separates: the effect of each row is known.
+    """Make groups that a single tree separates, with the known effect of each row.
 
     Parameters
     ----------
     n_groups : int, default=8
-        Values of the only feature.
+        Number of groups: distinct values of the only feature.
     n_per_group : int, default=12
-        Train rows of each, at least 3.
+        Train rows in each group, at least 3.
     random_state : int, default=0
         Seed of the targets.
 
@@ -144,13 +145,13 @@ def make_group_means(
     X : ndarray of float64, shape (n_groups * n_per_group, 1)
         Train rows.
     y : ndarray of float64, shape (n_groups * n_per_group,)
-        Their targets: those of two groups are far apart, those within one near.
+        Their targets, close within a group and far apart between groups.
     X_test : ndarray of float64, shape (n_groups, 1)
         One row of each group.
     influence : ndarray of float64, shape (n_groups * n_per_group, n_groups)
         Prediction for the test row by a tree whose leaves are the groups, without the
-        train row, less that with it. The same for a refitted tree, as every group is
-        left and far from the others.
+        train row minus with it. Retraining the tree gives the same, as groups stay
+        separated.
 
     Raises
     ------
@@ -180,7 +181,7 @@ def make_group_means(
 def make_additive_game(
     n_players: int = 20, *, random_state: int = 0
 ) -> tuple[Callable[[ArrayLike], float], NDArray[np.float64]]:
-    """Make an additive game: every fair value of a player is its weight.
+    """Make an additive game, in which the value of each player is its weight.
 
     Parameters
     ----------
@@ -195,14 +196,14 @@ def make_additive_game(
         Returns the value of a coalition: a mask over the players, or their positions;
         0 for none of them.
     weights : ndarray of float64, shape (n_players,)
-        Of each player: its leave-one-out, Shapley, Banzhaf and Beta Shapley value.
+        Leave-one-out, Shapley, Banzhaf and Beta Shapley value of each player.
 
     Raises
     ------
     ValueError
-        If there is no player.
+        If `n_players` is not positive.
     TypeError
-        If their number is no integer.
+        If `n_players` is not an integer.
     """
     check_count("n_players", n_players)
     weights = np.random.default_rng(random_state).normal(size=n_players)

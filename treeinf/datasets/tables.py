@@ -1,4 +1,4 @@
-"""A table of data, and the ways to split, sample and encode its rows."""
+"""Data sets, with methods to split, sample and encode their rows."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ class Split:
     feature_names: tuple[str, ...] = ()
 
     def encode(self, encoding: str = "one_hot", *, impute: bool = True) -> Split:
-        """Encode all columns as numbers, by what the train rows hold.
+        """Encode all columns as numbers, fitted on the train rows.
 
         Parameters
         ----------
         encoding : {"one_hot", "ordinal"}, default="one_hot"
-            One column a category, 1 where a row has it; or the category's number, in
-            sorted order. A category that no train row has is all zeros, or missing.
+            One indicator column per category; or the category's number, in sorted
+            order. Categories without train rows are encoded as zeros, or as missing.
         impute : bool, default=True
-            Replace missing values: by the median of the train rows, or by their most
-            frequent category. The defaults are those of Brophy et al. (2023).
+            Replace missing values by the median or most frequent category of the train
+            rows. The defaults are those of Brophy et al. (2023).
 
         Returns
         -------
@@ -81,20 +81,20 @@ class Dataset:
     name : str
         Its name.
     task : {"binary", "multiclass", "regression"}
-        What to learn.
+        Kind of target.
     X : pandas.DataFrame, or ndarray of float64, shape (n_rows, n_features)
         Rows; in a frame categories are pandas categoricals, missing values NaN.
     y : ndarray, shape (n_rows,)
         Targets: 0 and 1, labels, or values.
     n_test : int, default=0
-        How many rows at the end are the test rows that the set comes with; 0 where it
-        comes without a split.
+        Number of rows at the end that are the published test rows; 0 without a
+        published split.
     classes : tuple of str, default=()
-        What the numbers in `y` mean, where it holds class numbers.
+        Names of the class numbers in `y`.
     licence, source : str
-        Terms of use, and where it is from.
+        Terms of use, and source.
     groups : ndarray, shape (n_rows,), optional
-        Which rows belong together: of one patient, say.
+        Group of each row, such as a patient.
     times : ndarray of float64 or datetime64, shape (n_rows,), optional
         Time of each row.
     feature_names : tuple of str, default=()
@@ -124,9 +124,9 @@ class Dataset:
         Parameters
         ----------
         encoding : {"ordinal", "one_hot"}, default="ordinal"
-            The category's number in sorted order; or one column a category. Missing
-            values stay missing, or have no column. To use the train rows alone, split
-            first and call `Split.encode`.
+            The category's number in sorted order; or one indicator column per category.
+            Missing values stay missing, or have no column. To use the train rows alone,
+            split first and call `Split.encode`.
 
         Returns
         -------
@@ -147,20 +147,20 @@ class Dataset:
         Parameters
         ----------
         n_rows : int
-            How many; the whole set where it has no more.
+            Number of rows; if the set has no more, it is returned whole.
         random_state : int, default=0
             Seed of the draw.
 
         Returns
         -------
         Dataset
-            With the shares of the classes kept, and of the test rows where the set
-            comes with a split. The index of a frame says which rows were drawn.
+            Stratified by class, and by the published split if there is one. The index
+            of a frame holds the rows drawn.
 
         Raises
         ------
         ValueError
-            If no row is asked for.
+            If `n_rows` is below 1.
         """
         if n_rows < 1:
             raise ValueError(f"Got n_rows={n_rows!r}; expected 1 or more.")
@@ -189,7 +189,7 @@ class Dataset:
     def split(
         self, *, test_size: float = 0.2, seed: int = 1, kind: str = "published"
     ) -> Split:
-        """Cut into train and test rows.
+        """Split into train and test rows.
 
         Parameters
         ----------
@@ -198,8 +198,8 @@ class Dataset:
         seed : int, default=1
             Seed of the shuffle. The defaults are those of Brophy et al. (2023).
         kind : {"published", "random", "grouped", "time"}, default="published"
-            "published" is the set's own split where it has one, and else "random":
-            stratified by the label. "grouped" keeps the rows of a group on one side.
+            "published" is the published split, or "random" if there is none: stratified
+            by the label. "grouped" keeps the rows of a group on one side.
             "time" tests on the latest rows; rows of one time stay on one side, so the
             share may be missed, and the seed is not used.
 
@@ -255,14 +255,14 @@ class Dataset:
 
     def _split_groups(self, test_size: float, seed: int) -> NDArray[np.bool_]:
         if self.groups is None:
-            raise ValueError(f"{self.name} has no groups; take kind='random'.")
+            raise ValueError(f"{self.name} has no groups; use kind='random'.")
         codes = np.unique(self.groups, return_inverse=True)[1]
         sizes = np.bincount(codes)
         if len(sizes) < 2:
-            raise ValueError(f"{self.name} is one group, which cannot be split.")
+            raise ValueError(f"{self.name} has a single group, which cannot be split.")
         order = np.random.default_rng(seed).permutation(len(sizes))
         reached = np.cumsum(sizes[order])
-        # the number of groups that comes nearest to the share, and leaves one to train
+        # number of groups nearest to the share that leaves one to train
         taken = 1 + np.argmin(np.abs(reached[:-1] - test_size * self.n_rows))
         is_chosen = np.zeros(len(sizes), dtype=bool)
         is_chosen[order[:taken]] = True
@@ -270,11 +270,11 @@ class Dataset:
 
     def _split_times(self, test_size: float) -> NDArray[np.bool_]:
         if self.times is None:
-            raise ValueError(f"{self.name} has no times; take kind='random'.")
+            raise ValueError(f"{self.name} has no times; use kind='random'.")
         values, counts = np.unique(self.times, return_counts=True)
         if len(values) < 2:
-            raise ValueError(f"{self.name} is of one time, which cannot be split.")
-        # n_test, were the rows from each time on the test rows
+            raise ValueError(f"{self.name} has a single time, which cannot be split.")
+        # number of test rows if they start at each time
         later = np.cumsum(counts[::-1])[::-1]
         first = 1 + np.argmin(np.abs(later[1:] - test_size * self.n_rows))
         is_test: NDArray[np.bool_] = self.times >= values[first]
@@ -321,7 +321,7 @@ def _encode_rows(
     if not hasattr(X_train, "select_dtypes"):
         raise TypeError(
             f"X is a {type(X_train).__name__}, expected a pandas frame; an encoded set "
-            "is not encoded again."
+            "cannot be encoded again."
         )
     numbers: list[tuple[str, Any]] = []
     categories: list[tuple[str, Any]] = []
@@ -351,7 +351,7 @@ def _encode_rows(
 def _impute_median(
     train: NDArray[np.float64], test: NDArray[np.float64]
 ) -> tuple[NDArray[Any], ...]:
-    if np.isnan(train).all():  # has no median and stays missing
+    if np.isnan(train).all():  # no median: stays missing
         return train, test
     median = np.nanmedian(train)
     return tuple(np.where(np.isnan(side), median, side) for side in (train, test))

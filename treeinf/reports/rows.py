@@ -68,16 +68,16 @@ def list_rows(
     if len(set(table.get("action", []))) < 2:
         names = [name for name in names if name != "action"]
     columns = {name: table[name] for name in names}
-    has_speakers = False
+    has_sources = False
     for kind in ("opponent", "helper"):
-        speakers = [name for name in table if name.startswith(f"{kind}_")]
-        if not speakers:
+        sources = [name for name in table if name.startswith(f"{kind}_")]
+        if not sources:
             continue
-        has_speakers = True
+        has_sources = True
         columns[f"{kind}s"] = [
             ", ".join(
                 _name_row(table[name][row])
-                for name in speakers
+                for name in sources
                 if _is_there(table, name, row)
             )
             for row in range(n_rows)
@@ -117,7 +117,7 @@ def list_rows(
     text = "The rows of the highest scores first. "
     if n_shown < n_rows:
         text = f"The {n_shown:,} of {n_rows:,} rows with the highest scores. "
-    if has_speakers:
+    if has_sources:
         text += (
             "Opponents are the train rows that raise the row's loss most, helpers "
             "those that lower it most. "

@@ -36,4 +36,4 @@ def test_text_has_headline_first_and_all_times(cleaned):
 
 def test_headline_without_comparison():
     text = write_headline("unguarded", "drop", 3, 30, None, None)
-    assert text == "Removed 3 of 30 rows (10.0%), not judged; the guard was off."
+    assert text == "Removed 3 of 30 rows (10.0%), not evaluated; the guard was off."

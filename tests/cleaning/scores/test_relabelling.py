@@ -17,7 +17,7 @@ from treeinf.cleaning import InfluenceCleaner
 from treeinf.cleaning.actions import clean_rows
 from treeinf.cleaning.report.flagged_rows import describe_action
 from treeinf.cleaning.report.sentences import write_headline
-from treeinf.cleaning.scores.relabelling import LabelGains, weigh_suggestions
+from treeinf.cleaning.scores.relabelling import LabelGains, estimate_label_gains
 from treeinf.cleaning.scores.scoring import RowScores
 from treeinf.cleaning.trial.splits import split_in_halves
 from treeinf.errors import UnsupportedModelError
@@ -72,7 +72,7 @@ def test_gains_are_means_over_copies_of_what_boostin_says(cancer, is_weighted):
     suggestion = 1 - rows.code
     suggestion[:10] = rows.code[:10]
     suggestion[10:20] = -1
-    gains = weigh_suggestions(models, splits, rows, suggestion, np.array([0, 1]))
+    gains = estimate_label_gains(models, splits, rows, suggestion, np.array([0, 1]))
     relabel, drop = np.zeros(rows.n_rows), np.zeros(rows.n_rows)
     for model, (seen, unseen) in zip(models, splits, strict=True):
         own, others = rows.take(seen), rows.take(unseen)
@@ -97,7 +97,7 @@ def test_the_true_label_helps_and_a_wrong_one_does_not(cancer):
     """Every row is offered the other label; it is the true one of the flipped rows."""
     rows = of_cancer(cancer)
     models, splits = train_copies(rows, classifier(), np.array([0, 1]))
-    gains = weigh_suggestions(models, splits, rows, 1 - rows.code, np.array([0, 1]))
+    gains = estimate_label_gains(models, splits, rows, 1 - rows.code, np.array([0, 1]))
     assert roc_auc_score(cancer.is_bad, gains.relabel) > 0.9
     assert gains.helps[cancer.is_bad].mean() > 0.8
     assert gains.helps[~cancer.is_bad].mean() < 0.25
@@ -112,9 +112,9 @@ def test_a_class_that_a_copy_has_never_met_is_not_spoken_of(cancer):
     split = (everything[3::2], np.r_[0, 1, 2, everything[4::2]])
     model = Learner(classifier(n_estimators=5), names).fit(rows.take(split[0]), 0)
     assert list(model.classes_) == ["a", "b"]
-    gains = weigh_suggestions([model], [split], rows, np.full(rows.n_rows, 2), names)
+    gains = estimate_label_gains([model], [split], rows, np.full(rows.n_rows, 2), names)
     assert (gains.relabel == 0.0).all()
-    gains = weigh_suggestions([model], [split], rows, code % 2, names)
+    gains = estimate_label_gains([model], [split], rows, code % 2, names)
     assert (gains.relabel == 0.0).all()
     assert (gains.drop[split[0]] != 0.0).mean() > 0.9
     assert (gains.drop[split[1]] == 0.0).all()
@@ -124,7 +124,7 @@ def test_a_constant_copy_says_nothing(cancer):
     rows = of_cancer(cancer)
     ones = np.flatnonzero(rows.code == 1)
     model = Learner(classifier(), np.array([0, 1])).fit(rows.take(ones), 0)
-    gains = weigh_suggestions(
+    gains = estimate_label_gains(
         [model], [(ones, ones)], rows, 1 - rows.code, np.array([0, 1])
     )
     assert (gains.relabel == 0.0).all()
@@ -193,7 +193,7 @@ def test_only_rows_that_are_helped_are_relabelled(cancer):
     assert set(listed["action"]) == {"relabel"}
     assert (listed["relabel_gain"] > 0.0).all()
     assert (listed["relabel_gain"] > listed["drop_gain"]).all()
-    assert listed["reason"].str.contains("Relabelled, for it then").all()
+    assert listed["reason"].str.contains("Relabelled, because that helps").all()
     np.testing.assert_array_equal(
         cleaner.labels_[listed["position"]], listed["suggestion"]
     )
@@ -223,7 +223,8 @@ def test_others_are_dropped_and_each_line_says_which_and_why(cancer):
     counts = f"{(~is_dropped).sum()} and removed {is_dropped.sum()} of"
     assert cleaner.report_.headline.startswith(f"Relabelled {counts}")
     assert any(
-        "were removed, for that promised more" in n for n in cleaner.report_.notes
+        "were removed, which is estimated to help more" in n
+        for n in cleaner.report_.notes
     )
 
 
@@ -340,8 +341,8 @@ def test_estimators_without_influence_may_be_relabelled_by_suggestion(cancer):
     ("action", "suggestion", "gains", "said"),
     [
         ("relabel", "b", (0.002, 0.001), "changes by -0.002 with b, by -0.001 without"),
-        ("drop", "b", (-0.5, 1.0), "Removed, for with b it does other rows no good"),
-        ("drop", 1.23456, (0.5, 1.0), "at least as much good: .* by -0.5 with 1.235"),
+        ("drop", "b", (-0.5, 1.0), "Removed, because b would not help other rows"),
+        ("drop", 1.23456, (0.5, 1.0), "at least as much: .* by -0.5 with 1.235"),
         ("drop", "a", (0.0, 0.0), "Removed: no other label is suggested"),
         ("drop", None, (0.0, 0.0), "Removed: no other label is suggested"),
     ],

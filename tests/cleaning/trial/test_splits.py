@@ -68,6 +68,6 @@ def test_trusted_rows_are_split_in_two(rng):
 
 def test_rows_that_scores_look_at_do_not_evaluate(rng):
     trusted = rows(41, seed=1)
-    splits, _ = plan_splits((None, None), rows(), trusted, rng, scores_look=True)
+    splits, _ = plan_splits((None, None), rows(), trusted, rng, scores_use_trusted=True)
     assert [split.roles for split in splits] == [[(0, 1)], [(0, 1)]]
     assert splits[0].sets == splits[1].sets[::-1]

@@ -1,9 +1,9 @@
-"""Rows ranked, clustered and picked."""
+"""Rows ranked, clustered and selected."""
 
 import numpy as np
 import pytest
 
-from treeinf.cleaning.trial.subsets import Ranking, find_leaf_clusters, pick_subset
+from treeinf.cleaning.trial.subsets import Ranking, find_leaf_clusters, select_subset
 from treeinf.training.rows import LabelledRows
 
 lightgbm = pytest.importorskip("lightgbm")
@@ -17,16 +17,20 @@ def ranking():
 
 
 def test_the_most_helpful_are_picked(ranking, rng):
-    np.testing.assert_array_equal(pick_subset("influence", ranking, 3, rng), [0, 1, 2])
+    np.testing.assert_array_equal(
+        select_subset("influence", ranking, 3, rng), [0, 1, 2]
+    )
 
 
 def test_of_each_cluster_the_same_share(ranking, rng):
     # of six rows in one cluster three, of two in the other one
-    np.testing.assert_array_equal(pick_subset("diverse", ranking, 4, rng), [0, 1, 2, 4])
+    np.testing.assert_array_equal(
+        select_subset("diverse", ranking, 4, rng), [0, 1, 2, 4]
+    )
 
 
 def test_random_subsets_differ_and_have_their_size(ranking, rng):
-    subsets = [tuple(pick_subset("random", ranking, 4, rng)) for _ in range(20)]
+    subsets = [tuple(select_subset("random", ranking, 4, rng)) for _ in range(20)]
     assert {len(set(subset)) for subset in subsets} == {4}
     assert len(set(subsets)) > 5
 
@@ -36,9 +40,9 @@ def test_no_class_is_lost(strategy, rng):
     code = np.array([0] * 20 + [1] * 3)
     influence = np.r_[np.ones(20), -np.arange(3.0)]
     ranking = Ranking(influence, np.zeros(23, int), code)
-    picked = pick_subset(strategy, ranking, 8, rng)
-    assert len(picked) == len(set(picked)) == 8
-    assert (code[picked] == 1).sum() >= 2
+    selected = select_subset(strategy, ranking, 8, rng)
+    assert len(selected) == len(set(selected)) == 8
+    assert (code[selected] == 1).sum() >= 2
 
 
 def test_clusters_are_the_leaves_of_a_single_tree():

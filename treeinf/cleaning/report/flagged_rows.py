@@ -1,4 +1,4 @@
-"""Tables of the rows: their scores, why rows were flagged, and which speak for them."""
+"""Tables of scores and of flagged rows, with reasons and influential train rows."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from treeinf.explainers.influence import frame_library, make_frame
 from treeinf.frames import row_labels
 from treeinf.training.rows import LabelledRows
 
-__all__ = ["RowTable", "find_speakers"]
+__all__ = ["RowTable", "find_influential_rows"]
 
-_N_SPEAKERS = 3
+_N_INFLUENTIAL = 3
 _MOST_WORK = 3e9
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RowTable:
-    """What is known of all train rows, and how to write it into frames.
+    """Scores, labels and suggestions of all train rows, to be written into frames.
 
     Parameters
     ----------
@@ -41,7 +41,8 @@ class RowTable:
     suggestions : ndarray or None
         Suggested labels or values.
     gains : tuple of ndarray of float64, or None
-        By how much each suggestion, and each row's removal, lowers the loss of others.
+        Decrease of the loss of other rows by each suggestion, and by each row's
+        removal.
     library : {"pandas", "polars", "pyarrow"}
         Kind of the frames.
     """
@@ -62,7 +63,7 @@ class RowTable:
         scores: RowScores,
         classes: NDArray[Any] | None,
     ) -> RowTable:
-        """Spread the scores of some rows over all train rows."""
+        """Place the scores of some rows among all train rows."""
 
         def spread(values: NDArray[Any]) -> NDArray[np.float64]:
             everywhere = np.full(rows.n_rows, np.nan)
@@ -137,7 +138,7 @@ class RowTable:
         changed: NDArray[np.int64],
         actions: NDArray[Any],
         reason: str,
-        speakers: dict[str, NDArray[np.int64]],
+        influential: dict[str, NDArray[np.int64]],
     ) -> Any:
         """Return the table of cleaned rows.
 
@@ -146,11 +147,11 @@ class RowTable:
         changed : ndarray of int64, shape (n_changed,)
             Positions of the rows that were cleaned, the highest score first.
         actions : ndarray of str, shape (n_changed,)
-            What was done with each.
+            Action taken on each.
         reason : str
             Meaning of a high score, in plain words.
-        speakers : dict of str to ndarray of int64, shape (n_changed, 3)
-            See `find_speakers`.
+        influential : dict of str to ndarray of int64, shape (n_changed, 3)
+            See `find_influential_rows`.
 
         Returns
         -------
@@ -177,7 +178,7 @@ class RowTable:
             columns["relabel_gain"], columns["drop_gain"] = (
                 gain[changed] for gain in self.gains
             )
-        for kind, positions in speakers.items():
+        for kind, positions in influential.items():
             for number, column in enumerate(positions.T):
                 names = np.full(len(changed), None, dtype=object)
                 is_any = column >= 0
@@ -192,7 +193,7 @@ class RowTable:
         return self._as_frame(columns)
 
     def _explain(self, row: int, reason: str, suggestion: Any, action: str) -> str:
-        """Return why a row was flagged, and what for."""
+        """Describe why a row was flagged, and why this action was taken."""
         label = self.label[row]
         is_value = self.suggestions is not None and self.suggestions.dtype.kind == "f"
         text = describe_row(reason, label, suggestion, float(self.error[row]), is_value)
@@ -208,7 +209,7 @@ class RowTable:
             return {name: list(values) for name, values in columns.items()}
 
 
-def find_speakers(
+def find_influential_rows(
     model: Any, scored: RowSet, changed: NDArray[np.int64]
 ) -> dict[str, NDArray[np.int64]]:
     """Find the train rows that raise and that lower the loss of each cleaned row most.
@@ -218,7 +219,7 @@ def find_speakers(
     model : estimator
         Model of all scored rows.
     scored : RowSet
-        Scored rows, as they were given.
+        Scored rows.
     changed : ndarray of int64, shape (n_changed,)
         Cleaned rows among them.
 
@@ -227,7 +228,7 @@ def find_speakers(
     dict of str to ndarray of int64, shape (n_changed, 3)
         "opponent" and "helper": positions among all train rows; -1 where there is none,
         or beyond the first rows of a table so long that the search would take minutes.
-        A row does not speak for itself.
+        The row itself is excluded.
     """
     rows = scored.rows
     with warnings.catch_warnings():
@@ -236,27 +237,31 @@ def find_speakers(
         try:
             explainer = explain_model(model, rows)
         except UnsupportedModelError:
-            # of a class that is read, but not with these settings; scores did not ask
+            # readable class, but influence is not defined with these parameters
             return {}
         n_trees = max(explainer.ensemble_.n_trees, 1)
         asked = changed[: max(1, int(_MOST_WORK / (rows.n_rows * n_trees)))]
         queries = rows.take(asked)
-        speakers = {}
+        influential = {}
         for kind, order in (("opponent", "harmful"), ("helper", "helpful")):
-            ranked = explainer.top_k(queries.X, queries.y, _N_SPEAKERS + 1, order=order)
-            speakers[kind] = np.full((len(changed), _N_SPEAKERS), -1, dtype=np.int64)
+            ranked = explainer.top_k(
+                queries.X, queries.y, _N_INFLUENTIAL + 1, order=order
+            )
+            influential[kind] = np.full(
+                (len(changed), _N_INFLUENTIAL), -1, dtype=np.int64
+            )
             for line, (row, names) in enumerate(
                 zip(asked, ranked.positions, strict=True)
             ):
-                others = names[(names >= 0) & (names != row)][:_N_SPEAKERS]
-                speakers[kind][line, : len(others)] = scored.positions[others]
-    return speakers
+                others = names[(names >= 0) & (names != row)][:_N_INFLUENTIAL]
+                influential[kind][line, : len(others)] = scored.positions[others]
+    return influential
 
 
 def describe_row(
     reason: str, label: Any, suggestion: Any, error: float, is_regression: bool
 ) -> str:
-    """Return in plain words why a row was flagged."""
+    """Describe why a row was flagged."""
     reason = reason[0].upper() + reason[1:]
     if suggestion is None:
         return f"{reason}."
@@ -269,15 +274,15 @@ def describe_row(
     if suggestion == label:
         return f"{reason}; without it they give its label {label!s} only {share}."
     return (
-        f"{reason}: without it they say {suggestion!s} and give its label {label!s} "
-        f"{share}."
+        f"{reason}: without it they predict {suggestion!s} and give its label "
+        f"{label!s} {share}."
     )
 
 
 def describe_action(
     action: str, label: Any, suggestion: Any, relabel_gain: float, drop_gain: float
 ) -> str:
-    """Return in plain words why a flagged row was relabelled or dropped."""
+    """Describe why a flagged row was relabelled or dropped."""
     if suggestion is None or suggestion == label or suggestion != suggestion:
         return " Removed: no other label is suggested."
     new = f"{suggestion:.4g}" if isinstance(suggestion, float) else f"{suggestion!s}"
@@ -286,7 +291,7 @@ def describe_action(
         f"{-drop_gain:+.2g} without the row"
     )
     if action == "relabel":
-        return f" Relabelled, for it then does other rows the most good: {gains}."
+        return f" Relabelled, because that helps other rows most: {gains}."
     if relabel_gain <= 0.0:
-        return f" Removed, for with {new} it does other rows no good: {gains}."
-    return f" Removed, for that does other rows at least as much good: {gains}."
+        return f" Removed, because {new} would not help other rows: {gains}."
+    return f" Removed, because that helps other rows at least as much: {gains}."

@@ -22,12 +22,12 @@ __all__ = ["CleaningReport", "write_report"]
 
 @dataclasses.dataclass(frozen=True)
 class CleaningReport:
-    """What was done with the train rows, why, and what it brought.
+    """What was done with the train rows, and the evidence for it.
 
     Parameters
     ----------
     headline : str
-        All of it in one sentence.
+        Summary in one sentence.
     acted : bool
         Whether any row was removed, relabelled or given less weight.
     action : str
@@ -49,20 +49,20 @@ class CleaningReport:
     noise_rate, noise_rate_low, noise_rate_high : float or None
         Estimated share of labels that were replaced by any other, or of targets that
         look like those of any other row, and its interval, from what copies without the
-        rows predict of those that could be cleaned; None without copies. With a lower
-        end of 0 they could as well be hard by nature. See
+        rows predict of those that could be cleaned; None without copies. If the lower
+        end is 0, all labels may be right and some rows hard to predict. See
         `treeinf.cleaning.scores.noise_rate`.
     choice : Comparison or None
-        The chosen amount on the rows that chose it, which flatters it; None if nothing
-        was tried.
+        The chosen amount on the rows that chose it, an optimistic estimate; None if
+        nothing was tried.
     guard : Comparison or None
-        What was chosen, on rows that neither its scores nor the choice have seen; None
-        if nothing was tried.
+        The chosen amount, on rows that neither its scores nor the choice have seen;
+        None if nothing was tried.
     primary : Comparison or None
         The guard's rows by the score that must not fall: AUC of two classes, accuracy
         of more, R2.
     alternatives : tuple of Alternative
-        What the cleaning must be better than, itself among them; empty if nothing was
+        The cleaning and its alternatives; empty if nothing was
         tried or ``baselines=False``.
     verdict : {"helped", "not beyond noise", "vetoed", "nothing to remove", "unguarded"}
         What the guard decided; "vetoed": the primary score got worse beyond noise, or
@@ -78,9 +78,9 @@ class CleaningReport:
     versions : dict of str to str
         Of Python, treeinf and the libraries used.
     random_state : int or None
-        The seed given.
+        The seed passed.
     notes : tuple of str
-        What the reader should know besides, a sentence each.
+        Further remarks, one sentence each.
     """
 
     headline: str
@@ -110,7 +110,7 @@ class CleaningReport:
 
     @property
     def evidence(self) -> Comparison | None:
-        """The most honest comparison there is: of the guard, else of the choice."""
+        """Comparison on the guard set; on the selection set if there is no guard."""
         return self.choice if self.guard is None else self.guard
 
     @property
@@ -161,7 +161,7 @@ class CleaningReport:
             ("verdict", self.verdict),
         ]
         if self.noise_rate_text:
-            facts.append(("looks wrong", self.noise_rate_text))
+            facts.append(("noise rate", self.noise_rate_text))
         if self.choice is not None:
             facts.append(("choice", str(self.choice)))
         if self.guard is not None:
@@ -169,7 +169,7 @@ class CleaningReport:
         if self.primary is not None:
             facts.append(("primary", str(self.primary)))
         facts += [
-            ("beside it", f"{other.name}: {other.guard}")
+            ("alternative", f"{other.name}: {other.guard}")
             for other in self.alternatives
             if other.key not in ("all", "cleaned")
         ]
@@ -194,22 +194,22 @@ def write_report(
     noise: NoiseRate | None,
     costs: Costs,
 ) -> CleaningReport:
-    """Put the figures and sentences of a cleaning together.
+    """Build the report of a cleaning.
 
     Parameters
     ----------
     parameters : mapping of str to Any
         Parameters of the cleaner.
     estimator : estimator
-        What was trained.
+        The estimator that was trained.
     task, n_train, n_scored, verdict
         See `CleaningReport`.
     metric : str
         Name of the score reported.
     trial : CleaningTrial or None
-        What was tried; None if nothing was.
+        The amounts tried; None if nothing was tried.
     cleaning : Cleaning
-        What was chosen, done or not.
+        The chosen cleaning, whether carried out or not.
     noise : NoiseRate or None
         The estimated noise rate.
     costs : Costs

@@ -24,18 +24,18 @@ class SelectionReport:
     Parameters
     ----------
     headline : str
-        All of it in one sentence.
+        Summary in one sentence.
     strategy : str
-        How rows were picked: "influence", "diverse", "random", or "all".
+        How rows were selected: "influence", "diverse", "random", or "all".
     task : {"binary", "multiclass", "regression"}
         Kind of target.
     n_train, n_scored, n_kept : int
-        Rows given, rows to pick from, rows picked.
+        Rows passed, rows to select from, rows selected.
     share : float
         `n_kept` / `n_scored`.
     against_all, against_random : Comparison
-        Guard loss of the subset that some rows chose, on rows that had no say in it;
-        before: all rows, or a random subset of the same size.
+        Guard loss of the chosen subset, on rows that did not choose it; "before" is the
+        model of all rows, or of a random subset of the same size.
     primary_against_all, primary_against_random : Comparison
         The same by AUC, accuracy or R2.
     seconds : dict of str to float
@@ -44,11 +44,11 @@ class SelectionReport:
     n_fits : int
         Times the estimator was trained.
     settings, versions : dict
-        Parameters, and what computed the result.
+        Parameters, and versions of the libraries used.
     random_state : int or None
-        The seed given.
+        The seed passed.
     notes : tuple of str
-        What the reader should know besides.
+        Further remarks, one sentence each.
     """
 
     headline: str
@@ -78,14 +78,14 @@ class SelectionReport:
         times = ", ".join(f"{name} {t:.2f} s" for name, t in self.seconds.items())
         facts = [
             ("kept", f"{self.n_kept:,} of {self.n_scored:,} rows ({self.share:.1%})"),
-            ("picked by", self.strategy),
+            ("strategy", self.strategy),
             ("against all", str(self.against_all)),
-            ("against any", str(self.against_random)),
+            ("against random", str(self.against_random)),
             ("time", f"{times} ({self.n_fits} fits)"),
             *(("note", note) for note in self.notes),
         ]
         lines = [self.headline, ""]
-        return "\n".join(lines + [f"{name:<14}{text}" for name, text in facts])
+        return "\n".join(lines + [f"{name:<16}{text}" for name, text in facts])
 
 
 def write_selection_report(
@@ -100,18 +100,19 @@ def write_selection_report(
     chosen: Evaluation,
     costs: Costs,
 ) -> SelectionReport:
-    """Put the figures and sentences of a selection together.
+    """Build the report of a selection.
 
     Parameters
     ----------
     parameters : mapping of str to Any
         Parameters of the selector.
     estimator : estimator
-        What was trained.
+        The estimator that was trained.
     strategy, task, n_train, n_scored, n_kept
         See `SelectionReport`.
     chosen : Evaluation
-        Of all rows, of the subsets that were chosen, and of random ones of their size.
+        Evaluation of all rows, of the chosen subsets, and of random ones of the same
+        size.
     costs : Costs
         Times and fits.
     """
@@ -167,7 +168,8 @@ def _write_notes(
     if n_held_out:
         left = "with" if refit else "without"
         yield (
-            f"{n_held_out:,} of the rows were held out to rank, choose and judge; the "
+            f"{n_held_out:,} of the rows were held out to rank, choose and evaluate; "
+            "the "
             f"final model was trained {left} them."
         )
     if is_random_as_good:

@@ -30,7 +30,7 @@ def write_headline(
     primary: Comparison | None = None,
     n_dropped: int = 0,
 ) -> str:
-    """Return one sentence on what a cleaning did and what it brought."""
+    """Summarize a cleaning and its gain in one sentence."""
     kept = f"Kept all {n_train:,} rows"
     if verdict == "nothing to remove":
         return f"{kept}: no cleaning promised a gain."
@@ -58,7 +58,7 @@ def write_headline(
         done = f"Relabelled {n_changed - n_dropped:,} and removed {n_dropped:,}"
     what = f"{done} of {n_train:,} rows ({n_changed / n_train:.1%})"
     if verdict == "unguarded":
-        evidence = f"{scores} on {unseen}" if seen else "not judged"
+        evidence = f"{scores} on {unseen}" if seen else "not evaluated"
         return f"{what}, {evidence}; the guard was off."
     return f"{what}: {scores} on {unseen}, {losses}, a gain beyond noise."
 
@@ -73,43 +73,45 @@ def write_notes(
     relabelled: Cleaning | None,
     relabel_by: str,
 ) -> Iterator[str]:
-    """Yield what the reader of a cleaning's report should know besides.
+    """Yield further remarks for the report of a cleaning.
 
     Parameters
     ----------
     n_guard : int or None
-        Rows that judged; None if nothing was tried.
+        Number of guard rows; None if nothing was tried.
     has_choice : bool
         Whether a cleaning was chosen.
     alternatives : sequence of Alternative
-        What it must be better than.
+        Alternatives to the cleaning.
     n_held_out : int
         Train rows that were not scored.
     refit : bool or None
         The cleaner's `refit_on_validation`.
     relabelled : Cleaning or None
-        What was done, if that is relabelling.
+        The cleaning carried out, if that is relabelling.
     relabel_by : str
-        The rule of the relabelling.
+        One of `RELABEL_RULES`.
     """
     if n_guard is None:
-        yield "Nothing was judged: the amount was given, and guard=False."
+        yield "Nothing was evaluated: the amount was fixed, and guard=False."
     elif n_guard < _FEW_GUARD_ROWS:
         yield (
-            f"Only {n_guard} rows judged the cleaning, so that only a large gain is "
-            "beyond noise; with a number of folds as validation all rows are used."
+            f"Only {n_guard} rows evaluated the cleaning, so only a large gain is "
+            "beyond "
+            "noise; pass a number of folds as validation to use all rows."
         )
     if has_choice:
         yield from _compare_alternatives(alternatives)
         if refit is None and any(other.key == "both" for other in alternatives):
             yield (
-                "The final model was trained without the validation rows given; "
+                "The final model was trained without the validation rows passed; "
                 "refit_on_validation=True adds them."
             )
     if n_held_out:
         left = "without" if refit is False else "with"
         yield (
-            f"{n_held_out:,} of the rows were held out to choose and judge; they were "
+            f"{n_held_out:,} of the rows were held out to choose and evaluate; they "
+            "were "
             f"not cleaned, and the final model was trained {left} them."
         )
     if relabelled is None:
@@ -124,12 +126,12 @@ def write_notes(
         n_relabelled = len(relabelled.changed) - relabelled.n_dropped
         yield (
             f"Of the rows cleaned {n_relabelled:,} were relabelled; the other "
-            f"{relabelled.n_dropped:,} were removed, for that promised more."
+            f"{relabelled.n_dropped:,} were removed, which is estimated to help more."
         )
 
 
 def _compare_alternatives(alternatives: Sequence[Alternative]) -> Iterator[str]:
-    """Yield notes where doing something else with the rows was at least as good."""
+    """Yield notes on alternatives that were at least as good as the cleaning."""
     by_key = {alternative.key: alternative for alternative in alternatives}
     for key in ("random", "appended"):
         if key not in by_key:
@@ -151,10 +153,11 @@ def write_subset_headline(
     primary: Comparison,
     against_random: Comparison,
 ) -> str:
-    """Return one sentence on what a selection kept and what it costs."""
+    """Summarize a selection and its cost in one sentence."""
     if strategy == "all":
         return (
-            f"Kept all {n_scored:,} rows: no smaller subset was shown to be enough on "
+            f"Kept all {n_scored:,} rows: no smaller subset stayed within the "
+            "tolerance on "
             f"{against_all.n_rows:,} unseen rows."
         )
     return (
@@ -162,5 +165,5 @@ def write_subset_headline(
         f"{_STRATEGIES[strategy]}: {primary.metric} {primary.score_before:.4f} with "
         f"all rows, {primary.score_after:.4f} with these, on {primary.n_rows:,} unseen "
         f"rows; {against_random.loss} {against_random.loss_after:.4f} against "
-        f"{against_random.loss_before:.4f} of as many random ones."
+        f"{against_random.loss_before:.4f} with as many random ones."
     )

@@ -88,9 +88,9 @@ def doubt_labels(
     Returns
     -------
     ndarray of float64, shape (n_rows,)
-        From 0 to 1. Where rows of one class often have the label of another, that label
-        is doubted more; 1 minus the probability of the label would doubt the right
-        labels of the first class as much.
+        In [0, 1]. A label that rows of another class often have is doubted more; 1
+        minus the predicted probability of the label would doubt the right labels of
+        that class as much.
     """
     confusion, truth = find_confusions(probability, code)
     rows = np.arange(len(code))

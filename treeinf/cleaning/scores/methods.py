@@ -1,4 +1,4 @@
-"""The table of methods that score rows: their inputs and formulas."""
+"""Methods that score rows: their inputs and formulas."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ __all__ = [
     "Measure",
     "Method",
     "explain_model",
-    "ignore_twins",
-    "take_met",
+    "ignore_duplicate_warnings",
+    "keep_known_classes",
 ]
 
 
 def explain_model(model: Any, rows: LabelledRows, count_power: float = 0.0) -> BoostIn:
     """Fit an explainer to a copy and the rows it was trained on."""
-    # these are the training rows, so a mismatch is due to the estimator (it holds rows
-    # out, for instance), of which to warn
+    # these are the training rows, so a mismatch is due to the estimator (early stopping
+    # may hold rows out); warn
     explainer = BoostIn(count_power=count_power, on_mismatch="warn")
     explainer.fit(model, rows.X, rows.y, sample_weight=rows.weight)
     return explainer
 
 
-def take_met(model: Any, rows: LabelledRows) -> LabelledRows:
-    """Drop rows of classes that a copy has never met: they have no probability."""
+def keep_known_classes(model: Any, rows: LabelledRows) -> LabelledRows:
+    """Drop rows of classes that a copy was not trained on."""
     if rows.code is None:
         return rows
     return rows.take(np.flatnonzero(np.isin(rows.y, model.classes_)))
 
 
-def ignore_twins() -> warnings.catch_warnings[None]:
-    """Ignore that unseen rows equal train rows: the table has duplicates."""
+def ignore_duplicate_warnings() -> warnings.catch_warnings[None]:
+    """Ignore warnings that unseen rows equal train rows: tables may have duplicates."""
     return warnings.catch_warnings(action="ignore", category=SelfExplanationWarning)
 
 
@@ -56,13 +56,13 @@ class Measure:
     compute : callable
         Takes the copy, its train rows and the query rows; returns float64, shape
         (n_rows,).
-    looks_at_others : bool
+    uses_queries : bool
         Whether it reads the query rows: those out of the copy's bag, or validation rows
         of the user.
     """
 
     compute: Callable[[Any, LabelledRows, LabelledRows], NDArray[np.float64]]
-    looks_at_others: bool = False
+    uses_queries: bool = False
 
 
 def _self_influence(count_power: float) -> Measure:
@@ -80,8 +80,8 @@ def _total_influence(
     model: Any, rows: LabelledRows, queries: LabelledRows
 ) -> NDArray[np.float64]:
     """Compute the influence of each row on the mean loss of the query rows."""
-    queries = take_met(model, queries)
-    with ignore_twins():
+    queries = keep_known_classes(model, queries)
+    with ignore_duplicate_warnings():
         explainer = explain_model(model, rows)
         total = explainer.total(queries.X, queries.y, sample_weight=queries.weight)
     return np.asarray(total) / queries.n_rows
@@ -90,7 +90,7 @@ def _total_influence(
 MEASURES: dict[str, Measure] = {
     "self": _self_influence(0.0),
     "self_per_row": _self_influence(-1.0),
-    "total": Measure(_total_influence, looks_at_others=True),
+    "total": Measure(_total_influence, uses_queries=True),
 }
 """Measures of each copy, by name; `Evidence` holds their averages over copies.
 
@@ -108,13 +108,13 @@ class Evidence:
     ----------
     error : ndarray of float64, shape (n_rows,)
         Out of bag: 1 minus the probability of the row's label, or the absolute
-        residual. 0 where no copy without the row knows its label.
+        residual. 0 where no copy without the row was trained on its class.
     loss : ndarray of float64, shape (n_rows,)
         Out of bag: log loss or squared error.
     measured : dict of str to ndarray of float64, shape (n_rows,)
         In bag: the measures of the method; influence is positive for helpful.
     rng : numpy Generator
-        For methods that draw.
+        For random scores.
     doubt : ndarray of float64, shape (n_rows,), or None
         Probability that the label is wrong, see `doubt_labels`; for classification by
         methods with base models.
@@ -156,9 +156,9 @@ class Method:
     base_models: tuple[str, ...] = ()
 
     @property
-    def looks_at_others(self) -> bool:
+    def uses_queries(self) -> bool:
         """Whether scores depend on validation rows of the user."""
-        measures = (MEASURES[name].looks_at_others for name in self.measures)
+        measures = (MEASURES[name].uses_queries for name in self.measures)
         return bool(self.base_models) or any(measures)
 
 
@@ -194,7 +194,7 @@ METHODS: dict[str, Method] = {
         needs_copies=False,
     ),
 }
-"""Methods by name; a further one is one more entry.
+"""Methods by name.
 
 "boostin" multiplies two measures that fail differently: the out-of-bag error of the
 row, and the influence of the row on itself in copies that have seen it. The latter is

@@ -22,8 +22,8 @@ the cells of the project's benchmark; where a fifth of the labels was wrong in o
 ways (labels moved to the next class, targets moved far away), only in 33 to 50 %
 (`benchmarks/noise_rate.py`).
 
-No interval is narrower than the exact one for as many wrong rows out of as many, were
-each wrong row visible. So an estimate of 0 has an upper end of about 3 rows.
+No interval is narrower than the exact binomial one, which holds if wrong rows are
+observed. So an estimate of 0 has an upper end of about 3 rows.
 
 References
 ----------
@@ -137,8 +137,8 @@ def estimate_noise_rate(
     if scores.prediction is None:
         return None
     clean = None
-    if trusted is not None and scores.of_clean is not None:
-        clean = OutOfBag(trusted.label, scores.of_clean)
+    if trusted is not None and scores.clean_prediction is not None:
+        clean = OutOfBag(trusted.label, scores.clean_prediction)
     estimate = estimate_target_noise if rows.code is None else estimate_label_noise
     noisy = OutOfBag(rows.label, scores.prediction)
     return estimate(noisy, confidence=confidence, seed=seed, clean=clean)
@@ -154,7 +154,7 @@ def estimate_label_noise(
     rows : OutOfBag
         Rows that may be wrong.
     confidence : float
-        Of the interval, in (0, 1).
+        Confidence level of the interval, in (0, 1).
     seed : int
         Seed of the choice of rows, where there are more than 2,000.
     clean : OutOfBag, optional
@@ -328,7 +328,7 @@ class _CleanModel:
     bounds : list of tuple of float
         Limits of the parameters.
     precision : ndarray of float64, shape (n_parameters,)
-        Of the parameters' normal prior around 0.
+        Precision of the parameters' normal prior around 0.
     """
 
     value_index: NDArray[np.int64]
@@ -462,7 +462,7 @@ class _Targets(_CleanModel):
             log_share=np.log(np.maximum(share, _TINY)),
             centre=centre,
             deviation=rows.prediction - centre,
-            # for exact predictions, any small unit will do
+            # any small unit will do if predictions are exact
             unit=max(_NORMAL_MAD * float(np.median(residual)), 1e-3 * spread, _TINY),
         )
 

@@ -1,4 +1,4 @@
-"""Estimate by influence what suggested labels would change.
+"""Estimate by influence how suggested labels would change the loss.
 
 Copies that have not seen a row suggest a label. Whether that label helps is estimated
 by copies that have seen the row: to first order, the change of the loss of unseen rows
@@ -14,12 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.cleaning.scores.methods import explain_model, ignore_twins, take_met
+from treeinf.cleaning.scores.methods import (
+    explain_model,
+    ignore_duplicate_warnings,
+    keep_known_classes,
+)
 from treeinf.errors import UnsupportedModelError
 from treeinf.training.learner import is_constant
 from treeinf.training.rows import LabelledRows
 
-__all__ = ["RELABEL_RULES", "LabelGains", "check_explained", "weigh_suggestions"]
+__all__ = ["RELABEL_RULES", "LabelGains", "check_explained", "estimate_label_gains"]
 
 RELABEL_RULES = ("influence", "influence_or_leave", "suggestion")
 """Which flagged rows action "relabel" relabels, and what happens to the others.
@@ -38,7 +42,7 @@ class LabelGains:
     ----------
     relabel : ndarray of float64, shape (n_rows,)
         With the suggested label in place of the row's label; 0 where that is the same
-        or no copy has met it.
+        or no copy was trained on its class.
     drop : ndarray of float64, shape (n_rows,)
         Without the row.
     """
@@ -71,7 +75,7 @@ def check_explained(model: Any, rows: LabelledRows) -> None:
         ) from None
 
 
-def weigh_suggestions(
+def estimate_label_gains(
     models: Sequence[Any],
     splits: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
     rows: LabelledRows,
@@ -104,7 +108,7 @@ def weigh_suggestions(
     -----
     BoostIn's influence, see `treeinf.BoostIn.relabel` and `total`: for each copy its
     trees are read once, and its rows twice. Copies skip suggestions of classes that
-    they have never met.
+    they were not trained on.
     """
     relabel, drop = np.zeros(rows.n_rows), np.zeros(rows.n_rows)
     n_copies = np.zeros(rows.n_rows)
@@ -112,11 +116,13 @@ def weigh_suggestions(
         if is_constant(model):
             continue
         seen = rows.take(in_bag)
-        unseen = take_met(model, rows.take(out_of_bag) if queries is None else queries)
+        unseen = keep_known_classes(
+            model, rows.take(out_of_bag) if queries is None else queries
+        )
         if not unseen.n_rows:
             continue
         is_met, labels = _name_suggestions(model, seen, suggestion[in_bag], classes)
-        with ignore_twins():
+        with ignore_duplicate_warnings():
             explainer = explain_model(model, seen)
             change = explainer.relabel(
                 unseen.X,
@@ -139,7 +145,7 @@ def _name_suggestions(
     suggestion: NDArray[Any],
     classes: NDArray[Any] | None,
 ) -> tuple[NDArray[np.bool_], NDArray[Any]]:
-    """Return which suggestions a copy has met, and labels: theirs, or the row's."""
+    """Return which suggestions a copy has seen, and labels: suggested, or the row's."""
     if classes is None:
         is_met = np.isfinite(suggestion)
         return is_met, np.where(is_met, suggestion, seen.y)

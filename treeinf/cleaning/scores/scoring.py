@@ -16,7 +16,7 @@ from treeinf.cleaning.scores.methods import MEASURES, Evidence, Method
 from treeinf.cleaning.scores.relabelling import (
     LabelGains,
     check_explained,
-    weigh_suggestions,
+    estimate_label_gains,
 )
 from treeinf.cleaning.scores.stacking import stack_base_models
 from treeinf.cleaning.trial.splits import split_in_halves
@@ -42,8 +42,9 @@ class RowScores:
         copies.
     prediction : ndarray of float64, shape (n_rows,) or (n_rows, n_classes), or None
         Out-of-bag predictions, NaN where there are none. None without copies.
-    of_clean : ndarray of float64, shape (n_clean,) or (n_clean, n_classes), or None
-        Predictions of clean rows by as many copies. None without clean rows.
+    clean_prediction : ndarray of float64, shape (n_clean,) or (n_clean, n_classes), or
+    None
+        Predictions of clean rows, averaged over half of the copies; None without them.
     gains : LabelGains or None
         Estimated effect of the suggestions; None unless requested.
     """
@@ -52,7 +53,7 @@ class RowScores:
     error: NDArray[np.float64]
     suggestion: NDArray[Any] | None
     prediction: NDArray[np.float64] | None = None
-    of_clean: NDArray[np.float64] | None = None
+    clean_prediction: NDArray[np.float64] | None = None
     gains: LabelGains | None = None
 
     def order(self) -> NDArray[np.int64]:
@@ -61,7 +62,7 @@ class RowScores:
 
 
 def check_readable(estimator: Any) -> None:
-    """Refuse estimators whose fitted models cannot be explained, before long work.
+    """Refuse estimators whose fitted models cannot be explained.
 
     Raises
     ------
@@ -90,7 +91,7 @@ def score_rows(
     costs: Costs,
     queries: LabelledRows | None = None,
     clean: LabelledRows | None = None,
-    weighs_labels: bool = False,
+    with_gains: bool = False,
 ) -> RowScores:
     """Score rows by copies of the estimator, each trained on a random half of them.
 
@@ -108,15 +109,15 @@ def score_rows(
     seed : int
         Seed of the splits, the copies and the method.
     costs : Costs
-        Added to: "train", "influence" and "stacking".
+        Updated: "train", "influence" and "stacking".
     queries : LabelledRows, optional
         Rows whose loss is explained, and on which base models are trained, too; by
         default the rows out of each copy's bag, and none.
     clean : LabelledRows, optional
         Clean rows to predict, for comparison with predictions of `rows`.
-    weighs_labels : bool, default=False
+    with_gains : bool, default=False
         Estimate the effect of the suggested labels on the query rows. All copies are
-        held until all rows have their suggestion.
+        kept in memory until all rows have a suggestion.
 
     Returns
     -------
@@ -147,10 +148,10 @@ def score_rows(
         with costs.timed("train"):
             model = next(models)
             prediction = learner.predict(model, unseen.X)
-            # each row is predicted by one of two copies; clean rows alike
+            # of two copies one predicts each row; treat clean rows alike
             if clean is not None and number % 2 == 0:
                 on_clean.append(np.nan_to_num(learner.predict(model, clean.X)))
-        if weighs_labels:
+        if with_gains:
             if not number and not method.measures:
                 check_explained(model, rows.take(in_bag))
             held.append(model)
@@ -177,14 +178,14 @@ def score_rows(
     score = method.formula(Evidence(error, loss, means, rng, doubt))
     if rows.weight is not None:
         score = np.where(rows.weight > 0.0, score, 0.0)
-    of_clean = np.mean(on_clean, axis=0) if on_clean else None
+    clean_prediction = np.mean(on_clean, axis=0) if on_clean else None
     gains = None
-    if weighs_labels:
+    if with_gains:
         with costs.timed("influence"):
-            gains = weigh_suggestions(
+            gains = estimate_label_gains(
                 held, splits, rows, suggestion, learner.classes, queries
             )
-    return RowScores(score, error, suggestion, mean, of_clean, gains)
+    return RowScores(score, error, suggestion, mean, clean_prediction, gains)
 
 
 def _pool(

@@ -313,7 +313,7 @@ def stack_base_models(
         target = np.asarray(rows.y, dtype=np.float64)[:, np.newaxis]
     else:
         target = np.eye(n_classes)[rows.code]
-    # a base model has few tasks of its own on few rows, and many on many
+    # on few rows, run base models in parallel; on many, the tasks inside each
     side_by_side, inside = (n_jobs, 1) if rows.n_rows <= _BATCH_ROWS else (1, n_jobs)
     names = tuple(names)
     tasks = [

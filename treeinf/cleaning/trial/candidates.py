@@ -1,9 +1,8 @@
 """Candidates of a trial: cleanings of several amounts, their controls, and subsets.
 
-A gain over the uncleaned model proves that something was gained, not that the scores
-gained it. As many rows removed at random tell whether any removal would do. And where
-trusted rows are given, the honest rival is to append them to the train rows and do
-nothing else.
+A gain over the uncleaned model does not show that the scores caused it. As many rows
+removed at random show whether any removal would do; and where trusted rows are passed,
+the fair alternative is to append them to the train rows without cleaning.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from treeinf.cleaning.actions import Cleaning, drop_rows, flag_rows, keep_all
 from treeinf.cleaning.rows import join_rows
 from treeinf.cleaning.scores.scoring import RowScores
-from treeinf.cleaning.trial.subsets import STRATEGIES, Ranking, pick_subset
+from treeinf.cleaning.trial.subsets import STRATEGIES, Ranking, select_subset
 from treeinf.training.rows import LabelledRows
 
 __all__ = [
@@ -38,7 +37,7 @@ CONTROLS = {
     "appended": "trusted rows appended, nothing else",
     "both": "cleaned, and trusted rows appended",
 }
-"""What is compared, by key; the last two only where trusted rows are given."""
+"""Names of what is compared, by key; the last two only with trusted rows."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,7 +55,7 @@ class Candidate:
     appended : LabelledRows, optional
         Rows appended to them.
     model : estimator, optional
-        Its model, where it has been trained already.
+        Its model, if trained already.
     """
 
     name: str
@@ -134,14 +133,14 @@ def list_controls(
     trusted: LabelledRows | None,
     rng: np.random.Generator,
 ) -> list[Candidate]:
-    """List what a chosen cleaning must be better than.
+    """List the controls of a chosen cleaning.
 
     Parameters
     ----------
     code : ndarray of int64, shape (n_rows,), or None
         Class numbers of the train rows.
     cleaned : Candidate
-        The chosen one.
+        The chosen cleaning.
     trusted : LabelledRows or None
         Rows to append.
     rng : numpy Generator
@@ -187,7 +186,7 @@ def list_subsets(
         for share in shares:
             for _ in range(n_random if strategy == "random" else 1):
                 n_kept = max(1, round(share * n_rows))
-                kept = pick_subset(strategy, ranking, n_kept, rng)
+                kept = select_subset(strategy, ranking, n_kept, rng)
                 dropped = np.setdiff1d(np.arange(n_rows), kept)
                 candidates.append(
                     Candidate(strategy, share, drop_rows(n_rows, dropped))

@@ -1,4 +1,4 @@
-"""Which candidate to take, and whether to act on it, from losses alone."""
+"""Choose a candidate, and decide whether to act on it, from losses alone."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ def choose_subset(
     tolerance: float,
     confidence: float,
 ) -> int:
-    """Choose the smallest subset that is shown to be enough.
+    """Choose the smallest subset whose loss is within the tolerance.
 
     Parameters
     ----------
     subsets : sequence of (str, float)
-        Strategy and share of what was tried, all rows first.
+        Strategy and share of the subsets tried, all rows first.
     losses : RowLosses
         Their losses.
     strategies : sequence of str
@@ -85,16 +85,16 @@ def choose_subset(
     shares : sequence of float
         Shares to choose from.
     is_free : bool
-        Take one that is enough; else the smallest in any case.
+        Require a loss within the tolerance; else take the smallest in any case.
     tolerance : float
-        How much the mean loss may be above that of all rows, relative to it.
+        Accepted increase of the mean loss, relative to that of all rows.
     confidence : float
-        Of the interval whose far end must be within that.
+        Confidence level of the interval that must not exceed it.
 
     Returns
     -------
     int
-        Number of the subset; 0, all rows, where none is shown to be enough.
+        Number of the subset; 0, all rows, if none is within the tolerance.
     """
     allowed = tolerance * float(losses.guard[0].mean())
     for share in sorted(shares):
@@ -115,17 +115,16 @@ def choose_subset(
 def decide(
     chosen: Evaluation | None, n_changed: int, *, guard: bool, confidence: float
 ) -> str:
-    """Decide whether a cleaning is let through.
+    """Decide whether a cleaning is accepted.
 
     Parameters
     ----------
     chosen : Evaluation or None
-        Of the uncleaned model and of what was chosen, on the guard sets; None if
-        nothing was tried.
+        The uncleaned and the chosen model on the guard sets; None if nothing was tried.
     n_changed : int
         Rows that the cleaning would drop or change.
     guard : bool
-        Whether it must prove a gain.
+        Whether a gain beyond noise is required.
     confidence : float
         Of the intervals.
 
@@ -141,8 +140,8 @@ def decide(
     if not chosen.compare_guard(0, 1, confidence, "").is_beyond_noise:
         return "not beyond noise"
     primary = chosen.compare_primary(0, 1, confidence)
-    # of skewed targets, a cleaning that only drops the far tail moves predictions
-    # to the median: the capped error falls, and R2 is all that speaks against it
+    # for skewed targets, a cleaning that only drops the far tail moves predictions
+    # towards the median: the capped error falls, and only R2 reveals the damage
     if (primary.gain_high if chosen.n_classes else primary.gain) < 0.0:
         return "vetoed"
     return "helped"

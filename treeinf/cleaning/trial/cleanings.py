@@ -1,4 +1,4 @@
-"""Try several amounts of cleaning, and what the chosen one must be better than."""
+"""Try several amounts of cleaning, and the controls of the chosen one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from treeinf.cleaning.trial.splits import Split
 
 __all__ = ["CleaningTrial", "try_cleanings"]
 
-# keeps random removals apart from all other uses of a seed
+# makes random removals independent of other uses of a seed
 _RANDOM_STREAM = 0x72616E64
 
 
@@ -113,11 +113,11 @@ def try_cleanings(
     costs : Costs
         Added to.
     is_free : bool
-        Choose among the amounts; else the first is taken.
+        Choose among the amounts; if False, take the first.
     controls : bool
         Try random removals and appended rows too.
     append : bool
-        The sets are trusted rows, to be appended.
+        Whether the sets are trusted rows, to be appended.
     """
     rngs = [np.random.default_rng([seed, _RANDOM_STREAM]) for seed in seeds]
     candidates = [
@@ -185,7 +185,7 @@ def _try_controls(
     losses, scores = [], []
     tried = run(controls, guard_splits, stage="baselines", announce=True)
     for (_, guard), models, (of_controls,) in zip(pairs, choices, tried, strict=True):
-        # without a removal at random, where nothing was cleaned, all rows stand for it
+        # nothing was cleaned, so there is no random removal: use all rows in its place
         n_missing = n_controls - len(of_controls.score)
         predictions = guard.join([*models, *[0] * n_missing], of_controls)
         losses.append(losses_within(predictions))

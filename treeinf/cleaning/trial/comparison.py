@@ -29,7 +29,7 @@ class Comparison:
     gain_low, gain_high : float
         Ends of the confidence interval of `gain`; NaN for fewer than two rows.
     confidence : float
-        Its confidence, such as 0.9.
+        Confidence level of the interval, such as 0.9.
     metric : str
         Name of the score reported beside the loss; greater is better.
     score_before, score_after : float
@@ -65,16 +65,16 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True)
 class Alternative:
-    """What else could have been done with the rows, against leaving them as they are.
+    """An alternative to the cleaning, compared with the uncleaned rows.
 
     Parameters
     ----------
     key : {"all", "cleaned", "random", "appended", "both"}
-        Rows as they are; cleaned; as many removed at random; trusted validation rows
-        appended and nothing else done; cleaned and these appended. Trusted rows are
+        Uncleaned; cleaned; as many rows removed at random; trusted validation rows
+        appended without cleaning; cleaned and these appended. Trusted rows are
         appended half at a time, the other half is the guard set.
     name : str
-        The same in words.
+        Description of the key.
     choice, guard, primary : Comparison
         By the selection loss, by the guard loss, and by the primary score.
     """

@@ -32,7 +32,7 @@ _CAPPED = "capped absolute error"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Predictions:
-    """What the models of a split's candidates predict of a set of rows.
+    """Predictions of a split's candidate models for a set of rows.
 
     Parameters
     ----------
@@ -151,10 +151,10 @@ class Outcome:
     candidates : Evaluation
         All candidates on all guard sets.
     chosen : Evaluation
-        What each selection set chose, on the guard set that had no say in it: the
-        uncleaned model, the chosen one, and whatever else it named.
+        Models that each selection set chose, on its guard set: the uncleaned one, the
+        chosen one, and any further ones.
     choices : list of list of int
-        What each selection set named, by number among the candidates.
+        Candidates that each selection set chose, by number.
     """
 
     candidates: Evaluation
@@ -187,7 +187,7 @@ def row_losses(predictions: Predictions, calibration: Predictions) -> RowLosses:
 def losses_within(predictions: Predictions) -> RowLosses:
     """Return the losses of models on some rows, each half calibrated on the other.
 
-    For models that have learned from all other rows, so that none is left for that.
+    For models trained on all other rows, which leaves none to calibrate on.
     """
     label, values, weight = predictions.label, predictions.values, predictions.weight
     order = np.arange(len(label))
@@ -196,7 +196,7 @@ def losses_within(predictions: Predictions) -> RowLosses:
     halves = np.sort(order[::2]), np.sort(order[1::2])
     if len(label) < 2:
         halves = order, order
-    # the primary score is of the order of all rows together
+    # the primary score may rank all rows together
     whole = row_losses(predictions, predictions)
     selection, guard = np.empty_like(whole.selection), np.empty_like(whole.guard)
 
@@ -221,15 +221,15 @@ def evaluate_trial(
     groups: NDArray[np.int64],
     halves: bool = False,
 ) -> Outcome:
-    """Let each selection set choose, and evaluate on the guard set beside it.
+    """Let each selection set choose, and evaluate on its guard set.
 
     Parameters
     ----------
     pairs : sequence of tuple of Predictions
         Of the rows of each selection set, and of its guard set.
     choose : callable
-        Returns the numbers of the candidates to be looked at on the guard set, from
-        their losses on the selection set.
+        Maps the losses on the selection set to the numbers of the candidates to
+        evaluate on the guard set.
     groups : ndarray of int64, shape (n_models,)
         Candidate that each model belongs to, from 0; the losses of several models of a
         candidate are averaged.

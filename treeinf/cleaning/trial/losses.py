@@ -1,7 +1,7 @@
-"""Losses of models row by row, for choosing among them and for proving a gain.
+"""Losses of models per row, to choose among models and to test a gain.
 
-Rows to compare models on are as noisy as the rows to clean, and that decides what can
-be measured on them. Log loss cannot: a model trained on clean rows is sure of itself,
+The rows on which models are compared are as noisy as the rows to clean, which rules out
+log loss: a model trained on clean rows is sure of itself,
 and each wrong label among those rows costs it dearly, so the uncleaned model wins
 however harmful the rows are. Two losses stand in for it.
 
@@ -12,17 +12,17 @@ however harmful the rows are. Two losses stand in for it.
   apart.
 - The *guard loss* decides whether to act: log loss after recalibration. Each model's
   probabilities are softened by a temperature and mixed with a share of noise, both
-  fitted on other rows. What remains is whether the model knows more.
+  fitted on other rows. What remains is whether the model is better informed.
 
 For regression both are the absolute error, capped so that a wild value of y is not
 counted more than twice the usual spread.
 
-Neither may be bought with the *primary score*, by which such models are usually
-compared: an earlier default lowered the log loss and the AUC by .004. A cleaning that
-makes the AUC (of two classes), the accuracy (of more) or R2 worse beyond noise is
-neither chosen nor let through; one that makes R2 worse at all is not let through. Each
-score is spread over the rows as losses whose mean is 1 minus the score, so that two
-models can be compared row by row.
+Neither may improve at the expense of the *primary score*, by which such models are
+usually compared: an earlier default lowered the log loss, but also the AUC by .004. A
+cleaning that makes the AUC (of two classes), the accuracy (of more) or R2 worse beyond
+noise is neither chosen nor accepted; one that makes R2 worse at all is not accepted.
+Each score is spread over the rows as losses whose mean is 1 minus the score, so that
+two models can be compared row by row.
 
 References
 ----------
@@ -118,7 +118,7 @@ class RowLosses:
         return self.map(lambda losses: losses * relative)
 
     def of_models(self, models: Sequence[int]) -> RowLosses:
-        """Return some of the models, in the order asked for."""
+        """Return some of the models, in the order passed."""
         index = list(models)
         return self.map(lambda losses: losses[index])
 

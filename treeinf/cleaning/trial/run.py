@@ -42,15 +42,15 @@ def run(
     learner : Learner
         Trains the models.
     seed : int
-        Seed of every model, so that only their rows tell them apart.
+        Seed of every model, so that models differ by their rows alone.
     scorer : callable
         Returns the reported score of a model, rows and labels.
     costs : Costs
-        Added to.
+        Updated with the number of fits.
     stage : str
-        Name of this part of the job, for the progress bar.
+        Name of this stage, for the progress bar.
     announce : bool, default=False
-        Add the fits to those that the bar expects.
+        Add the fits to the total of the progress bar.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Which rows are scored, which choose the amount, and which evaluate the choice."""
+"""Split rows into those scored, those that choose and those that evaluate."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _FEWEST_FOLDS = 3
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RowSet:
-    """Rows that no candidate is trained on, and their positions.
+    """Rows of a table, and their positions in it.
 
     Parameters
     ----------
     rows : LabelledRows
         The rows.
     positions : ndarray of int64, shape (n_rows,)
-        Their positions in the table they are from.
+        Their positions in the table.
     """
 
     rows: LabelledRows
@@ -54,10 +54,10 @@ class Split:
     train : RowSet
         Rows that are scored, cleaned and trained on.
     sets : tuple of RowSet
-        What the first chooses, the second evaluates: neither scores nor choice have
-        seen its rows. Then the other way round.
+        The first chooses, the second evaluates: neither scores nor choice have seen its
+        rows; then vice versa.
     one_way : bool, default=False
-        The scores have looked at the first, so that only the second can evaluate.
+        Whether the scores use the first set, so that only the second can evaluate.
     """
 
     train: RowSet
@@ -118,7 +118,7 @@ def split_in_halves(
 def assign_folds(
     rows: LabelledRows, n_folds: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Assign rows to folds as evenly as can be, class by class, at random.
+    """Assign rows to folds at random, stratified by class.
 
     Returns
     -------
@@ -154,27 +154,27 @@ def plan_splits(
     trusted: LabelledRows | None,
     rng: np.random.Generator,
     *,
-    scores_look: bool = False,
+    scores_use_trusted: bool = False,
 ) -> tuple[list[Split], RowSet]:
     """Lay out the splits of a trial.
 
     Parameters
     ----------
     validation : float, int, splitter or tuple
-        As the user gave it, checked.
+        Checked by `check_validation`.
     rows : LabelledRows
         All rows.
     trusted : LabelledRows or None
         The user's own validation rows.
     rng : numpy Generator
-        Source of the splits.
-    scores_look : bool, default=False
-        Scores are made with a look at the trusted rows.
+        Random generator of the splits.
+    scores_use_trusted : bool, default=False
+        Whether scores use the trusted rows.
 
     Returns
     -------
     splits : list of Split
-        One; two, if scores look at the trusted rows. With folds, one for each fold:
+        One; two, if scores use the trusted rows. With folds, one for each fold:
         this and the next are selection and guard set of one another, the others are
         trained on. So every row is in two guard sets, and its two losses are averaged.
     scored : RowSet
@@ -183,16 +183,16 @@ def plan_splits(
     Raises
     ------
     ValueError
-        If a split would be without rows of a kind.
+        If a split has no rows to train on, to choose by or to evaluate on.
     """
     kind = check_validation(validation)
     scored = RowSet(rows, np.arange(rows.n_rows))
     if kind == "rows":
         assert trusted is not None
         first, second = (RowSet.of(trusted, h) for h in split_in_halves(trusted, rng))
-        splits = [Split(scored, (first, second), scores_look)]
-        if scores_look:
-            splits.append(Split(scored, (second, first), scores_look))
+        splits = [Split(scored, (first, second), scores_use_trusted)]
+        if scores_use_trusted:
+            splits.append(Split(scored, (second, first), scores_use_trusted))
     elif kind == "share":
         quantile = _spread_out(rows, rng)
         is_first, is_train = quantile < validation / 2.0, quantile >= validation

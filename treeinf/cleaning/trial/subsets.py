@@ -1,4 +1,4 @@
-"""Rank rows, cluster them in leaf space, and pick subsets of them."""
+"""Rank rows, cluster them in leaf space, and select subsets of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from treeinf.adapters import read_model, unwrap_pipeline
 from treeinf.training.learner import is_constant
 from treeinf.training.rows import LabelledRows
 
-__all__ = ["STRATEGIES", "Ranking", "find_leaf_clusters", "pick_subset"]
+__all__ = ["STRATEGIES", "Ranking", "find_leaf_clusters", "select_subset"]
 
 _LEAST_ROWS_OF_CLASS = 2
 _N_COMPONENTS = 16
@@ -25,7 +25,7 @@ _N_STARTS = 3
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Ranking:
-    """Influence and clusters of the rows to pick from.
+    """Influence and clusters of the rows to select from.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def find_leaf_clusters(
     rows : LabelledRows
         Rows.
     n_clusters : int
-        Most clusters.
+        Maximum number of clusters.
     seed : int
         Seed of the clustering.
 
@@ -118,7 +118,7 @@ def _spread_out(ranking: Ranking, rng: np.random.Generator) -> NDArray[np.int64]
 
 
 def _at_random(ranking: Ranking, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Order rows by chance."""
+    """Order rows at random."""
     return rng.permutation(ranking.n_rows)
 
 
@@ -127,17 +127,17 @@ STRATEGIES: dict[str, Callable[[Ranking, np.random.Generator], NDArray[np.int64]
     "diverse": _spread_out,
     "random": _at_random,
 }
-"""Orders in which rows are picked, by name.
+"""Orders in which rows are selected, by name.
 
-"influence" takes the most helpful; "diverse" the most helpful of each cluster, of all
-clusters the same share; "random" any.
+"influence" takes the most helpful; "diverse" the most helpful of each cluster, the same
+share of each; "random" any.
 """
 
 
-def pick_subset(
+def select_subset(
     strategy: str, ranking: Ranking, n_kept: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Pick rows.
+    """Select rows.
 
     Parameters
     ----------

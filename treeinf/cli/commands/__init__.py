@@ -1,4 +1,4 @@
-"""The commands of `treeinf`, each in the file of its name."""
+"""Commands of `treeinf`, one module each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from treeinf.cli.options import with_defaults_of
 
 __all__ = ["app"]
 
-# the commands import these when they run; report a missing one before
+# Commands import these when they run; report a missing one at once.
 for _name in ("pandas", "rich"):
     if importlib.util.find_spec(_name) is None:
         raise ModuleNotFoundError(f"No module named {_name!r}", name=_name)
@@ -38,8 +38,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(is_asked: bool) -> None:
-    if is_asked:
+def _show_version(value: bool) -> None:
+    if value:
         import treeinf
 
         print(f"treeinf {treeinf.__version__}")

@@ -1,4 +1,4 @@
-"""`treeinf bench`: what influence costs on your machine, with your model and table."""
+"""`treeinf bench`: time the explainers on a user's model, table and machine."""
 
 from __future__ import annotations
 
@@ -46,13 +46,15 @@ def bench(
     drop_columns: options.DropColumns = "",
     repeats: Annotated[
         int,
-        typer.Option("--repeats", min=1, help="Turns of each question after the first"),
+        typer.Option(
+            "--repeats", min=1, help="Timed calls of each method after the first."
+        ),
     ] = 3,
     n_jobs: options.Jobs = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Time each question about a model beside the library's own prediction."""
+    """Time all explainers on a model, relative to the library's own prediction."""
     from treeinf.cli.jobs import read_tables
     from treeinf.cli.models import new_estimator
     from treeinf.evaluation import bench_model
@@ -152,14 +154,13 @@ def _print(result: ModelBench, printer: Printer) -> None:
     )
     printer.say("The first call may compile kernels, once per machine.")
     printer.say(
-        "Ratios are to the library's own raw scores of the train rows."
+        "Ratios are to the time of the library's own raw scores of the train rows."
         if has_ratio
-        else "The library that wrote the model does not load it here, so that there is "
-        "nothing to compare with."
+        else "No ratios: the library that wrote the model is missing or cannot load it."
     )
     for name, reason in result.refused.items():
         short = reason if len(reason) <= _LONGEST_NOTE else f"{reason[:197]}..."
-        printer.say(f"{name} does not explain this model: {short}")
+        printer.say(f"{name} does not support this model: {short}")
 
 
 def _seconds(seconds: float) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from treeinf.cli import options
-from treeinf.cli.exits import FOUND, CommandError
+from treeinf.cli.exits import LIMIT_REACHED, CommandError
 from treeinf.cli.options import FROM_ESTIMATOR
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from treeinf.cleaning import CleaningReport, InfluenceCleaner
     from treeinf.cli.jobs import Clock, Job
     from treeinf.cli.printing import Printer
-    from treeinf.cli.proof import ScoreChange
+    from treeinf.cli.scores import ScoreChange
     from treeinf.training.rows import LabelledRows
 
 __all__ = ["clean"]
@@ -64,49 +64,51 @@ def clean(
         typer.Option(
             "--amount",
             help="How many rows to clean: auto, a share (0.1 or 10%), a number (200), "
-            "or a score (score>=0.5).",
+            "or a score threshold (score>=0.5).",
         ),
     ] = FROM_ESTIMATOR,
     action: Annotated[
         Literal["drop", "relabel", "downweight"],
-        typer.Option("--action", help="What to do with the rows found."),
+        typer.Option("--action", help="What to do with the flagged rows."),
     ] = FROM_ESTIMATOR,
     flagged_weight: Annotated[
         float,
         typer.Option(
             "--flagged-weight",
-            help="Factor on the weights of the rows found, with --action downweight.",
+            help="Factor for the weights of the flagged rows, with --action "
+            "downweight.",
         ),
     ] = FROM_ESTIMATOR,
     relabel_by: Annotated[
         Literal["influence", "influence_or_leave", "suggestion"],
         typer.Option(
             "--relabel-by",
-            help="Which rows --action relabel gives another label. influence: those "
-            "where influence says that it helps; the others are dropped, or left with "
-            "influence_or_leave. suggestion: all for which another label is predicted.",
+            help="Which flagged rows --action relabel relabels. influence: those whose "
+            "new label helps by their influence, dropping the others; "
+            "influence_or_leave: the same, leaving the others as they are; suggestion: "
+            "all for which another label is predicted.",
         ),
     ] = FROM_ESTIMATOR,
     validation: Annotated[
         str,
         typer.Option(
             "--validation",
-            help="Rows to choose and judge by: folds (5), a share held out (0.2), or a "
-            "table of rows with labels that you trust.",
+            help="Held-out rows that choose the amount and measure the gain: number of "
+            "folds (5), share of TRAIN (0.2), or a table of rows with trusted labels.",
         ),
     ] = FROM_ESTIMATOR,
     guard: Annotated[
         bool,
         typer.Option(
-            "--guard/--no-guard", help="Keep all rows unless the gain is beyond noise."
+            "--guard/--no-guard", help="Keep all rows unless the gain exceeds noise."
         ),
     ] = FROM_ESTIMATOR,
     baselines: Annotated[
         bool,
         typer.Option(
             "--baselines/--no-baselines",
-            help="Also try to remove as many random rows, and to append the trusted "
-            "rows and clean nothing.",
+            help="For comparison, also remove the same number of random rows, and "
+            "append the trusted rows without cleaning.",
         ),
     ] = FROM_ESTIMATOR,
     refit_on_validation: Annotated[
@@ -114,8 +116,7 @@ def clean(
         typer.Option(
             "--refit-on-validation/--no-refit-on-validation",
             help="Train the final model, whose test scores are printed, on the "
-            "validation rows too; by default on those held out of TRAIN, not on those "
-            "of a table.",
+            "validation rows too; by default only if they are held out of TRAIN.",
             show_default=False,
         ),
     ] = None,
@@ -124,18 +125,19 @@ def clean(
         typer.Option(
             "--fail-on",
             help="Exit with code 4 if at least this number (10) or share (0.02 or 2%) "
-            "of the rows was cleaned; files are written all the same.",
+            "of the rows was cleaned; files are still written.",
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Table to write: TRAIN, cleaned.")
+        Path | None,
+        typer.Option("--out", help="Write the cleaned TRAIN to this table."),
     ] = None,
     removed: Annotated[
         Path | None,
-        typer.Option("--removed", help="Table to write: the rows found, and why."),
+        typer.Option("--removed", help="Write the flagged rows and why to this table."),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option("--report", help="HTML report to write.")
+        Path | None, typer.Option("--report", help="Write an HTML report to this file.")
     ] = None,
     seed: options.Seed = 0,
     n_jobs: options.Jobs = None,
@@ -216,16 +218,16 @@ def clean(
     )
     if has_failed:
         print(
-            f"Found {cleaner.report_.n_removed:,} rows of "
+            f"Cleaned {cleaner.report_.n_removed:,} rows of "
             f"{cleaner.report_.n_scored:,}; --fail-on {fail_on} was reached.",
             file=sys.stderr,
             flush=True,
         )
-        raise typer.Exit(FOUND)
+        raise typer.Exit(LIMIT_REACHED)
 
 
 def _parse_limit(text: str | None) -> Callable[[CleaningReport], bool]:
-    """Return the test that --fail-on asks for."""
+    """Return a function that checks whether a report reaches the limit of --fail-on."""
     from treeinf.cleaning import Amount
 
     if text is None:
@@ -286,7 +288,7 @@ def _explain_model_file(
 
 
 def _rows_before(cleaner: InfluenceCleaner, job: Job) -> LabelledRows | None:
-    """Return the final model's rows before the cleaning; None if nothing changed."""
+    """Return the final model's train rows before cleaning; None if nothing changed."""
     import numpy as np
 
     if not cleaner.report_.acted:
@@ -304,7 +306,7 @@ def _print_summary(
     printer: Printer,
 ) -> None:
     from treeinf.cli.jobs import closing_facts
-    from treeinf.cli.proof import print_changes
+    from treeinf.cli.scores import print_changes
 
     report = cleaner.report_
     printer.say()
@@ -330,12 +332,12 @@ def _print_summary(
                 )
                 for line in report.alternatives
             ],
-            title=f"On the {first.n_rows:,} rows that judged the cleaning",
+            title=f"On the {first.n_rows:,} held-out rows that evaluate the cleaning",
         )
     facts = [("verdict", report.verdict)]
     if report.guard is not None:
         facts.append(("guard", str(report.guard)))
     if report.noise_rate_text:
-        facts.append(("looks wrong", report.noise_rate_text))
+        facts.append(("noise rate", report.noise_rate_text))
     facts += closing_facts(report, clock, _STEPS, outputs, "--out, --removed, --report")
     printer.facts(facts)

@@ -1,4 +1,4 @@
-"""What `treeinf clean` writes: the cleaned table, the rows found, the report."""
+"""Write the files of `treeinf clean`: cleaned table, flagged rows, report."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from numpy.typing import NDArray
 from treeinf.cleaning import InfluenceCleaner
 from treeinf.cli.exits import CommandError
 from treeinf.cli.jobs import Job
-from treeinf.cli.proof import ScoreChange
+from treeinf.cli.scores import ScoreChange
 from treeinf.cli.tables import Table, write_frame
 
 __all__ = ["check_weight_column", "to_lines", "write_cleaned"]
 
 WEIGHT_COLUMN = "treeinf_weight"
-"""What "downweight" adds where the table has no weights."""
+"""Column that "downweight" adds to a table without weights."""
 
 
 def check_weight_column(job: Job, action: str) -> None:
-    """Refuse a table that has a column of the name to be added.
+    """Refuse a table that already has the weight column to be added.
 
     Raises
     ------
     CommandError
-        If it has.
+        If the column exists.
     """
     is_added = action == "downweight" and job.weight is None
     if is_added and WEIGHT_COLUMN in job.table.frame.columns:
@@ -45,20 +45,20 @@ def write_cleaned(
     outputs: Mapping[str, Path],
     files: Mapping[str, Path],
 ) -> None:
-    """Fill the temporary files.
+    """Write the requested files.
 
     Parameters
     ----------
     cleaner : InfluenceCleaner
         Fitted.
     job : Job
-        The table that was cleaned, and what was read from it.
+        Input of the command.
     marks : dict of str to ndarray
-        Further columns for the rows found, one value for each training row.
+        Extra columns for the table of flagged rows, one value per train row.
     changes : sequence of ScoreChange
         Scores on test rows.
     outputs, files : dict of str to pathlib.Path
-        The files by option, and the temporary ones to fill.
+        Final paths by option, and the temporary paths to write.
     """
     table = job.table
     flagged = np.asarray(cleaner.removed_["position"], dtype=np.int64)
@@ -94,7 +94,7 @@ def _cleaned_table(cleaner: InfluenceCleaner, job: Job) -> Table:
         return table.with_numbers(job.weight or WEIGHT_COLUMN, cleaner.weights_)
     if not data.classes:
         return table.with_numbers(data.target, cleaner.labels_)
-    # write a label as the file does in a row that has it
+    # write a label as the file spells it in a row that has it
     labels, first = np.unique(data.y, return_index=True)
     source = np.arange(table.n_rows)
     changed = np.flatnonzero(cleaner.labels_ != data.y)
@@ -135,7 +135,7 @@ def to_lines(changes: Sequence[ScoreChange], where: str = "test rows") -> list[A
     changes : sequence of ScoreChange
         Scores before and after.
     where : str
-        Name of the rows in the report.
+        Name of the test rows in the report.
 
     Returns
     -------
@@ -147,7 +147,7 @@ def to_lines(changes: Sequence[ScoreChange], where: str = "test rows") -> list[A
         ComparisonLine(
             where,
             change.n_rows,
-            change.name + ("" if change.is_better_greater else " (smaller is better)"),
+            change.name + ("" if change.greater_is_better else " (smaller is better)"),
             change.before,
             change.after,
             change.gain,

@@ -40,7 +40,7 @@ def _read_entries(home: Path | None) -> tuple[Path, dict[str, Entry]]:
     from treeinf.datasets.manifest import read_all_entries
 
     if home is not None and not home.is_dir():
-        raise CommandError(f"--home: {home} is no folder.")
+        raise CommandError(f"--home: {home} is not a folder.")
     folder = data_home() if home is None else home
     return folder, read_all_entries(folder)
 
@@ -68,7 +68,7 @@ def _count(number: int | None) -> str:
 def list_sets(
     home: Home = None,
     at_hand: Annotated[
-        bool, typer.Option("--at-hand", help="Only those that load without a network.")
+        bool, typer.Option("--at-hand", help="List only data sets that load offline.")
     ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -147,7 +147,10 @@ def show(name: Name, home: Home = None, json: options.Json = False) -> None:
         ("where", where),
         ("source", entry.source),
         ("licence", entry.licence),
-        ("pass on", "yes" if entry.redistribute else "no: read the terms first"),
+        (
+            "may redistribute",
+            "yes" if entry.redistribute else "no: read the terms first",
+        ),
         ("cite", entry.citation),
         ("remarks", entry.remarks),
     ]
@@ -200,14 +203,14 @@ def fetch_set(
     name: Name,
     home: Annotated[
         Path | None,
-        typer.Option("--home", help="Data folder; made if it is missing."),
+        typer.Option("--home", help="Data folder; created if missing."),
     ] = None,
     verify: Annotated[
         bool,
         typer.Option("--verify/--no-verify", help="Refuse a file with another sha256."),
     ] = True,
     force: Annotated[
-        bool, typer.Option("--force", help="Download files that are there too.")
+        bool, typer.Option("--force", help="Download files again that exist.")
     ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -266,7 +269,7 @@ def check_sets(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Verify sha256, rows and columns of what is in the data home."""
+    """Verify sha256, rows and columns of the data sets in the data home."""
     from treeinf.datasets import check
 
     folder, entries = _read_entries(home)
@@ -286,7 +289,7 @@ def check_sets(
         title=f"Data home {folder}",
     )
     if not states:
-        printer.say("No data set is there; `treeinf data list` lists all.")
+        printer.say("No data set found; `treeinf data list` lists all.")
     for state in states:
         if state.message:
             printer.say(f"{state.name}: {state.message}")
@@ -309,5 +312,5 @@ def check_sets(
     bad = [state.name for state in states if state.verdict in ("changed", "missing")]
     if bad:
         raise CommandError(
-            f"{', '.join(bad)}: not what is expected; see `treeinf data show`."
+            f"{', '.join(bad)}: files are missing or differ; see `treeinf data show`."
         )

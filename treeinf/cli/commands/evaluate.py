@@ -1,4 +1,4 @@
-"""`treeinf evaluate`: run a suite cell by cell, and report on it."""
+"""`treeinf evaluate`: run the cells of a suite and write a report."""
 
 from __future__ import annotations
 
@@ -19,42 +19,46 @@ def evaluate(
         str,
         typer.Argument(
             metavar="SUITE.toml | report",
-            help="What to run; or the word report, to write the report of a run anew.",
+            help="Suite to run; or `report`, to write the report of an earlier run "
+            "again.",
         ),
     ],
     folder: Annotated[
         Path | None,
-        typer.Argument(metavar="[DIR]", help="The run to report on, after report."),
+        typer.Argument(metavar="[DIR]", help="Folder of the run, with `report`."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", help="Folder of the run; evaluation/SUITE by default."),
+        typer.Option(
+            "--out", help="Folder for the results; evaluation/SUITE by default."
+        ),
     ] = None,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on with what is stored in the folder."),
+        typer.Option("--resume", help="Continue the run stored in the folder."),
     ] = False,
     only: Annotated[
         str | None,
         typer.Option(
             "--only",
-            help="Condition on data, library, measure, method, seed: "
-            "\"library == 'xgboost' and seed < 2\".",
+            help="Run only cells that meet a condition on data, library, measure, "
+            "method, seed: \"library == 'xgboost' and seed < 2\".",
         ),
     ] = None,
     to: Annotated[
         Path | None,
         typer.Option(
             "--to",
-            help="After report: beginning of the names of the files to write instead, "
-            "such as results/evaluation: Markdown, pictures, and the figures as "
-            "Parquet.",
+            help="With `report`: path prefix of the files to write, such as "
+            "results/evaluation: Markdown, pictures, and the numbers as Parquet.",
         ),
     ] = None,
     n_jobs: Annotated[
         int | None,
         typer.Option(
-            "--n-jobs", help="Cells at a time, each of one thread; one a core."
+            "--n-jobs",
+            help="Cells that run in parallel, one thread each; by default one per "
+            "core.",
         ),
     ] = None,
     json: options.Json = False,
@@ -65,18 +69,19 @@ def evaluate(
     if suite == "report":
         if folder is None:
             raise CommandError(
-                "treeinf evaluate report DIR: which run? Name its folder."
+                "treeinf evaluate report needs DIR, the folder of a run."
             )
         run_report(folder, printer, to=to)
         return
     if to is not None:
         raise CommandError(
-            "--to is for treeinf evaluate report DIR. The folder of a run is --out."
+            "--to needs treeinf evaluate report DIR; to name the folder of a run, pass "
+            "--out."
         )
     if folder is not None:
         raise CommandError(
-            f"Got {suite} and {folder}; expected one suite. The folder of the run is "
-            "--out."
+            f"Got {suite} and {folder}; expected one suite; to name the folder of "
+            "the run, pass --out."
         )
     code = run_evaluate(
         Path(suite), printer, out=out, resume=resume, only=only, n_jobs=n_jobs
@@ -101,15 +106,15 @@ def run_evaluate(
     suite_file : pathlib.Path
         TOML file.
     printer : Printer
-        Where to say it.
+        Prints the result.
     out : pathlib.Path, optional
-        Folder of the run; by default ``evaluation/NAME`` where the command runs.
+        Folder of the run; by default ``evaluation/NAME`` below the working directory.
     resume : bool
-        Go on with the cells that lie there.
+        Skip cells that the folder already holds.
     only : str, optional
-        Condition on cells.
+        Condition that selects cells.
     n_jobs : int, optional
-        Cells at a time.
+        Number of cells that run in parallel.
 
     Returns
     -------
@@ -119,15 +124,15 @@ def run_evaluate(
     Raises
     ------
     CommandError
-        If the suite or the folder is at fault.
+        If the suite or the folder is invalid.
     """
     from treeinf.evaluation.run import run_suite
     from treeinf.evaluation.suite import read_suite
 
     if not suite_file.is_file():
         raise CommandError(
-            f"There is no suite {suite_file}. To report on a run: treeinf evaluate "
-            "report DIR."
+            f"The suite {suite_file} does not exist. To report on a run: treeinf "
+            "evaluate report DIR."
         )
     suite = read_suite(suite_file)
     folder = Path("evaluation") / suite.name if out is None else out
@@ -144,11 +149,11 @@ def run_evaluate(
         raise CommandError(f"{error} Pass --resume, or another --out.") from error
     except KeyboardInterrupt:
         raise CommandError(
-            f"Interrupted; the cells that ended are in {folder}, and --resume goes on.",
+            f"Interrupted; finished cells are in {folder}; continue with --resume.",
             INTERRUPTED,
         ) from None
     printer.facts([(name, f"{count:,} cells") for name, count in counts.items()])
-    _say_trouble(folder, printer)
+    _print_failures(folder, printer)
     files = _report(folder, printer)
     printer.finish({"command": "evaluate", "out": str(folder), **counts, **files})
     return USER_ERROR if counts["failed"] else DONE
@@ -160,11 +165,11 @@ def run_report(folder: Path, printer: Printer, *, to: Path | None = None) -> int
     Parameters
     ----------
     folder : pathlib.Path
-        Of the run.
+        Folder of the run.
     printer : Printer
-        Where to say it.
+        Prints the result.
     to : pathlib.Path, optional
-        Beginning of the names of the files, in place of report in the folder.
+        Path prefix of the files to write, in place of ``folder/report``.
 
     Returns
     -------
@@ -176,7 +181,7 @@ def run_report(folder: Path, printer: Printer, *, to: Path | None = None) -> int
     return DONE
 
 
-def _say_trouble(folder: Path, printer: Printer) -> None:
+def _print_failures(folder: Path, printer: Printer) -> None:
     from treeinf.evaluation.run import read_outcomes
 
     outcomes = read_outcomes(folder)
@@ -193,7 +198,7 @@ def _report(folder: Path, printer: Printer, to: Path | None = None) -> dict[str,
 
     outcomes = read_outcomes(folder)
     if not (outcomes["status"] == "done").any():
-        printer.say(f"No cell of {folder} is done; there is nothing to report.")
+        printer.say(f"No cell of {folder} is done, so no report is written.")
         return {}
     written = write_evaluation_report(folder, to)
     # thousands of cells take a while to read, and a silent printer shows no ranks

@@ -50,23 +50,27 @@ def explain(
     target: options.Target,
     rows: Annotated[
         str | None,
-        typer.Option("--rows", help="Test rows by position, 0,5,7; all by default."),
+        typer.Option(
+            "--rows",
+            help="Positions of test rows to explain, such as 0,5,7; all by default.",
+        ),
     ] = None,
     k: Annotated[
         int,
         typer.Option(
-            "-k", "--k", min=1, help="Training rows to list, helpful and harmful each."
+            "-k", "--k", min=1, help="Number of helpful and of harmful training rows."
         ),
     ] = 10,
     total: Annotated[
         bool,
-        typer.Option("--total", help="Explain the summed loss of the test rows."),
+        typer.Option("--total", help="Explain the sum of the test rows' losses."),
     ] = False,
     method: Annotated[
-        Method, typer.Option("--method", help="How influence is estimated.")
+        Method, typer.Option("--method", help="Estimator of influence.")
     ] = "boostin",
     out: Annotated[
-        Path | None, typer.Option("--out", help="Table to write, CSV or Parquet.")
+        Path | None,
+        typer.Option("--out", help="Write the result to this CSV or Parquet table."),
     ] = None,
     weight: options.Weight = None,
     drop_columns: options.DropColumns = "",
@@ -167,7 +171,7 @@ def _parse_rows(rows: str | None, n_test: int) -> NDArray[np.int64]:
     for row in chosen:
         if not 0 <= row < n_test:
             raise CommandError(
-                f"--rows: there is no test row {row}; there are {n_test:,}, from 0."
+                f"--rows: there is no test row {row}; expected 0 to {n_test - 1}."
             )
     return np.array(chosen)
 

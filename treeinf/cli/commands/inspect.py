@@ -17,7 +17,7 @@ def inspect(
     model: Annotated[Path, typer.Argument(metavar="MODELFILE", help="Model file.")],
     train: Annotated[
         Path | None,
-        typer.Option("--train", help="Rows to check: was it trained on these?"),
+        typer.Option("--train", help="Table to check: was the model trained on it?"),
     ] = None,
     target: Annotated[
         str | None,

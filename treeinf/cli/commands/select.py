@@ -1,4 +1,4 @@
-"""`treeinf select`: keep a subset of the training rows that is enough."""
+"""`treeinf select`: find a smaller training set with almost the same loss."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from treeinf.cleaning import InfluenceSelector
     from treeinf.cli.jobs import Clock, Job
     from treeinf.cli.printing import Printer
-    from treeinf.cli.proof import ScoreChange
+    from treeinf.cli.scores import ScoreChange
 
 __all__ = ["select"]
 
@@ -30,7 +30,7 @@ def select(
         typer.Option(
             "--model",
             help="lightgbm, xgboost, catboost or sklearn; or a model file, whose "
-            "settings are used.",
+            "training parameters are used.",
         ),
     ] = "lightgbm",
     test: Annotated[
@@ -46,8 +46,8 @@ def select(
         str,
         typer.Option(
             "--keep",
-            help="How many rows to keep. auto: the smallest subset shown to be enough; "
-            "a share (0.3 or 30%); or a number (200).",
+            help="How many rows to keep. auto: the fewest that stay within "
+            "--tolerance; a share (0.3 or 30%); or a number (200).",
         ),
     ] = FROM_ESTIMATOR,
     strategy: Annotated[
@@ -55,41 +55,42 @@ def select(
         typer.Option(
             "--strategy",
             help="Which rows to keep. influence: the most helpful; diverse: the most "
-            "helpful of each cluster; random: any; auto: the best of the three.",
+            "helpful of each cluster; random: a random sample; auto: the best of the "
+            "three.",
         ),
     ] = FROM_ESTIMATOR,
     tolerance: Annotated[
         float,
         typer.Option(
             "--tolerance",
-            help="Relative increase of the loss, over that of all rows, to accept.",
+            help="Accepted relative increase of the loss, compared with all rows.",
         ),
     ] = FROM_ESTIMATOR,
     validation: Annotated[
         str,
         typer.Option(
             "--validation",
-            help="Rows to choose and judge by: a share held out (0.3), folds (5), or a "
-            "table.",
+            help="Held-out rows that choose the subset and measure its loss: share of "
+            "TRAIN (0.3), number of folds (5), or a table of rows.",
         ),
     ] = FROM_ESTIMATOR,
     refit_on_validation: Annotated[
         bool,
         typer.Option(
             "--refit-on-validation/--no-refit-on-validation",
-            help="Train the final model on the validation rows too, and write those "
-            "held out of TRAIN.",
+            help="Train the final model on the validation rows too, and include those "
+            "held out of TRAIN in --out.",
         ),
     ] = FROM_ESTIMATOR,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Table to write: the rows kept.")
+        Path | None, typer.Option("--out", help="Write the kept rows to this table.")
     ] = None,
     ranking: Annotated[
         Path | None,
         typer.Option(
             "--ranking",
-            help="Table to write: influence and cluster of all rows, and which are "
-            "kept.",
+            help="Write influence and cluster of all rows, and which are kept, to this "
+            "table.",
         ),
     ] = None,
     seed: options.Seed = 0,
@@ -98,7 +99,7 @@ def select(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Keep a subset of the training rows that is enough, by influence."""
+    """Find a smaller training set with almost the same loss, by influence."""
     import numpy as np
 
     from treeinf.cleaning import InfluenceSelector
@@ -208,7 +209,7 @@ def _print_summary(
     printer: Printer,
 ) -> None:
     from treeinf.cli.jobs import closing_facts
-    from treeinf.cli.proof import print_changes
+    from treeinf.cli.scores import print_changes
 
     report = selector.report_
     printer.say()
@@ -230,12 +231,12 @@ def _print_summary(
             )
             for line in selector.history_
         ],
-        title=f"Parts tried, by {report.primary_against_all.metric} on unseen rows",
+        title=f"Subsets tried, by {report.primary_against_all.metric} on held-out rows",
     )
     printer.facts(
         [
             ("against all", str(report.against_all)),
-            ("against any", str(report.against_random)),
+            ("against random", str(report.against_random)),
             *closing_facts(report, clock, _STEPS, outputs, "--out, --ranking"),
         ]
     )

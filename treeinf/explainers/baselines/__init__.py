@@ -1,3 +1,3 @@
-"""Baselines: what any influence method has to beat."""
+"""Baselines that an influence method should outperform."""
 
 __all__: list[str] = []

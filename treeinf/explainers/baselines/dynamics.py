@@ -101,7 +101,9 @@ class GradientNorm(StagedScore):
     n_iterations_, scores_
         See `StagedScore`.
 
-    Notes ----- The gradient is that of the training loss with respect to the raw
+    Notes
+    -----
+    The gradient is that of the training loss with respect to the raw
     scores, before each iteration, for a row of weight 1; over several outputs its
     Euclidean norm. For a softmax it is the error vector whose norm the paper calls
     EL2N. One pass over rows and trees.

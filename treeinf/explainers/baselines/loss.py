@@ -39,7 +39,7 @@ class Loss(RowScore):
         ensemble, X, init_score = self._read_ensemble(model, X)
         if ensemble.loss is None:
             raise UnsupportedModelError(
-                f"The objective {ensemble.loss_name!r} has no loss that treeinf knows; "
+                f"The objective {ensemble.loss_name!r} has no loss in treeinf; "
                 "use OutOfFoldLoss."
             )
         queries = EnsembleQueries.read(ensemble, X, y, init_score=init_score)

@@ -181,7 +181,9 @@ class InputSim(TableExplainer):
     classes_ : ndarray, shape (n_classes,), or None
         Labels of the train rows in order; None for regression.
 
-    Notes ----- A baseline that does not use the model. Numeric columns are standardised
+    Notes
+    -----
+    A baseline that does not use the model. Numeric columns are standardised
     by the train rows' mean and standard deviation, and missing numbers take the mean;
     categories become indicators times the root of 1/2, so that two of them are 1 apart;
     missing and unknown ones have none. Unit: similarity, not loss. O(n_train n_test)

@@ -1,4 +1,4 @@
-"""Random influence, which any method must beat."""
+"""Random influence, the floor for any method."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Random(Explainer["_Draws"]):
         sample_weight: Any = None,
         init_score: Any = None,
     ) -> Self:
-        """Store the number and the labels of the train rows; nothing else matters.
+        """Store the number and the labels of the train rows.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Base of baselines that score train rows without test rows."""
+"""Base class of baselines that score train rows without test rows."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class RowScore(BaseEstimator, abc.ABC):
     Attributes
     ----------
     scores_ : ndarray of float64, shape (n_train,)
-        Scores, large for rows that look wrong.
+        Scores, large for rows likely to be wrong, atypical or hard.
     """
 
     def __init__(self, *, n_jobs: int | None = None) -> None:
@@ -59,7 +59,7 @@ class RowScore(BaseEstimator, abc.ABC):
         Parameters
         ----------
         model : estimator, pipeline, booster, path to a file or TreeEnsemble
-            The fitted model, or the estimator that the class asks for.
+            The fitted model; for some classes, any estimator.
         X : array-like or frame, shape (n_train, n_features)
             The rows it was trained on; not checked against the model's leaves.
         y : array-like, shape (n_train,)
@@ -75,7 +75,7 @@ class RowScore(BaseEstimator, abc.ABC):
         Raises
         ------
         UnsupportedModelError
-            If there is no such score for this kind of model.
+            If the score is not defined for this kind of model.
         ValueError, TypeError
             If parameters or rows do not fit.
         """
@@ -104,7 +104,7 @@ class RowScore(BaseEstimator, abc.ABC):
         Returns
         -------
         Influence
-            Shape (n_train,), with the caller's row labels.
+            Shape (n_train,), with the row labels of `X`.
         """
         check_is_fitted(self)
         return Influence(

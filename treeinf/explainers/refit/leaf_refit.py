@@ -39,8 +39,8 @@ class LeafRefit(TreeExplainer):
     """LeafRefit: exact effect of removing rows with the tree structures held fixed.
 
     Each train row in turn is removed and every leaf value is recomputed, tree by tree,
-    by the library's own rule and from the scores of the remaining rows under the new
-    values. The splits stay as they are; a real retraining would find others.
+    by the library's leaf rule, from the raw scores of the remaining rows under the new
+    values. The splits are kept; retraining could choose others.
 
     Parameters
     ----------
@@ -68,20 +68,21 @@ class LeafRefit(TreeExplainer):
     Notes
     -----
     Influence is the difference of two refits, without the row and with all rows, so
-    that the rounding of stored leaf values is not in it. O(n_train n_trees) time a
+    that the rounding of stored leaf values cancels. O(n_train n_trees) time a
     removal; the dense matrix is the only array of n_train x n_test numbers.
 
     Boosting: a leaf that loses all its rows, with no l2 penalty, has the value 0, which
     is what the libraries give to a leaf without rows. CatBoost's penalty follows the
     mean weight of the remaining rows. Where CatBoost halved or skipped steps within a
-    tree (backtracking), as many halvings are taken again. Weights that
+    tree (backtracking), the same halvings are applied again. Weights that
     ``class_weight="balanced"`` or ``is_unbalance`` made of all rows are held fixed, and
     so is a base score that the library did not estimate. Where each iteration saw a
     sample of the rows, a refit takes all of them, the one with all rows too.
 
     Forests: a leaf holds the mean of its rows with the weights they had in the tree.
     One that loses all of them takes the mean of the nearest node above that has some,
-    as if the split were undone. Bootstrapped forests are to be given live.
+    as if the split were undone. Bootstrapped forests must be passed as fitted
+    estimators, not files.
 
     References
     ----------
@@ -131,8 +132,8 @@ class LeafRefit(TreeExplainer):
         Returns
         -------
         Influence
-            Shape (n_groups, n_test), labelled by the groups: in the order in which
-            labels first come, or of the list or dict.
+            Shape (n_groups, n_test), labelled by the groups: in order of first
+            appearance, or of the list or dict.
 
         Raises
         ------
@@ -142,7 +143,7 @@ class LeafRefit(TreeExplainer):
         Notes
         -----
         The effect of a group is not the sum of its rows' own effects: near-duplicates
-        stand in for one another as long as one of them is left.
+        replace one another as long as one of them is left.
         """
         check_is_fitted(self)
         labels, sets = _read_groups(groups, self._n_train)
@@ -172,7 +173,7 @@ class LeafRefit(TreeExplainer):
         Returns
         -------
         TreeEnsemble
-            Predicts and saves as any other. Leaf counts and weights are those of the
+            Predicts and saves like any other. Leaf counts and weights are those of the
             rows left; stored sums of hessians are dropped.
 
         Raises
@@ -182,9 +183,9 @@ class LeafRefit(TreeExplainer):
 
         Notes
         -----
-        This does not undo the splits: features, thresholds, the number of trees, bins
-        and encodings of categories were chosen with the rows, and stay. It is no proof
-        that the model has forgotten them.
+        Splits are not undone: features, thresholds, the number of trees, bins and
+        encodings of categories were chosen with the rows and are kept. This is not
+        machine unlearning.
         """
         check_is_fitted(self)
         removals = Removals.of([_read_positions(rows, self._n_train, "rows")])
@@ -222,8 +223,8 @@ class LeafRefit(TreeExplainer):
         if ensemble.is_averaged and ensemble.library == "scikit-learn":
             if init_score is not None:
                 raise ValueError(
-                    "Got init_score for a forest, whose trees start from nothing; "
-                    "leave it out."
+                    "Got init_score for a forest, whose trees have no initial score; "
+                    "omit it."
                 )
             forest = ForestRows.read(
                 model,

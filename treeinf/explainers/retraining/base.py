@@ -141,8 +141,8 @@ class RetrainingExplainer(Explainer[RetrainingQueries]):
     Parameters
     ----------
     by : {"drop", "weight"}, default="drop"
-        How a row is left out: dropped from the table, or given weight 0, which keeps
-        what depends on the table alone, such as histogram bins.
+        How a row is left out: dropped from the table, or given weight 0, which
+        preserves what depends on the table alone, such as histogram bins.
     random_state : int or None, default=0
         Seed of all random draws, and of seeds of the estimator that are not set. None
         draws one in `fit`, and excludes a checkpoint.
@@ -152,7 +152,7 @@ class RetrainingExplainer(Explainer[RetrainingQueries]):
     batch_size : int, default=1024
         Train rows handled together by `top_k`.
     n_jobs : int or None, default=None
-        Refits at a time, in processes; None or -1 for one a core. Each has one thread.
+        Refits in parallel processes; None or -1 for one per core. Each has one thread.
         Results have the same bits for any number.
     verbose : bool, default=False
         Show a progress bar.
@@ -215,8 +215,8 @@ class RetrainingExplainer(Explainer[RetrainingQueries]):
         Raises
         ------
         TypeError, ValueError
-            If the estimator cannot be trained again, parameters are wrong, rows do not
-            fit one another, or the checkpoint is of another run.
+            If the estimator cannot be retrained, parameters or shapes are invalid, or
+            the checkpoint belongs to another run.
         """
         self._check_parameters()
         _refuse_init_score(init_score)
@@ -254,8 +254,8 @@ class RetrainingExplainer(Explainer[RetrainingQueries]):
         check_random_state(self.random_state)
         if self.checkpoint is not None and self.random_state is None:
             raise ValueError(
-                "Got random_state=None; a checkpoint needs an integer, since another "
-                "run would draw other numbers."
+                "Got random_state=None; a checkpoint needs an integer seed to resume "
+                "a run."
             )
 
     def _identity(self, fingerprint: NDArray[np.uint64]) -> dict[str, str]:

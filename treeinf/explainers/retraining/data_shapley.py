@@ -36,7 +36,7 @@ class DataShapley(RetrainingExplainer):
     Parameters
     ----------
     n_permutations : int, default=100
-        Orders, at least 2; at most n_train refits each.
+        Number of random orders, at least 2; each takes at most n_train refits.
     truncation : float, default=0.01
         An order ends, and its remaining rows get 0, once the sum over the test rows
         has been within this share of its value with all rows five times in a row;
@@ -56,14 +56,12 @@ class DataShapley(RetrainingExplainer):
     estimator_, classes_
         See `RetrainingExplainer`.
 
-    Notes
-    -----
-    Without any row, the prediction is the base rate: the weighted mean of all train
-    targets, or the shares of their classes. Loss and vanishing classes are those of
-    `LOO`. The seed is the same within an order. A checkpoint stores whole orders for
-    one set of rows and one output, apart for `explain` and `total`, as the first needs
-    n_train x n_test numbers an order. Five times in a row is the rule of the authors'
-    code.
+    Notes ----- Without any row, the prediction is the base rate: the weighted mean of
+    all train targets, or the shares of their classes. Loss and vanishing classes are
+    those of `LOO`. The seed is the same within an order. A checkpoint stores whole
+    orders for one set of rows and one output, separately for `explain` and `total`, as
+    the former needs n_train x n_test numbers an order. Five times in a row is the rule
+    of the authors' code.
 
     References
     ----------

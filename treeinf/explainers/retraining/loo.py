@@ -38,15 +38,15 @@ class LOO(RetrainingExplainer):
     Notes
     -----
     Every call of `explain`, `total`, `top_k` and `self_influence` trains n_train + 1
-    copies, unless a checkpoint has their predictions of the same rows: then another
-    target, such as ``output="prediction"``, costs nothing. `self_influence` predicts
+    copies, unless a checkpoint holds their predictions of the same rows: then another
+    output, such as ``output="prediction"``, costs nothing. `self_influence` predicts
     each left-out row by its own copy. Memory: one number for each copy and test row;
     `total` keeps one for each copy.
 
     The loss is the log loss of ``predict_proba``, probabilities raised to 1e-15, or
     half the squared error of ``predict``, whatever the estimator minimises. A class
-    whose last row is left out has probability 0; rows of a single class are not passed
-    to the estimator, their class has probability 1.
+    whose last row is left out has probability 0; if all remaining rows have one class,
+    nothing is trained and that class has probability 1.
 
     References
     ----------

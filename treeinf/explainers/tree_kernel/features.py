@@ -287,7 +287,7 @@ class LeafFeatures:
     def _device_batches(
         self, leaf: Leaves, rows: slice, row_bytes: int
     ) -> Iterator[tuple[slice, tuple[Any, Any, Any], int]]:
-        """Yield batches of rows, their leaves on the device, and the first row's place.
+        """Yield batches of rows, their leaves on the device, and their first position.
 
         The leaves of the train rows stay on the device, whole, if they fit.
         """

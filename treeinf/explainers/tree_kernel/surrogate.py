@@ -89,7 +89,7 @@ class LinearSurrogate:
     NumPy's pairwise sums, never a threaded BLAS, so that the result has the same bits
     for any number of threads.
 
-    The exactness asked for is relative to the penalty: at the solution the two terms of
+    The tolerance is relative to the penalty: at the solution the two terms of
     the gradient cancel, ``2 l2 W = -X^T slope``, so that the norm of their sum over
     that of ``2 l2 W`` is the relative distance of W from its representer form. It is at
     least as strict as the gradient relative to that at W = 0.
@@ -121,7 +121,7 @@ class LinearSurrogate:
         Returns
         -------
         Solution
-            The best iterate; its `gradient_norm` says whether `tol` was reached.
+            The best iterate; its `gradient_norm` shows whether `tol` was reached.
         """
         coefficients = np.zeros((self.features.n_features, self.target.shape[1]))
         point = self._evaluate(coefficients)

@@ -37,7 +37,7 @@ def read_train_rows(
     kernel : str
         Tree kernel that is to be used.
     X, y, sample_weight, init_score
-        See `StagedRows.read`; for `y`, None will do where the kernel reads no values.
+        See `StagedRows.read`; `y` may be None if the kernel reads no values.
     device : Device, default=CPU
         Device that routes them.
 

@@ -42,7 +42,7 @@ class TreeSim(TreeExplainer):
     Parameters
     ----------
     kernel : str, default="weighted_leaf_path"
-        Features that the trees give a row. "leaf_path": 1 for each leaf it is in;
+        Tree-kernel features of a row. "leaf_path": 1 for each leaf it is in;
         "leaf_output": the leaf's value instead of the 1; "tree_output": one number a
         tree, the value of the row's leaf; "feature_path": 1 for each node on its paths
         from the roots, leaves included; "feature_output": the same with the leaf's
@@ -60,14 +60,12 @@ class TreeSim(TreeExplainer):
     n_features_in_ : int
         Columns of the rows.
 
-    Notes
-    -----
-    Under the default, two rows in the same leaf of n train rows gain 1 / n**2. It has
-    no unit of loss: it ranks train rows within a test row, no more. It does not use
-    the loss, so that forests, quantiles, custom objectives and rankings are explained
-    too; row weights are ignored. Time O(n_train n_trees (1 + test rows that share a
-    leaf)) for the dot product and the cosine of leaf kernels, else O(n_train n_trees
-    n_test).
+    Notes ----- Under the default, two rows in the same leaf of n train rows gain 1 /
+    n**2. The unit is not that of the loss: influence only ranks the train rows of one
+    test row. It does not use the loss, so that forests, quantiles, custom objectives
+    and rankings are explained too; row weights are ignored. Time O(n_train n_trees (1 +
+    test rows that share a leaf)) for the dot product and the cosine of leaf kernels,
+    else O(n_train n_trees n_test).
 
     Departures from the authors' code: a leaf without train rows (CatBoost) gives 0,
     theirs NaN; the euclidean similarity is theirs, 1 / distance, kept finite, which
@@ -115,7 +113,7 @@ class TreeSim(TreeExplainer):
         model, X, sample_weight, init_score
             See `TreeExplainer.fit`.
         y : array-like, shape (n_train,), optional
-            Their targets. Without them there is similarity, but no influence.
+            Their targets. Without them, only `similarity` and `similar` are available.
 
         Returns
         -------
@@ -177,11 +175,11 @@ class TreeSim(TreeExplainer):
         Raises
         ------
         ValueError, TypeError
-            If the rows do not fit, or `exclude_self` is asked for other rows.
+            If the rows do not fit, or `exclude_self` is set for other rows.
 
         Notes
         -----
-        Train rows are handled in blocks of `batch_size`: memory is O(batch_size^2 + k
+        Train rows are handled in batches of `batch_size`: memory is O(batch_size^2 + k
         n_rows) and what `fit` keeps, never n_train x n_rows.
         """
         check_is_fitted(self)
@@ -244,8 +242,8 @@ class TreeSim(TreeExplainer):
         """Check the rows to explain and route them."""
         if not self._has_y:
             raise ValueError(
-                "The sign of the influence depends on whether targets agree, and fit "
-                "was given no y. Pass y to fit, or use similar or similarity."
+                "The sign of the influence depends on whether targets agree, but fit "
+                "got no y. Pass y to fit, or use similar or similarity."
             )
         loss = self.ensemble_.loss
         if loss is None and not self._has_classes and self.ensemble_.n_outputs > 1:

@@ -94,13 +94,14 @@ class Trex(TreeExplainer):
     -----
     The objective is ``sum_i w_i loss_i / sum_i w_i + l2 |W|^2``, the published one for
     weights of 1; in regression the loss there is the whole squared difference. Weights
-    are those of the training, class weights included. There is no intercept. Its
-    gradient is solved for by Newton's method with conjugate gradients, and measured
-    against the gradient of the penalty alone, which the loss's cancels at the solution.
+    are those of the training, class weights included. There is no intercept. The
+    objective is minimised by Newton's method with conjugate gradients; the norm of its
+    gradient is measured relative to that of the penalty, which the loss gradient
+    cancels at the solution.
 
-    What is explained is of the surrogate: its loss (half the squared difference in
-    regression), its raw score (for two classes the log-odds of the second, else that of
-    the row's class), its prediction, or derivatives in its raw scores. The score and
+    The explained output is that of the surrogate: its loss (half the squared difference
+    in regression), its raw score (for two classes the log-odds of the second, else that
+    of the row's class), its prediction, or derivatives in its raw scores. The score and
     any linear function of it have the exact representer terms as influence, with the
     sign of "without the row, less with it".
 

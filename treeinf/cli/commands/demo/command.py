@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["demo"]
 
 _TEST_SIZE = 0.3
-# Keeps the random baseline apart from all other uses of the seed.
+# Makes the random baseline independent of other uses of the seed.
 _BASELINE_STREAM = 0x72616E64
 
 
@@ -55,7 +55,7 @@ def demo(
     from treeinf.cli.commands.demo.report import write_demo_report
     from treeinf.cli.models import new_estimator
     from treeinf.cli.printing import Printer
-    from treeinf.cli.proof import (
+    from treeinf.cli.scores import (
         compare_on_test_rows,
         predict_for_scores,
         print_changes,
@@ -71,7 +71,7 @@ def demo(
     printer = Printer(as_json=json, quiet=quiet)
     report_path = _prepare_folder(out, force=force)
     dataset = load(data)
-    if library == "xgboost":  # which wants class numbers
+    if library == "xgboost":  # which needs class numbers
         numbers: Any = tuple(range(len(dataset.classes)))
         dataset = dataclasses.replace(dataset, classes=numbers)
     train, test, is_flipped = _flip(dataset, share, seed)
@@ -262,7 +262,10 @@ def _plan_models(
     if not kept.all():
         rng = np.random.default_rng([seed, _BASELINE_STREAM])
         plans[name] = (kept, train.y)
-        plans["as many rows removed at random"] = (rng.permutation(kept), train.y)
+        plans["the same number of rows removed at random"] = (
+            rng.permutation(kept),
+            train.y,
+        )
     plans["with the true labels"] = (everything, true_labels)
     return plans
 

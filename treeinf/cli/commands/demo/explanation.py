@@ -1,4 +1,4 @@
-"""The demo's first answer: which train rows made the model err on one test row."""
+"""Explain the demo model's worst prediction by the train rows behind it."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from treeinf.cli.printing import Printer
 from treeinf.cli.training_data import TrainingData
 from treeinf.explainers import BoostIn
 
-__all__ = ["Explanation", "Pusher", "explain_worst_row"]
+__all__ = ["Explanation", "InfluentialRow", "explain_worst_row"]
 
-N_PUSHERS = 5
-"""Train rows listed for and against."""
+N_ROWS = 5
+"""Number of helpful and of harmful train rows to list."""
 
-COLUMNS = ("speaks for", "train row", "label", "influence", "flipped")
+COLUMNS = ("pushes towards", "train row", "label", "influence", "flipped")
 
 
 @dataclasses.dataclass(frozen=True)
-class Pusher:
+class InfluentialRow:
     """A train row with influence on the test row.
 
     Parameters
     ----------
     row : int
-        Its number.
+        Position of the row.
     label : object
-        Its label, as the model learnt it.
+        Its label, as in training.
     influence : float
         How much the test row's log loss would rise without it; negative for a row that
         harms.
@@ -45,19 +45,19 @@ class Pusher:
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """The model's prediction of one test row, and the training rows behind it.
+    """Prediction of one test row, and the most influential train rows.
 
     Parameters
     ----------
     test_row : int
-        The row's number.
+        Position of the test row.
     label, predicted : object
-        Its true label, and the model's, which are equal if the model makes no error.
+        Its true and its predicted label; equal if the model makes no error.
     other : object
-        The label that the harmful rows speak for.
+        The most probable label other than the true one.
     probability : float
-        What the model gives the true label, in [0, 1].
-    harmful, helpful : list of Pusher
+        Predicted probability of the true label, in [0, 1].
+    harmful, helpful : list of InfluentialRow
         Rows that pushed hardest away from the true label and towards it, in order.
     """
 
@@ -66,26 +66,28 @@ class Explanation:
     predicted: Any
     other: Any
     probability: float
-    harmful: list[Pusher]
-    helpful: list[Pusher]
+    harmful: list[InfluentialRow]
+    helpful: list[InfluentialRow]
 
     @property
     def question(self) -> str:
-        """What is asked."""
+        """Question about the test row, as a sentence."""
         if self.predicted == self.label:
             return (
-                f"Test row {self.test_row} is {self.label}; the model is least sure of "
-                f"that ({self.probability:.0%}). Which train rows made it doubt?"
+                f"Test row {self.test_row} is {self.label}; of all "
+                f"test rows the model is least sure here ({self.probability:.0%}). "
+                "Which "
+                "train rows lower its confidence?"
             )
         return (
-            f"Test row {self.test_row} is {self.label}; the model says "
-            f"{self.predicted} ({1.0 - self.probability:.0%} sure). Which train rows "
-            "made it say this?"
+            f"Test row {self.test_row} is {self.label}; the model predicts "
+            f"{self.predicted} ({1.0 - self.probability:.0%} sure). Which train "
+            "rows caused this?"
         )
 
     @property
     def answer(self) -> str:
-        """What is found."""
+        """How many of the listed rows have flipped labels, as a sentence."""
         wrong, right = (
             sum(row.is_flipped for row in side) for side in (self.harmful, self.helpful)
         )
@@ -158,10 +160,10 @@ def explain_worst_row(
     explainer.fit(model, train.X, train.y)
     influence = explainer.explain(test.X.iloc[row : row + 1], test.y[row : row + 1])
 
-    def list_side(side: str) -> list[Pusher]:
-        top = influence.top(N_PUSHERS, side)
+    def list_side(side: str) -> list[InfluentialRow]:
+        top = influence.top(N_ROWS, side)
         return [
-            Pusher(i, train.y[i], value, bool(is_flipped[i]))
+            InfluentialRow(i, train.y[i], value, bool(is_flipped[i]))
             for i, value in zip(
                 top.positions[0].tolist(), top.values[0].tolist(), strict=True
             )

@@ -22,7 +22,7 @@ from treeinf.files import write_whole
 __all__ = ["TITLE", "draw_thumbnail", "write_demo_report"]
 
 TITLE = "treeinf demo"
-"""What tells a report of the demo from other pages."""
+"""Title by which a report of the demo is recognized."""
 
 
 def write_demo_report(
@@ -41,23 +41,23 @@ def write_demo_report(
     Parameters
     ----------
     path : pathlib.Path
-        Where to; what is there is replaced.
+        File to write; replaced if it exists.
     cleaner : InfluenceCleaner
         Fitted.
     dataset : Dataset
-        Where the rows come from.
+        Data set of the rows.
     train : TrainingData
-        The rows cleaned.
+        Train rows that were cleaned.
     is_flipped : ndarray of bool, shape (n_train,)
         Rows whose label was flipped.
     changes : sequence of ScoreChange
         Scores on the test rows before and after.
     explanation : Explanation
-        The error explained.
+        Explanation of one error.
     table : tuple of columns and lines
         Scores of all models.
     sentence : str
-        What was found.
+        Summary of the flipped rows that were removed.
     """
     from treeinf.reports import ReportTable, write_cleaning_report
 
@@ -90,8 +90,8 @@ def write_demo_report(
                 ReportTable(
                     "Against the alternatives",
                     *table,
-                    text="Trained on each and scored on the same test rows. The true "
-                    "labels are known here: no cleaning can reach more.",
+                    text="One model trained on each and scored on the same test rows. "
+                    "The true labels, known here, bound what cleaning can reach.",
                 ),
             ],
             is_noisy=is_flipped,
@@ -109,7 +109,7 @@ def draw_thumbnail(pixels: NDArray[np.float64], highest: float) -> str:
     pixels : ndarray of float64, shape (height, width)
         Brightness in [0, highest].
     highest : float
-        What is white.
+        Value drawn as white.
 
     Returns
     -------

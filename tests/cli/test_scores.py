@@ -8,7 +8,7 @@ pytest.importorskip("pandas")
 
 from sklearn import metrics
 
-from treeinf.cli.proof import compare_on_test_rows, score_on_test_rows
+from treeinf.cli.scores import compare_on_test_rows, score_on_test_rows
 from treeinf.cli.training_data import TrainingData
 
 

@@ -1,4 +1,4 @@
-"""Score two models on test rows, with intervals of the gain."""
+"""Score two models on test rows, with confidence intervals of the gain."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ class ScoreChange:
     ----------
     name : str
         Name of the score.
-    is_better_greater : bool
+    greater_is_better : bool
         Whether greater is better.
     before, after : float
-        Of the model of all rows, and of the cleaned rows.
+        Score of the model of all rows, and of the model of the cleaned rows.
     gain : float
         Improvement; positive if `after` is better.
     gain_low, gain_high : float
-        Interval of the gain by resampling the test rows, paired.
+        Bounds of a bootstrap interval of the gain over paired test rows.
     confidence : float
-        Its confidence.
+        Confidence level of the interval, in (0, 1).
     n_rows : int
-        Test rows.
+        Number of test rows.
     """
 
     name: str
-    is_better_greater: bool
+    greater_is_better: bool
     before: float
     after: float
     gain: float
@@ -141,8 +141,8 @@ def compare_on_test_rows(
     rng = np.random.default_rng(seed)
     samples = [rng.integers(0, len(y), len(y)) for _ in range(N_RESAMPLES)]
     changes = []
-    for name, is_better_greater, metric in _metrics(data, y):
-        sign = 1.0 if is_better_greater else -1.0
+    for name, greater_is_better, metric in _metrics(data, y):
+        sign = 1.0 if greater_is_better else -1.0
         first, second = metric(y, before), metric(y, after)
         gains = np.array(
             [sign * (metric(y[s], after[s]) - metric(y[s], before[s])) for s in samples]
@@ -155,7 +155,7 @@ def compare_on_test_rows(
         changes.append(
             ScoreChange(
                 name,
-                is_better_greater,
+                greater_is_better,
                 first,
                 second,
                 # 0.0 added turns the -0.0 of equal losses into 0.0
