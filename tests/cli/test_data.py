@@ -174,7 +174,9 @@ def check_fetch(run, source, address, new, monkeypatch):
     assert "--no-verify" in result.stderr
     result = run("data", "fetch", "spambase", "--home", new, "--force", "--no-verify")
     assert result.exit_code == 0
-    assert "Warning: spambase: spambase.data.gz has not the sha256" in result.stderr
+    assert (
+        "Warning: spambase: spambase.data.gz does not have the sha256" in result.stderr
+    )
 
 
 def test_fetch_of_what_ships_with_scikit_learn_says_so(run, home):

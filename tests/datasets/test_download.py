@@ -96,7 +96,7 @@ def test_a_download_with_another_hash_is_kept_where_that_is_asked_for(
     site, home, monkeypatch
 ):
     entry = make_entry(url=f"{site[1]}/table.csv", sha256="0" * 64)
-    with pytest.warns(UserWarning, match="has not the sha256 of the manifest"):
+    with pytest.warns(UserWarning, match="does not have the sha256 of the manifest"):
         (item,) = fetch_entry(entry, home, verify=False)
     assert not item.is_verified
     # and compared with itself from then on
@@ -132,7 +132,7 @@ def test_one_changed_file_changes_the_verdict(site, home, monkeypatch):
     know(monkeypatch, entry)
     with pytest.warns(UserWarning, match="no known sha256"):
         fetch("toy")
-    # files that only explain the others may be missing
+    # files that document the others may be missing
     assert check("toy").verdict == "recorded"
     (home / "toy" / "notes.txt").write_text("other notes")
     assert check("toy").verdict == "changed"
@@ -181,7 +181,7 @@ def test_members_of_archives_are_found_by_path_or_by_name(site, home):
     (item,) = fetch_entry(entry, home, overwrite=True)
     assert item.is_verified
     (site[0] / "all.zip").write_bytes(data[:50])
-    with pytest.raises(ValueError, match="not a whole zip"):
+    with pytest.raises(ValueError, match="not a complete zip"):
         fetch_entry(make_entry(url=url, member="table.csv"), home, overwrite=True)
 
 
@@ -277,11 +277,11 @@ def test_loading_fetches_what_is_missing(site, home, monkeypatch):
 def test_without_a_network_the_way_by_hand_is_told(site, home, monkeypatch, url):
     url = url.format(site=site[1])
     know(monkeypatch, make_entry(url=url, sha256=SHA256))
-    with pytest.raises(ConnectionError, match="by hand") as raised:
+    with pytest.raises(ConnectionError, match="manually") as raised:
         fetch("toy")
     assert url in str(raised.value)
     assert "https://host/toy" in str(raised.value)
-    with pytest.raises(FileNotFoundError, match="It was tried now") as raised:
+    with pytest.raises(FileNotFoundError, match="The download failed") as raised:
         load("toy")
     assert str(home) in str(raised.value)
 
@@ -342,7 +342,7 @@ def test_a_broken_list_of_downloads_is_refused(site, home):
     home.mkdir()
     (home / "fetched.json").write_text("[")
     entry = make_entry(url=f"{site[1]}/table.csv", sha256=SHA256)
-    with pytest.raises(ValueError, match=r"fetched\.json is not whole JSON"):
+    with pytest.raises(ValueError, match=r"fetched\.json is not valid JSON"):
         fetch_entry(entry, home)
 
 

@@ -126,7 +126,7 @@ def test_missing_and_short_files_are_refused(home):
 
 def test_broken_index_is_refused(home):
     (home / "index.json").write_text("{")
-    with pytest.raises(ValueError, match="not whole JSON"):
+    with pytest.raises(ValueError, match="not valid JSON"):
         load("toy")
 
 

@@ -133,9 +133,9 @@ GOOD = {"task": '"regression"', "target": '"y"'}
     [
         ({"colour": '"red"'}, "colour"),
         ({"task": '"ranking"'}, "task='ranking'; expected one of binary"),
-        ({"task": '"binary"'}, "positive belongs"),
-        ({"positive": "[1]"}, "positive belongs"),
-        ({"combine": '"join"'}, "join_on belongs"),
+        ({"task": '"binary"'}, "positive is required"),
+        ({"positive": "[1]"}, "positive is required"),
+        ({"combine": '"join"'}, "join_on is required"),
         ({"combine": '"glue"'}, "combine='glue'"),
         ({"files": '[{ path = "a", sha256 = "12" }]'}, "sha256='12'"),
         ({"files": '[{ path = "a", format = "xml" }]'}, "format='xml'"),
@@ -153,7 +153,7 @@ def test_wrong_manifests_are_refused(keys, message):
 
 
 def test_what_is_no_toml_is_refused():
-    with pytest.raises(ValueError, match=r"mine\.toml is not whole TOML"):
+    with pytest.raises(ValueError, match=r"mine\.toml is not valid TOML"):
         read_entries("[toy", "mine.toml")
 
 
@@ -252,7 +252,7 @@ def test_other_rows_and_columns_are_refused(home):
 def test_a_damaged_gzip_is_refused(home):
     path = home / "toy" / "b.csv.gz"
     path.write_bytes(path.read_bytes()[:-6])
-    with pytest.raises(ValueError, match="not whole gzip"):
+    with pytest.raises(ValueError, match="not a complete gzip"):
         load_from_home(make_entry(combine="target_last"), home)
 
 
@@ -354,7 +354,7 @@ def test_splits_that_cannot_be_are_refused(table):
     for data, kind, message in (
         (bare, "grouped", "no groups"),
         (bare, "time", "no times"),
-        (same, "grouped", "one group"),
+        (same, "grouped", "single group"),
         (same, "time", "one time"),
         (table, "sorted", "kind='sorted'; expected one of published"),
     ):
@@ -430,5 +430,5 @@ def test_sets_can_be_loaded_as_arrays_and_sampled():
 def test_wrong_encodings_are_refused(table):
     with pytest.raises(ValueError, match="encoding='hash'"):
         table.encode("hash")
-    with pytest.raises(TypeError, match="not encoded again"):
+    with pytest.raises(TypeError, match="cannot be encoded again"):
         table.encode().split().encode()

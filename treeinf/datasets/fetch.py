@@ -399,7 +399,7 @@ def _compare(origin: str, data: bytes, expected: str, *, verify: bool) -> bool:
 
 
 def _has_known_content(file: DataFile) -> bool:
-    """Whether the sha256 of the stored file is known; that of converted tables is not."""
+    """Whether the sha256 of the stored file is known; not so for converted tables."""
     return file.sha256 is not None and file.openml is None and file.format == "text"
 
 

@@ -25,7 +25,7 @@ def test_history_is_json(cleaned):
 def test_text_has_headline_first_and_all_times(cleaned):
     lines = str(cleaned.report_).splitlines()
     assert lines[0] == cleaned.report_.headline
-    for name in ("train", "views", "retrain", "final", "explain", "total"):
+    for name in ("train", "stacking", "retrain", "final", "explain", "total"):
         assert f"{name} " in lines[-1]
     assert np.isclose(
         cleaned.report_.seconds["total"],
