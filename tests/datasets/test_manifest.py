@@ -355,7 +355,7 @@ def test_splits_that_cannot_be_are_refused(table):
         (bare, "grouped", "no groups"),
         (bare, "time", "no times"),
         (same, "grouped", "single group"),
-        (same, "time", "one time"),
+        (same, "time", "single time"),
         (table, "sorted", "kind='sorted'; expected one of published"),
     ):
         with pytest.raises(ValueError, match=message):

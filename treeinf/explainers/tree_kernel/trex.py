@@ -420,8 +420,8 @@ def _refuse_several_targets(ensemble: TreeEnsemble) -> None:
     if ensemble.n_outputs > 1 and (loss is None or not loss.n_classes):
         raise UnsupportedModelError(
             f"Trex cannot explain the objective {ensemble.loss_name!r}: its "
-            f"{ensemble.n_outputs} raw scores are not those of classes that treeinf "
-            "knows. TreeSim(...).similar explains it."
+            f"{ensemble.n_outputs} raw scores are not class scores. Use "
+            "TreeSim(...).similar."
         )
 
 
