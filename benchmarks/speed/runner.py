@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import math
 import os
 import sys
 import time
@@ -36,6 +35,7 @@ from benchmarks.speed.top_k import measure_top_k
 from benchmarks.speed.totals import measure_totals
 from benchmarks.speed.trex import measure_trex
 from treeinf.evaluation.machine import describe_run
+from treeinf.files import to_plain, write_whole
 from treeinf.kernels.threads import limit_threads
 
 __all__ = ["DONE", "FAILED", "GROUPS", "NOT_INSTALLED", "read_bench", "run_bench"]
@@ -258,19 +258,10 @@ def _equal_threads(n_jobs: int) -> Iterator[None]:
 
 
 def _write(path: Path, record: dict[str, Any]) -> None:
-    """Write the record, at once and whole."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(_plain(record), indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
-
-
-def _plain(value: Any) -> Any:
-    """Turn numbers that are not finite into nulls."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    """Write the record whole or not at all."""
+    with write_whole(path) as file:
+        text = json.dumps(to_plain(record), indent=1)
+        file.write_text(text + "\n", encoding="utf-8")
 
 
 def _read_load() -> list[float]:

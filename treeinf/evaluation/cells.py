@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from treeinf.evaluation.suite import Cell
-from treeinf.files import UNFINISHED, write_whole
+from treeinf.training.checkpoint import ResultFolder
 
 __all__ = ["DONE", "FAILED", "UNSUPPORTED", "CellStore", "Outcome"]
 
@@ -65,19 +65,21 @@ class CellStore:
                 "'treeinf[parquet]'."
             ) from error
         self.folder = Path(folder)
+        self._cells = ResultFolder(self.folder / "cells", suffix="")
+        self._records = ResultFolder(self.folder, suffix="")
 
     @property
     def cells(self) -> Path:
         """Folder of the cells."""
-        return self.folder / "cells"
+        return self._cells.folder
 
     def __len__(self) -> int:
-        return sum(1 for _ in self.cells.glob("*.parquet"))
+        return len(self._cells)
 
     def sweep(self) -> None:
         """Remove unfinished files of runs that were killed."""
-        for path in self.folder.rglob(f"*{UNFINISHED}"):
-            path.unlink(missing_ok=True)
+        self._cells.sweep()
+        self._records.sweep()
 
     def write(self, outcome: Outcome, frame: Any) -> None:
         """Store a cell, whole or not at all.
@@ -100,19 +102,17 @@ class CellStore:
         text = json.dumps(dataclasses.asdict(outcome))
         metadata = table.schema.metadata or {}
         table = table.replace_schema_metadata({**metadata, _KEY: text.encode()})
-        self.cells.mkdir(parents=True, exist_ok=True)
-        path = self.cells / outcome.cell.file_name
-        with write_whole(path) as temporary:
+        with self._cells.writing(outcome.cell.file_name) as temporary:
             pyarrow.parquet.write_table(table, temporary)
 
     def outcome(self, cell: Cell) -> Outcome | None:
         """Return the outcome of a cell; None if it has not run."""
         import pyarrow.parquet
 
-        path = self.cells / cell.file_name
-        if not path.is_file():
+        if cell.file_name not in self._cells:
             return None
-        metadata = pyarrow.parquet.read_schema(path).metadata or {}
+        schema = pyarrow.parquet.read_schema(self._cells.path(cell.file_name))
+        metadata = schema.metadata or {}
         facts = json.loads(metadata[_KEY])
         return Outcome(**{**facts, "cell": Cell(**facts["cell"])})
 
@@ -120,18 +120,12 @@ class CellStore:
         """Read the result of a cell that is done: a pandas frame."""
         import pandas as pd
 
-        return pd.read_parquet(self.cells / cell.file_name)
+        return pd.read_parquet(self._cells.path(cell.file_name))
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write a file beside the cells."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with write_whole(self.folder / name) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        self._records.write(name, content)
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Read a file beside the cells; empty if it is not there."""
-        path = self.folder / name
-        if not path.is_file():
-            return {}
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return content
+        return dict(self._records.read(name)) if name in self._records else {}
