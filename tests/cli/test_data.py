@@ -69,7 +69,7 @@ def test_list_names_all_sets_and_where_they_are(run, home):
 
 
 def test_list_can_leave_out_what_is_not_there(run, home):
-    result = run("data", "list", "--at-hand", "--json")
+    result = run("data", "list", "--available", "--json")
     found = {one["name"] for one in json.loads(result.stdout)["sets"]}
     assert {"toy", "iris"} <= found
     assert "spambase" not in found

@@ -1,4 +1,4 @@
-"""What influence costs on a given model and table, beside the library's prediction."""
+"""Time influence on a given model and table, relative to the library's prediction."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from treeinf.validation import check_count
 __all__ = ["ModelBench", "QuestionCost", "bench_model"]
 
 PREDICTION = "raw scores of the train rows"
-"""The work that all others are compared with."""
+"""The reference of all ratios."""
 
 _EXPLAINERS: tuple[type[Any], ...] = (BoostIn, LeafInfluence, LeafRefit, Trex)
 
 
 @dataclasses.dataclass(frozen=True)
 class QuestionCost:
-    """Wall time of one question.
+    """Wall time of one call of an explainer.
 
     Parameters
     ----------
     method : str
         Name of the explainer, or of the library that predicts.
     question : str
-        What is asked.
+        The call that is timed.
     first : float
         Seconds of the first call in this process, which may compile kernels.
     median, low, high : float
@@ -56,7 +56,7 @@ class QuestionCost:
 
 @dataclasses.dataclass(frozen=True)
 class ModelBench:
-    """Costs of all questions about one model.
+    """Costs of all calls on one model.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class ModelBench:
     costs : tuple of QuestionCost
         The library's prediction first, where it can be timed.
     refused : dict of str to str
-        Explainers that do not explain this model, with the reason.
+        Explainers that do not support this model, with the reason.
     """
 
     n_train: int
@@ -88,7 +88,7 @@ def bench_model(
     repeats: int = 3,
     n_jobs: int | None = None,
 ) -> ModelBench:
-    """Time each question that the explainers answer about a model.
+    """Time the calls of the explainers on a model.
 
     Parameters
     ----------
@@ -101,12 +101,12 @@ def bench_model(
     sample_weight : array-like, shape (n_train,), optional
         Row weights of the training.
     predict : callable, optional
-        Computes the library's own raw scores of the train rows: what times are compared
-        with. Without it there are no ratios.
+        Computes the library's own raw scores of the train rows, the reference of the
+        ratios; without it there are no ratios.
     repeats : int, default=3
         Turns of each operation, after its first call.
     n_jobs : int or None, default=None
-        Threads of the explainers; None for all cores. `predict` sees to its own.
+        Threads of the explainers; None for all cores. `predict` sets its own.
 
     Returns
     -------

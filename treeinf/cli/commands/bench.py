@@ -54,7 +54,7 @@ def bench(
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Time all explainers on a model, relative to the library's own prediction."""
+    """Time influence on a model, relative to the library's own prediction."""
     from treeinf.cli.jobs import read_tables
     from treeinf.cli.models import new_estimator
     from treeinf.evaluation import bench_model

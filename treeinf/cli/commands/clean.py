@@ -84,9 +84,9 @@ def clean(
         typer.Option(
             "--relabel-by",
             help="Which flagged rows --action relabel relabels. influence: those whose "
-            "new label helps by their influence, dropping the others; "
-            "influence_or_leave: the same, leaving the others as they are; suggestion: "
-            "all for which another label is predicted.",
+            "new label is estimated to help more than their removal, dropping the "
+            "others; influence_or_leave: the same, leaving the others unchanged; "
+            "suggestion: all for which another label is predicted.",
         ),
     ] = FROM_ESTIMATOR,
     validation: Annotated[

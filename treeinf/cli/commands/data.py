@@ -67,8 +67,8 @@ def _count(number: int | None) -> str:
 @ends_cleanly
 def list_sets(
     home: Home = None,
-    at_hand: Annotated[
-        bool, typer.Option("--at-hand", help="List only data sets that load offline.")
+    available: Annotated[
+        bool, typer.Option("--available", help="List only data sets that load offline.")
     ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -79,7 +79,7 @@ def list_sets(
     located = {
         name: (entry, _location(entry, folder)) for name, entry in entries.items()
     }
-    if at_hand:
+    if available:
         located = {
             name: pair for name, pair in located.items() if pair[1] in _AVAILABLE
         }

@@ -126,7 +126,7 @@ REMOVAL_BATCH)
         )
         return raw_score[: self.n_sets]
 
-    def own_score(self, rows: StagedRows, row: NDArray[np.int64]) -> Array:
+    def score_removed_rows(self, rows: StagedRows, row: NDArray[np.int64]) -> Array:
         """Compute the raw scores of one row under each refit.
 
         Returns

@@ -336,7 +336,9 @@ class _Changes(Columns):
             refits = self.refit.run(Removals.each(batch.start, batch.stop))
             queries = self.queries.take(batch)
             before = queries.value(complete.raw_score(queries.rows)[0])
-            change[batch] = queries.value(refits.own_score(rows, removed)) - before
+            change[batch] = (
+                queries.value(refits.score_removed_rows(rows, removed)) - before
+            )
         return change
 
     @property
