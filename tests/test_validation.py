@@ -51,7 +51,7 @@ def test_labels_of_every_kind_are_numbered():
             [0, 3],
             {"loss": losses.Logistic(), "classes": np.array([0, 1])},
             ValueError,
-            "Got label 3; the model knows 0, 1",
+            "Got label 3; the model's classes are 0, 1",
         ),
         ([-1.0, 1.0], {"loss": losses.Poisson()}, ValueError, "at least 0"),
         ([0.0, 1.0], {"loss": losses.Gamma()}, ValueError, "above 0"),

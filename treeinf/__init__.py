@@ -73,7 +73,7 @@ _SUBPACKAGES = dict.fromkeys(__all__, "explainers") | {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for: scikit-learn takes a second."""
+    """Import a public name on first access: importing scikit-learn takes a second."""
     if name not in _SUBPACKAGES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"treeinf.{_SUBPACKAGES[name]}"), name)

@@ -1,4 +1,4 @@
-"""The dtypes of all arrays, of fixed width on every platform."""
+"""Dtypes of all arrays, with fixed width on every platform."""
 
 import numpy as np
 

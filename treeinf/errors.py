@@ -1,4 +1,4 @@
-"""Exceptions that a caller may want to catch, and the warnings of treeinf."""
+"""Exceptions and warnings of treeinf."""
 
 __all__ = [
     "DeviceMemoryError",
@@ -17,22 +17,22 @@ __all__ = [
 
 
 class TreeinfError(Exception):
-    """Base of every error that is treeinf's own."""
+    """Base class of treeinf's exceptions."""
 
 
 class ModelFormatError(TreeinfError, ValueError):
-    """The bytes are not a model file, or not a whole one."""
+    """The content is not a model file, or is truncated or inconsistent."""
 
 
 class UnsupportedModelError(TreeinfError, ValueError):
     """The model cannot be represented exactly, or the method cannot explain it.
 
-    The message names what was met, what is read, and the way out.
+    The message names what was found, what is supported, and a way out.
     """
 
 
 class ModelParityError(TreeinfError, RuntimeError):
-    """Raw scores of the representation differ from the library's own."""
+    """Recomputed raw scores differ from those of the library."""
 
 
 class TrainingDataMismatchError(TreeinfError, ValueError):
@@ -40,7 +40,7 @@ class TrainingDataMismatchError(TreeinfError, ValueError):
 
 
 class DeviceUnavailableError(TreeinfError, RuntimeError):
-    """The device asked for cannot be used; the message says why."""
+    """The requested device cannot be used; the message says why."""
 
 
 class DeviceMemoryError(TreeinfError, MemoryError):
@@ -48,7 +48,7 @@ class DeviceMemoryError(TreeinfError, MemoryError):
 
 
 class TreeinfWarning(UserWarning):
-    """Base of every warning that is treeinf's own."""
+    """Base class of treeinf's warnings."""
 
 
 class TrainingDataWarning(TreeinfWarning):
@@ -56,7 +56,7 @@ class TrainingDataWarning(TreeinfWarning):
 
 
 class SubsampledTrainingWarning(TrainingDataWarning):
-    """The model saw a sample of the rows in each iteration."""
+    """Each iteration was fitted on a sample of the rows."""
 
 
 class ModelVersionWarning(TreeinfWarning):

@@ -1,4 +1,4 @@
-"""Write files whole or not at all, and convert values to what JSON can hold."""
+"""Write files atomically, and convert values to JSON types."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 __all__ = ["UNFINISHED", "to_plain", "write_together", "write_whole"]
 
 UNFINISHED = ".part"
-"""Ending of the names of files that are being written; a killed process leaves them."""
+"""Suffix of temporary files; a killed process leaves them behind."""
 
 
 @contextlib.contextmanager
@@ -30,8 +30,8 @@ def write_together(paths: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
     Yields
     ------
     dict of str to pathlib.Path
-        For each the temporary file to fill, in the same folder. Leaving the block by an
-        exception, an interrupt included, removes them and renames none.
+        Temporary file to write for each key, in the same folder. If the block raises,
+        KeyboardInterrupt included, all are removed and none is renamed.
     """
     temporary: dict[str, Path] = {}
     try:
@@ -67,7 +67,7 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     Yields
     ------
     pathlib.Path
-        The temporary file to fill; see `write_together`.
+        Temporary file to write; see `write_together`.
     """
     with write_together({"file": Path(path)}) as temporary:
         yield temporary["file"]

@@ -1,4 +1,4 @@
-"""Tables of any library: NumPy, SciPy, pandas, polars and pyarrow."""
+"""Read tables of NumPy, SciPy, pandas, polars and pyarrow."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 
 def as_frame(X: Any) -> nw.DataFrame[Any] | None:
     """Wrap a frame of pandas, polars or pyarrow; return None for other rows."""
-    if isinstance(X, np.ndarray):  # asking costs as much as a small explanation
+    if isinstance(X, np.ndarray):  # Narwhals costs as much as a small explanation
         return None
     frame = nw.from_native(X, eager_only=True, pass_through=True)
     if isinstance(frame, nw.DataFrame):
@@ -47,7 +47,7 @@ def count_rows(X: Any) -> int:
     Raises
     ------
     TypeError
-        If it has no rows.
+        If `X` has neither a shape nor a length.
     """
     if hasattr(X, "shape"):
         return int(X.shape[0])
@@ -104,7 +104,7 @@ def to_pandas(X: Any) -> Any:
     Raises
     ------
     ImportError
-        If there is a frame to convert, and pandas is not installed.
+        If `X` is such a frame and pandas is not installed.
     """
     frame = None if hasattr(X, "iloc") else as_frame(X)
     if frame is None:
@@ -113,9 +113,8 @@ def to_pandas(X: Any) -> Any:
         import pandas as pd
     except ImportError as error:
         raise ImportError(
-            f"Got a {type(X).__module__}.{type(X).__name__}, which LightGBM and "
-            "CatBoost are given as a frame of pandas: pip install pandas, or pass an "
-            "array of numbers."
+            f"Got a {type(X).__module__}.{type(X).__name__}; LightGBM and CatBoost "
+            "need it converted to pandas: pip install pandas, or pass a numeric array."
         ) from error
 
     columns: dict[str, Any] = {}
@@ -152,7 +151,7 @@ def column_names(X: Any) -> list[str] | None:
 
 
 def read_columns(X: Any) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Iterate over the columns of rows of any kind.
+    """Iterate over the columns of any table.
 
     Parameters
     ----------
@@ -164,13 +163,13 @@ def read_columns(X: Any) -> Iterator[tuple[str, NDArray[Any]]]:
     name : str
         The column's name, or its number.
     values : ndarray, shape (n_rows,)
-        float64 with NaN for what is missing; or, where not all are numbers, objects
-        with None for what is missing.
+        float64 with NaN for missing values; object with None for missing values where
+        not all are numbers.
 
     Raises
     ------
     ValueError
-        If the rows are not a table.
+        If an array is not two-dimensional.
     """
     frame = as_frame(X)
     if frame is not None:
@@ -210,7 +209,7 @@ def _is_missing(value: Any) -> bool:
         return True
     try:
         return bool(value != value)
-    except TypeError:  # pandas.NA will not say
+    except TypeError:  # bool(pandas.NA) raises
         return True
 
 
@@ -222,5 +221,5 @@ def read_numbers(column: Any) -> NDArray[np.float64]:
 
 
 def as_plain(label: Any) -> Any:
-    """Turn a NumPy scalar into Python's own, so that equal labels are equal keys."""
+    """Convert a NumPy scalar to a Python one, so that equal labels are equal keys."""
     return label.item() if isinstance(label, np.generic) else label

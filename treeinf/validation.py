@@ -1,4 +1,4 @@
-"""Targets, weights, initial scores and parameters, checked and coerced."""
+"""Validate targets, weights, initial scores and parameters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = [
 
 
 def _as_vector(values: Any, name: str, n_rows: int) -> NDArray[Any]:
-    """Read one value a row."""
+    """Convert to a one-dimensional array with one value per row."""
     if not isinstance(values, np.ndarray):
         values = nw.from_native(values, series_only=True, pass_through=True)
     array = values.to_numpy() if isinstance(values, nw.Series) else np.asarray(values)
@@ -40,7 +40,7 @@ def _as_vector(values: Any, name: str, n_rows: int) -> NDArray[Any]:
 
 
 def encode_labels(y: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.float64]:
-    """Return the class number of each label.
+    """Encode labels as class numbers.
 
     Raises
     ------
@@ -59,8 +59,8 @@ def encode_labels(y: NDArray[Any], classes: NDArray[Any]) -> NDArray[np.float64]
     except KeyError as error:
         names = ", ".join(repr(as_plain(label)) for label in classes[:10])
         raise ValueError(
-            f"Got label {error.args[0]!r}; the model knows {names}"
-            f"{' and more' if len(classes) > 10 else ''}."
+            f"Got label {error.args[0]!r}; the model's classes are {names}"
+            f"{', ...' if len(classes) > 10 else ''}."
         ) from None
     return np.array(codes, dtype=REAL)
 
@@ -74,16 +74,16 @@ def check_targets(
     single_precision: bool = False,
     name: str = "y",
 ) -> NDArray[np.float64]:
-    """Convert targets to float64: class numbers, or values as the loss takes them.
+    """Validate targets and convert them to class numbers or transformed values.
 
     Parameters
     ----------
     y : array-like or series, shape (n_rows,)
         Targets: labels among `classes`, class numbers, or values.
     n_rows : int
-        Rows they belong to.
+        Expected length.
     loss : Loss or None
-        Training loss; None leaves values as they are.
+        Training loss; None if unknown: only type and finiteness are checked.
     classes : ndarray, optional
         Labels in the order of the model's classes.
     single_precision : bool, default=False
@@ -98,10 +98,10 @@ def check_targets(
     Raises
     ------
     ValueError
-        If they are missing, not finite, not among the classes, or outside the loss's
-        range.
+        If targets are missing, not finite, not among the classes, or outside the range
+        of the loss.
     TypeError
-        If they are not numbers and the model knows no classes.
+        If they are not numbers and `classes` is None.
     """
     if y is None:
         raise ValueError(f"{name} is None; targets are needed.")
@@ -153,12 +153,14 @@ def check_targets(
 def check_weights(
     sample_weight: Any, n_rows: int, name: str = "sample_weight"
 ) -> NDArray[np.float64] | None:
-    """Convert row weights to float64; None stays None.
+    """Validate row weights and convert them to float64; None stays None.
 
     Raises
     ------
     ValueError
-        If there are not as many as rows, one is negative or not finite, or all are 0.
+        If the length is not `n_rows`, a weight is negative or not finite, or all are 0.
+    TypeError
+        If the weights are not numbers.
     """
     if sample_weight is None:
         return None
@@ -181,7 +183,7 @@ def check_weights(
 def check_offset(
     init_score: Any, n_rows: int, n_outputs: int
 ) -> NDArray[np.float64] | None:
-    """Convert initial scores of rows to float64, shape (n_rows, n_outputs).
+    """Validate initial scores; convert to float64, shape (n_rows, n_outputs).
 
     Raises
     ------
@@ -192,7 +194,7 @@ def check_offset(
         return None
     values = np.asarray(init_score, dtype=REAL)
     if values.ndim == 1 and values.size == n_rows * n_outputs:
-        # LightGBM's own order: all rows of the first output, then the second
+        # LightGBM's order: all rows of the first output, then the second
         values = values.reshape(n_outputs, n_rows).T
     if values.shape != (n_rows, n_outputs):
         raise ValueError(
@@ -204,7 +206,7 @@ def check_offset(
 
 
 def check_count(name: str, value: Any, least: int = 1) -> None:
-    """Refuse a parameter that is not a count.
+    """Check that a parameter is an integer of at least `least`.
 
     Parameters
     ----------
@@ -213,12 +215,14 @@ def check_count(name: str, value: Any, least: int = 1) -> None:
     value : Any
         Its value.
     least : int, default=1
-        The smallest count accepted.
+        Smallest value accepted.
 
     Raises
     ------
-    TypeError, ValueError
-        By type and by value.
+    TypeError
+        If the value is not an integer.
+    ValueError
+        If it is smaller than `least`.
     """
     expected = "a positive integer" if least == 1 else f"an integer of at least {least}"
     message = f"Got {name}={value!r}; expected {expected}."
@@ -229,12 +233,14 @@ def check_count(name: str, value: Any, least: int = 1) -> None:
 
 
 def check_out(out: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Check an output array of the caller; make one if it is None.
+    """Validate an `out` array, or allocate one if it is None.
 
     Raises
     ------
+    TypeError
+        If it is not an ndarray.
     ValueError
-        If its shape, type or order does not fit, or it is read-only.
+        If its shape, dtype or memory order does not fit, or it is read-only.
     """
     if out is None:
         return np.empty(shape, dtype=REAL)

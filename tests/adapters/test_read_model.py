@@ -107,14 +107,14 @@ def test_other_models(rows, model, words):
     with pytest.raises(UnsupportedModelError, match=words) as caught:
         read_model(model.fit(*rows))
     assert type(model).__qualname__ in str(caught.value)
-    assert "Read are fitted LightGBM models" in str(caught.value)
+    assert "Supported are fitted LightGBM models" in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "model", [None, 3, np.zeros(3), [1], lightgbm.LGBMClassifier, object()]
 )
 def test_no_model_at_all(model):
-    with pytest.raises(UnsupportedModelError, match="Read are fitted LightGBM models"):
+    with pytest.raises(UnsupportedModelError, match="Supported are fitted LightGBM"):
         read_model(model)
 
 
@@ -130,17 +130,17 @@ def test_other_things_of_lightgbm(rows):
         (b"  \n", ModelFormatError, "is empty"),
         (b"hello", ModelFormatError, "not a model file"),
         (b"tree", ModelFormatError, "end of trees"),
-        (b"tree\n\xff\xfe", ModelFormatError, "not whole model text"),
-        (b"{", ModelFormatError, "not whole"),
+        (b"tree\n\xff\xfe", ModelFormatError, "not valid model text"),
+        (b"{", ModelFormatError, "not valid"),
         (b"{}", ModelFormatError, "no tree_info"),
-        (b'{"learner": {}}', ModelFormatError, "not a whole XGBoost model"),
-        (b"{L\x00\x00", ModelFormatError, "not a whole XGBoost model"),
+        (b'{"learner": {}}', ModelFormatError, "not a valid XGBoost model"),
+        (b"{L\x00\x00", ModelFormatError, "not a valid XGBoost model"),
         (b"binf....", UnsupportedModelError, "old binary form"),
         (b'{"oblivious_trees": []}', ModelFormatError, "CatBoost"),
         (b"CBM1....", ModelFormatError, "CatBoost"),
         (b"PK\x03\x04....", ModelFormatError, "ensemble file"),
         (b"\x1f\x8b....", UnsupportedModelError, "gzip"),
-        (b'{"a":' + b"[" * 100_000, ModelFormatError, "not whole"),
+        (b'{"a":' + b"[" * 100_000, ModelFormatError, "not valid"),
     ],
 )
 def test_other_files(tmp_path, content, error, words):

@@ -121,7 +121,7 @@ def test_bad_test_rows_are_refused(run, tmp_path, option, table, message):
     [
         (b"", "is empty"),
         (b"hello", "is not a model file"),
-        (MODEL_TEXT.encode(), "not a whole LightGBM model"),
+        (MODEL_TEXT.encode(), "not a valid LightGBM model"),
         (b'{"learner": {}}', "XGBoost"),
         (b"CBM1....", "CatBoost"),
         (b"\x80\x04.", "pickle"),

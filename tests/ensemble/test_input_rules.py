@@ -136,7 +136,7 @@ def make_frame(**columns):
         (lambda: np.array([[1j, 2]]), TypeError, "complex"),
         (lambda: make_frame(x=[1], y=["a"]), TypeError, "Column 'y' has dtype String"),
         (lambda: make_frame(x=[1]), ValueError, r"missing \['y'\]"),
-        (lambda: make_frame(x=[1], z=[2]), ValueError, r"not known to it \['z'\]"),
+        (lambda: make_frame(x=[1], z=[2]), ValueError, r"unexpected \['z'\]"),
         (lambda: make_frame(y=[1], x=[2]), ValueError, "another order"),
         (
             lambda: pytest.importorskip("polars").LazyFrame({"x": [1], "y": [1]}),

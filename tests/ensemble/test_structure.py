@@ -53,8 +53,11 @@ def ensemble():
         (lambda e: changed(e, output=(0, 1)), r"output must be in \[0, 1\)"),
         (lambda e: changed(e, iteration=(0, 5)), "ordered by iteration"),
         (lambda e: changed(e, node_offset=(1, 0)), "one leaf more"),
-        (lambda e: changed(e, leaf_offset=(0, 1)), "leaf_offset must rise from 0"),
-        (lambda e: changed(e, category_offset=(-1, 99)), "category_offset must rise"),
+        (
+            lambda e: changed(e, leaf_offset=(0, 1)),
+            "leaf_offset must be non-decreasing from 0",
+        ),
+        (lambda e: changed(e, category_offset=(-1, 99)), "category_offset must be"),
         (lambda e: dataclasses.replace(e, leaf_value=e.leaf_value[:, 0]), "leaf_value"),
         (lambda e: dataclasses.replace(e, left=e.left[1:]), "left has shape"),
         (lambda e: dataclasses.replace(e, threshold=["a"]), "threshold has dtype"),

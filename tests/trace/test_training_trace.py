@@ -230,7 +230,7 @@ def test_a_model_without_its_training_parameters_is_refused_with_the_way_out():
     ("change", "error", "words"),
     [
         ({"y": lambda y: y[:-1]}, ValueError, "y has 239 values, X has 240 rows"),
-        ({"y": lambda y: y + 5}, ValueError, "the model knows 0, 1"),
+        ({"y": lambda y: y + 5}, ValueError, "the model's classes are 0, 1"),
         ({"y": lambda y: np.where(y > 0, np.nan, 0)}, ValueError, "missing"),
         ({"X": lambda X: X[:, :4]}, ValueError, "X has 4 columns, .* fitted on 6"),
         ({"X": lambda X: X[:0], "y": lambda y: y[:0]}, ValueError, "X has no rows"),

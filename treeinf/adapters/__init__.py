@@ -2,7 +2,7 @@
 
 `read_model` takes an estimator, a booster or a model file; `lookup` finds the adapter
 by the model's class and `formats` by the content of the file. Each library's folder has
-a ``reader`` that makes a `TreeEnsemble` of either.
+a ``reader`` that builds a `TreeEnsemble` from either.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def read_model(
     iterations: int | None = None,
     parameters: Mapping[str, Any] | None = None,
 ) -> TreeEnsemble:
-    """Read a fitted model into the uniform representation.
+    """Read a fitted model into a `TreeEnsemble`.
 
     Parameters
     ----------
@@ -42,10 +42,10 @@ def read_model(
         First boosting iterations to read; None for the best one where training was
         stopped early, else all.
     parameters : dict or None
-        Training parameters, under the library's names, in place of those that the model
-        holds. LightGBM's dumped JSON and XGBoost's files hold none, and what rests on a
-        replay of the training needs them; what they do not name has the library's
-        default. ``version`` is the version of XGBoost that trained the model, if a
+        Training parameters, under the library's names, that override those stored in
+        the model. LightGBM's dumped JSON and XGBoost's files store none, and methods
+        that replay the training need them; parameters left out take the library's
+        defaults. ``version`` is the version of XGBoost that trained the model, if a
         later one wrote it.
 
     Returns
@@ -55,20 +55,20 @@ def read_model(
     Raises
     ------
     UnsupportedModelError
-        If this kind of model is not read, or cannot be represented exactly.
+        If this kind of model is not supported, or cannot be represented exactly.
     ModelFormatError
-        If the file or dictionary is not a whole model.
+        If the file or dictionary is not a valid model.
     NotFittedError
         If the estimator has not been fitted.
     FileNotFoundError
         If there is no file at the path.
     TypeError, ValueError
-        If `iterations` is no positive integer, by kind and by value.
+        If `iterations` is not a positive integer.
 
     Warns
     -----
     ModelVersionWarning
-        If an XGBoost wrote the model that is newer than all that were tested.
+        If the model was written by an XGBoost newer than those tested.
     """
     if iterations is not None:
         check_count("iterations", iterations)
@@ -100,5 +100,5 @@ def read_model(
 def _refuse_choices(model: str, *choices: Any) -> None:
     if any(choice is not None for choice in choices):
         raise ValueError(
-            f"iterations and parameters go with a library's own model; got {model}."
+            f"iterations and parameters apply to models of a library; got {model}."
         )

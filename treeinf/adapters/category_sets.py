@@ -1,4 +1,4 @@
-"""Sets of categories in splits, packed into the bits that a `TreeEnsemble` holds."""
+"""Pack the category sets of splits into the bits of a `TreeEnsemble`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from treeinf.errors import ModelFormatError
 __all__ = ["pack_category_sets"]
 
 _MAX_WORDS = 2**24
-"""Words of 32 bits in all: a few digits of a file can ask for gigabytes."""
+"""Limit on 32-bit words in all: a large category number could demand gigabytes."""
 
 
 def pack_category_sets(
@@ -34,7 +34,7 @@ def pack_category_sets(
     n_nodes : int
         Nodes of all trees.
     library, way_out : str
-        For the error message: the library, and what helps beside renumbering.
+        For the error message: the library, and an alternative to renumbering.
 
     Returns
     -------

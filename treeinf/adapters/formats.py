@@ -33,7 +33,7 @@ _UNREADABLE = {
     b"\x1f\x8b": "compressed with gzip; unpack it first",
     b"\x28\xb5\x2f\xfd": "compressed with zstd; unpack it first",
 }
-"""First bytes of known files that are not read, and what such a file is."""
+"""First bytes of known but unsupported files, and a description of each."""
 
 
 def parse(content: bytes, source: str) -> tuple[Adapter, Any]:
@@ -44,7 +44,7 @@ def parse(content: bytes, source: str) -> tuple[Adapter, Any]:
     content : bytes
         The whole file.
     source : str
-        What it is, for error messages.
+        Name of the content, for error messages.
 
     Returns
     -------
@@ -56,9 +56,9 @@ def parse(content: bytes, source: str) -> tuple[Adapter, Any]:
     Raises
     ------
     ModelFormatError
-        If the content is not a whole model.
+        If the content is not a valid model.
     UnsupportedModelError
-        If it is a file of a known kind that is not read.
+        If it is a file of a known kind that is not supported.
     """
     for start, kind in _UNREADABLE.items():
         if content.startswith(start):
@@ -74,17 +74,15 @@ def parse(content: bytes, source: str) -> tuple[Adapter, Any]:
             dictionary = json.loads(content)
         except (ValueError, RecursionError) as error:
             raise ModelFormatError(
-                f"{source} starts like JSON and is not whole: {error}"
+                f"{source} starts like JSON but is not valid: {error}"
             ) from error
         return parse_dictionary(dictionary, source)
     if content.split(None, 1)[0] != _LIGHTGBM:
-        raise ModelFormatError(
-            f"{source} is not a model file that is read here. {SUPPORTED}"
-        )
+        raise ModelFormatError(f"{source} is not a supported model file. {SUPPORTED}")
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
-        raise ModelFormatError(f"{source} is not whole model text: {error}") from error
+        raise ModelFormatError(f"{source} is not valid model text: {error}") from error
     return _parse_with("lightgbm", "text", text)
 
 

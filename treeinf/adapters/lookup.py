@@ -20,7 +20,7 @@ _ADAPTERS = {
     "sklearn": "treeinf.adapters.sklearn.reader",
     "xgboost": "treeinf.adapters.xgboost.reader",
 }
-"""The package a model's class comes from, and its `Adapter`."""
+"""Packages of model classes, and the module that implements each `Adapter`."""
 
 _SKLEARN_MODELS = {
     "BaseBagging",
@@ -29,24 +29,25 @@ _SKLEARN_MODELS = {
     "BaseGradientBoosting",
     "BaseHistGradientBoosting",
 }
-"""The classes of scikit-learn whose subclasses are models of trees."""
+"""Base classes of scikit-learn's tree models."""
 
 _INNER_MODELS = {
     "FixedThresholdClassifier": "estimator_",
     "FrozenEstimator": "estimator",
     "TunedThresholdClassifierCV": "estimator_",
 }
-"""Wrappers whose raw scores are those of the fitted model inside, by class name."""
+"""Attribute of the fitted model in wrappers that share its raw scores."""
 
 SUPPORTED = (
-    "Read are fitted LightGBM models (LGBMClassifier, LGBMRegressor, LGBMRanker or "
-    "Booster), their model text or dumped JSON, fitted XGBoost models (XGBClassifier, "
-    "XGBRegressor, XGBRFClassifier, XGBRFRegressor, XGBRanker or Booster), their JSON "
-    "and UBJSON files, fitted CatBoost models (CatBoost, CatBoostClassifier, "
-    "CatBoostRegressor or CatBoostRanker), their .cbm and JSON files, boosted, "
-    "averaged and single trees of scikit-learn, and files that TreeEnsemble.save wrote."
+    "Supported are fitted LightGBM models (LGBMClassifier, LGBMRegressor, LGBMRanker "
+    "or Booster), their model text or dumped JSON, fitted XGBoost models "
+    "(XGBClassifier, XGBRegressor, XGBRFClassifier, XGBRFRegressor, XGBRanker or "
+    "Booster), their JSON and UBJSON files, fitted CatBoost models (CatBoost, "
+    "CatBoostClassifier, CatBoostRegressor or CatBoostRanker), their .cbm and JSON "
+    "files, boosted, averaged and single trees of scikit-learn, and files that "
+    "TreeEnsemble.save wrote."
 )
-"""What `read_model` reads, for error messages."""
+"""What `read_model` supports, for error messages."""
 
 
 class Adapter(Protocol):
@@ -69,7 +70,7 @@ class Adapter(Protocol):
             First iterations, or trees of a forest, to read; None for those that the
             model's ``predict`` uses.
         parameters : dict or None
-            Training parameters, in place of those that the model holds.
+            Training parameters that override those stored in the model.
 
         Returns
         -------
@@ -90,7 +91,7 @@ class Adapter(Protocol):
         iterations: int | None = None,
         parameters: Mapping[str, Any] | None = None,
     ) -> TreeEnsemble:
-        """Make an ensemble of a model file; scikit-learn has none.
+        """Build an ensemble from a model file; scikit-learn has none.
 
         Parameters
         ----------
@@ -99,9 +100,9 @@ class Adapter(Protocol):
         iterations : int or None
             First iterations to read; None for all.
         parameters : dict or None
-            Training parameters, in place of those that the file holds. A file without
-            any needs them for a replay of the training; what they do not name has the
-            library's default.
+            Training parameters that override those in the file. Files without any need
+            them for a replay of the training; those left out take the library's
+            defaults.
 
         Returns
         -------
@@ -110,7 +111,7 @@ class Adapter(Protocol):
         Raises
         ------
         ModelFormatError
-            If the file is not a whole model.
+            If the file is not a valid model.
         UnsupportedModelError
             If the model cannot be represented exactly.
         """
@@ -125,7 +126,7 @@ class Adapter(Protocol):
         model : estimator or booster
             The model.
         X : array-like, sparse matrix or frame, shape (n_rows, n_features)
-            Rows, as the library takes them; frames that it does not know are converted.
+            Rows for the library; frames that it does not support are converted.
         iterations : int or None
             First iterations to use; None for those that the model's ``predict`` uses.
 
@@ -135,7 +136,7 @@ class Adapter(Protocol):
         """
 
     def init_score(self, model: Any, X: Any) -> NDArray[np.float64] | None:
-        """Compute the initial scores of rows; None where all start alike."""
+        """Compute the initial scores of rows; None if all have the base score."""
 
 
 def find_adapter(model: Any) -> tuple[Adapter, Any]:
@@ -144,7 +145,7 @@ def find_adapter(model: Any) -> tuple[Adapter, Any]:
     Parameters
     ----------
     model : estimator or booster
-        The model; subclasses count as what they inherit from.
+        The model; subclasses are read like their base class.
 
     Returns
     -------
@@ -156,7 +157,7 @@ def find_adapter(model: Any) -> tuple[Adapter, Any]:
     Raises
     ------
     UnsupportedModelError
-        If no module reads such models.
+        If the model is not supported.
     NotFittedError
         If the model is a search that has not been fitted.
     """
@@ -187,7 +188,7 @@ def _adapter_name(model: Any) -> str | None:
 
 
 def init_score(model: Any, X: Any) -> Any:
-    """Compute the initial scores of rows where a model gives each row one of its own.
+    """Compute the initial scores of rows, for models with one per row.
 
     Parameters
     ----------
@@ -199,7 +200,7 @@ def init_score(model: Any, X: Any) -> Any:
     Returns
     -------
     ndarray of float64, shape (n_rows, n_outputs), or None
-        None where all rows start from the ensemble's base score.
+        None if all rows start from the ensemble's base score.
     """
     adapter, inner = find_adapter(model)
     find = getattr(adapter, "init_score", None)
@@ -207,7 +208,7 @@ def init_score(model: Any, X: Any) -> Any:
 
 
 def unwrap_pipeline(model: Any) -> tuple[Any, Callable[[Any], Any]]:
-    """Take the model out of a pipeline.
+    """Split a pipeline into its preprocessing and its model.
 
     Parameters
     ----------
@@ -217,9 +218,9 @@ def unwrap_pipeline(model: Any) -> tuple[Any, Callable[[Any], Any]]:
     Returns
     -------
     model : Any
-        The last step; what was given if it is no pipeline.
+        The last step; `model` itself if it is not a pipeline.
     transform : callable
-        Brings rows to what that model takes: the steps before it.
+        Applies the steps before the model to rows.
     """
     best = getattr(model, "best_estimator_", None)
     if hasattr(best, "steps"):
@@ -234,7 +235,7 @@ def unwrap_pipeline(model: Any) -> tuple[Any, Callable[[Any], Any]]:
 
 
 def _way_out(model: Any) -> str:
-    """Return what to pass in place of a model that holds others."""
+    """Return what to pass instead of a model that wraps others."""
     if hasattr(model, "steps"):
         return (
             " Pass the fitted model alone, which is the last step, together with rows "
@@ -245,14 +246,13 @@ def _way_out(model: Any) -> str:
         _adapter_name(member) for member in getattr(model, "estimators_", ())
     ):
         return (
-            " It holds several models: pass one of them, together with the rows that "
-            "this one was trained on."
+            " It contains several models: pass one of them, with the rows that this "
+            "one was trained on."
         )
     if hasattr(model, "regressor_") and hasattr(model, "transformer_"):
         return (
-            " Pass the fitted model inside it, together with the targets it was "
-            "trained on: model=model.regressor_, y=model.transformer_.transform(y), "
-            "of one column."
+            " Pass the fitted model inside it, with the targets it was trained on: "
+            "model=model.regressor_, y=model.transformer_.transform(y), in one column."
         )
     if hasattr(model, "estimator") and hasattr(model, "refit"):
         if not hasattr(model, "cv_results_"):

@@ -1,4 +1,4 @@
-"""Training parameters of a model: those it stores, and those the caller passes."""
+"""Merge a model's stored training parameters with the caller's."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ __all__ = ["TrainingParameters", "class_weights", "has_constraint"]
 
 
 class TrainingParameters:
-    """Training parameters by the library's main names.
+    """Training parameters by their canonical names in the library.
 
     Parameters
     ----------
     stored : dict or None
-        What the model stores; None where it stores no parameters.
+        Parameters stored in the model; None if it stores none.
     overrides : dict or None
-        What the caller passes in place of it, under any of the library's names; None is
-        no value.
+        The caller's parameters, which override `stored`, under any of the library's
+        names; entries of None are ignored.
 
     Attributes
     ----------
     is_known : bool
-        Whether there are any parameters; else all values are the library's defaults.
+        Whether any parameters are known; else all values are the library's defaults.
     """
 
     defaults: ClassVar[Mapping[str, Any]] = {}
-    """The library's default of each parameter that is read."""
+    """The library's defaults of the parameters used."""
     aliases: ClassVar[Mapping[str, str]] = {}
-    """Other names of the library, and the main name of each."""
+    """Aliases in the library, and the canonical name of each."""
     precision: ClassVar[type] = float
     """The type in which the library keeps numbers."""
 
@@ -70,12 +70,12 @@ class TrainingParameters:
 
     @property
     def is_monotone(self) -> bool:
-        """Whether some feature's effect was constrained to rise or to fall."""
+        """Whether any feature had a monotone constraint."""
         return has_constraint(self.get("monotone_constraints"))
 
 
 def has_constraint(constraints: Any) -> bool:
-    """Return whether monotone constraints, in any library's form, hold for a feature.
+    """Return whether any monotone constraint is set, in any library's format.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def has_constraint(constraints: Any) -> bool:
 
 
 def class_weights(weights: Any) -> str | tuple[tuple[Any, float], ...] | None:
-    """Return an estimator's ``class_weight`` as (label, weight) pairs, or as it is.
+    """Return an estimator's ``class_weight``, dictionaries as (label, weight) pairs.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Compare an ensemble's raw scores with those that the model's library computes."""
+"""Compare an ensemble's raw scores with the library's own."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ def check_parity(
     rows: str = "sample",
     iterations: int | None = None,
 ) -> float:
-    """Compare raw scores with those the library itself computes.
+    """Compare an ensemble's raw scores with the library's own.
 
     Parameters
     ----------
     ensemble : TreeEnsemble
-        What `read_model` made of the model.
+        The model as `read_model` returned it.
     model : estimator or booster
         The live model.
     X : array-like, frame or InputRows, shape (n_rows, n_features)
-        Rows, as the library takes them, or what `ensemble.read_rows` made of them.
+        Rows for the library, or the result of ``ensemble.read_rows``.
     rows : {"sample", "all"}, default="sample"
         Compare 1,000 rows, spread evenly over X, or all of them.
     iterations : int or None
-        What `read_model` was given.
+        As passed to `read_model`.
 
     Returns
     -------
     float
-        Largest difference, relative to the largest raw score in size.
+        Largest difference, relative to the largest absolute raw score.
 
     Raises
     ------
     ModelParityError
-        If it is above 1e-10; for libraries that add up in single precision, above
-        1e-6 or 2^-24 for each tree of an output, whichever is more: each addition
-        rounds once. The message names the row and both values.
+        If it is above 1e-10; for libraries that sum in single precision, above the
+        larger of 1e-6 and 2^-24 times the trees per output, one rounding per addition.
+        The message names the row and both values.
     """
     if rows not in ("sample", "all"):
         raise ValueError(f"Got rows={rows!r}; expected 'sample' or 'all'.")
@@ -71,8 +71,8 @@ def check_parity(
     ours = ensemble.raw_score(X, init_score=offset)
     if ours.shape != theirs.shape:
         raise ModelParityError(
-            f"The representation gives {ours.shape[1]} raw scores a row, "
-            f"{ensemble.library} gives {theirs.shape[1]}."
+            f"treeinf computes {ours.shape[1]} raw scores per row, {ensemble.library} "
+            f"{theirs.shape[1]}; please report it with the model file."
         )
     difference = np.abs(ours - theirs)
     scale = max(float(np.abs(theirs).max()), np.finfo(np.float64).tiny)
@@ -87,7 +87,7 @@ def check_parity(
             f"Raw scores differ from those of {ensemble.library} by up to "
             f"{largest:.3g} of the largest ({tolerance:.3g} is allowed): row "
             f"{compared[row]}, output {output} is {ours[row, output]!r} here and "
-            f"{theirs[row, output]!r} there. Influence computed from this would "
-            "be that of another model; please report it with the model file."
+            f"{theirs[row, output]!r} there. Influence would be that of "
+            "another model; please report it with the model file."
         )
     return largest

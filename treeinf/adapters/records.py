@@ -1,8 +1,8 @@
-"""Checked fields of model files: type, shape and range, named in each error.
+"""Check type, shape and range of the fields of model files.
 
-The parsers of all libraries' files read every field through `FieldChecks`, so that a
-damaged or hostile file ends in a `ModelFormatError` that names the field. Nothing is
-allocated by a number that a file merely claims.
+All parsers read every field through `FieldChecks`, so that a damaged or hostile file
+raises a `ModelFormatError` that names the field. No memory is allocated from a size
+that a file merely claims.
 """
 
 from __future__ import annotations
@@ -28,44 +28,44 @@ _LARGEST = int(np.iinfo(NODE).max)
 class FieldChecks:
     """Checks on the fields of one library's model files.
 
-    In all methods `value` or `values` is what the parser found, `name` the field's name
-    for the error message.
+    In all methods `value` or `values` is the parsed content, and `name` the field's
+    name for the error message.
 
     Parameters
     ----------
     library : str
         Name of the library.
     save : str
-        The call that writes a model file anew.
+        The call that saves a model, for the error message.
     """
 
     library: str
     save: str = "booster.save_model(path)"
 
     def fail(self, problem: str, cause: Exception | None = None) -> NoReturn:
-        """Raise the error that every fault of a file ends in."""
+        """Raise a `ModelFormatError` about the file."""
         raise ModelFormatError(
-            f"This is not a whole {self.library} model: {problem}. Save it again with "
+            f"This is not a valid {self.library} model: {problem}. Save it again with "
             f"{self.save}."
         ) from cause
 
     def entry(self, record: Any, name: str, kind: type = Mapping) -> Any:
-        """Return an entry that `record` must have, and that must be of a type."""
+        """Return a required entry of `record`, which must be of type `kind`."""
         value = record.get(name) if isinstance(record, Mapping) else None
         return self.instance(value, name, kind)
 
     def instance(self, value: Any, name: str, kind: type = Mapping) -> Any:
-        """Return `value` if it is of a type."""
+        """Return `value`, which must be of type `kind`."""
         if not isinstance(value, kind):
             self.fail(f"{name} is missing or {shorten(value)}")
         return value
 
     def json_value(self, text: str, name: str) -> Any:
-        """Return what JSON text holds."""
+        """Parse JSON text."""
         try:
             return json.loads(text)
         except (ValueError, RecursionError) as error:
-            self.fail(f"{name} is not whole JSON", error)
+            self.fail(f"{name} is not valid JSON", error)
 
     def integer(self, value: Any, name: str, low: int = 0, high: int = _LARGEST) -> int:
         """Return an integer in [low, high], given as a number or as text."""
@@ -90,20 +90,20 @@ class FieldChecks:
         return number
 
     def tokens(self, values: list[str], name: str, dtype: Any) -> NDArray[Any]:
-        """Return the numbers that words of a text hold, as a flat array of `dtype`."""
+        """Convert strings to a one-dimensional array of `dtype`."""
         convert: Callable[[str], Any] = float if dtype is REAL else int
         try:
             numbers = np.array(
                 list(map(convert, values)), REAL if dtype is REAL else OFFSET
             )
         except (TypeError, ValueError, OverflowError) as error:
-            self.fail(f"{name} holds something that is not a number of its kind", error)
+            self.fail(f"{name} holds an entry that is not a number of its type", error)
         return self._narrow(numbers, name, dtype)
 
     def array(self, values: Any, name: str, dtype: Any) -> NDArray[Any]:
-        """Return a list or array of numbers as a flat array of `dtype`.
+        """Convert a list or array of numbers to a one-dimensional array of `dtype`.
 
-        Integers have to be whole and within the range of `dtype`, flags 0 or 1.
+        Integers have to be within the range of `dtype`, flags 0 or 1.
         """
         if not isinstance(values, (list, np.ndarray)):
             self.fail(f"{name} is {shorten(values)}, not a list")
@@ -125,7 +125,7 @@ class FieldChecks:
                 if numbers.dtype.kind == "f":
                     raise TypeError("an entry is not whole")
         except (TypeError, ValueError, OverflowError) as error:
-            self.fail(f"{name} holds something that is not a number of its kind", error)
+            self.fail(f"{name} holds an entry that is not a number of its type", error)
         return self._narrow(numbers, name, dtype)
 
     def _narrow(self, numbers: NDArray[Any], name: str, dtype: Any) -> NDArray[Any]:
@@ -146,11 +146,11 @@ def _numeric_types(is_real: bool) -> set[type]:
 
 
 def shorten(value: Any) -> str:
-    """Return a value, or its type where it is none to print, for an error message."""
+    """Return a value, or the type of a container, for an error message."""
     text = repr(value) if isinstance(value, (str, int, float)) else type(value).__name__
     return text if len(text) <= 60 else text[:57] + "..."
 
 
 def count_offsets(counts: Any) -> NDArray[np.int64]:
-    """Return where consecutive runs of these lengths begin, and where the last ends."""
+    """Return the offsets of consecutive groups of these sizes, with a final total."""
     return np.concatenate([[0], np.cumsum(counts)]).astype(OFFSET)

@@ -1,4 +1,4 @@
-"""The arrays of an ensemble: their types, checks, and selection of trees."""
+"""Check the arrays of an ensemble, and select trees."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Missing(enum.IntEnum):
 
 Arrays = Mapping[str, NDArray[Any]]
 
-_OF_TREES = {"iteration": NODE, "output": NODE, "shrinkage": REAL}
-_OF_NODES = {
+_TREE_ARRAYS = {"iteration": NODE, "output": NODE, "shrinkage": REAL}
+_NODE_ARRAYS = {
     "feature": NODE,
     "threshold": REAL,
     "left": NODE,
@@ -47,23 +47,29 @@ _OF_NODES = {
     "missing": np.uint8,
     "is_categorical": FLAG,
 }
-_OF_OUTPUTS = {"base_score": REAL, "base_score_folded": REAL}
-_OPTIONAL_OF_LEAVES = {
+_OUTPUT_ARRAYS = {"base_score": REAL, "base_score_folded": REAL}
+_OPTIONAL_LEAF_ARRAYS = {
     "leaf_count": COUNT,
     "leaf_hessian": REAL,
     "leaf_weight": REAL,
     "leaf_l2": REAL,
 }
-_OPTIONAL_OF_TREES = {"leaf_row": NODE}
-_OPTIONAL = _OPTIONAL_OF_LEAVES | _OPTIONAL_OF_TREES
-_OTHERS = {
+_OPTIONAL_TREE_ARRAYS = {"leaf_row": NODE}
+_OPTIONAL = _OPTIONAL_LEAF_ARRAYS | _OPTIONAL_TREE_ARRAYS
+_OTHER_ARRAYS = {
     "node_offset": OFFSET,
     "leaf_offset": OFFSET,
     "category_offset": OFFSET,
     "category_bits": BITS,
     "leaf_value": REAL,
 }
-_DTYPES: dict[str, Any] = _OTHERS | _OF_TREES | _OF_NODES | _OF_OUTPUTS | _OPTIONAL
+_DTYPES: dict[str, Any] = {
+    **_OTHER_ARRAYS,
+    **_TREE_ARRAYS,
+    **_NODE_ARRAYS,
+    **_OUTPUT_ARRAYS,
+    **_OPTIONAL,
+}
 
 
 def freeze_arrays(fields: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
@@ -109,12 +115,12 @@ def _freeze(name: str, array: Any, dtype: Any) -> NDArray[Any]:
 
 
 def check_arrays(arrays: Arrays, n_features: int) -> None:
-    """Refuse arrays that do not describe trees.
+    """Check that arrays describe trees.
 
     Parameters
     ----------
     arrays : mapping of str to ndarray
-        Those of an ensemble, from `freeze_arrays`.
+        Arrays of an ensemble, from `freeze_arrays`.
     n_features : int
         Columns of the rows.
 
@@ -131,19 +137,19 @@ def check_arrays(arrays: Arrays, n_features: int) -> None:
         f"leaf_value has shape {values.shape}; expected (n_leaves, leaf_width).",
     )
     for names, length in (
-        (_OF_TREES | _OPTIONAL_OF_TREES, len(arrays["iteration"])),
-        (_OF_NODES, len(arrays["feature"])),
-        (_OF_OUTPUTS, len(arrays["base_score"])),
-        (_OPTIONAL_OF_LEAVES, len(values)),
+        (_TREE_ARRAYS | _OPTIONAL_TREE_ARRAYS, len(arrays["iteration"])),
+        (_NODE_ARRAYS, len(arrays["feature"])),
+        (_OUTPUT_ARRAYS, len(arrays["base_score"])),
+        (_OPTIONAL_LEAF_ARRAYS, len(values)),
     ):
         for name in filter(arrays.__contains__, names):
             _require(
                 arrays[name].shape == (length,),
                 f"{name} has shape {arrays[name].shape}; expected ({length},).",
             )
-    for name in ("leaf_value", "shrinkage", *_OF_OUTPUTS, *_OPTIONAL_OF_LEAVES):
+    for name in ("leaf_value", "shrinkage", *_OUTPUT_ARRAYS, *_OPTIONAL_LEAF_ARRAYS):
         _require(np.isfinite(arrays.get(name, 0.0)).all(), f"{name} must be finite.")
-    for name in _OPTIONAL_OF_LEAVES:
+    for name in _OPTIONAL_LEAF_ARRAYS:
         _require(np.all(arrays.get(name, 0.0) >= 0.0), f"{name} must be at least 0.")
     _check_trees(arrays)
     _check_leaf_rows(arrays)
@@ -151,19 +157,19 @@ def check_arrays(arrays: Arrays, n_features: int) -> None:
 
 
 def take_trees(arrays: Arrays, trees: NDArray[np.int64]) -> dict[str, Any]:
-    """Select trees, each with leaf ids of its own.
+    """Select trees, which then share no leaf ids.
 
     Parameters
     ----------
     arrays : mapping of str to ndarray
-        Those of an ensemble; optional ones may be None.
+        Arrays of an ensemble; optional ones may be None.
     trees : ndarray of int64, shape (n_taken,)
-        Trees, in an order in which iterations do not fall; one may come again.
+        Tree numbers, ordered by iteration; repeats are allowed.
 
     Returns
     -------
     dict of str to ndarray or None
-        The fields that differ.
+        The fields that change.
     """
     nodes, node_offset = _gather(arrays["node_offset"], trees)
     leaves, leaf_offset = _gather(arrays["leaf_offset"], trees)
@@ -176,9 +182,9 @@ def take_trees(arrays: Arrays, trees: NDArray[np.int64]) -> dict[str, Any]:
         "leaf_row": None,
     }
     for names, entries in (
-        (_OF_TREES, trees),
-        (_OF_NODES, nodes),
-        (("leaf_value", *_OPTIONAL_OF_LEAVES), leaves),
+        (_TREE_ARRAYS, trees),
+        (_NODE_ARRAYS, nodes),
+        (("leaf_value", *_OPTIONAL_LEAF_ARRAYS), leaves),
     ):
         taken |= {
             name: arrays[name][entries]
@@ -191,7 +197,7 @@ def take_trees(arrays: Arrays, trees: NDArray[np.int64]) -> dict[str, Any]:
 def _gather(
     offset: NDArray[np.int64], groups: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the entries of some groups of an array, and the new groups' offsets."""
+    """Return the positions of the entries of some groups, and their new offsets."""
     count = np.diff(offset)[groups]
     new_offset = np.concatenate([[0], np.cumsum(count)])
     first = np.repeat(offset[groups] - new_offset[:-1], count)
@@ -204,7 +210,7 @@ def _require(condition: Any, message: str) -> None:
 
 
 def _check_trees(arrays: Arrays) -> None:
-    """Refuse offsets and per-tree arrays that do not fit together."""
+    """Check that offsets and per-tree arrays fit together."""
     n_trees = len(arrays["iteration"])
     for name, length in (
         ("node_offset", len(arrays["feature"])),
@@ -216,7 +222,8 @@ def _check_trees(arrays: Arrays) -> None:
             and offset[0] == 0
             and offset[-1] == length
             and (np.diff(offset) >= 0).all(),
-            f"{name} must rise from 0 to {length} in {n_trees} steps.",
+            f"{name} must be non-decreasing from 0 to {length}, with {n_trees + 1} "
+            "entries.",
         )
     _require(
         (np.diff(arrays["leaf_offset"]) == np.diff(arrays["node_offset"]) + 1).all(),
@@ -227,7 +234,7 @@ def _check_trees(arrays: Arrays) -> None:
         "Trees must be ordered by iteration.",
     )
     n_outputs = len(arrays["base_score"])
-    _require(n_outputs > 0, "base_score must have one value an output.")
+    _require(n_outputs > 0, "base_score must have one value per output.")
     if arrays["leaf_value"].shape[1] > 1:
         _require(
             (arrays["output"] == EVERY_OUTPUT).all()
@@ -243,14 +250,14 @@ def _check_trees(arrays: Arrays) -> None:
 
 
 def _check_leaf_rows(arrays: Arrays) -> None:
-    """Refuse lines of leaf ids that trees cannot share."""
+    """Check that trees can share the leaf ids that `leaf_row` assigns."""
     row = arrays.get("leaf_row")
     if row is None:
         return
     newest = np.maximum.accumulate(row)
     _require(
         row[0] == 0 and (np.diff(newest) <= 1).all() and (row >= 0).all(),
-        "leaf_row must rise by 1 from 0 where its numbers are new.",
+        "leaf_row must use new numbers in the order 0, 1, 2, ...",
     )
     firsts = np.unique(row, return_index=True)[1]
     _require(
@@ -258,12 +265,12 @@ def _check_leaf_rows(arrays: Arrays) -> None:
             np.diff(arrays["leaf_offset"])
             == np.diff(arrays["leaf_offset"])[firsts][row]
         ).all(),
-        "Trees of one leaf_row must have the same leaves.",
+        "Trees with the same leaf_row must have the same number of leaves.",
     )
 
 
 def _check_nodes(arrays: Arrays, n_features: int) -> None:
-    """Refuse nodes that do not make trees."""
+    """Check that nodes form trees."""
     n_nodes = len(arrays["feature"])
     offset = arrays["category_offset"]
     _require(
@@ -271,7 +278,7 @@ def _check_nodes(arrays: Arrays, n_features: int) -> None:
         and offset[0] == 0
         and offset[-1] == len(arrays["category_bits"])
         and (np.diff(offset) >= 0).all(),
-        "category_offset must rise from 0 to the number of words in category_bits.",
+        "category_offset must be non-decreasing from 0 to the length of category_bits.",
     )
     _require(
         ((arrays["feature"] >= 0) & (arrays["feature"] < n_features)).all(),
@@ -308,10 +315,10 @@ def _check_nodes(arrays: Arrays, n_features: int) -> None:
         np.diff(arrays["node_offset"]) > 0, np.diff(arrays["leaf_offset"])
     )
     _require((is_leaf_child == has_nodes).all(), "A leaf must have exactly one parent.")
-    # With one parent each, nodes that do not lead up to a root go round in a cycle;
-    # jumping to the parent's parent doubles the way in each step.
+    # Every node has one parent, so nodes that do not reach a root are in a cycle;
+    # pointer jumping doubles the distance climbed in each step.
     ancestor = parent
     for _ in range(max(n_nodes, 1).bit_length()):
         inside = ancestor >= 0
         ancestor = np.where(inside, ancestor[np.where(inside, ancestor, 0)], -1)
-    _require((ancestor < 0).all(), "The children of a tree go round in a cycle.")
+    _require((ancestor < 0).all(), "The children of a tree form a cycle.")

@@ -1,4 +1,4 @@
-"""How a model reads the rows it is given: columns, categories, missing values."""
+"""Convert rows to the numbers that the nodes of a model compare."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FLAGS = (
 
 @dataclasses.dataclass(frozen=True)
 class InputRules:
-    """How a model reads the rows it is given.
+    """How a model reads rows: columns, categories and missing values.
 
     Parameters
     ----------
@@ -46,13 +46,13 @@ class InputRules:
         `categories` holds hashes of labels, see `look_up_hashes`, not the labels;
         numbers are labels.
     missing_value : float or None, default=None
-        A value that stands for a missing one, as NaN does.
+        Value treated as missing, besides NaN.
     absent_is_missing : bool, default=False
-        Entries that a sparse matrix leaves out are missing, not 0.0.
+        Implicit entries of a sparse matrix are missing, not 0.0.
     zero_threshold : float, default=0.0
-        Values of at most this size are read as 0.0.
+        Values of at most this magnitude are read as 0.0.
     category_floor : float, default=-1.0
-        Values of at most this are no category; others are cut to an integer, towards 0.
+        Values up to this are not a category; others are truncated towards 0.
     round_to_single : bool, default=False
         Rows are rounded to float32 before they are compared.
 
@@ -103,7 +103,7 @@ class InputRules:
             _refuse("category_floor", floor, "a number in [-1, 0)")
 
     def read(self, X: Any) -> NDArray[np.float64]:
-        """Bring rows to the numbers that the nodes of the trees test.
+        """Convert rows to the numbers that nodes compare.
 
         Parameters
         ----------
@@ -114,7 +114,7 @@ class InputRules:
         Returns
         -------
         ndarray of float64, shape (n_rows, n_features)
-            C-contiguous; `X` itself if nothing is to be changed.
+            C-contiguous; `X` itself if it needs no conversion.
 
         Raises
         ------
@@ -142,17 +142,16 @@ class InputRules:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class InputRows:
-    """Rows as a model reads them, read once, beside the caller's own.
+    """Rows that `TreeEnsemble.read_rows` has converted, with the caller's rows.
 
-    `TreeEnsemble.read_rows` makes them. What takes rows to be read takes them too, and
-    does not read them again.
+    Methods that accept `X` accept these too, and skip the conversion.
 
     Parameters
     ----------
     values : ndarray of float64, shape (n_rows, n_features)
-        What the nodes of the trees test.
+        What nodes compare.
     source : array-like, SciPy sparse matrix or frame, shape (n_rows, n_features)
-        The caller's rows, as the model's library takes them.
+        The caller's rows, for the model's library.
     """
 
     values: NDArray[np.float64]
@@ -175,7 +174,7 @@ def _refuse(name: str, value: Any, expected: str) -> None:
 
 
 def _check_columns(frame: nw.DataFrame[Any], rules: InputRules) -> None:
-    """Refuse a frame whose columns are not those of the model, by name or number."""
+    """Check a frame's columns against the model's, by name or number."""
     names = [str(name) for name in frame.columns]
     expected = list(rules.feature_names or ())
     if not expected or _is_automatic(expected):
@@ -205,12 +204,12 @@ def _check_columns(frame: nw.DataFrame[Any], rules: InputRules) -> None:
     raise ValueError(
         f"The columns are not the model's: missing {missing[:5]!r}"
         f"{' and more' if len(missing) > 5 else ''}, "
-        f"not known to it {extra[:5]!r}{' and more' if len(extra) > 5 else ''}."
+        f"unexpected {extra[:5]!r}{' and more' if len(extra) > 5 else ''}."
     )
 
 
 def _is_automatic(names: Sequence[str]) -> bool:
-    """Whether a library made up the names: ``Column_0``, ``f0``, ``x0``, ``0``."""
+    """Return whether the names are defaults: ``Column_0``, ``f0``, ``x0``, ``0``."""
     return all(
         name in (f"Column_{i}", f"f{i}", f"x{i}", str(i))
         for i, name in enumerate(names)
@@ -252,7 +251,7 @@ def _read_frame(frame: nw.DataFrame[Any], rules: InputRules) -> NDArray[np.float
             raise TypeError(
                 f"Column {column.name!r} has dtype {column.dtype}; the model was "
                 f"trained on categories ({', '.join(map(repr, categories[:5]))}, ...). "
-                "Make it a categorical column again, or pass an array of category "
+                "Convert it to a categorical column, or pass an array of category "
                 "codes."
             )
     return values
@@ -294,7 +293,7 @@ def _read_array(X: Any, rules: InputRules) -> NDArray[np.float64]:
 
 
 def _fill_absent(X: Any) -> NDArray[np.float64]:
-    """Put NaN where a sparse matrix holds no entry; zeros that it stores stay zeros."""
+    """Convert a sparse matrix to a dense array, implicit entries to NaN."""
     entries = sparse.csr_array(X, copy=True)
     entries.sum_duplicates()
     entries = entries.tocoo()
@@ -304,7 +303,7 @@ def _fill_absent(X: Any) -> NDArray[np.float64]:
 
 
 def _parse_numbers(values: NDArray[Any]) -> NDArray[Any]:
-    """Read an array of objects that are all numbers; arrays of numbers stay as is."""
+    """Convert an object array of numbers to float64; return numeric arrays as is."""
     if values.dtype.kind in "biuf":
         return values
     if values.dtype.kind == "c":

@@ -23,12 +23,12 @@ _MOST_MASKED_LEAVES = 1024
 
 
 def flatten_trees(arrays: Mapping[str, NDArray[Any]], rules: InputRules) -> FlatTrees:
-    """Return trees as the routing kernels read them.
+    """Flatten trees for the routing kernels.
 
     Parameters
     ----------
     arrays : mapping of str to ndarray
-        Those of a `TreeEnsemble`, each tree with leaf ids of its own.
+        Arrays of a `TreeEnsemble` whose trees share no leaf ids.
     rules : InputRules
         How rows are read.
 
@@ -72,11 +72,11 @@ def route_rows(
     trees : FlatTrees
         The trees.
     ranked_trees : callable
-        Returns the same trees as routing by masks reads them; called if they are used.
+        Returns the same trees for routing by masks; called only if needed.
     values : ndarray of float64, shape (n_rows, n_features)
         Rows, from `InputRules.read`.
     device : Device, default=CPU
-        Where they are routed, in batches that fit there.
+        Device to route on, in batches that fit its memory.
 
     Returns
     -------

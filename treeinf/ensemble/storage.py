@@ -1,4 +1,4 @@
-"""One npz file for an ensemble: its arrays and a JSON header, without pickle."""
+"""Save and load an ensemble as one npz file with a JSON header, without pickle."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _RECORDS: dict[str, Any] = {
 def save(
     fields: Mapping[str, Any], path: str | os.PathLike[str], *, overwrite: bool = False
 ) -> None:
-    """Write the fields of an ensemble to one npz file, whole or not at all.
+    """Write the fields of an ensemble to one npz file, atomically.
 
     Parameters
     ----------
     fields : mapping of str to Any
-        Those of a `TreeEnsemble`.
+        Fields of a `TreeEnsemble`.
     path : path-like
         File to write.
     overwrite : bool, default=False
@@ -83,7 +83,7 @@ def load(path: str | os.PathLike[str], build: Callable[..., T]) -> T:
     path : path-like
         File to read. Nothing in it is executed.
     build : callable
-        Makes the ensemble of its fields, passed by name.
+        Called with the fields as keyword arguments.
 
     Returns
     -------
@@ -95,14 +95,16 @@ def load(path: str | os.PathLike[str], build: Callable[..., T]) -> T:
     FileNotFoundError
         If there is no such file.
     ModelFormatError
-        If it is not such a file, or not a whole one.
+        If the file is of another kind, or truncated.
     """
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             fields = {name: arrays[name] for name in arrays.files}
         header = json.loads(fields.pop(_HEADER).tobytes().decode())
         if header.pop("format") != FORMAT:
-            raise ModelFormatError(f"{path} is an npz file of another kind.")
+            raise ModelFormatError(
+                f"{path} is an npz file, but not a treeinf ensemble."
+            )
         if header.pop("version") != _VERSION:
             raise ModelFormatError(f"{path} was written by a newer treeinf; update it.")
         loss = header.pop("loss")
@@ -138,7 +140,7 @@ def _read_labels(description: dict[str, Any] | None) -> NDArray[Any] | None:
 
 
 def _to_python(value: Any) -> Any:
-    """Convert NumPy scalars to Python's own."""
+    """Convert NumPy scalars to Python ones."""
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{value!r} of type {type(value).__name__} cannot be stored.")

@@ -48,7 +48,7 @@ class TreeEnsemble:
     node_offset, leaf_offset : ndarray of int64, shape (n_trees + 1,)
         Where each tree's nodes and leaves begin.
     iteration : ndarray of int32, shape (n_trees,)
-        Boosting iteration of each tree, not falling.
+        Boosting iteration of each tree, non-decreasing.
     output : ndarray of int32, shape (n_trees,)
         Raw-score column each tree adds to, or `EVERY_OUTPUT` in all trees.
     shrinkage : ndarray of float64, shape (n_trees,)
@@ -64,7 +64,7 @@ class TreeEnsemble:
     missing : ndarray of uint8, shape (n_nodes,)
         Which values are missing, see `Missing`.
     is_categorical : ndarray of bool, shape (n_nodes,)
-        A row goes left if its value, cut to an integer, is in the node's set.
+        A row goes left if its value, truncated to an integer, is in the node's set.
     category_offset : ndarray of int64, shape (n_nodes + 1,)
         Where each node's set begins in `category_bits`.
     category_bits : ndarray of uint32, shape (n_words,)
@@ -84,7 +84,7 @@ class TreeEnsemble:
     loss : Loss or None
         Training loss; None where it is unknown to treeinf (ranking, custom).
     loss_name : str
-        The library's own word for the loss.
+        The library's name for the loss.
     leaf_rule : LeafRule
         How gradients became leaf values.
     training : TrainingFacts
@@ -96,11 +96,10 @@ class TreeEnsemble:
     leaf_weight : ndarray of float64, shape (n_leaves,), or None
         Sum of the train rows' weights in each leaf as the library stored them.
     leaf_l2 : ndarray of float64, shape (n_leaves,), or None
-        L2 penalty in each leaf's denominator; None where the model does not say.
+        L2 penalty in each leaf's denominator; None if unknown.
     leaf_row : ndarray of int32, shape (n_trees,), or None
-        Trees of one number share structure and leaf ids, and rows are routed through
-        the first of them alone; numbers rise by 1 from 0 where they are new. None where
-        each tree has its own.
+        Trees with the same number share structure and leaf ids, and are routed once;
+        new numbers come in the order 0, 1, 2, ... None if no trees share.
     is_averaged : bool, default=False
         The trees are fitted independently and averaged (the division is in
         `leaf_value`), so that no tree saw the scores of those before it.
@@ -108,8 +107,8 @@ class TreeEnsemble:
         Nodes cannot express some of the model's splits and hold placeholders; leaves
         come from `leaf_source` alone.
     leaf_source : callable, or None
-        For such a model the library's own function from rows, as the library takes
-        them, to leaves, shape (n_rows, n_trees). It is not saved.
+        For such a model, the library's function from the caller's rows to leaves, shape
+        (n_rows, n_trees). It is not saved.
     classes : ndarray, shape (n_classes,), or None
         Class labels in the order of the model's classes.
     initial_model : str or None, default=None
@@ -188,7 +187,7 @@ class TreeEnsemble:
 
     @property
     def n_iterations(self) -> int:
-        """Number of boosting iterations that left a tree."""
+        """Number of boosting iterations with at least one tree."""
         return len(self.flat_leaves.iteration_start) - 1
 
     @property
@@ -231,7 +230,7 @@ class TreeEnsemble:
 
     @functools.cached_property
     def ranked_trees(self) -> RankedTrees:
-        """The same trees, as routing by masks reads them."""
+        """The same trees, prepared for routing by masks."""
         return rank_trees(self.flat_trees)
 
     @functools.cached_property
@@ -259,16 +258,16 @@ class TreeEnsemble:
 
     @property
     def flat_loss(self) -> FlatLoss:
-        """The loss as kernels take it.
+        """Kernel code and parameter of the loss.
 
         Raises
         ------
         UnsupportedModelError
-            If the loss is unknown or gradients do not make its leaf values.
+            If the loss is unknown or its leaf values do not follow from gradients.
         """
         if self.loss is None or self.loss.kernel_code is None:
             raise UnsupportedModelError(
-                f"The objective {self.loss_name!r} has no gradients to work with."
+                f"The objective {self.loss_name!r} has no known gradients."
             )
         code = self.loss.kernel_code
         if self.leaf_rule.kind == "gradient":
@@ -276,12 +275,12 @@ class TreeEnsemble:
         return FlatLoss(code, float(self.loss.parameter))
 
     def take_trees(self, trees: ArrayLike) -> TreeEnsemble:
-        """Return the ensemble of some of the trees, each with leaf ids of its own.
+        """Return an ensemble of some of the trees, which share no leaf ids.
 
         Parameters
         ----------
         trees : array-like of int, shape (n_taken,)
-            Trees, in an order in which iterations do not fall; one may come again.
+            Tree numbers, ordered by iteration; repeats are allowed.
 
         Returns
         -------
@@ -292,17 +291,17 @@ class TreeEnsemble:
         )
 
     def separate_base_score(self, base_score: ArrayLike) -> TreeEnsemble:
-        """Take the base score out of the first tree's leaf values.
+        """Subtract the base score from the leaf values of the first tree.
 
         Parameters
         ----------
         base_score : array-like of float64, shape (n_outputs,)
-            Base score; read where `base_score_folded` is not 0.
+            Base score; used where `base_score_folded` is not 0.
 
         Returns
         -------
         TreeEnsemble
-            The same model with `base_score` kept apart and nothing folded.
+            The same model with an explicit `base_score` and nothing folded.
         """
         folded = self.base_score_folded * np.asarray(base_score, REAL)
         leaf_value = self.leaf_value.copy()
@@ -320,14 +319,13 @@ class TreeEnsemble:
     def read_rows(self, X: Any) -> InputRows:
         """Read rows as the model does.
 
-        Every method that takes rows takes the result in place of `X`, and does not read
-        them again.
+        Methods that accept `X` accept the result too, and skip the conversion.
 
         Parameters
         ----------
         X : array-like, SciPy sparse matrix or frame, shape (n_rows, n_features)
             Rows. Columns of a frame are matched by name, categories by their labels;
-            labels that the model does not know are missing.
+            unknown labels are missing values.
 
         Returns
         -------
@@ -355,13 +353,13 @@ class TreeEnsemble:
         Returns
         -------
         ndarray of uint8, uint16 or uint32, shape (n_structures, n_rows)
-            Leaf within each tree, in the smallest type that fits; one line for each
-            number in `leaf_row`, where trees share their leaf ids.
+            Leaf within each tree, in the smallest type that fits; one row for each
+            number in `leaf_row`, where trees share leaf ids.
 
         Raises
         ------
         UnsupportedModelError
-            If only the library itself can find the leaves, and it is not at hand.
+            If only the library can find the leaves, and the model came from a file.
         """
         if not self.is_native:
             values = self.read_rows(X).values
@@ -370,9 +368,9 @@ class TreeEnsemble:
             )
         if self.leaf_source is None:
             raise UnsupportedModelError(
-                f"This {self.library} model has splits that only {self.library} itself "
-                f"can follow. Load it with {self.library} and pass the live model in "
-                "place of the file."
+                f"This {self.library} model has splits that only {self.library} can "
+                f"evaluate. Load it with {self.library} and pass the live model "
+                "instead of the file."
             )
         source = X.source if isinstance(X, InputRows) else X
         leaf = np.asarray(self.leaf_source(source)).T
@@ -381,7 +379,7 @@ class TreeEnsemble:
             n_leaves = n_leaves[np.unique(self.leaf_row, return_index=True)[1]]
         if len(leaf) != len(n_leaves) or (leaf >= n_leaves[:, np.newaxis]).any():
             raise ModelParityError(
-                f"{self.library} gives leaves that are not those of the model read."
+                f"{self.library} returned leaf ids that the model read does not have."
             )
         return np.ascontiguousarray(leaf, leaf_id_dtype(self.most_leaves))
 
@@ -392,7 +390,7 @@ class TreeEnsemble:
         offset: NDArray[np.float64] | None = None,
         n_trees: int | None = None,
     ) -> NDArray[np.float64]:
-        """Compute raw scores of rows whose leaves are known.
+        """Compute raw scores from leaf ids.
 
         Parameters
         ----------
@@ -401,7 +399,7 @@ class TreeEnsemble:
         offset : ndarray of float64, shape (n_rows, n_outputs), or None
             Initial score of each row, on top of the base score.
         n_trees : int or None
-            First trees to add; None for all.
+            Number of trees to add, from the first; None for all.
 
         Returns
         -------
@@ -422,18 +420,18 @@ class TreeEnsemble:
     def check_init_score(
         self, init_score: Any, n_rows: int
     ) -> NDArray[np.float64] | None:
-        """Bring the initial scores of rows to an array; see `check_offset`.
+        """Validate initial scores; see `check_offset`.
 
         Raises
         ------
         ValueError
-            If the shape is another, or `initial_model` gives each row an initial score
-            that is not passed.
+            If the shape does not fit, or the model has an `initial_model` and
+            `init_score` is None.
         """
         if init_score is None and self.initial_model is not None:
             raise ValueError(
-                f"Each row starts from a score that {self.initial_model} gives it, "
-                "which the ensemble does not hold; pass "
+                f"The trees add to the predictions of {self.initial_model}, which the "
+                "ensemble does not store; pass "
                 "init_score=treeinf.adapters.init_score(model, X)."
             )
         return check_offset(init_score, n_rows, self.n_outputs)
@@ -471,8 +469,8 @@ class TreeEnsemble:
         Raises
         ------
         ValueError
-            If the rows do not fit the ensemble, or `initial_model` gives each an
-            initial score that is not passed.
+            If the rows do not fit the ensemble, or the model has an `initial_model` and
+            `init_score` is None.
         """
         leaf = self.find_leaves(X)
         offset = self.check_init_score(init_score, leaf.shape[1])
@@ -498,7 +496,7 @@ class TreeEnsemble:
             yield self.add_leaf_values(leaf, offset=offset, n_trees=int(stop))
 
     def predict(self, X: Any, *, init_score: Any = None) -> NDArray[np.float64]:
-        """Predict through the loss's link.
+        """Predict values or class probabilities.
 
         Parameters
         ----------
@@ -593,6 +591,6 @@ class TreeEnsemble:
         Raises
         ------
         ModelFormatError
-            If the file is not one, or not a whole one.
+            If the file is of another kind, or truncated.
         """
         return storage.load(path, cls)

@@ -23,16 +23,16 @@ class LeafRule:
         ``-G / (W + l2)`` with the sum of weights W, which is "newton" with second
         derivatives of 1; "quantile": an order statistic of residuals (not
         differentiable); "mean": the average target of the leaf's rows; "unknown": the
-        model does not say.
+        model does not store it.
     l1_leaf : float, default=0.0
         L1 penalty on leaf values, in units of the gradient sum.
     max_leaf_value : float, default=0.0
-        Bound on the size of a leaf value before shrinkage; 0 is no bound.
+        Bound on the absolute leaf value before shrinkage; 0 for no bound.
     path_smooth : float, default=0.0
         Weight of the parent's value, in rows (LightGBM ``path_smooth``).
     n_steps : int, default=1
-        Steps taken in each tree, each from the scores after the one before, at full
-        length; the shrinkage is applied to their sum.
+        Steps per tree, each computed at the scores after the previous one and taken at
+        full length; the shrinkage is applied to their sum.
     backtracks : bool, default=False
         A step that does not lower the loss is halved, and each trial counts as one of
         the `n_steps` (CatBoost ``leaf_estimation_backtracking``).
@@ -78,7 +78,7 @@ class LeafRule:
         if self.l1_leaf:
             words.append(f"l1 {self.l1_leaf:g}")
         if self.max_leaf_value:
-            words.append(f"at most {self.max_leaf_value:g} in size")
+            words.append(f"at most {self.max_leaf_value:g} in absolute value")
         if self.path_smooth:
             words.append(f"path smoothing {self.path_smooth:g}")
         if self.n_steps != 1:
@@ -88,7 +88,7 @@ class LeafRule:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingFacts:
-    """What the model remembers of its training that a replay of it needs.
+    """Facts about the training that a replay needs.
 
     Parameters
     ----------
@@ -104,20 +104,20 @@ class TrainingFacts:
     single_inputs : bool, default=False
         It keeps labels and weights in float32, gradients and hessians in float64.
     estimates_base_score : bool, default=False
-        The base score that the model stores was estimated from the train rows, unless
-        they had initial scores of their own.
+        The stored base score was estimated from the train rows, unless they had an
+        ``init_score``.
     l2_per_weight : bool, default=False
         The L2 penalties are multiplied by the mean weight of the train rows.
     counts_zero_weights : bool, default=True
         Rows of weight 0 are among the stored leaf counts.
     subsample : str or None
-        In the library's own words, the setting by which each iteration saw only a
-        sample of the rows.
+        The library's setting by which each iteration was fitted on a sample of the
+        rows.
     approximations : tuple of str
-        Each setting that a replay can follow only approximately, and how.
+        Settings that a replay follows only approximately, and how.
     other_rule : str or None
-        Another cause, in words, of leaf values that are not reproduced, where the model
-        leaves open which of two rules its library followed.
+        Another possible cause, in words, of leaf values that are not reproduced, where
+        the model does not record which of two rules its library used.
     """
 
     class_weight: str | tuple[tuple[Any, float], ...] | None = None

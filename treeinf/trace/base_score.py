@@ -25,15 +25,15 @@ class BaseEstimate:
     Parameters
     ----------
     kind : {"fixed", "initial", "centred", "step"}
-        It is not estimated, or not in a known way; it is the loss's own
-        `base_score`; the same with its mean over the classes taken off (softmax);
-        one Newton step from 0.
+        "fixed": not estimated, or by an unknown rule; "initial": `Loss.base_score`;
+        "centred": the same minus its mean over the classes (softmax); "step": one
+        Newton step from 0.
     loss : Loss
         The training loss.
     target, weight : ndarray of float64, shape (n_rows,)
         Targets and weights that it was estimated with.
     share : ndarray of float64, shape (n_outputs,)
-        Share of it in each output's score.
+        Factor on the estimate in the base score of each output.
     """
 
     kind: str
@@ -53,7 +53,7 @@ class BaseEstimate:
         return self._contribution(self.target)
 
     def label_gradient(self, new_target: Array, ratio: Array) -> Array:
-        """Return the derivative of the score on the way from each target to another.
+        """Return the derivative of the score as each target changes to another.
 
         Parameters
         ----------
@@ -117,7 +117,7 @@ class BaseEstimate:
         return score - score.mean() if self.kind == "centred" else score
 
     def _contribution(self, target: Array) -> Array:
-        """Return the derivative in the log weight of rows that had these targets."""
+        """Return the derivative with respect to the log weight of these targets."""
         if self.kind == "fixed":
             return np.empty((0, self.loss.n_outputs))
         if self.kind == "step":
@@ -144,7 +144,7 @@ class BaseEstimate:
 def find_base_estimate(
     ensemble: TreeEnsemble, target: Array, weights: tuple[Array, ...]
 ) -> BaseEstimate:
-    """Find the estimate that gives the score the model stores.
+    """Find the rule of estimation that reproduces the stored base score.
 
     Parameters
     ----------
@@ -153,12 +153,12 @@ def find_base_estimate(
     target : ndarray of float64, shape (n_rows,)
         Targets of the train rows.
     weights : tuple of ndarray of float64, shape (n_rows,)
-        Weights it may have been estimated with.
+        Candidates for the weights that it was estimated with.
 
     Returns
     -------
     BaseEstimate
-        The first that fits; "fixed" if none does.
+        The first that reproduces the score; "fixed" if none does.
     """
     loss = ensemble.loss
     assert loss is not None

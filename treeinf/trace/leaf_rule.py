@@ -20,7 +20,7 @@ _ROUNDING = 1e-5
 def newton_step(
     gradient: Array, hessian: Array, l2: Array | float, rule: LeafRule
 ) -> tuple[Array, Array]:
-    """Compute leaf values before shrinkage from sums, without path smoothing.
+    """Compute leaf values before shrinkage and path smoothing from sums.
 
     The rule is that of `treeinf.kernels.rules.newton_step`, which refits apply too.
 
@@ -62,7 +62,7 @@ def apply_leaf_rule(
     Parameters
     ----------
     ensemble : TreeEnsemble
-        The model, its penalties in the units of the sums; trees of one step.
+        The model with penalties in the units of the sums, and one step per tree.
     leaf_gradient, leaf_hessian : ndarray of float64, shape (n_leaves, leaf_width)
         Sums over the rows of each leaf.
     leaf_rows : ndarray of int64, shape (n_leaves,)
@@ -96,13 +96,12 @@ def apply_leaf_rule(
 def has_fitted_values(ensemble: TreeEnsemble) -> NDArray[np.bool_]:
     """Return whether each tree holds fitted values, shape (n_trees,).
 
-    In most libraries a tree of one leaf does not: nothing could be split, and its value
-    is the base score alone.
+    In most libraries a tree of one leaf does not: its value is only the base score.
     """
     has_splits = np.diff(ensemble.leaf_offset) > 1
     return has_splits | ensemble.leaf_rule.fits_single_leaf
 
 
 def is_fitted_leaf(ensemble: TreeEnsemble) -> NDArray[np.bool_]:
-    """Return whether each leaf is one of such a tree, shape (n_leaves,)."""
+    """Return whether each leaf is in a tree with fitted values, shape (n_leaves,)."""
     return np.repeat(has_fitted_values(ensemble), np.diff(ensemble.leaf_offset))

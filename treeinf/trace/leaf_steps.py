@@ -1,4 +1,4 @@
-"""Leaf values of several Newton steps a tree, or of steps in all outputs at once."""
+"""Leaf values of several Newton steps per tree, or of steps in all outputs jointly."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LeafSteps:
     inverse_hessian : ndarray of float64 or None, \
 shape (n_steps, n_leaves, leaf_width, leaf_width)
         Minus the derivative of each output's step with respect to each output's
-        gradient sum, where the outputs are solved for together.
+        gradient sum, where the outputs are solved for jointly.
     """
 
     step: Array
@@ -62,12 +62,12 @@ def take_leaf_steps(
     weight: Array,
     offset: Array,
 ) -> LeafSteps:
-    """Compute the steps of each tree from the train rows, tree after tree.
+    """Compute the steps of each tree from the train rows.
 
     Parameters
     ----------
     ensemble : TreeEnsemble
-        The model, its penalties in the units of the sums.
+        The model with penalties in the units of the sums.
     leaf : ndarray of unsigned integer, shape (n_structures, n_rows)
         Leaf of each row within each tree.
     y : ndarray of float64, shape (n_rows,)
@@ -88,9 +88,9 @@ def take_leaf_steps(
     not reach the next.
 
     With `LeafRule.backtracks`, a step that does not lower the mean loss is halved.
-    Where steps lower it by less than rounding does, the library's decision cannot be
-    told from the loss; of the sums after each number of steps, the one nearest to the
-    stored values is taken.
+    Where a step lowers it by less than rounding errors, the library's decision cannot
+    be inferred from the loss: the number of steps whose sum is nearest to the stored
+    values is taken.
     """
     rule, loss = ensemble.leaf_rule, ensemble.loss
     assert loss is not None
@@ -139,7 +139,7 @@ def take_leaf_steps(
 def _drop_last_steps(
     ensemble: TreeEnsemble, trees: list[_Tree], taken: LeafSteps, n_taken: int
 ) -> None:
-    """Drop the last steps if the stored values are those without them."""
+    """Drop trailing steps that the stored leaf values do not include."""
     leaves = np.concatenate([np.arange(t.leaves.start, t.leaves.stop) for t in trees])
     shrinkage = ensemble.shrinkage[trees[0].number] or 1.0
     stored = ensemble.leaf_value[leaves] / shrinkage
@@ -176,11 +176,11 @@ class _Tree:
         score[:, self.outputs] += value[self.leaf]
 
     def sum(self, values: Array) -> Array:
-        """Sum one number a row over each leaf."""
+        """Sum one value per row over each leaf."""
         return np.bincount(self.leaf, values, self.n_leaves).astype(REAL, copy=False)
 
     def step(self, score: Array, y: Array, weight: Array) -> LeafSteps:
-        """Compute the step at the scores of the rows; arrays without the first axis."""
+        """Compute the step at these scores; its arrays lack the axis of steps."""
         gradient, hessian = self.loss.derivatives(y, score)
         G = np.stack([self.sum(weight * gradient[:, k]) for k in self.outputs], axis=1)
         if self.rule.kind == "full newton":
@@ -191,10 +191,10 @@ class _Tree:
         return LeafSteps(*newton_step(G, H, self.l2, self.rule))
 
     def _full_step(self, G: Array, probability: Array, weight: Array) -> LeafSteps:
-        """Solve for all outputs at once.
+        """Solve for all outputs jointly.
 
-        The response of an output is that to a unit of its gradient that is taken off
-        the others evenly: gradients of a softmax sum to 0.
+        Gradients of a softmax sum to 0, so the response of an output is with respect to
+        its gradient while the same amount is subtracted evenly from the others.
         """
         K = G.shape[1]
         H = np.empty((self.n_leaves, K, K))
@@ -216,7 +216,7 @@ class _Tree:
 def expand_leaf_steps(
     ensemble: TreeEnsemble, taken: LeafSteps
 ) -> tuple[TreeEnsemble, Array, Array, Array | None]:
-    """Return the model with one tree for each step of each tree.
+    """Return the model with one tree per Newton step.
 
     Parameters
     ----------
@@ -228,11 +228,11 @@ def expand_leaf_steps(
     Returns
     -------
     expanded : TreeEnsemble
-        Trees of one original tree share its line of leaf ids. Raw scores before a step
-        are those it was taken at; those after the last step are the model's own, so
-        that the last tree's values also take the earlier steps back to the shrinkage.
+        Trees of one original tree share its row of leaf ids. Raw scores before a step
+        are those at which it was computed, with earlier steps unshrunk; those after the
+        last step are the model's, so the last tree's values also correct for that.
     step, response : ndarray of float64, shape (n_leaves, leaf_width)
-        Those of `taken`, leaf by leaf of the expanded model.
+        Those of `taken`, by leaf of the expanded model.
     inverse_hessian : ndarray of float64 or None, \
 shape (n_leaves, leaf_width, leaf_width)
         The same.

@@ -33,23 +33,23 @@ _TINY = float(np.finfo(REAL).tiny)
 
 @dataclasses.dataclass(frozen=True)
 class ReproductionReport:
-    """How well the leaf values follow from the rows, targets and weights given.
+    """How well the leaf values follow from the rows, targets and weights passed.
 
     Parameters
     ----------
     verdict : {"exact", "approximate", "subsampled", "other rows", "other labels", \
 "other weights", "unchecked"}
-        What the comparison looks like.
+        Outcome of the comparison.
     explanation : str
         The verdict in words, with figures and the way out.
     n_rows : int
-        Train rows given.
+        Number of rows passed.
     share_seen : float
-        Average share of them that a tree was fitted on, by the stored leaf counts or
-        sums of weights; NaN where the library stores neither.
+        Average share of the rows that a tree was fitted on, by the stored leaf counts
+        or sums of weights; NaN where the library stores neither.
     wrong_counts : int
-        Leaves whose stored count, or sum of weights, is not that of the rows given that
-        reach them.
+        Leaves whose stored count, or sum of weights, differs from that of the rows
+        routed to them.
     largest_difference, median_difference : float
         Of recomputed and stored leaf values before shrinkage, each relative to the
         largest value of its tree; NaN where the leaf rule is unknown.
@@ -130,13 +130,13 @@ def bound_rounding(
     precision = np.finfo(np.float32).eps if is_single else 8 * np.finfo(REAL).eps
     # between a score and a gradient lie an exponential, a sum and a quotient
     unit *= 4.0 * float(precision) * leaf_rows
-    # of the hessian, whose unit is another
+    # the same bound for the hessian sums, in their own unit
     lightest = 4.0 * float(precision) * hessian.mean() * leaf_rows
     if rows.weight.size:
         lightest *= rows.weight.mean()
     assert ensemble.leaf_l2 is not None
     if ensemble.leaf_rule.kind == "full newton":
-        # along a change of all outputs alike the penalty alone is divided by
+        # equal changes of all outputs are damped by the penalty alone
         smallest = np.finfo(np.float32).eps * leaf_hessian.max(axis=1)
         penalty = np.maximum(np.maximum(ensemble.leaf_l2, smallest), _TINY)
         leaf_response = np.maximum(leaf_response, 1.0 / penalty[:, np.newaxis])
@@ -192,7 +192,9 @@ def compare_with_model(
     }
     if not has_splits.any():
         return ReproductionReport(
-            "unchecked", "No tree has a split: there is nothing to compare.", **figures
+            "unchecked",
+            "No tree has a split, so no leaf values are compared.",
+            **figures,
         )
     if ensemble.leaf_hessian is not None and ensemble.leaf_width == 1:
         gap = np.abs(leaf_hessian[:, 0] - ensemble.leaf_hessian)[compared]
@@ -237,7 +239,7 @@ def _check_weights(
     wrong: NDArray[np.bool_],
     compared: NDArray[np.bool_],
 ) -> tuple[str, str] | None:
-    """Compare the weight of the rows in each leaf; None if it is as stored."""
+    """Compare the weight of the rows in each leaf; return None if it matches."""
     if not wrong.any():
         return None
     stored, total = float(totals.max()), float(weight.sum())
@@ -245,14 +247,14 @@ def _check_weights(
         if ensemble.is_native:
             return None
         return "other rows", (
-            f"{wrong.sum():,} of {compared.sum():,} leaves hold rows of another weight "
-            "than in training: the values in X are not those the model was trained on, "
-            "or the weights belong to other rows."
+            f"{wrong.sum():,} of {compared.sum():,} leaves hold a different weight of "
+            "rows than in training: the values in X are not those the model was "
+            "trained on, or the weights belong to other rows."
         )
     if (weight == 1.0).all() and stored == round(stored):
         return "other rows", (
             f"The model was trained on {stored:,.0f} rows; got {len(weight):,}. Pass "
-            "the rows of its own training, without those held out."
+            "exactly the rows of its training, without those held out."
         )
     return "other weights", (
         f"The weights of the training rows add up to {stored:.6g}; those given, with "
@@ -269,7 +271,7 @@ def _check_counts(
     wrong: NDArray[np.bool_],
     compared: NDArray[np.bool_],
 ) -> tuple[str, str] | None:
-    """Compare the number of rows in each leaf; None if it is as stored."""
+    """Compare the number of rows in each leaf; return None if it matches."""
     if not wrong.any():
         return None
     assert ensemble.leaf_count is not None
@@ -278,11 +280,12 @@ def _check_counts(
         if stored.max() != n_rows:
             return "other rows", (
                 f"The model was trained on {stored.max():,} rows; got {n_rows:,}. Pass "
-                "the rows of its own training, without those held out."
+                "exactly the rows of its training, without those held out."
             )
         return "other rows", (
-            f"{wrong.sum():,} of {compared.sum():,} leaves hold another number of rows "
-            "than in training: the values in X are not those the model was trained on."
+            f"{wrong.sum():,} of {compared.sum():,} leaves hold a different number of "
+            "rows than in training: the values in X are not those the model was "
+            "trained on."
         )
     overfull = (ensemble.leaf_count > leaf_rows) & compared
     if overfull.any():
@@ -305,7 +308,7 @@ def _check_values(
     leaf_hessian: NDArray[np.float64],
     difference: NDArray[np.float64],
 ) -> tuple[str, str]:
-    """Compare the leaf values, where the rows in each leaf are right."""
+    """Compare the leaf values, once the rows in each leaf match."""
     facts = ensemble.training
     tolerance = _tolerance(ensemble)
     largest = float(difference.max(initial=0.0))
@@ -341,14 +344,14 @@ def _check_values(
         if n_trained is not None and n_trained != rows.n_rows:
             return "other rows", (
                 f"The model was trained on {n_trained:,} rows, by the sums of hessians "
-                f"in its first tree; got {rows.n_rows:,}. Pass the rows of its own "
-                "training, without those held out."
+                f"in its first tree; got {rows.n_rows:,}. Pass exactly the rows of "
+                "its training, without those held out."
             )
         if n_trained is not None:
             return "other rows", (
-                f"{figures}, and leaves of the first tree hold another number of rows "
-                "than in training, by their sums of hessians: the values in X are not "
-                "those the model was trained on."
+                f"{figures}, and leaves of the first tree hold a different number of "
+                "rows than in training, by their sums of hessians: the values in X are "
+                "not those the model was trained on."
             )
         return "other weights", (
             f"{figures}, and the sums of hessians in the first iteration differ by "
@@ -363,7 +366,7 @@ def _check_values(
             f"weights differ by one factor, or it used {other})."
         )
     return "other labels", (
-        f"{figures}, while the rows and the hessians of the first iteration are right: "
+        f"{figures}, while the rows and the hessians of the first iteration match: "
         "the labels belong to other rows (another order?), or some were changed (or it "
         f"used {other})."
     )
@@ -372,11 +375,11 @@ def _check_values(
 def _count_from_hessians(
     ensemble: TreeEnsemble, rows: StagedRows, first: NDArray[np.bool_]
 ) -> int | None:
-    """Count the rows of the first tree by its hessians, where the model has no counts.
+    """Infer the number of rows from the hessian sums of the first tree.
 
     Under squared and logistic loss and most others, all rows have the same hessian at
-    the base score, whatever their targets; each stored sum is a whole multiple of it.
-    None where it is not, or where there were weights.
+    the base score, whatever their targets, so each stored sum is an integer multiple of
+    it. None where it is not, where the model stores counts, or where rows have weights.
     """
     assert ensemble.loss is not None
     assert ensemble.leaf_hessian is not None
@@ -396,7 +399,7 @@ def _count_from_hessians(
 
 
 def report_mismatch(report: ReproductionReport, on_mismatch: str) -> None:
-    """Raise or warn if the report names a mismatch or an approximation."""
+    """Raise or warn according to the verdict."""
     if report.is_mismatch:
         message = (
             f"These are not the training data ({report.verdict}). {report.explanation} "

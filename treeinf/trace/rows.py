@@ -29,14 +29,14 @@ class StagedRows:
     Parameters
     ----------
     leaf : ndarray of unsigned integer, shape (n_trees, n_rows)
-        Leaf of each row within each tree; one line for each number in the ensemble's
-        `leaf_row`, where trees share their leaf ids.
+        Leaf of each row within each tree; one row for each number in the ensemble's
+        `leaf_row`, where trees share leaf ids.
     y : ndarray of float64, shape (n_rows,)
-        Targets as the loss compares them.
+        Targets as `Loss.transform_target` returns them.
     weight : ndarray of float64, shape (n_rows,) or (0,)
-        Weight of each row's loss; empty for 1.
+        Weight of each row's loss; empty if all are 1.
     offset : ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
-        Initial score of each row, on top of the base score; empty for 0.
+        Initial score of each row, on top of the base score; empty if all are 0.
     fingerprint : ndarray of uint64, shape (n_rows,)
         Equal for rows of equal values and target.
     """
@@ -119,7 +119,7 @@ class StagedRows:
     def on(self, device: Device) -> FlatRows:
         """Return the arrays that kernels read, on a device.
 
-        They are moved there once, and stay as long as the rows.
+        They are copied there once, and kept as long as the rows.
         """
         flat: FlatRows = device.hold(self, self.flat)
         return flat
@@ -131,14 +131,14 @@ class StagedRows:
         fixed_bytes: int = 0,
         within: slice | None = None,
     ) -> list[slice]:
-        """Cut the rows into batches that fit on a device; one if all do.
+        """Split the rows into batches that fit on a device.
 
         Parameters
         ----------
         device : Device
             The device.
         row_bytes, fixed_bytes : int
-            What the work takes for each row, besides `flat`, and in all.
+            Memory needed for each row, besides `flat`, and independently of the rows.
         within : slice, optional
             Rows to cover; by default all.
 
@@ -160,7 +160,7 @@ class StagedRows:
         ]
 
     def take(self, batch: slice) -> StagedRows:
-        """Return a range of the rows; these themselves if it is all of them."""
+        """Return a range of the rows; `self` if it covers all of them."""
         if batch == slice(0, self.n_rows):
             return self
         return StagedRows(
@@ -175,7 +175,7 @@ class StagedRows:
 def sum_derivatives(
     ensemble: TreeEnsemble, rows: StagedRows, device: Device = CPU
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Replay boosting over rows and add up each leaf's staged derivatives.
+    """Replay boosting over rows and sum the staged derivatives in each leaf.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ def sum_derivatives(
     rows : StagedRows
         Rows.
     device : Device, default=CPU
-        Where it is done.
+        Device to use.
 
     Returns
     -------
@@ -195,8 +195,8 @@ def sum_derivatives(
 
     Notes
     -----
-    Threads sum into accumulators whose number depends on the sizes alone, so that the
-    sums have the same bits for any number of threads.
+    The number of accumulators depends on the sizes alone, so that the sums are bitwise
+    reproducible for any number of threads.
     """
     sum_bytes = ensemble.leaf_value.size * 2 * np.dtype(REAL).itemsize
     most_accumulators = min(device.most_batches, _ACCUMULATOR_BYTES // sum_bytes)
@@ -204,8 +204,8 @@ def sum_derivatives(
     raw_score = np.empty((rows.n_rows, ensemble.n_outputs), REAL)
     for batch in rows.batches(device, 24 * ensemble.n_outputs, _ACCUMULATOR_BYTES):
         batch_rows = rows.take(batch)
-        wanted_accumulators = -(-batch_rows.n_rows // kernels.TILE_ROWS)
-        shape = max(1, min(most_accumulators, wanted_accumulators)), *totals[0].shape
+        needed_accumulators = -(-batch_rows.n_rows // kernels.TILE_ROWS)
+        shape = max(1, min(most_accumulators, needed_accumulators)), *totals[0].shape
         accumulators = [device.zeros(shape) for _ in totals]
         replay = functools.partial(
             device.replay.replay,

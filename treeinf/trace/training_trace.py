@@ -31,13 +31,13 @@ __all__ = ["TrainingTrace", "as_trained"]
 class TrainingTrace:
     """The replay of boosting over the rows that a model was trained on.
 
-    Make it with `build`.
+    Create it with `build`.
 
     Parameters
     ----------
     ensemble : TreeEnsemble
-        The model, with its base score apart from the first tree, its penalties in the
-        units of the sums, and one tree for each step of trees of several.
+        The model with the base score taken out of the first tree, penalties in the
+        units of the sums, and one tree per Newton step.
     rows : StagedRows
         Train rows; their weights are those of the gradients.
     raw_score : ndarray of float64, shape (n_train, n_outputs)
@@ -52,7 +52,7 @@ class TrainingTrace:
         Minus the derivative of a leaf value before shrinkage with respect to its
         gradient sum: 1 / (H + l2); 0 where the l1 penalty or the bound holds the value
         fixed; times count / (count + path_smooth) under path smoothing. Under "full
-        newton", along the gradient of one output that is taken off the others evenly.
+        newton", the gradient of one output is subtracted evenly from the others.
     inverse_leaf_hessian : ndarray of float64 or None, \
 shape (n_leaves, leaf_width, leaf_width)
         Under "full newton", minus the derivative of each value of a leaf with respect
@@ -62,8 +62,8 @@ shape (n_leaves, leaf_width, leaf_width)
     base_estimate : BaseEstimate
         The base score and its derivatives with respect to the train rows.
     label_weight : ndarray of float64, shape (2, n_classes)
-        Factor that each class has in the weights of its rows, and a further one in
-        those of the gradients alone.
+        Factor of each class on the weights of its rows, and a second factor on the
+        weights of their gradients alone.
     report : ReproductionReport
         How well the stored leaf values were reproduced.
     """
@@ -98,7 +98,7 @@ shape (n_leaves, leaf_width, leaf_width)
         Parameters
         ----------
         target : ndarray of float64, shape (n_train,)
-            The other targets, as the loss compares them.
+            The other targets, as `Loss.transform_target` returns them.
 
         Returns
         -------
@@ -107,7 +107,8 @@ shape (n_leaves, leaf_width, leaf_width)
             held fixed where they follow from counts.
         base_score_gradient : ndarray of float64, shape (n_train, n_outputs) or \
 (0, n_outputs)
-            Derivative of the base score on the way from the old target to the new.
+            Derivative of the base score along the change from the old target to the
+            new.
         """
         rows, ratio = self.rows, np.ones((2, self.rows.n_rows))
         if self.label_weight.size:
@@ -144,8 +145,8 @@ shape (n_leaves, leaf_width, leaf_width)
         y : array-like, shape (n_train,)
             Their targets.
         sample_weight : array-like, shape (n_train,), optional
-            The weights it was trained with. Class weights and the weight of the
-            positive class that the model remembers are multiplied in.
+            The weights it was trained with; class weights that the model stores are
+            multiplied in.
         init_score : array-like, shape (n_train,) or (n_train, n_outputs), optional
             The initial scores it was trained with.
         on_mismatch : {"raise", "warn", "ignore"}, default="raise"
@@ -162,7 +163,8 @@ shape (n_leaves, leaf_width, leaf_width)
         UnsupportedModelError
             If the leaf values are not sums of gradients.
         TrainingDataMismatchError
-            If these are not the training rows, labels or weights.
+            If these are not the training rows, labels or weights, and `on_mismatch` is
+            "raise".
         """
         choices = ("raise", "warn", "ignore")
         if on_mismatch not in choices:
@@ -241,14 +243,14 @@ shape (n_leaves, leaf_width, leaf_width)
 
 
 def _refuse_unexplainable(ensemble: TreeEnsemble) -> None:
-    """Refuse models whose leaf values do not follow from gradients, by name."""
+    """Raise for models whose leaf values do not follow from gradients."""
     way_out = "TreeSim, Trex and LOO explain it; reading, routing and predicting work."
     if ensemble.is_averaged:
         way_out = "LeafRefit, TargetInfluence, TreeSim, Trex and LOO explain it."
     if ensemble.is_averaged and ensemble.n_trees == 1:
         what, reason = "a single tree", "there is no boosting to replay"
     elif ensemble.is_averaged:
-        what, reason = "an averaged forest", "its trees do not build on one another"
+        what, reason = "an averaged forest", "its trees are fitted independently"
     elif ensemble.loss is None:
         what = f"the objective {ensemble.loss_name!r}"
         reason = "its gradients are not known to treeinf"
@@ -284,12 +286,12 @@ def as_trained(
     ensemble : TreeEnsemble
         The model as it was read; its loss must be known.
     rows : StagedRows
-        Train rows with the weights that the caller gave.
+        Train rows with the weights that the caller passed.
 
     Returns
     -------
     ensemble : TreeEnsemble
-        With its base score apart from the first tree and its penalties in the units of
+        With the base score taken out of the first tree and penalties in the units of
         the sums.
     rows : StagedRows
         With the weights of the gradients: class weights and the weight of positive rows
@@ -319,7 +321,7 @@ def as_trained(
     if has_label_weights:
         weight = weight * of_gradient[label]
     elif not loss.n_classes and facts.positive_weight is not None:
-        # a target that is a number weighs more where it is 1, which XGBoost allows
+        # XGBoost applies scale_pos_weight to targets of 1 in regression too
         is_one = rows.y == 1.0
         weight = weight * _positive_weights(facts.positive_weight, is_one)[is_one * 1]
     share = ensemble.base_score_folded
@@ -341,12 +343,11 @@ def as_trained(
 def _label_weights(
     ensemble: TreeEnsemble, target: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the factors that each class has in the weights of its rows.
+    """Return each class's factor on weights, and a second one on gradients alone.
 
     Returns
     -------
     ndarray of float64, shape (2, n_classes)
-        In all weights, and a further one in those of the gradients alone.
     """
     loss, facts = ensemble.loss, ensemble.training
     weights = np.ones((2, 0 if loss is None else loss.n_classes))

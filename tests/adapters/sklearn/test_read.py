@@ -136,7 +136,7 @@ def test_a_loss_of_the_callers_own_is_read_and_not_explained():
     ids=lambda model: type(model).__name__,
 )
 def test_other_models_are_refused_by_name(model):
-    with pytest.raises(UnsupportedModelError, match="Read are") as caught:
+    with pytest.raises(UnsupportedModelError, match="Supported are") as caught:
         read_model(fit(model))
     assert type(model).__qualname__ in str(caught.value)
 

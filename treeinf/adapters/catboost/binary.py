@@ -1,7 +1,7 @@
-"""Parse CatBoost's own binary file (``.cbm``) without CatBoost.
+"""Parse CatBoost's binary format (``.cbm``) without CatBoost.
 
-The file is the letters CBM1, the length of its core, the core as a FlatBuffers message
-and, for models of categories or text, tables that are not read here.
+A file is the magic bytes CBM1, the length of the FlatBuffers message that holds the
+model, the message and, for categories or text, tables that are not read here.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _NAN_IS_TRUE = 2
 
 
 class _Message:
-    """A FlatBuffers message: every access is checked, and what is read is budgeted.
+    """A FlatBuffers message with bounds checks and a budget of bytes to read.
 
-    A hostile message can point to one large vector any number of times; no more is read
-    in all than a few times the length of the message.
+    A hostile message can refer to one large vector any number of times; the budget is a
+    small multiple of the length of the message.
     """
 
     def __init__(self, content: memoryview) -> None:
@@ -55,10 +55,10 @@ class _Message:
 
     def _spend(self, position: int, size: int) -> None:
         if position < 0 or size < 0 or position + size > len(self.content):
-            FIELDS.fail("it points out of itself")
+            FIELDS.fail("an offset points outside the file")
         self.budget -= size
         if self.budget < 0:
-            FIELDS.fail("it points to the same part too often")
+            FIELDS.fail("its offsets overlap too often")
 
 
 class _Table:
@@ -96,7 +96,7 @@ class _Table:
         position += self.message.number("<I", position)
         length = self.message.number("<I", position)
         if length * size > len(self.message.content):
-            FIELDS.fail("a list is longer than the file")
+            FIELDS.fail("a vector is longer than the file")
         return position + 4, length
 
     def array(self, field: int, dtype: str) -> NDArray[Any]:
@@ -150,12 +150,12 @@ def parse(content: bytes) -> CatBoostFile:
     if nodes.split.size and (
         nodes.split.min() < 0 or nodes.split.max() >= splits.kind.size
     ):
-        FIELDS.fail("a node refers to a split that is not there")
+        FIELDS.fail("a node refers to a split that does not exist")
     bias = trees.array(16, "<f8").astype(np.float64)
     if not bias.size:
         bias = np.full(n_outputs, trees.number(15, "<d", 0.0))
     if len(bias) != n_outputs:
-        FIELDS.fail("there is not one bias an output")
+        FIELDS.fail("the number of biases is not that of outputs")
     return CatBoostFile(
         remarks=remarks,
         features=features,
@@ -197,7 +197,7 @@ def _read_features(trees: _Table) -> tuple[CatBoostFeatures, CatBoostSplits]:
     for feature in trees.tables(6):
         index = feature.number(0, "<i", -1)
         if index not in labelled:
-            FIELDS.fail("a split tests a category of a column that is not there")
+            FIELDS.fail("a split tests a category of a column that does not exist")
         values = feature.array(1, "<i4").astype(np.int64) & 0xFFFFFFFF
         hashes[labelled[index]] = tuple(values.tolist())
         one_hots.append((labelled[index], len(values)))
@@ -225,7 +225,7 @@ def _concatenate(
     """Lay out splits of (kind, column, borders, default_left, count)."""
     kind, column, borders, default_left, counts = zip(*groups, strict=True)
     count = np.array(counts, OFFSET)
-    # before they are cast: of some NaN, which no library writes, NumPy would warn
+    # before the cast, in which NumPy warns of signalling NaN
     if any(np.isnan(values).any() for values in borders if values is not None):
         FIELDS.fail("a border is not a number")
     border = [
@@ -246,7 +246,7 @@ def _read_trees(trees: _Table, n_outputs: int) -> CatBoostTrees:
     """Read the trees of either kind."""
     value = trees.array(8, "<f8").astype(np.float64)
     if len(value) % n_outputs:
-        FIELDS.fail("the leaf values are not as many for each output")
+        FIELDS.fail("the number of leaf values is not a multiple of the outputs")
     value = value.reshape(-1, n_outputs)
     weight = trees.array(9, "<f8").astype(np.float64)
     leaf_weight = weight if len(weight) == len(value) and len(weight) else None
@@ -257,7 +257,7 @@ def _read_trees(trees: _Table, n_outputs: int) -> CatBoostTrees:
         return expand_symmetric(size, split, value, leaf_weight)
     leaf_id = trees.array(11, "<u4").astype(OFFSET)
     if (size < 1).any() or not len(steps) == len(split) == len(leaf_id) == size.sum():
-        FIELDS.fail("the lists of nodes are not of one length")
+        FIELDS.fail("the lists of nodes have different lengths")
     tree = np.repeat(np.arange(len(size)), size)
     position = np.arange(len(steps))
     left, right = steps["f0"].astype(OFFSET), steps["f1"].astype(OFFSET)
@@ -265,7 +265,7 @@ def _read_trees(trees: _Table, n_outputs: int) -> CatBoostTrees:
     n_inner = np.bincount(tree[is_inner], minlength=len(size))
     first_leaf = np.cumsum(n_inner + 1) - (n_inner + 1)
     if (n_inner + 1).sum() != len(value):
-        FIELDS.fail("the leaf values are not as many as the nodes ask for")
+        FIELDS.fail("the number of leaf values does not match the nodes")
     leaf_in_tree = leaf_id // n_outputs - first_leaf[tree]
     number = np.cumsum(is_inner) - 1 - (np.cumsum(n_inner) - n_inner)[tree]
     children = []

@@ -1,4 +1,4 @@
-"""The content of a CatBoost model file as checked arrays, before interpretation.
+"""Content of a CatBoost model file as validated arrays.
 
 Both parsers, of ``.cbm`` and of JSON files, return a `CatBoostFile`.
 """
@@ -41,12 +41,12 @@ class SplitKind(enum.IntEnum):
     ONE_HOT = 1
     """A category against one label."""
     NATIVE = 2
-    """Something that CatBoost computes: a statistic of categories, text, embeddings."""
+    """A statistic of categories, text or embeddings that only CatBoost computes."""
 
 
 @dataclasses.dataclass(frozen=True)
 class CatBoostFeatures:
-    """The columns of the rows that a model takes.
+    """Input columns of a model.
 
     Parameters
     ----------
@@ -55,9 +55,9 @@ class CatBoostFeatures:
     names : tuple of str, or None
         Column names; None where the file has none.
     hashes : dict of int to tuple of int
-        For each column of labels, the hashes of those that splits test.
+        For each categorical or text column, the label hashes that splits test.
     kinds : tuple of str
-        Kinds of column there are: "float", "categorical", "text", "embedding".
+        Kinds of column present, of "float", "categorical", "text", "embedding".
     """
 
     n_features: int
@@ -92,7 +92,7 @@ class CatBoostSplits:
 
     @classmethod
     def of_rows(cls, rows: list[tuple[int, int, float, bool, int]]) -> CatBoostSplits:
-        """Make the arrays of tuples, one a split, in the order of the fields."""
+        """Build the arrays from one tuple per split, in the order of the fields."""
         kind, column, border, default_left, category = (
             zip(*rows, strict=True) if rows else ((), (), (), (), ())
         )
@@ -148,7 +148,7 @@ class CatBoostTrees:
 
 @dataclasses.dataclass(frozen=True)
 class CatBoostFile:
-    """What a CatBoost file holds, before interpretation.
+    """Validated content of a CatBoost file.
 
     Parameters
     ----------
@@ -158,9 +158,9 @@ class CatBoostFile:
     splits : CatBoostSplits
     trees : CatBoostTrees
     scale : float
-        Factor of the sum over trees.
+        Factor on the sum over trees.
     bias : ndarray of float64, shape (n_outputs,)
-        Added to it.
+        Added to the scaled sum.
     """
 
     remarks: dict[str, Any]
@@ -197,7 +197,7 @@ def expand_symmetric(
     leaf_value: NDArray[np.float64],
     leaf_weight: NDArray[np.float64] | None,
 ) -> CatBoostTrees:
-    """Convert trees that test one split a level (oblivious trees) to trees of nodes.
+    """Convert oblivious trees, which test one split per level, to trees of nodes.
 
     Parameters
     ----------
@@ -219,9 +219,9 @@ def expand_symmetric(
         FIELDS.fail("a tree's depth is out of range")
     n_leaves = np.left_shift(1, depth)
     if n_leaves.sum() != len(leaf_value):
-        FIELDS.fail("the leaf values are not as many as the trees' depths ask for")
+        FIELDS.fail("the number of leaf values does not match the trees' depths")
     if depth.sum() != len(split):
-        FIELDS.fail("the splits are not as many as the trees' depths ask for")
+        FIELDS.fail("the number of splits does not match the trees' depths")
     n_nodes = n_leaves - 1
     node_first = np.cumsum(n_nodes) - n_nodes
     split_first = np.cumsum(depth) - depth

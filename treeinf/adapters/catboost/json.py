@@ -40,7 +40,7 @@ def parse(model: Mapping[str, Any]) -> CatBoostFile:
         scale = FIELDS.number(pair[0], "the scale")
         bias = pair[1] if isinstance(pair[1], list) else [pair[1]]
     if len(bias) != n_outputs:
-        FIELDS.fail("there is not one bias an output")
+        FIELDS.fail("the number of biases is not that of outputs")
     return CatBoostFile(
         remarks=dict(FIELDS.instance(model.get("model_info", {}), "model_info", dict)),
         features=features.describe(),
@@ -110,7 +110,7 @@ class _Features:
         try:
             number = self._number.get(key)
         except TypeError as error:
-            FIELDS.fail("a split is not made of numbers", error)
+            FIELDS.fail("a split holds a value that is not a number", error)
         if number is None:
             number = self._number[key] = len(self.splits)
             self.splits.append(self._read_split(key))
@@ -123,12 +123,12 @@ class _Features:
         index = FIELDS.integer(index, "a feature's number")
         if kind == "FloatFeature":
             if index not in self._floats:
-                FIELDS.fail("a split tests a column that is not there")
+                FIELDS.fail("a split tests a column that does not exist")
             column, nan_is_left = self._floats[index]
             border = float(FIELDS.array([value], "a border", np.float32)[0])
             return SplitKind.FLOAT, column, border, nan_is_left, 0
         if index not in self._labelled:
-            FIELDS.fail("a split tests a category of a column that is not there")
+            FIELDS.fail("a split tests a category of a column that does not exist")
         column = self._labelled[index]
         labels = self._positions[column]
         label = FIELDS.integer(value, "a hash", -(2**31), 2**32 - 1) & 0xFFFFFFFF
@@ -137,7 +137,7 @@ class _Features:
 
 
 def _read_symmetric(entries: list[Any], features: _Features) -> CatBoostTrees:
-    """Read trees that test one split a level."""
+    """Read oblivious trees."""
     depth: list[int] = []
     split: list[int] = []
     values: list[Any] = []
@@ -150,7 +150,7 @@ def _read_symmetric(entries: list[Any], features: _Features) -> CatBoostTrees:
         split += [features.split(level) for level in levels]
         depth.append(len(levels))
         if len(levels) > 30 or not of_tree or len(of_tree) % 2 ** len(levels):
-            FIELDS.fail("the leaf values are not as many as the splits ask for")
+            FIELDS.fail("the number of leaf values does not match the splits")
         widths.add(len(of_tree) // 2 ** len(levels))
         values += of_tree
         weights += FIELDS.instance(tree.get("leaf_weights") or [], "leaf_weights", list)
@@ -167,7 +167,7 @@ def _read_symmetric(entries: list[Any], features: _Features) -> CatBoostTrees:
 
 
 def _read_trees(entries: list[Any], features: _Features) -> CatBoostTrees:
-    """Walk trees of nodes without recursion; leaves count from left to right."""
+    """Read trees of nodes without recursion; leaves are numbered left to right."""
     n_leaves: list[int] = []
     split: list[int] = []
     left: list[int] = []

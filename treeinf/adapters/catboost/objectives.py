@@ -14,7 +14,7 @@ _EXACT = "Exact"
 
 
 def find_loss(parameters: CatBoostParameters, n_outputs: int) -> losses.Loss | None:
-    """Find the loss; None for those whose gradients are not known here."""
+    """Find the loss; return None if its gradients are unknown to treeinf."""
     name, options = parameters.split_loss()
 
     def option(key: str, default: float) -> float:
@@ -73,8 +73,8 @@ def approximations(
     if parameters.number("model_shrink_rate") != 0.0:
         notes.append(
             f"model_shrink_rate={parameters.number('model_shrink_rate'):g}: the "
-            "trees so far were scaled down before each iteration; the replay takes "
-            "them as they are in the end."
+            "earlier trees were scaled down before each iteration; the replay uses "
+            "their final values."
         )
     if parameters.get("langevin") or parameters.get("posterior_sampling"):
         notes.append(
@@ -94,9 +94,9 @@ def approximations(
     if rule.backtracks:
         notes.append(
             f"leaf_estimation_iterations={rule.n_steps} with "
-            "leaf_estimation_backtracking: whether a step lowers the loss by less "
-            "than rounding does is not known; of the sums of steps, the one "
-            "nearest to the leaf values is taken."
+            "leaf_estimation_backtracking: steps that change the loss by less than "
+            "rounding errors may have been dropped; the number of steps whose sum "
+            "is nearest to the leaf values is taken."
         )
     if scale != 1.0:
         notes.append(

@@ -28,21 +28,21 @@ _SECTIONS = {
     "leaf_estimation_method": "tree_learner_options",
     "monotone_constraints": "tree_learner_options",
 }
-"""The section that each parameter of a file is in; the others are in none."""
+"""Section of the file that holds each parameter; others are at the top level."""
 
 
 class CatBoostParameters(TrainingParameters):
     """Training parameters from a file and from the caller.
 
-    CatBoost writes all of them into its files, with the defaults it settled on; those
-    here stand in where a file holds no parameters.
+    CatBoost writes all of them into its files, defaults included; the defaults here are
+    for files without parameters.
 
     Parameters
     ----------
     file : CatBoostFile
         The file.
     overrides : dict or None
-        What the caller passes in place of the file's.
+        The caller's parameters, which override the file's.
     """
 
     defaults: ClassVar[Mapping[str, Any]] = {
@@ -69,7 +69,7 @@ class CatBoostParameters(TrainingParameters):
 
     @property
     def loss_name(self) -> str:
-        """CatBoost's own word for the loss."""
+        """CatBoost's name for the loss."""
         return self.split_loss()[0]
 
     def split_loss(self) -> tuple[str, dict[str, str]]:

@@ -48,7 +48,7 @@ def read(
 ) -> TreeEnsemble:
     """Read a fitted model; see `Adapter.read`.
 
-    It is saved to a temporary file, which is read without CatBoost. One that was cut to
+    It is saved to a temporary file, which is parsed without CatBoost. A model shrunk to
     its best iteration is read as it is.
     """
     import catboost
@@ -76,7 +76,7 @@ def raw_score(
     import catboost
 
     _check_model(model)
-    # the ranker's own predict takes no kind of prediction
+    # CatBoostRanker.predict has no prediction_type
     scores = catboost.CatBoost.predict(
         model,
         _library_rows(X),
@@ -105,7 +105,7 @@ def _check_model(model: Any) -> None:
 
 
 def _leaf_source(model: Any, iterations: int | None) -> Callable[[Any], NDArray[Any]]:
-    """Return CatBoost's own function from rows to leaves."""
+    """Return CatBoost's function from rows to leaf ids."""
 
     def find_leaves(X: Any) -> NDArray[Any]:
         rows = _library_rows(X)
@@ -120,7 +120,7 @@ def _library_rows(X: Any) -> Any:
         return X
     if sparse.issparse(X):
         return sparse.csr_matrix(sparse.csr_array(X))
-    # CatBoost does not know the categorical types of polars and pyarrow.
+    # CatBoost does not support the categorical types of polars and pyarrow
     return to_pandas(np.asarray(X) if isinstance(X, (list, tuple)) else X)
 
 
@@ -133,15 +133,15 @@ def read_file(
     version: str | None = None,
     leaf_source: Callable[[Any], NDArray[Any]] | None = None,
 ) -> TreeEnsemble:
-    """Make an ensemble of a parsed file; see `Adapter.read_file`.
+    """Build an ensemble from a parsed file; see `Adapter.read_file`.
 
-    The `classes`, CatBoost's `version` and its own function from rows to leaves,
-    `leaf_source`, are known of a live model alone.
+    `classes`, CatBoost's `version` and its function from rows to leaf ids,
+    `leaf_source`, are passed for live models only.
     """
     if "embedding" in file.features.kinds:
         raise UnsupportedModelError(
-            "This CatBoost model has embedding features. Read are models of numbers, "
-            "categories and text: pass the entries of an embedding as numeric columns."
+            "This CatBoost model has embedding features. Numeric, categorical and "
+            "text features are supported: pass an embedding as numeric columns."
         )
     trees = file.trees if iterations is None else file.trees.first(iterations)
     if not len(trees.n_leaves):
@@ -206,11 +206,11 @@ def read_file(
 
 
 def _nodes(trees: CatBoostTrees, splits: CatBoostSplits) -> dict[str, Any]:
-    """Lay out the arrays of nodes.
+    """Build the arrays of nodes.
 
-    A label that a one-hot split tests goes right, and the values in a node's set go
-    left: the children change sides. NaN is read as plus or minus infinity, which is not
-    above a border at infinity.
+    One-hot splits send their label right, and `TreeEnsemble` sends a node's set left,
+    so their children are swapped. CatBoost reads NaN as plus or minus infinity, which
+    is not above a border at infinity.
     """
     split = trees.split
     default_left = splits.default_left | np.isposinf(splits.border)
@@ -247,7 +247,7 @@ def _classes(file: CatBoostFile, loss: Loss) -> NDArray[Any] | None:
 def _class_weight(
     settings: CatBoostParameters, loss: Loss | None, classes: NDArray[Any] | None
 ) -> tuple[tuple[Any, float], ...] | None:
-    """Return the weights that classes had, automatic ones as they came out."""
+    """Return the class weights, automatic ones as computed in training."""
     weights = settings.get("class_weights")
     if loss is None or not loss.n_classes or not weights:
         return None
@@ -255,7 +255,7 @@ def _class_weight(
     if isinstance(weights, Mapping):
         weights = [weights.get(label, 1.0) for label in labels]
     if not isinstance(weights, (list, tuple)) or len(weights) != len(labels):
-        FIELDS.fail("there is not one weight a class")
+        FIELDS.fail("the number of class weights is not that of classes")
     numbers = [FIELDS.number(weight, "a class's weight") for weight in weights]
     return tuple(zip(labels, numbers, strict=True))
 

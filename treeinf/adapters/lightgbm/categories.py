@@ -1,4 +1,4 @@
-"""Match the category labels in a LightGBM file to the columns of the train rows."""
+"""Assign the category labels in a LightGBM file to columns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from treeinf.adapters.lightgbm.parameters import LightGBMParameters
 __all__ = ["label_columns"]
 
 _MAX_LABEL_WORK = 4_000_000
-"""Label lists times columns, up to which their columns are looked for."""
+"""Limit on label lists times columns for searching their columns."""
 
 
 def label_columns(
@@ -28,15 +28,15 @@ def label_columns(
     Returns
     -------
     tuple or None
-        For each feature its labels in code order, or None; None in all where there
-        are no labels, or their columns are ambiguous.
+        For each feature its labels in code order, or None; None instead of the tuple if
+        the file has no labels, or their columns are ambiguous.
 
     Notes
     -----
-    The file lists labels of the frame's categorical columns in their order, but not
-    which columns these are: ordered ones count, and are numeric to LightGBM. The
-    columns follow where one way alone agrees with the categories, ranges and parameters
-    in the file; where several do, the labels are left out.
+    The file lists the labels of the frame's categorical columns in order, but not which
+    columns these are: ordered categoricals are listed too, although LightGBM treats
+    them as numeric. Columns are inferred if exactly one assignment agrees with the
+    categories, ranges and parameters in the file; else the labels are dropped.
     """
     if file.pandas_categorical is None:
         return None
@@ -74,9 +74,9 @@ def _find_columns(
 
     if matches(sorted(categorical)):
         return sorted(categorical)
-    # Count the ways to lay the lists over the columns in order, those first that use
-    # the most categorical columns: best[k] is (columns used, ways, columns) for the
-    # first k lists.
+    # Dynamic programming over assignments of the lists to columns in order, preferring
+    # those that use the most categorical columns: best[k] is (columns used, number of
+    # such assignments, columns) for the first k lists.
     best: list[tuple[int, int, list[int]] | None] = [(0, 1, [])]
     best += [None] * len(all_labels)
     for column in range(file.n_features):

@@ -1,4 +1,4 @@
-"""The content of a LightGBM model file as checked arrays, before interpretation.
+"""Content of a LightGBM model file as validated arrays.
 
 Both parsers, of model text and of dumped JSON, return a `LightGBMFile`.
 """
@@ -97,14 +97,14 @@ class LightGBMTrees:
 
 @dataclasses.dataclass(frozen=True)
 class LightGBMFile:
-    """What a LightGBM file holds, before interpretation.
+    """Validated content of a LightGBM file.
 
     Parameters
     ----------
     version : str
         Version of the format, such as "v4"; not of the library.
     n_outputs : int
-        Trees in an iteration.
+        Trees per iteration.
     n_features : int
         Columns of the rows.
     objective : str
@@ -145,7 +145,7 @@ def refuse_linear_trees() -> NoReturn:
     """Raise the error for leaves that hold linear models."""
     raise UnsupportedModelError(
         "This LightGBM model was trained with linear_tree=True: its leaves hold "
-        "linear models. Read are trees with constant leaves. Train with "
+        "linear models. Only constant leaves are supported: train with "
         "linear_tree=False to explain the model."
     )
 
@@ -155,9 +155,9 @@ def check_trees(trees: LightGBMTrees, n_outputs: int, n_features: int) -> None:
     n_leaves = np.repeat(trees.n_leaves, trees.n_leaves - 1)
     for name, child in (("left_child", trees.left), ("right_child", trees.right)):
         if np.any(child >= n_leaves - 1) or np.any(child < -n_leaves):
-            FIELDS.fail(f"{name} points out of its tree")
+            FIELDS.fail(f"{name} points outside its tree")
     if np.any(trees.feature < 0) or np.any(trees.feature >= n_features):
-        FIELDS.fail(f"a node tests a feature outside the {n_features} there are")
+        FIELDS.fail(f"a node tests a feature outside [0, {n_features})")
     if not np.isfinite(trees.leaf_value).all():
         FIELDS.fail("a leaf value is not finite")
     if np.isnan(trees.threshold).any():

@@ -30,7 +30,7 @@ _NUMERIC_TYPE = "<="
 _CATEGORY_TYPE = "=="
 _MISSING = {"None": Missing.NONE, "Zero": Missing.ZERO, "NaN": Missing.NAN}
 _WRITTEN_INFINITY = 1e300
-"""What a dump holds in place of infinity (and of all that is larger than this)."""
+"""What a dump holds in place of infinity and of larger numbers."""
 
 
 def parse(model: Mapping[str, Any]) -> LightGBMFile:
@@ -84,9 +84,7 @@ def _read_feature_infos(
             else:
                 ranges[feature] = (float(info["min_value"]), float(info["max_value"]))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            FIELDS.fail(
-                f"feature_infos of {shorten(name)} is not what is dumped", error
-            )
+            FIELDS.fail(f"feature_infos of {shorten(name)} is invalid", error)
     return bins, ranges
 
 
@@ -102,7 +100,7 @@ def _read_trees(tree_infos: list[Any]) -> LightGBMTrees:
         FIELDS.instance(info, f"tree {number}", dict)
         tree = _read_tree(info.get("tree_structure"), number, seen)
         if info.get("num_leaves") != len(tree.leaves):
-            FIELDS.fail(f"tree {number} does not have as many leaves as it claims")
+            FIELDS.fail(f"tree {number} does not have num_leaves leaves")
         n_leaves.append(len(tree.leaves))
         shrinkage.append(info.get("shrinkage", 1.0))
         order = range(len(tree.nodes))
@@ -192,7 +190,7 @@ def _read_tree(root: Any, number: int, seen: set[int]) -> _Tree:
         entries = tree.leaves if is_leaf else tree.nodes
         if type(index) is not int or index < 0 or index in entries:
             FIELDS.fail(
-                f"the number {shorten(index)} in {where} is wrong or there twice"
+                f"the number {shorten(index)} in {where} is invalid or duplicate"
             )
         entries[index] = node
         if not is_leaf:

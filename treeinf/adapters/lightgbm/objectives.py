@@ -1,4 +1,4 @@
-"""LightGBM's objectives: the loss of each, and how gradients became leaf values."""
+"""Losses and leaf rules of LightGBM's objectives."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def find_loss(
     parameters : LightGBMParameters
         Training parameters, for options that the objective does not spell out.
     notes : list of str
-        Extended by a note on each default that had to be assumed.
+        A note on each default that had to be assumed is appended.
 
     Returns
     -------
@@ -76,7 +76,7 @@ def find_loss(
 
     def refuse() -> NoReturn:
         FIELDS.fail(
-            f"{file.objective[:60]!r} does not go with {n_outputs} trees an iteration"
+            f"{file.objective[:60]!r} does not fit {n_outputs} trees per iteration"
         )
 
     if "num_class" in options and options["num_class"] != str(n_outputs):
@@ -139,8 +139,8 @@ def leaf_l2_penalties(
 ) -> NDArray[np.float64] | None:
     """Return each leaf's L2 penalty; None where it is not known.
 
-    A leaf keeps the value it got when its parent was split, and LightGBM adds `cat_l2`
-    where that split sorted many categories instead of trying them one by one.
+    A leaf keeps the value computed when its parent was split, and LightGBM adds
+    `cat_l2` in splits that sort categories instead of testing them one by one.
     """
     if objective in _QUANTILE_OBJECTIVES or not parameters.is_known:
         return None

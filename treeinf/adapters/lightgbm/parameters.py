@@ -1,4 +1,4 @@
-"""LightGBM's training parameters: names, aliases, defaults, digits cut by files."""
+"""LightGBM's training parameters: aliases, defaults and values rounded in files."""
 
 from __future__ import annotations
 
@@ -61,21 +61,21 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "neg_bagging_fraction": ("neg_sub_row", "neg_subsample", "neg_bagging"),
     "pos_bagging_fraction": ("pos_sub_row", "pos_subsample", "pos_bagging"),
 }
-"""Other names that LightGBM accepts for them."""
+"""LightGBM's aliases of them."""
 
 
 class LightGBMParameters(TrainingParameters):
-    """Training parameters as LightGBM writes them: as text, numbers to six digits.
+    """Training parameters as LightGBM writes them: text, numbers with six digits.
 
     Parameters
     ----------
     stored : dict of str to str, or None
         The parameters' section of a model text; None if there is none.
     overrides : dict or None
-        What the caller passes in place of it.
+        The caller's parameters, which override `stored`.
     live : dict or None
-        Parameters of a live booster: read only where they round to the six digits that
-        the text holds.
+        Parameters of a live booster, for the digits beyond six; ignored where they do
+        not round to the number in the text.
     """
 
     defaults = DEFAULTS
@@ -102,11 +102,11 @@ class LightGBMParameters(TrainingParameters):
         return _write(self.get(name))
 
     def number(self, name: str) -> float:
-        """Return a parameter as a number, with all its digits where they are known."""
+        """Return a parameter as a number, at full precision where it is known."""
         return self.unround(name, super().number(name))
 
     def flag(self, name: str) -> bool:
-        """Return a parameter as yes or no."""
+        """Return a parameter as a bool."""
         return self.text(name) not in ("0", "")
 
     def integers(self, name: str) -> set[int] | None:
@@ -122,7 +122,7 @@ class LightGBMParameters(TrainingParameters):
         return self.text("boosting") == "dart"
 
     def unround(self, name: str, number: float) -> float:
-        """Return a number of six digits with all its digits where they are known."""
+        """Return a number of six digits at full precision where it is known."""
         for exact in self._unrounded.get(name, ()):
             if f"{exact:g}" == f"{number:g}":
                 return exact

@@ -46,7 +46,7 @@ def read(
 ) -> TreeEnsemble:
     """Read a fitted estimator or a booster; see `Adapter.read`.
 
-    An early stopped one is read up to its best iteration.
+    A model stopped early is read up to its best iteration.
     """
     import lightgbm
 
@@ -75,7 +75,8 @@ def raw_score(
     if sparse.issparse(X):
         X = sparse.csr_matrix(sparse.csr_array(X))
     elif not (isinstance(X, np.ndarray) or hasattr(X, "iloc")):
-        # LightGBM reads categories of pandas frames alone; others become numbers here
+        # LightGBM reads categories from pandas only; other rows are converted to
+        # numbers
         X = read(model).read_rows(X).values
     scores = booster.predict(
         X, raw_score=True, num_iteration=iterations, **_training_threads(booster)
@@ -90,10 +91,10 @@ def raw_score(
 
 
 def _training_threads(booster: Any) -> dict[str, int]:
-    """Return the number of threads that the model was trained with, if it names it.
+    """Return the number of threads that the model was trained with, if it is set.
 
-    LightGBM keeps one number for the whole process. Predicting with another while a
-    second Python thread trains leads the latter past the end of its buffers.
+    LightGBM has one number of threads per process. Predicting with another one while a
+    second Python thread trains makes the training overrun its buffers.
     """
     parameters = getattr(booster, "params", None) or {}
     for name in ("num_threads", "n_jobs", "nthread", "num_thread", "nthreads"):
@@ -137,10 +138,10 @@ def read_file(
     class_weight: str | tuple[tuple[Any, float], ...] | None = None,
     version: str | None = None,
 ) -> TreeEnsemble:
-    """Make an ensemble of a parsed file; see `Adapter.read_file`.
+    """Build an ensemble from a parsed file; see `Adapter.read_file`.
 
-    `live_parameters` are those of a live booster, with all their digits; `classes`,
-    `class_weight` and LightGBM's `version` are known of a live model alone.
+    `live_parameters` are those of a live booster, at full precision; `classes`,
+    `class_weight` and LightGBM's `version` are passed for live models only.
     """
     if iterations is not None:
         trees = file.trees.first(iterations * file.n_outputs)

@@ -1,4 +1,4 @@
-"""Learning rates and initial scores inside the leaf values of LightGBM's trees."""
+"""Infer learning rates and initial scores included in LightGBM's leaf values."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def find_folded_scores(
     """Find the outputs whose first tree holds an initial score.
 
     LightGBM sets the shrinkage of a tree to 1 when it adds the initial score to its
-    leaves. So a first tree with another shrinkage holds none, whatever the parameters
-    are (the rows had initial scores of their own, or the estimate was 0). Trees that
-    are averaged hold it all alike; nothing replays them.
+    leaves. So a first tree with another shrinkage includes none, whatever the
+    parameters (the rows had an init_score, or the estimate was 0). All averaged trees
+    include it, but they are never replayed.
     """
     trees = file.trees
     folded = np.zeros(file.n_outputs, FLAG)
@@ -68,7 +68,7 @@ def tree_shrinkage(
 ) -> NDArray[np.float64]:
     """Return the learning rate inside each tree's leaf values.
 
-    The file writes six digits of it, and 1 in a tree that holds an initial score.
+    The file has six digits of it, and 1 for a tree that includes an initial score.
     """
     trees = file.trees
     if file.average_output:

@@ -30,7 +30,7 @@ _MISSING_SHIFT = 2
 
 def parse(text: str) -> LightGBMFile:
     """Parse a model text; see `formats.parse`."""
-    # Not splitlines: a feature name may hold what it takes for the end of a line.
+    # not splitlines: a feature name may contain other line boundaries
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     if lines[0].strip() != _START:
         FIELDS.fail(f"the first line is not {_START!r}")
@@ -83,7 +83,7 @@ def _split(
             sections.append(current)
         elif equals:
             if key in current:
-                FIELDS.fail(f"{key[:40]!r} is there twice")
+                FIELDS.fail(f"{key[:40]!r} occurs twice")
             current[key] = value
         elif line.strip() == "average_output" and current is header:
             header["average_output"] = "1"
@@ -117,7 +117,7 @@ def _read_feature_infos(
 
 
 def _read_trees(sections: list[dict[str, str]]) -> LightGBMTrees:
-    """Read all trees field by field, so that numbers are converted in one go."""
+    """Read all trees field by field, so that each field is converted at once."""
     n_leaves = np.array(
         [_tree_size(number, section) for number, section in enumerate(sections)], OFFSET
     )
@@ -139,7 +139,7 @@ def _read_trees(sections: list[dict[str, str]]) -> LightGBMTrees:
     def nodes(name: str, dtype: Any) -> NDArray[Any]:
         return FIELDS.tokens(field(name, 1) or [], name, dtype)
 
-    # First the values, without which there is no leaf: the others may be absent.
+    # first the leaf values, which are required; other fields may be absent
     value = FIELDS.tokens(field("leaf_value", 0) or [], "leaf_value", REAL)
     weight = FIELDS.tokens(field("leaf_weight", 0) or [], "leaf_weight", REAL)
     count = field("leaf_count", 0)
@@ -188,7 +188,7 @@ def _read_category_sets(
     is_categorical: NDArray[np.bool_],
     threshold: NDArray[np.float64],
 ) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
-    """Return each node's set of categories, which its threshold numbers in its tree."""
+    """Return each node's set of categories; its threshold is the set's number."""
     node_offset = count_offsets(n_leaves - 1)
     n_words = np.zeros(len(is_categorical), OFFSET)
     words: list[NDArray[np.uint32]] = []

@@ -1,4 +1,4 @@
-"""Weights, row sampling and approximations in the training of a LightGBM model."""
+"""Collect what a replay of LightGBM's training needs."""
 
 from __future__ import annotations
 
@@ -60,30 +60,31 @@ def approximations(file: LightGBMFile, parameters: LightGBMParameters) -> list[s
     notes = []
     if parameters.is_dart:
         notes.append(
-            "boosting=dart: each tree was fitted to the scores of a random part of the "
-            "trees before it and rescaled later; the replay takes all of them."
+            "boosting=dart: each tree was fitted to the scores of a random subset of "
+            "earlier trees and rescaled later; the replay uses all of them."
         )
     if file.average_output and (file.trees.n_leaves == 1).any():
         notes.append(
-            "boosting=rf: LightGBM leaves the initial score out of forest trees that "
-            "have a single leaf; the replay takes it to be in all of them."
+            "boosting=rf: LightGBM leaves the initial score out of trees that have "
+            "a single leaf; the replay includes it in all trees."
         )
     if file.is_monotone or parameters.is_monotone:
         notes.append(
-            "monotone_constraints: some leaf values were moved into the bounds that "
-            "the constraints set; the replay leaves the bounds out."
+            "monotone_constraints: some leaf values were clipped to the bounds that "
+            "the constraints set; the replay ignores the bounds."
         )
     if parameters.number("path_smooth") > 0.0:
         notes.append(
             f"path_smooth={parameters.number('path_smooth'):g}: LightGBM smooths by "
             "counts of rows that it estimates from hessians, which under sample "
-            "weights and for most objectives are not the counts; the replay takes the "
-            "counts."
+            "weights and for most objectives differ from the counts; the replay uses "
+            "the counts."
         )
     if parameters.flag("use_quantized_grad"):
         notes.append(
             "use_quantized_grad: leaf values come from gradients rounded to "
-            f"{parameters.number('num_grad_quant_bins'):g} levels; the replay does not."
+            f"{parameters.number('num_grad_quant_bins'):g} levels; the replay uses "
+            "exact ones."
         )
     if parameters.text("device_type") in ("gpu", "cuda"):
         notes.append(

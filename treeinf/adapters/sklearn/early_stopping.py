@@ -11,7 +11,7 @@ __all__ = ["held_out_rows", "training_rows"]
 
 
 def held_out_rows(model: Any) -> str | None:
-    """Describe the setting by which boosting held rows out; None where it held none."""
+    """Describe the setting that held rows out; None if none were held out."""
     if not _holds_rows_out(model):
         return None
     return (
@@ -44,12 +44,12 @@ def training_rows(model: Any, y: Any) -> NDArray[np.int64]:
     Returns
     -------
     ndarray of int64, shape (n_training,)
-        Positions of the rows that the trees were fitted on, rising.
+        Positions of the rows that the trees were fitted on, in increasing order.
 
     Raises
     ------
     ValueError
-        If the rows were split by a random state that is not known any more.
+        If the rows were split by a random state that the model does not store.
     """
     from sklearn.base import is_classifier
     from sklearn.model_selection import train_test_split
@@ -59,7 +59,7 @@ def training_rows(model: Any, y: Any) -> NDArray[np.int64]:
     if not _holds_rows_out(model):
         return every_row
     if _is_histogram(model):
-        # rows for validation of the caller's own leave all others for training
+        # with X_val passed to fit, all rows were used for training
         if model._predictors[0][0].nodes["count"][0] == len(y):
             return every_row
         seed = model._random_seed

@@ -81,8 +81,8 @@ def find_estimators(model: Any) -> list[Any]:
     for estimator in estimators:
         if not isinstance(estimator, BaseDecisionTree):
             raise UnsupportedModelError(
-                f"Got a {type(model).__name__} of {type(estimator).__name__}. Read are "
-                "bagged decision trees: DecisionTreeClassifier, DecisionTreeRegressor, "
+                f"Got a {type(model).__name__} of {type(estimator).__name__}. "
+                "Supported are bagged DecisionTreeClassifier, DecisionTreeRegressor, "
                 "ExtraTreeClassifier and ExtraTreeRegressor. Pass one of the models in "
                 "estimators_, with its own rows from estimators_samples_ and columns "
                 "from estimators_features_."
@@ -122,11 +122,11 @@ def bootstrap_counts(model: Any, n_rows: int) -> NDArray[np.int32]:
     Raises
     ------
     ValueError
-        If the model was trained on another number of rows.
+        If the model was trained on a different number of rows.
 
     Notes
     -----
-    scikit-learn draws the samples again from the seeds of the trees.
+    Samples are redrawn by scikit-learn from the seeds of the trees.
     """
     n_train = getattr(model, "_n_samples", n_rows)
     if n_train != n_rows:
@@ -161,8 +161,8 @@ def tree_weights(
     Notes
     -----
     Since scikit-learn 1.9, sample weights and class weights of a bootstrapped forest
-    are the chance that a row is drawn, and a row's weight in a tree is the number of
-    times it was; before, they were multiplied with that number.
+    are the probability that a row is drawn, and a row's weight in a tree is the number
+    of times it was drawn; before, they were multiplied with that number.
     """
     from sklearn.utils import compute_sample_weight
 
@@ -190,7 +190,7 @@ def tree_weights(
     inner = getattr(model, "estimator_", None)
     inner_weight = getattr(inner, "class_weight", None)
     if is_bagging and inner_weight is not None:
-        # a bagged tree weights the classes itself, by their numbers
+        # bagged trees apply their own class_weight, by class number
         codes = np.unique(y, return_inverse=True)[1]
         weights *= compute_sample_weight(inner_weight, codes)
     return weights
@@ -201,14 +201,14 @@ def _refuse_several_target_columns(estimators: list[Any]) -> None:
     if n_columns > 1:
         raise UnsupportedModelError(
             f"This {type(estimators[0]).__name__} predicts {n_columns} targets at "
-            "once. Read are models of one target: fit one for each column of y."
+            "once. Supported are models of one target: fit one for each column of y."
         )
 
 
 def _columns(
     model: Any, node_offset: NDArray[np.int64], feature: NDArray[np.int32]
 ) -> NDArray[np.int32]:
-    """Return the column of each feature number, where trees see some columns only."""
+    """Map feature numbers to columns, where trees are fitted on subsets of columns."""
     features = getattr(model, "estimators_features_", None)
     if features is None:
         return feature

@@ -17,7 +17,7 @@ __all__ = ["WARM_START_NOTE", "init_score", "raw_score", "read"]
 
 WARM_START_NOTE = (
     "warm_start=True: parameters may have changed between calls of fit, and only the "
-    "last ones are known; the replay takes them for all iterations."
+    "last ones are known; the replay uses them for all iterations."
 )
 """Why a replay of boosting that was continued is not exact."""
 
@@ -28,9 +28,9 @@ def read(model: Any, n_iterations: int | None) -> TreeEnsemble:
     """Read a fitted GradientBoostingClassifier or GradientBoostingRegressor.
 
     Leaf values of the differentiable losses are one Newton step; those of the others
-    come from a line search in each leaf. The Huber loss, whose width the library sets
-    in each iteration, has its last width here, and a median with a correction in its
-    leaves. Where `init` is a model of the rows, the ensemble has `initial_model`.
+    come from a line search in each leaf. The Huber loss, whose width changes with each
+    iteration, is read with its last width; its leaf values are corrected medians. Where
+    `init` predicts from the rows, the ensemble has `initial_model`.
     """
     estimators = model.estimators_[:n_iterations]
     n_iterations, n_outputs = estimators.shape
@@ -79,7 +79,7 @@ def raw_score(model: Any, X: Any, n_iterations: int | None) -> NDArray[np.float6
 
 
 def init_score(model: Any, X: Any) -> NDArray[np.float64] | None:
-    """Compute each row's initial score where `init` is a model of the rows."""
+    """Compute each row's initial score where `init` predicts from the rows."""
     return None if _is_constant(model) else _initial_score(model, X)
 
 

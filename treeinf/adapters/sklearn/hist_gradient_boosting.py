@@ -28,16 +28,16 @@ __all__ = ["find_layout", "raw_score", "read"]
 
 _QUANTILE_LOSSES = ("absolute_error", "quantile")
 _SET_WORDS = 8
-"""Words of a set of categories: 256 bits."""
+"""32-bit words per category set: 256 bits."""
 
 
 def read(model: Any, n_iterations: int | None) -> TreeEnsemble:
     """Read a fitted HistGradientBoostingClassifier or HistGradientBoostingRegressor.
 
-    Leaves are numbered in the order of the library's nodes, which is from left to
-    right. Where there are categorical columns, the library puts them first and numbers
-    their labels; here columns keep their positions, and the labels are in `categories`.
-    Unknown labels are missing, and go where a node sends missing values.
+    Leaves are numbered in the order of the library's nodes, from left to right. The
+    library moves categorical columns to the front and encodes their labels; here
+    columns keep their positions, and the labels are in `categories`. Unknown labels are
+    treated as missing values.
     """
     import sklearn
 
@@ -163,7 +163,7 @@ def _loss_name(model: Any) -> str:
 
 
 def _find_loss(model: Any) -> losses.Loss | None:
-    """Find the loss; None for a loss object of the caller's own."""
+    """Find the loss; return None for custom loss objects."""
     n_outputs = model.n_trees_per_iteration_
     match model.loss:
         case "log_loss":
@@ -190,8 +190,8 @@ def _leaf_rule(model: Any) -> LeafRule:
 def _class_weight(model: Any) -> str | tuple[tuple[Any, float], ...] | None:
     """Return the class weights by label.
 
-    The library takes the keys of a dictionary for numbers of the classes in their
-    order, whatever their labels are.
+    The library interprets the keys of a dictionary as class numbers, whatever the
+    labels are.
     """
     weights = getattr(model, "class_weight", None)
     if isinstance(weights, Mapping):
@@ -205,14 +205,14 @@ def _approximations(model: Any, inner: NDArray[Any]) -> tuple[str, ...]:
     notes = []
     if has_constraint(model.monotonic_cst):
         notes.append(
-            "monotonic_cst: some leaf values were moved into the bounds that the "
-            "constraints set; the replay leaves the bounds out."
+            "monotonic_cst: some leaf values were clipped to the bounds that the "
+            "constraints set; the replay ignores the bounds."
         )
     if (np.isinf(inner["num_threshold"]) & (inner["is_categorical"] == 1)).any():
         notes.append(
             "A categorical column of one label is split into missing and not missing: "
-            "there scikit-learn sends rows another way when it predicts than when it "
-            "trained, so leaf counts differ. The replay sends them as it predicts."
+            "there scikit-learn routes rows differently in training and prediction, so "
+            "leaf counts differ. The replay routes them as in prediction."
         )
     if model.warm_start:
         notes.append(WARM_START_NOTE)

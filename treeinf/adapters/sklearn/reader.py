@@ -28,10 +28,10 @@ _FAMILIES = {
 }
 """The module that reads each family of estimators and its subclasses."""
 
-_READ = (
-    "Read are HistGradientBoosting*, GradientBoosting*, RandomForest*, ExtraTrees*, "
-    "DecisionTree*, ExtraTree* and Bagging* of decision trees, each as Classifier and "
-    "Regressor."
+_SUPPORTED = (
+    "Supported are HistGradientBoosting*, GradientBoosting*, RandomForest*, "
+    "ExtraTrees*, DecisionTree*, ExtraTree* and Bagging* of decision trees, each as "
+    "Classifier and Regressor."
 )
 
 
@@ -43,8 +43,8 @@ def read(
 ) -> TreeEnsemble:
     """Read a fitted tree model of scikit-learn; see `Adapter.read`.
 
-    Iterations after the one at which early stopping stopped are part of the model, as
-    they are in scikit-learn's own predictions. A live model holds its own `parameters`.
+    All fitted iterations are read, also after early stopping, as in scikit-learn's
+    predictions. `parameters` must be None: the estimator has its own.
     """
     if parameters is not None:
         raise ValueError(
@@ -60,12 +60,12 @@ def raw_score(
 ) -> NDArray[np.float64]:
     """Compute scikit-learn's own raw scores; see `Adapter.raw_score`.
 
-    Those of averaged trees are predictions or class probabilities.
+    For averaged trees they are predictions or class probabilities.
     """
     family = _family(model)
     rows = _library_rows(family, model, X)
     with warnings.catch_warnings():
-        # whether the rows have the names of the columns is checked elsewhere
+        # column names are checked elsewhere
         warnings.filterwarnings("ignore", "X does not have valid feature names")
         scores: NDArray[np.float64] = family.raw_score(model, rows, iterations)
     return scores
@@ -119,12 +119,12 @@ def _family(model: Any) -> ModuleType:
     kind = type(model)
     raise UnsupportedModelError(
         f"Got a {kind.__module__}.{kind.__qualname__}, which does not predict targets "
-        f"by boosted or averaged trees. {_READ}"
+        f"by boosted or averaged trees. {_SUPPORTED}"
     )
 
 
 def _library_rows(family: ModuleType, model: Any, X: Any) -> Any:
-    """Convert rows to a form that scikit-learn takes."""
+    """Convert rows to a type that scikit-learn accepts."""
     if family is hist_gradient_boosting:
         if sparse.issparse(X):
             return sparse.csr_array(X).toarray()

@@ -32,7 +32,7 @@ class Layout:
     inner, leaf : ndarray of int64
         Positions of inner nodes and of leaves among the nodes of all trees.
     node_offset, leaf_offset : ndarray of int64, shape (n_trees + 1,)
-        Where each tree's inner nodes and leaves begin among these.
+        Where each tree begins in `inner` and `leaf`.
     left, right : ndarray of int32, shape (n_inner,)
         Children, as `TreeEnsemble` numbers them.
     leaf_node : ndarray of int64, shape (n_leaves,)
@@ -54,7 +54,7 @@ def lay_out(
     left: NDArray[np.integer[Any]],
     right: NDArray[np.integer[Any]],
 ) -> Layout:
-    """Assign numbers to the inner nodes and the leaves of each tree, in their order.
+    """Assign numbers to the inner nodes and the leaves of each tree, in order.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def lay_out(
     is_leaf : ndarray of bool, shape (n_all_nodes,)
         Which nodes are leaves, tree by tree.
     left, right : ndarray of integer, shape (n_all_nodes,)
-        Children by their number in the tree; not read in leaves.
+        Children by their number in the tree; ignored in leaves.
 
     Returns
     -------

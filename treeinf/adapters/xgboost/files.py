@@ -1,4 +1,4 @@
-"""The content of an XGBoost model file as checked fields, before interpretation."""
+"""Content of an XGBoost model file as validated fields."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIELDS = FieldChecks("XGBoost")
 
 @dataclasses.dataclass(frozen=True)
 class XGBoostFile:
-    """What an XGBoost file holds, before interpretation; trees as parsed entries.
+    """Validated content of an XGBoost file; trees as parsed entries.
 
     Parameters
     ----------
@@ -37,23 +37,23 @@ class XGBoostFile:
     n_parallel : int
         Trees for each iteration and output.
     base_score : ndarray of float64, shape (1,) or (n_outputs,)
-        As written: before the objective's link.
+        As written: on the scale of predictions, not of raw scores.
     estimates_base_score : bool
-        It was estimated from the train rows.
+        Whether it was estimated from the train rows.
     iteration, output : ndarray of int32, shape (n_trees,)
-        Of each tree; `output` is not read where the leaves hold all outputs.
+        Of each tree; `output` is ignored where leaves hold all outputs.
     tree_weight : ndarray of float64, shape (n_trees,)
-        Factor on each tree's leaf values, 1 but for dart.
+        Factor on each tree's leaf values; 1 except for dart.
     feature_names : tuple of str, or None
         Names, where the training rows had any.
     labels : tuple, or None
         For each feature the tuple of its category labels, or None (3.1 and later).
     best_iteration : int or None
-        Where training was stopped early.
+        Set if training was stopped early.
     is_estimator : bool
-        An estimator wrote the file, not a booster.
+        Whether an estimator wrote the file, not a booster.
     trees : list of dict
-        The trees' own entries.
+        Parsed entries of each tree.
     """
 
     version: str

@@ -1,4 +1,4 @@
-"""Read the entries of XGBoost's JSON and UBJSON model files, which hold the same."""
+"""Validate the content of XGBoost's JSON and UBJSON model files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["parse"]
 
 @np.errstate(over="ignore", invalid="ignore")
 def parse(model: Mapping[str, Any]) -> XGBoostFile:
-    """Read the entries of a JSON or UBJSON file; see `formats.parse`."""
+    """Validate the parsed content of a file; see `formats.parse`."""
     learner = FIELDS.entry(model, "learner")
     gradient_booster = FIELDS.entry(learner, "gradient_booster")
     booster = FIELDS.entry(gradient_booster, "name", str)
@@ -42,12 +42,12 @@ def parse(model: Mapping[str, Any]) -> XGBoostFile:
     n_target_columns = FIELDS.integer(shape.get("num_target", 1), "num_target", 0) or 1
     tree_shape = FIELDS.entry(content, "gbtree_model_param")
     name = "num_parallel_tree"
-    # 1.x writes 0 for random forests that are not
+    # 1.x writes 0 for models that are not random forests
     n_parallel = FIELDS.integer(tree_shape.get(name, 1), name, 0) or 1
     n_outputs = max(n_classes, n_target_columns)
     iteration, output = _read_tree_positions(content, len(trees), n_outputs, n_parallel)
     tree_weight = np.ones(len(trees), REAL)
-    # from 3.3 on dropping makes no booster of its own; from 3.4 weights are with trees
+    # since 3.3 dart is no separate booster; since 3.4 weight_drop is beside the trees
     holder = gradient_booster if "weight_drop" in gradient_booster else content
     dropped = holder.get("weight_drop")
     if booster == "dart" or not _is_empty(dropped):
@@ -87,14 +87,14 @@ def _refuse_other_boosters(booster: str, objective: str) -> None:
     if booster not in ("gbtree", "dart"):
         raise UnsupportedModelError(
             f"This XGBoost model was trained with booster={booster[:40]!r}, which "
-            "makes no trees. Read are booster='gbtree' and 'dart'; train with one of "
-            "them to explain the model."
+            "has no trees. Supported are booster='gbtree' and 'dart'; train with one "
+            "of them to explain the model."
         )
     if objective.startswith("survival:"):
         raise UnsupportedModelError(
             f"This XGBoost model was trained with objective={objective[:40]!r}: "
-            "its targets are bounds or censored times, which are not read. Regression, "
-            "classification and ranking objectives are."
+            "its targets are bounds or censored times, which are not supported. "
+            "Regression, classification and ranking objectives are."
         )
 
 
@@ -141,7 +141,7 @@ def _read_tree_positions(
             or np.any(np.diff(start) < 0)
             or len(start) > n_trees + 1
         ):
-            FIELDS.fail(f"iteration_indptr does not rise from 0 to {n_trees}")
+            FIELDS.fail(f"iteration_indptr is not non-decreasing from 0 to {n_trees}")
         size = np.diff(start)
     else:  # 1.x
         size = np.full(-(-n_trees // (n_outputs * n_parallel)), n_outputs * n_parallel)
@@ -159,7 +159,7 @@ def _read_feature_names(names: Any, n_features: int) -> tuple[str, ...] | None:
     if _is_empty(names):
         return None
     if not isinstance(names, list) or not all(isinstance(k, str) for k in names):
-        FIELDS.fail("feature_names is not a listing of names")
+        FIELDS.fail("feature_names is not a list of strings")
     if len(names) != n_features:
         FIELDS.fail(f"feature_names has {len(names)} names for {n_features} features")
     return tuple(names)
@@ -168,7 +168,7 @@ def _read_feature_names(names: Any, n_features: int) -> tuple[str, ...] | None:
 def _read_labels(
     categories: Any, n_features: int
 ) -> tuple[tuple[Any, ...] | None, ...] | None:
-    """Read the category labels of the training frame: numbers, or texts end to end."""
+    """Read the category labels of the training frame: numbers or joined strings."""
     encoded = categories.get("enc") if isinstance(categories, Mapping) else None
     if _is_empty(encoded):
         return None
@@ -192,8 +192,8 @@ def _read_labels(
         if start[0] != 0 or start[-1] != len(content) or np.any(np.diff(start) < 0):
             FIELDS.fail(f"{name} do not add up")
         if np.any(content < 0) or np.any(content > 127):
-            # XGBoost 3.2 cuts the bytes by numbers of characters: past the first that
-            # is not ASCII, the labels are no longer those of the frame
+            # XGBoost 3.2 slices the bytes by character counts, so labels after the
+            # first non-ASCII character are wrong
             labels.append(None)
             continue
         text = content.astype(np.uint8).tobytes().decode("ascii")
@@ -202,7 +202,7 @@ def _read_labels(
 
 
 def _label_dtype(values: Any) -> Any:
-    """Return the dtype of number labels, so that whole numbers stay whole."""
+    """Return the dtype of numeric labels, so that integers stay integers."""
     if isinstance(values, np.ndarray):
         return REAL if values.dtype.kind == "f" else OFFSET
     is_real = isinstance(values, list) and any(isinstance(k, float) for k in values)

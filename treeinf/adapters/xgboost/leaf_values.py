@@ -1,4 +1,4 @@
-"""How XGBoost's leaf values came about: learning rates, penalties, version's rule."""
+"""Infer how XGBoost computed leaf values: learning rates, penalties, version."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ from treeinf.ensemble import LeafRule
 __all__ = ["SMOOTHS_QUANTILES", "leaf_rule", "other_rule", "recover_rates"]
 
 _FITS_LIGHT_LEAVES = (3, 4)
-"""From here on `min_child_weight` bounds splits alone, and leaves below it are fitted.
+"""Since this version `min_child_weight` constrains splits only.
 
-Before, they were 0, in vector leaves output by output.
+Before, leaves below it had the value 0, for vector leaves output by output.
 """
 SMOOTHS_QUANTILES = (3, 4)
-"""From here on the quantile objectives take Newton steps on a smooth loss.
+"""Since this version the quantile objectives take Newton steps on a smooth loss.
 
-Its width follows from all rows. Before, leaf values were order statistics of residuals.
+Its width depends on all rows. Before, leaf values were order statistics of residuals.
 """
 
 _AGREEMENT = 1e-4
 """Relative difference up to which a tree agrees with its learning rate."""
 _CONTRADICTION = 1e-3
-"""Share of a node's gradients that the penalties must not leave unexplained."""
+"""Unexplained share of a node's gradients that contradicts the penalties."""
 _WITNESS = 1e-2
-"""Share of a tree's gradients from which on it determines its learning rate."""
+"""Smallest share of a tree's gradients that determines its learning rate."""
 
 
 def leaf_rule(
     objective: str,
     parameters: XGBoostParameters,
-    is_witnessed: bool,
+    rates_agree: bool,
     trained_by: tuple[int, ...],
 ) -> LeafRule:
     """Return how XGBoost of version `trained_by` turned gradients into leaf values.
 
-    Where the trees contradict the penalties (`is_witnessed` is False), nothing is
-    known of the rule.
+    The rule is "unknown" if the trees contradict the penalties (`rates_agree` is
+    False).
     """
     if objective in QUANTILE_OBJECTIVES:
         is_smooth = trained_by >= SMOOTHS_QUANTILES
         return LeafRule("unknown" if is_smooth else "quantile")
-    if not is_witnessed:
+    if not rates_agree:
         return LeafRule("unknown")
     lightest = 0.0
     if trained_by < _FITS_LIGHT_LEAVES:
@@ -64,13 +64,13 @@ def leaf_rule(
 def other_rule(
     file: XGBoostFile, parameters: XGBoostParameters, trees: XGBoostTrees
 ) -> str | None:
-    """Name another rule that leaf values may follow, where some would differ by it."""
+    """Describe another rule that may have set leaf values, if it would differ."""
     trained_by = parameters.version(file.version_numbers)
     if trained_by < _FITS_LIGHT_LEAVES or parameters.number("min_child_weight") <= 0.0:
         return None
     has_splits = np.diff(trees.leaf_offset) > 1
     if trees.leaf_value.shape[1] == 1 and has_splits.all():
-        return None  # only a root can be as light, where a split was allowed
+        return None  # leaves of allowed splits are not below min_child_weight
     return (
         "an XGBoost before 3.4 trained the model, which a later one wrote: then pass "
         "read_model(..., parameters={'version': '3.2'})"
@@ -95,16 +95,16 @@ def recover_rates(
     -------
     ndarray of float64, shape (n_trees,), or None
         Shrinkage of each tree: `rates` where the tree agrees or is too small to tell,
-        else what it was trained with (a schedule, training continued). None if the
-        penalties cannot be those of training: a booster that was loaded from a file
-        has XGBoost's defaults, whatever it was trained with.
+        else the inferred rate (from a schedule or continued training). None if the
+        penalties cannot be those of training: a booster loaded from a file has
+        XGBoost's defaults, whatever it was trained with.
 
     Notes
     -----
-    A node above two leaves keeps its own value w without shrinkage. The gradients of
-    its rows, ``w (H + l2) + sign(w) l1``, are the sum of those of its two leaves, which
-    are known up to the learning rate. Where several leaves of a tree share the largest
-    value, it is the bound times the learning rate.
+    The file stores the unshrunk value w of a node above two leaves. Its gradient sum,
+    ``w (H + l2) + sign(w) l1``, is the sum of those of its two leaves, which are known
+    up to the learning rate. If several leaves of a tree share the largest value, it is
+    the bound times the learning rate.
     """
     if trees.node_hessian is None or trees.leaf_hessian is None:
         return rates

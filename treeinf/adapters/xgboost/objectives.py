@@ -1,4 +1,4 @@
-"""XGBoost's objectives: the loss of each, its link and its weight of positive rows."""
+"""Losses, links and weights of positive rows of XGBoost's objectives."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ QUANTILE_OBJECTIVES = ("reg:absoluteerror", "reg:quantileerror")
 _LOGIT_OBJECTIVES = ("reg:logistic", "binary:logistic")
 _LOG_OBJECTIVES = ("count:poisson", "reg:gamma", "reg:tweedie")
 _SMALLEST = np.float32(1e-6)
-"""XGBoost from 3.2 on takes base scores to be this far from 0 and 1 (logistic)."""
+"""XGBoost since 3.2 clips logistic base scores to this distance from 0 and 1."""
 _WEIGHTED_POSITIVES = (
     *("reg:squarederror", "reg:squaredlogerror", "reg:logistic", "binary:logistic"),
     *("binary:logitraw", "reg:gamma"),
 )
-"""Objectives in which rows of label 1 weigh `scale_pos_weight`."""
+"""Objectives in which `scale_pos_weight` applies to rows of label 1."""
 
 
 def find_loss(file: XGBoostFile, objective: str) -> tuple[losses.Loss | None, str]:
-    """Find the loss of the objective and its name; None for one that is not known."""
+    """Find the loss of an objective (None if unknown), and its name."""
     option = functools.partial(_option, file)
     if file.n_target_columns > 1:
         return None, f"{objective} of {file.n_target_columns} targets"
     if objective in ("multi:softmax", "multi:softprob"):
         if file.n_outputs < 2:
-            FIELDS.fail(f"{objective} does not go with {file.n_outputs} outputs")
+            FIELDS.fail(f"{objective} does not fit {file.n_outputs} outputs")
         return losses.Softmax(file.n_outputs, 2.0), objective
     if file.n_outputs > 1:
         return None, objective
@@ -65,7 +65,7 @@ def _option(file: XGBoostFile, name: str, default: float) -> float:
 
 
 def base_score(file: XGBoostFile) -> NDArray[np.float64]:
-    """Return the base score as raw scores: through the objective's link, in float32."""
+    """Convert the base score to raw scores by the inverse link, in float32."""
     score = file.base_score.astype(np.float32)
     if file.objective in _LOGIT_OBJECTIVES:
         if file.version_numbers >= (3, 2):
@@ -77,8 +77,8 @@ def base_score(file: XGBoostFile) -> NDArray[np.float64]:
             score = np.log(score)
     if not np.isfinite(score).all():
         raise UnsupportedModelError(
-            f"This XGBoost model starts from base_score={file.base_score.tolist()}, of "
-            f"which {file.objective[:40]} makes raw scores that are not finite. Train "
+            f"This XGBoost model has base_score={file.base_score.tolist()}, which "
+            f"{file.objective[:40]} converts to raw scores that are not finite. Train "
             "with another base_score, and on targets that are not all 0."
         )
     return np.broadcast_to(score.astype(REAL), (file.n_outputs,)).copy()

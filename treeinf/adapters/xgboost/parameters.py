@@ -35,9 +35,9 @@ class XGBoostParameters(TrainingParameters):
     Parameters
     ----------
     configuration : dict or None
-        What ``save_config`` of a live booster returns; None for a file.
+        Parsed result of a live booster's ``save_config``; None for a file.
     overrides : dict or None
-        What the caller passes in place of it, under any of XGBoost's names.
+        The caller's parameters, which override it, under any of XGBoost's names.
     """
 
     defaults = DEFAULTS
@@ -62,7 +62,7 @@ class XGBoostParameters(TrainingParameters):
         Parameters
         ----------
         written : tuple of int
-            The version that wrote it, which is taken where the caller names none.
+            The version that wrote it, used if the caller passes none.
 
         Returns
         -------
@@ -94,13 +94,13 @@ class XGBoostParameters(TrainingParameters):
 
     @property
     def objective(self) -> str | None:
-        """The objective that the caller names; "custom" for a function."""
+        """The objective that the caller passed; "custom" for a function."""
         objective = self.get("objective")
         return "custom" if callable(objective) else objective
 
     @property
     def subsample(self) -> str | None:
-        """The row sampling in XGBoost's own words, or None."""
+        """The row sampling parameters, or None."""
         share = self.number("subsample")
         if share >= 1.0:
             return None
@@ -112,7 +112,7 @@ class XGBoostParameters(TrainingParameters):
 
 
 def _flatten(configuration: Any) -> dict[str, str]:
-    """Return the parameters in a nested configuration that have a default here."""
+    """Collect the parameters of `DEFAULTS` from a nested configuration."""
     values: dict[str, str] = {}
     if isinstance(configuration, Mapping):
         for key, value in configuration.items():

@@ -41,7 +41,7 @@ from treeinf.errors import ModelVersionWarning, UnsupportedModelError
 __all__ = ["leaf_nodes", "raw_score", "read", "read_file"]
 
 _NEWEST = (3, 4)
-"""The newest version whose models this reader is tested with."""
+"""Newest version of XGBoost that the reader is tested with."""
 
 
 def read(
@@ -53,19 +53,19 @@ def read(
     """Read a fitted estimator or a booster; see `Adapter.read`.
 
     An estimator that was stopped early is read up to its best iteration and a booster
-    in full, which is what their ``predict`` uses. Some leaf values follow other rules
-    from 3.4 on (see `LeafRule.min_leaf_hessian`). A model holds the version that wrote
-    it last, and a live one the version at hand, even if an older one trained it.
+    in full, as their ``predict`` does. Since 3.4 some leaf values follow other rules
+    (see `LeafRule.min_leaf_hessian`). A file records the version that wrote it last,
+    and a live model the installed version, even if an older one trained it.
 
     Parameters
     ----------
     model, iterations
         See `Adapter.read`.
     parameters : dict or None
-        Training parameters, in place of those that the model holds: a booster that was
-        loaded from a file has lost them. ``learning_rate`` may be a list, one for each
-        iteration; ``version``, such as "3.2.0", is that of the XGBoost that trained the
-        model, if it is not the one at hand.
+        Training parameters that override the model's: a booster loaded from a file has
+        lost them. ``learning_rate`` may be a list, one for each iteration; ``version``,
+        such as "3.2.0", is that of the XGBoost that trained the model, if it is not the
+        installed one.
     """
     import xgboost
 
@@ -132,7 +132,7 @@ def raw_score(
 
 
 def leaf_nodes(model: Any) -> NDArray[np.int32]:
-    """Return XGBoost's own number of every leaf, as ``pred_leaf=True`` counts them.
+    """Return XGBoost's number of every leaf, as ``pred_leaf=True`` returns it.
 
     Parameters
     ----------
@@ -164,13 +164,13 @@ def _booster(model: Any) -> Any:
 
 
 def _missing_value(model: Any) -> float | None:
-    """Return the value other than NaN that stands for a missing one."""
+    """Return the value that is missing besides NaN, or None."""
     value = float(np.float32(model.missing))
     return None if np.isnan(value) else value
 
 
 def _without_missing_value(model: Any) -> TreeEnsemble:
-    """Read a model so that rows keep the value that stands for a missing one."""
+    """Read a model without the rule for its `missing` value, so that rows keep it."""
     ensemble = read(model)
     rules = dataclasses.replace(ensemble.input_rules, missing_value=None)
     return dataclasses.replace(ensemble, input_rules=rules)
@@ -186,10 +186,10 @@ def read_file(
     iterations: int | None = None,
     parameters: Mapping[str, Any] | None = None,
 ) -> TreeEnsemble:
-    """Make an ensemble of a parsed file; see `Adapter.read_file`.
+    """Build an ensemble from a parsed file; see `Adapter.read_file`.
 
-    All iterations are read, but up to the best one where an estimator that was stopped
-    early wrote the file. A file holds no training parameters.
+    All iterations are read, or those up to the best one if an estimator that was
+    stopped early wrote the file. A file holds no training parameters.
     """
     _warn_if_newer(file)
     settings = XGBoostParameters(None, parameters)
@@ -200,13 +200,13 @@ def read_file(
 
 
 def _warn_if_newer(file: XGBoostFile) -> None:
-    """Warn that the files of this version have not been compared with this reader."""
+    """Warn if the file is from a version newer than those tested."""
     if file.version_numbers[:2] <= _NEWEST:
         return
     newest = ".".join(map(str, _NEWEST))
     warnings.warn(
-        f"This model was written by XGBoost {file.version}; the newest version that "
-        f"this treeinf was tested with is {newest}. It is read as one of {newest}. "
+        f"This model was written by XGBoost {file.version}; treeinf was tested up to "
+        f"{newest} and reads it as one of {newest}. "
         "treeinf.adapters.parity.check_parity checks its raw scores, and the replay of "
         "the training its leaf values. Update treeinf, or "
         f"train with xgboost<{_NEWEST[0]}.{_NEWEST[1] + 1}.",
@@ -215,7 +215,7 @@ def _warn_if_newer(file: XGBoostFile) -> None:
     )
 
 
-# numbers out of range end in refusals, not in warnings
+# numbers out of range raise errors, not NumPy warnings
 @np.errstate(over="ignore", invalid="ignore")
 def _assemble(
     file: XGBoostFile,
@@ -274,7 +274,7 @@ def _assemble(
             categories=file.labels,
             missing_value=missing_value,
             absent_is_missing=True,
-            category_floor=float(np.nextafter(0.0, -1.0)),  # nothing below 0 is one
+            category_floor=float(np.nextafter(0.0, -1.0)),  # no categories below 0
             round_to_single=True,
         ),
         loss=loss,
@@ -302,12 +302,11 @@ def _approximations(file: XGBoostFile, settings: XGBoostParameters) -> list[str]
     if file.booster == "dart":
         notes.append(
             "booster=dart or rate_drop: each tree was fitted to the scores of a random "
-            "part of the trees before it and rescaled later; the replay takes all of "
-            "them."
+            "subset of earlier trees and rescaled later; the replay uses all of them."
         )
     if settings.is_monotone:
         notes.append(
-            "monotone_constraints: some leaf values were moved into the bounds that "
-            "the constraints set; the replay leaves the bounds out."
+            "monotone_constraints: some leaf values were clipped to the bounds that "
+            "the constraints set; the replay ignores the bounds."
         )
     return notes

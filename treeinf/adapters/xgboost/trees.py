@@ -23,8 +23,8 @@ _NO_CHILD = -1
 class XGBoostTrees:
     """The trees of an XGBoost file, concatenated.
 
-    Inner nodes and leaves keep the file's order and are numbered without gaps; what no
-    root leads to (the remains of pruning) is left out.
+    Inner nodes and leaves keep the file's order and are numbered without gaps; nodes
+    not reachable from a root (left over from pruning) are dropped.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def read_trees(
     Raises
     ------
     ModelFormatError
-        If they are not trees.
+        If the entries do not form trees.
     """
     size = np.array([_parameter(tree, "num_nodes", 1) for tree in trees], OFFSET)
     left = _per_node(trees, size, "left_children", NODE)
@@ -108,7 +108,7 @@ def read_trees(
     children = [number[first[node] + child[node]] for child in (left, right)]
     feature = _per_node(trees, size, "split_indices", OFFSET)[node]
     if np.any(feature < 0) or np.any(feature >= n_features):
-        FIELDS.fail(f"a node tests a feature outside the {n_features} there are")
+        FIELDS.fail(f"a node tests a feature outside [0, {n_features})")
     is_categorical = _read_split_types(trees, size)[node]
     condition = _per_node(trees, size, "split_conditions", np.float32)
     if np.isnan(condition[node][~is_categorical]).any():
@@ -167,10 +167,10 @@ def _find_reachable(
     start: NDArray[np.int64],
     first: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
-    """Mark the nodes that their root leads to, and refuse what is not a tree.
+    """Mark the nodes reachable from their root, and check that they form trees.
 
-    Jumping from each node to its ancestor's ancestor doubles the way in each step, so
-    that deep trees take no longer than broad ones.
+    Pointer jumping doubles the distance climbed in each step, so that deep trees take
+    no longer than shallow ones.
     """
     n_nodes = len(left)
     size = np.repeat(np.diff(start), np.diff(start))
@@ -178,7 +178,7 @@ def _find_reachable(
     n_parents = np.zeros(n_nodes, OFFSET)
     inner = np.flatnonzero(is_inner)
     for child in (left, right):
-        # the root is nobody's child
+        # the root has no parent
         if np.any(child[inner] < 1) or np.any(child[inner] >= size[inner]):
             FIELDS.fail("a child lies outside its tree")
         position = first[inner] + child[inner]
@@ -193,7 +193,7 @@ def _find_reachable(
         parent = further
     is_kept = parent == first
     if np.any(is_inner & ~is_kept):
-        FIELDS.fail("nodes of a tree form a cycle, or no root leads to them")
+        FIELDS.fail("nodes of a tree form a cycle, or are not reachable from a root")
     return is_kept
 
 
@@ -260,15 +260,15 @@ def _read_leaf_values(
     leaf: NDArray[np.int64],
     condition: NDArray[np.float32],
 ) -> NDArray[np.float64]:
-    """Return the leaf values, one a leaf or one for each output.
+    """Return the leaf values, one per leaf or one for each output.
 
-    Vector leaves stand in `base_weights`, node by node, or (3.1 and later) in
-    `leaf_weights`, in the order that the leaves' right children give.
+    Vector leaves are in `base_weights`, by node, or (3.1 and later) in `leaf_weights`,
+    at the position stored as the leaf's right child.
     """
     widths = {max(_parameter(tree, "size_leaf_vector", 0, 1), 1) for tree in trees}
     if widths == {1}:
         if n_outputs > len(trees):
-            FIELDS.fail(f"{len(trees)} trees do not make {n_outputs:,} outputs")
+            FIELDS.fail(f"{len(trees)} trees are too few for {n_outputs:,} outputs")
         value = condition[leaf].astype(REAL)[:, np.newaxis]
     elif widths != {n_outputs}:
         FIELDS.fail(f"leaves hold {sorted(widths)[:3]} values for {n_outputs} outputs")
@@ -296,7 +296,7 @@ def _read_vector_leaves(
             name, entry = "base_weights", of_tree - start[number]
         values = FIELDS.array(tree.get(name), name, np.float32).astype(REAL)
         if len(values) % width or np.any(entry < 0):
-            FIELDS.fail(f"{name} does not hold {width} values a leaf")
+            FIELDS.fail(f"{name} does not hold {width} values per leaf")
         values = values.reshape(-1, width)
         if np.any(entry >= len(values)):
             FIELDS.fail(f"{name} has no values for some leaves")

@@ -1,7 +1,7 @@
 """Parse UBJSON, the binary form of XGBoost's model files and its default.
 
-Every size that the bytes claim is held against the bytes that are left before anything
-is allocated by it; the work is linear in the length of the file.
+Every claimed size is checked against the remaining bytes before anything is allocated;
+the running time is linear in the length of the file.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NUMBERS = {
     b"d": (">f4", ">f"),
     b"D": (">f8", ">d"),
 }
-"""Each kind of number as NumPy and as struct call it; all of them are big-endian."""
+"""NumPy and struct formats of each number type; all are big-endian."""
 
 _DTYPES = {marker: np.dtype(name) for marker, (name, _) in _NUMBERS.items()}
 _SCALARS = {marker: struct.Struct(form) for marker, (_, form) in _NUMBERS.items()}
@@ -54,12 +54,12 @@ def parse_object(content: bytes) -> dict[str, Any]:
     Returns
     -------
     dict
-        Arrays of numbers of one kind are NumPy arrays; all else is Python's own.
+        Typed arrays of numbers are NumPy arrays; everything else is a Python object.
 
     Raises
     ------
     ModelFormatError
-        If the bytes are not one whole object.
+        If the bytes are not exactly one valid object.
     """
     reader = _Reader(content)
     if reader.take(1) != b"{":
@@ -71,7 +71,7 @@ def parse_object(content: bytes) -> dict[str, Any]:
 
 
 class _Reader:
-    """A position in the bytes; every step forward is checked."""
+    """Bounds-checked reader of bytes."""
 
     def __init__(self, content: bytes) -> None:
         self.content = content
@@ -105,7 +105,7 @@ class _Reader:
         return int(size)
 
     def read_text(self) -> str:
-        """Read a length and so many bytes of UTF-8."""
+        """Read a length and that many bytes of UTF-8."""
         encoded = self.take(self.read_size())
         try:
             return encoded.decode()
@@ -145,7 +145,7 @@ class _Reader:
                 break
             key = self.read_text()
             if key in entries:
-                FIELDS.fail(f"{key[:40]!r} is there twice")
+                FIELDS.fail(f"{key[:40]!r} occurs twice")
             entries[key] = self.read_value(depth)
             left -= 1
         return entries

@@ -1,4 +1,4 @@
-"""Training losses at a raw score: one small class per objective."""
+"""Training losses: one class per objective."""
 
 from treeinf.ensemble.losses.base import Loss
 from treeinf.ensemble.losses.classification import (

@@ -21,18 +21,18 @@ __all__ = ["TINY", "Array", "Loss", "describe_outside"]
 Array = NDArray[np.float64]
 
 TINY = 1e-15
-"""The smallest share of a class, and mean of a count, whose logarithm is taken."""
+"""Lower bound on class shares and mean counts before their logarithm is taken."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Loss:
-    """A loss of one target and its raw scores.
+    """Base class: a loss of one target and its raw scores.
 
     Attributes
     ----------
     kernel_code : int or None
-        Which derivatives, a constant of ``kernels/formulas/derivatives.py``; None where
-        the loss is not differentiable often enough for gradient-based influence.
+        Constant of ``kernels/formulas/derivatives.py`` that selects the derivatives;
+        None where the loss is not smooth enough for gradient-based influence.
     n_outputs : int
         Raw-score columns.
     n_classes : int
@@ -58,7 +58,7 @@ class Loss:
 
     @property
     def is_differentiable(self) -> bool:
-        """Whether gradients and hessians make the leaf values."""
+        """Whether leaf values follow from gradients and hessians."""
         return self.kernel_code is not None
 
     @property
@@ -97,7 +97,7 @@ class Loss:
         Returns
         -------
         gradient, hessian : ndarray of float64, shape (n_rows, n_outputs)
-            The hessian is the diagonal one that the library divides by.
+            The hessian is the diagonal that the library divides by.
 
         Raises
         ------
@@ -105,7 +105,7 @@ class Loss:
             If the loss is not differentiable.
         """
         if self.kernel_code is None:
-            raise ValueError(f"{self.name} has no gradient that makes its leaf values.")
+            raise ValueError(f"{self.name} is not differentiable: it has no gradient.")
         return self._differentiate(derivatives.loss_derivatives, target, raw_score)
 
     def target_derivatives(
@@ -132,7 +132,7 @@ class Loss:
         if self.kernel_code is None or not derivatives.moves_with_target(
             self.kernel_code
         ):
-            raise ValueError(f"{self.name} is no smooth function of its target.")
+            raise ValueError(f"{self.name} is not a smooth function of its target.")
         kernel = derivatives.differentiate_in_target
         return self._differentiate(kernel, target, raw_score)
 
@@ -154,7 +154,7 @@ class Loss:
         return gradient.T.copy(), hessian.T.copy()
 
     def link(self, raw_score: Array) -> Array:
-        """Turn raw scores into what the model predicts.
+        """Convert raw scores to predictions.
 
         Parameters
         ----------
@@ -202,7 +202,7 @@ class Loss:
     def base_score_gradient(
         self, target: Array, weight: Array, *, new_target: Array | None = None
     ) -> Array:
-        """Compute the derivative of `base_score` in the logarithm of each weight.
+        """Compute the derivative of `base_score` with respect to each log weight.
 
         Parameters
         ----------
@@ -226,7 +226,7 @@ class Loss:
         return self._base_score_slope(mean) * (statistic - mean) * share
 
     def base_score_target_gradient(self, target: Array, weight: Array) -> Array:
-        """Compute the derivative of `base_score` in each target, of one output.
+        """Compute the derivative of a single-output `base_score` by each target.
 
         Parameters
         ----------
@@ -241,29 +241,29 @@ class Loss:
         return self._base_score_slope(mean) * (weight / weight.sum())[:, np.newaxis]
 
     def _statistic(self, target: Array) -> Array:
-        """Return the numbers whose mean the base score is a function of."""
+        """Return the statistic whose weighted mean determines the base score."""
         statistic = target[:, np.newaxis]
         if self.n_outputs > 1:
             return (statistic == np.arange(self.n_outputs)).astype(np.float64)
         return statistic
 
     def _base_score_slope(self, mean: Array) -> Array:
-        """Compute the derivative of the base score in the mean it is a function of."""
+        """Compute the derivative of the base score with respect to that mean."""
         return np.ones_like(mean)
 
     def transform_target(self, target: Array) -> Array:
-        """Convert the caller's targets to those that raw scores are compared with."""
+        """Convert targets to the scale of the raw scores."""
         return target
 
     def target_problem(self, target: Array) -> str | None:
-        """Describe what is wrong with the targets; None if nothing is."""
+        """Describe what is wrong with the targets; return None if they are valid."""
         return None
 
 
 def describe_outside(
     target: Array, lowest: float, highest: float, words: str
 ) -> str | None:
-    """Describe the first target outside its range; None if there is none."""
+    """Describe the first target out of range; return None if there is none."""
     wrong = (target < lowest) | (target > highest)
     if not wrong.any():
         return None

@@ -207,8 +207,8 @@ class Exponential(Loss):
 class Brier(Loss):
     """Half the squared distance of class probabilities from the class.
 
-    The raw scores are the probabilities themselves; the average of the classes in a
-    leaf is the value of least loss.
+    The raw scores are the probabilities themselves; the class frequencies in a leaf
+    minimise the loss.
 
     Parameters
     ----------

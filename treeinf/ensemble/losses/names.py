@@ -19,7 +19,7 @@ LOSSES: dict[str, type[Loss]] = {
 
 
 def loss_from_dict(description: dict[str, Any]) -> Loss:
-    """Make the loss that `Loss.to_dict` described.
+    """Create a loss from the output of `Loss.to_dict`.
 
     Parameters
     ----------
