@@ -63,8 +63,8 @@ def test_labels_are_text_and_never_formulas(ax):
     ("values", "arguments", "message"),
     [
         (np.ones((3, 2)), {"k": 0}, "k=0"),
-        (np.ones((3, 2)), {"test_row": 2}, "2 targets"),
-        (np.ones(3), {"test_row": 0}, "all targets"),
+        (np.ones((3, 2)), {"test_row": 2}, "2 queries"),
+        (np.ones(3), {"test_row": 0}, "all queries"),
         (np.ones(0), {}, "shape"),
     ],
 )

@@ -67,7 +67,7 @@ def test_text_and_dictionary(booster):
 def test_ensemble_is_returned_as_it_is(booster):
     ensemble = read_model(booster)
     assert read_model(ensemble) is ensemble
-    with pytest.raises(ValueError, match="a library's own model"):
+    with pytest.raises(ValueError, match="models of a library"):
         read_model(ensemble, iterations=2)
 
 
@@ -128,7 +128,7 @@ def test_other_things_of_lightgbm(rows):
     [
         (b"", ModelFormatError, "is empty"),
         (b"  \n", ModelFormatError, "is empty"),
-        (b"hello", ModelFormatError, "not a model file"),
+        (b"hello", ModelFormatError, "not a supported model file"),
         (b"tree", ModelFormatError, "end of trees"),
         (b"tree\n\xff\xfe", ModelFormatError, "not valid model text"),
         (b"{", ModelFormatError, "not valid"),

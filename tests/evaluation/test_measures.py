@@ -516,7 +516,7 @@ def test_wrong_explainers_are_refused(explainers, error, message):
 
 def test_wrong_rows_are_refused():
     X, y, X_test, y_test = table()
-    with pytest.raises(ValueError, match="y_test 5; expected as many"):
+    with pytest.raises(ValueError, match="y_test 5; expected equal lengths"):
         removal(model(), ["BoostIn"], X, y, X_test, y_test[:5])
     with pytest.raises(ValueError, match="X_test has no rows"):
         removal(model(), ["BoostIn"], X, y, X_test[:0], y_test[:0])

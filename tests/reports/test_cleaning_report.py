@@ -145,7 +145,7 @@ def test_page_says_what_was_done(rng):
         "Bern",
         "Because.",
         "Known wrong rows found",
-        "What each amount brought",
+        "Gain of each amount",
         "Scores of the train rows",
         "8% to 17%",
         "helper 3",

@@ -1,4 +1,4 @@
-"""How far estimates of influence can be trusted, measured."""
+"""Evaluate estimates of influence by retraining."""
 
 from treeinf.evaluation.averages import Averages, average_cells, rank_methods
 from treeinf.evaluation.measures.agreement import agreement, mean_agreement

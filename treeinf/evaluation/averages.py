@@ -1,4 +1,4 @@
-"""Means over data sets and seeds, with intervals, and ranks of methods."""
+"""Average over data sets and seeds with bootstrap intervals, and rank methods."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Averages", "average_cells", "rank_methods"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Averages:
-    """Means, one a column, and the ends of their intervals.
+    """Column means and their confidence intervals.
 
     Parameters
     ----------
@@ -43,16 +43,16 @@ def average_cells(
     Parameters
     ----------
     values : array-like, shape (n_cells,) or (n_cells, n_columns)
-        One line a cell of an experiment, one column a method.
+        One row per cell of an experiment, one column per method.
     groups : array-like, shape (n_cells,)
-        What each cell belongs to, such as its data set. Every group counts the same,
-        however many cells it has.
+        Group of each cell, such as its data set. Groups have equal weight, however many
+        cells they have.
     level : float, default=0.95
-        Coverage aimed at, in (0, 1).
+        Nominal coverage, in (0, 1).
     n_draws : int, default=10_000
         Bootstrap draws.
     random_state : int, default=0
-        Their seed.
+        Seed of the draws.
 
     Returns
     -------
@@ -63,14 +63,14 @@ def average_cells(
     ValueError
         If values are not finite, shapes do not fit or a parameter is out of bounds.
     TypeError
-        If `n_draws` is no integer.
+        If `n_draws` is not an integer.
 
     Notes
     -----
-    Each draw takes as many groups as there are, with replacement, and from each as many
-    cells as it has, with replacement: cells of one data set are alike, and intervals
-    that took them for independent would be too narrow. All columns share the draws.
-    Percentile intervals of few groups (five, say) still cover less than they say.
+    Hierarchical bootstrap: each draw resamples groups, then cells within each group.
+    Cells of one data set are correlated, and intervals that treated them as independent
+    would be too narrow. All columns share the draws. Percentile intervals of few groups
+    (five, say) still cover less than their nominal level.
 
     References
     ----------
@@ -83,7 +83,7 @@ def average_cells(
     if table.ndim != 2 or len(table) != len(group) or not len(table):
         raise ValueError(
             f"Got values of shape {np.shape(values)} and groups of shape "
-            f"{np.shape(groups)}; expected a line for each of at least one cell."
+            f"{np.shape(groups)}; expected one row per cell, and at least one."
         )
     if not np.isfinite(table).all():
         raise ValueError(
@@ -119,12 +119,12 @@ def rank_methods(values: Any) -> NDArray[np.float64]:
     Parameters
     ----------
     values : array-like, shape (n_cells, n_methods)
-        How well each method did.
+        Performance of each method.
 
     Returns
     -------
     ndarray of float64, shape (n_cells, n_methods)
-        Ranks from 1, equal values sharing the mean of theirs.
+        Ranks from 1; ties share their mean rank.
 
     Raises
     ------

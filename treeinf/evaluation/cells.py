@@ -25,18 +25,18 @@ class Outcome:
     Parameters
     ----------
     cell : Cell
-        Which.
+        The cell.
     status : {"done", "unsupported", "failed"}
-        Whether there is a result; "unsupported" where the method cannot explain the
-        model or the measure cannot take the data, which will stay so.
+        Whether there is a result; "unsupported", which is final, if the method cannot
+        explain the model or the measure does not apply to the data.
     reason : str, default=""
-        Why there is none.
+        Why there is no result.
     seconds : float, default=0.0
         Wall time.
     notes : sequence of str, default=()
-        Warnings met on the way, and methods left out.
+        Warnings raised, and methods left out.
     versions : dict of str to str
-        Of the libraries.
+        Versions of the libraries.
     """
 
     cell: Cell
@@ -48,12 +48,12 @@ class Outcome:
 
 
 class CellStore:
-    """The folder that the cells of a suite are stored in; needs pandas and pyarrow.
+    """Folder that stores the cells of a suite; needs pandas and pyarrow.
 
     Parameters
     ----------
     folder : path-like
-        Of the run; cells lie in ``cells`` in it.
+        Folder of the run; cells are in its subfolder ``cells``.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -82,14 +82,14 @@ class CellStore:
         self._records.sweep()
 
     def write(self, outcome: Outcome, frame: Any) -> None:
-        """Store a cell, whole or not at all.
+        """Store a cell atomically.
 
         Parameters
         ----------
         outcome : Outcome
-            Its outcome.
+            Outcome of the cell.
         frame : pandas.DataFrame or None
-            Its result, if it has one.
+            Result of the cell, if it has one.
         """
         import pyarrow
         import pyarrow.parquet

@@ -1,4 +1,4 @@
-"""Corrupt train targets on purpose, and score the train rows by each method."""
+"""Corrupt train targets, and score the train rows by each method."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ _N_FOLDS = 5
 
 @dataclasses.dataclass(frozen=True)
 class Noise:
-    """How targets are made wrong.
+    """Kind and share of label or target noise.
 
     Parameters
     ----------
     share : float
-        Share of the rows, in (0, 1).
+        Share of the targets to corrupt, in (0, 1).
     of_labels : {"uniform", "pairs", "boundary"}
-        Kind of the noise of classes; see `treeinf.datasets.flip_labels`.
+        Kind of label noise; see `treeinf.datasets.flip_labels`.
     of_values : {"shuffle", "outliers"}
-        Kind of the noise of values; see `treeinf.datasets.shift_targets`.
+        Kind of noise in regression; see `treeinf.datasets.shift_targets`.
 
     Raises
     ------
     ValueError
-        If one is unknown, or the share out of bounds.
+        If a kind is unknown, or the share out of bounds.
     """
 
     share: float
@@ -67,19 +67,19 @@ class Noise:
     def make(
         self, experiment: Experiment
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Make train targets wrong.
+        """Corrupt train targets.
 
         Returns
         -------
         noisy : ndarray of float64, shape (n_train,)
             Class numbers or values.
         is_wrong : ndarray of bool, shape (n_train,)
-            Which differ from the true ones.
+            Whether each differs from the true one.
 
         Raises
         ------
         ValueError
-            If none or all would, or this kind cannot make so many wrong.
+            If none or all would be wrong, or this kind cannot corrupt that many.
         """
         target = experiment.learner.target
         if experiment.classifies:
@@ -97,7 +97,7 @@ class Noise:
             noisy, _ = shift_targets(
                 target, self.share, kind=self.of_values, seed=experiment.seed
             )
-        # a value may be dealt to a row that had it
+        # shuffling may return a row its own value
         is_wrong = noisy != target
         if not is_wrong.any() or is_wrong.all():
             raise ValueError(
@@ -122,8 +122,8 @@ def other_targets(experiment: Experiment) -> NDArray[np.float64]:
     Returns
     -------
     ndarray of float64, shape (n_train,)
-        Another class, each with the same chance; or, in regression, the smallest or the
-        largest of the train values, whichever is farther away.
+        Another class, uniformly drawn; in regression the smallest or the largest train
+        value, whichever is farther away.
     """
     target = experiment.learner.target
     n_classes = experiment.learner.task.n_classes
@@ -143,20 +143,20 @@ def farthest(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Corruption:
-    """An experiment of which some train targets are wrong.
+    """An experiment with some corrupted train targets.
 
-    Make it with `start`.
+    Create it with `start`.
 
     Parameters
     ----------
     experiment : Experiment
-        With the wrong targets, without the trusted rows.
+        The experiment with the wrong targets, without the trusted rows.
     true_target : ndarray of float64, shape (n_train,)
-        What the targets should be.
+        The true targets.
     is_wrong : ndarray of bool, shape (n_train,)
-        Which are not.
+        Whether each target was corrupted.
     X_trusted, y_trusted
-        Rows set aside before: their targets are right.
+        Rows set aside before, with their true targets.
     """
 
     experiment: Experiment
@@ -169,7 +169,7 @@ class Corruption:
     def start(
         cls, experiment: Experiment, noise: Noise, trusted_share: float
     ) -> Corruption:
-        """Set rows aside and make targets of the others wrong."""
+        """Set trusted rows aside and corrupt targets of the others."""
         train, trusted = set_aside(experiment, trusted_share)
         rest = experiment.take_train(train)
         noisy, is_wrong = noise.make(rest)
@@ -184,7 +184,7 @@ class Corruption:
     def suspicion(
         self, name: str, method: Any, score: str
     ) -> tuple[NDArray[np.float64], Spent]:
-        """Score the train rows, the most harmful highest, and measure the time.
+        """Score the train rows, larger for more harmful, and measure the time.
 
         Parameters
         ----------
@@ -220,7 +220,7 @@ def scores_of(method: Any, scores: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def check_scores(scores: Any) -> tuple[str, ...]:
-    """Check names of scores of suspicion.
+    """Check the names of scores.
 
     Raises
     ------
@@ -236,7 +236,7 @@ def check_scores(scores: Any) -> tuple[str, ...]:
 def set_aside(
     experiment: Experiment, share: float
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Deal the train rows in two, stratified by class; gives positions, in order."""
+    """Split the train rows in two, stratified by class; return sorted positions."""
     from sklearn.model_selection import train_test_split
 
     drawn = experiment.rng(_TRUSTED).integers(2**31)

@@ -1,4 +1,4 @@
-"""One estimator on one split: the model of all rows, and copies on other rows."""
+"""Train an estimator on a split, and copies of it on other rows or targets."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class Spent(NamedTuple):
     seconds : float
         Wall time.
     cpu_seconds : float
-        Time of the processor, in all threads of this process; what other processes did
-        is not in it. It changes little with what else the machine does.
+        CPU time of all threads of this process, without other processes; it depends
+        little on the load of the machine.
     """
 
     seconds: float
@@ -130,18 +130,18 @@ class Experiment:
         n_jobs: int | None = None,
         verbose: bool = False,
     ) -> Experiment:
-        """Check that the estimator can be trained on these rows.
+        """Validate the estimator, rows and targets.
 
         Raises
         ------
         TypeError, ValueError
-            If it cannot, or rows and targets do not fit.
+            If the estimator cannot be retrained, or rows and targets do not fit.
         """
         for X, y, kind in ((X_train, y_train, "train"), (X_test, y_test, "test")):
             if count_rows(X) != count_rows(y):
                 raise ValueError(
                     f"X_{kind} has {count_rows(X):,} rows, y_{kind} "
-                    f"{count_rows(y):,}; expected as many."
+                    f"{count_rows(y):,}; expected equal lengths."
                 )
         if not count_rows(X_test):
             raise ValueError("X_test has no rows.")
@@ -182,7 +182,7 @@ class Experiment:
 
     @property
     def weights(self) -> dict[str, Any]:
-        """The argument of fit that carries the weights, where there are any."""
+        """Keyword arguments of fit: the weights, if there are any."""
         return {} if self.weight is None else {"sample_weight": self.weight}
 
     def rng(self, *purpose: int) -> np.random.Generator:
@@ -191,7 +191,7 @@ class Experiment:
 
     @functools.cached_property
     def model(self) -> Any:
-        """The model of all train rows; what `predict_with` gives for `Training`."""
+        """Model fitted on all train rows, as `predict_with` trains ``Training()``."""
         model = copy_estimator(self.learner.estimator, derive_seed(self.seed))
         if self.learner.weight is None:
             return model.fit(self.X_train, self.y_train)
@@ -200,7 +200,7 @@ class Experiment:
     def influence(
         self, name: str, method: Any, ask: Callable[[Any], Any]
     ) -> tuple[NDArray[np.float64], Spent]:
-        """Fit an explainer on the model of all rows and ask it; see `fit_method`."""
+        """Fit an explainer on `model` and query it; see `fit_method`."""
         return fit_method(
             name, method, self.model, self.X_train, self.y_train, self.weights, ask
         )
@@ -253,7 +253,7 @@ class Experiment:
         ndarray of float64, shape (n_train,)
             Influence.
         Spent
-            Of both; see `explain`.
+            Time of fitting and querying; see `explain`.
         """
         if isinstance(method, RetrainingExplainer):
             # summing saves no retraining
@@ -318,7 +318,7 @@ class Experiment:
         Returns
         -------
         list of ndarray of float64, shape (n_rows,) or (n_rows, n_classes)
-            The same bits for any number of processes.
+            Bitwise reproducible for any number of processes.
         """
         task = functools.partial(
             _predict,
@@ -395,9 +395,9 @@ def fit_method(
     Parameters
     ----------
     name : str
-        Its name.
+        Name of the method.
     method : Explainer or RowScore
-        To be fitted.
+        Unfitted explainer.
     model : estimator
         Fitted on `X` and `y`.
     X, y : array-like
@@ -405,14 +405,14 @@ def fit_method(
     weights : dict
         Their weights, as an argument of fit.
     ask : callable
-        Gets influence out of the fitted explainer.
+        Computes influence with the fitted explainer.
 
     Returns
     -------
     ndarray of float64
-        What `ask` gave.
+        Result of `ask`.
     Spent
-        Of both.
+        Time of fitting and querying.
     """
     spent = start_clock()
     try:
@@ -424,7 +424,7 @@ def fit_method(
 
 
 def sort_down(values: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Sort positions by value, the largest first, ties and NaN in order at the end."""
+    """Return positions by decreasing value: ties in order, NaN last."""
     order: NDArray[np.intp] = np.argsort(-values, kind="stable")
     return order
 

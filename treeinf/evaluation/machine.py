@@ -1,4 +1,4 @@
-"""What figures were taken on: machine, versions, day."""
+"""Describe the machine, library versions and date of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Explainers by name, copied, with the random baseline among them."""
+"""Create explainers by name."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ METHODS: dict[str, type[Any]] = {
         Trex,
     )
 }
-"""What can be named: explainers of losses, and scores of the train rows alone."""
+"""Methods by name: explainers, and scores of the train rows alone."""
 
 
 def new_method(
@@ -65,20 +65,20 @@ def new_method(
     verbose: bool = False,
     **parameters: Any,
 ) -> Any:
-    """Make an explainer by the name of its class.
+    """Create an explainer by the name of its class.
 
     Parameters
     ----------
     kind : str
         One of `METHODS`.
     random_state : int, default=0
-        Its seed, if it draws.
+        Seed, for explainers that have one.
     n_jobs : int or None, default=None
-        Its threads or processes.
+        Threads or processes.
     verbose : bool, default=False
-        Whether it shows progress.
+        Whether to show progress.
     **parameters
-        Its other parameters.
+        Other parameters.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def read_methods(
     verbose: bool = False,
     what: str = "explainers",
 ) -> dict[str, Any]:
-    """Make copies of explainers, by name.
+    """Copy explainers, or create them by name.
 
     Parameters
     ----------
@@ -128,17 +128,17 @@ def read_methods(
         Explainers by the names that they get in the result, or names of classes, taken
         with their defaults.
     random_state : int
-        Seed of those that are given by name.
+        Seed of those passed by name.
     n_jobs : int or None
-        Threads of those that are given by name.
+        Threads of those passed by name.
     with_random : bool
         Whether to add `Random` where it is not among them.
     takes_scores : bool, default=False
-        Whether scores of train rows alone, such as `Loss`, are of use.
+        Whether to accept scores of train rows alone, such as `Loss`.
     verbose : bool, default=False
-        Whether those that are given by name show progress.
+        Whether those passed by name show progress.
     what : str, default="explainers"
-        What the argument is called, for messages.
+        Name of the argument, for error messages.
 
     Returns
     -------
@@ -192,12 +192,12 @@ def _name_classes(names: list[Any], what: str) -> dict[str, str]:
     wrong = [name for name in names if not isinstance(name, str)]
     if wrong:
         raise TypeError(
-            f"Got {wrong[0]!r:.200} in {what}; expected names of classes. Give "
+            f"Got {wrong[0]!r:.200} in {what}; expected names of classes. Pass "
             "explainers in a dict: {'name': explainer}."
         )
     if len(set(names)) < len(names):
         raise ValueError(
-            f"Got {what}={names!r}; a name comes twice. Give explainers in a dict: "
+            f"Got {what}={names!r}; a name is repeated. Pass explainers in a dict: "
             "{'name': explainer}."
         )
     return {name: name for name in names}

@@ -104,7 +104,7 @@ def bench_model(
         Computes the library's own raw scores of the train rows, the reference of the
         ratios; without it there are no ratios.
     repeats : int, default=3
-        Turns of each operation, after its first call.
+        Repeats of each operation, after its first call.
     n_jobs : int or None, default=None
         Threads of the explainers; None for all cores. `predict` sets its own.
 
@@ -115,13 +115,13 @@ def bench_model(
     Raises
     ------
     ValueError, TypeError
-        If `repeats` is no positive integer, or the rows do not fit the model.
+        If `repeats` is not a positive integer, or the rows do not fit the model.
     UnsupportedModelError
         If no explainer explains this model.
 
     Notes
     -----
-    Operations take turns, so that a drift of the machine's speed meets all alike. "fit"
+    Operations are timed in turns, so that drifts of speed affect all equally. "fit"
     is everything from the user's table on: rows are checked and routed, the training is
     replayed and compared with the model.
 
@@ -182,11 +182,11 @@ def bench_model(
 def _questions(
     explainer: Any, X_test: Any, y_test: Any, n_test: int
 ) -> dict[str, Callable[[], Any]]:
-    """Return the calls that are timed for a fitted explainer, by their description."""
+    """Return the calls to time for a fitted explainer, by description."""
     first_row = np.array([0])
     X_one, y_one = take_rows(X_test, first_row), take_rows(y_test, first_row)
     if isinstance(explainer, LeafRefit):
-        # `total` refits once for each train row; one removal tells its cost
+        # `total` refits once for each train row; time one removal instead
         removal = functools.partial(
             explainer.group_influence, [first_row], X_test, y_test
         )
@@ -204,7 +204,7 @@ def _questions(
 
 
 def _without_self_warning(call: Callable[[], Any]) -> Callable[[], Any]:
-    """Silence the warning on explained train rows: here only their time matters."""
+    """Silence the warning about explained train rows: only time matters here."""
 
     def silent_call() -> Any:
         with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Ranks of the methods of a run, with intervals and critical differences."""
+"""Rank the methods of a run, with intervals and critical differences."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ class Ranking:
     critical : float
         Critical difference of the average ranks; NaN where there are too few.
     p_value : float
-        Of Friedman's test that all methods are alike; NaN where there are too few.
+        Of Friedman's test of equal methods; NaN if there are too few.
     left_out : dict of str to int
-        Methods that lack a figure in some cells, and in how many; they have no rank.
+        Unranked methods, and the number of cells in which they lack a figure.
     """
 
     lines: Any
@@ -92,7 +92,7 @@ def list_figures(frame: Any, measure: str, *, at: float | None = None) -> Any:
     Parameters
     ----------
     frame : pandas.DataFrame
-        As `read_complete` gives it.
+        Result of `read_complete`.
     measure : str
         Its name.
     at : float, optional
@@ -153,7 +153,7 @@ def rank_table(figures: Any, *, higher_is_better: bool = True) -> Ranking | None
     Parameters
     ----------
     figures : pandas.DataFrame
-        As `list_figures` gives it.
+        Result of `list_figures`.
     higher_is_better : bool, default=True
         Whether the largest figure has rank 1.
 
@@ -220,7 +220,7 @@ def rank_table(figures: Any, *, higher_is_better: bool = True) -> Ranking | None
 
 
 def critical_difference(n_methods: int, n_data: int, level: float = 0.05) -> float:
-    """Compute by how much two average ranks must differ, after Nemenyi.
+    """Compute Nemenyi's critical difference between two average ranks.
 
     Parameters
     ----------
@@ -250,17 +250,17 @@ def _median_times(figures: Any, methods: Any) -> NDArray[np.float64]:
 
 def _friedman(by_data: NDArray[np.float64]) -> float:
     n_data, n_methods = by_data.shape
-    # the test is of no use where all methods tie everywhere
+    # undefined if all methods tie everywhere
     if n_methods < 3 or n_data < 2 or (by_data == by_data[:, :1]).all():
         return math.nan
     return float(friedmanchisquare(*by_data.T).pvalue)
 
 
 def _beat(values: NDArray[np.float64], names: list[str]) -> NDArray[np.float64]:
-    """Share of the cells in which each method does better than the baseline.
+    """Compute the share of cells in which each method beats the random baseline.
 
-    A measure may rank a method under several names, "BoostIn, self"; each is held
-    against the baseline of the same kind.
+    A measure may rank a method under several names, "BoostIn, self"; each is compared
+    with the baseline of the same kind.
     """
     shares = np.full(len(names), np.nan)
     for number, name in enumerate(names):

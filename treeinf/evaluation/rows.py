@@ -1,4 +1,4 @@
-"""The rows of a suite's cell: a data set split and drawn down to size, as numbers."""
+"""Split a data set, draw rows and encode them for a cell of a suite."""
 
 from __future__ import annotations
 

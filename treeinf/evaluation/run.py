@@ -1,4 +1,4 @@
-"""Run a suite: cells in parallel, each stored as it ends, none computed twice."""
+"""Run the cells of a suite in parallel and store each, so that runs can resume."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run_suite(
     suite : Suite
         What to measure.
     out : path-like
-        Folder of the run, made where it is not there.
+        Folder of the run, created if needed.
     resume : bool, default=False
         Go on with the cells that lie there. Cells whose data, model, method, options or
         numbers of rows have changed are others, and run; those that failed run again.
@@ -79,7 +79,7 @@ def run_suite(
     -----
     A cell that fails does not stop the others; `read_outcomes` says why it did. A cell
     depends on nothing but its own parts, so that results are the same for any number of
-    processes and any interruption, but for what is measured in seconds.
+    processes and any interruption, except for times.
     """
     import_pandas()
     store = CellStore(out)
@@ -118,11 +118,11 @@ def run_suite(
         desc=suite.name,
         unit="cell",
         disable=not verbose,
-        # a log needs a line now and then
+        # update logs at intervals
         mininterval=0.1 if sys.stderr.isatty() else 60.0,
     )
     with bar, parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
-        # one process is the caller's own
+        # a single worker is the calling process
         backend: dict[str, Any] = {"backend": "sequential"} if workers == 1 else {}
         results = Parallel(**backend, return_as="generator_unordered")(
             delayed(_run_cell)(suite, cell, store.folder) for cell in missing
@@ -138,7 +138,7 @@ def run_suite(
 
 
 def read_outcomes(out: str | os.PathLike[str], measure: str | None = None) -> Any:
-    """List what became of the cells of a run.
+    """List the outcomes of the cells of a run.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ def _planned(store: CellStore) -> list[Cell]:
 
 
 def _choose(cells: list[Cell], only: str | None) -> list[Cell]:
-    """Keep the cells that a condition holds for."""
+    """Select the cells that fulfil a condition."""
     if only is None:
         return cells
     pd = import_pandas()
@@ -239,7 +239,7 @@ def _is_settled(outcome: Outcome | None) -> bool:
 
 
 def _run_cell(suite: Suite, cell: Cell, folder: Path) -> str:
-    """Measure one cell and store it; gives its status."""
+    """Measure one cell, store it and return its status."""
     store = CellStore(folder)
     start = time.perf_counter()
     frame, status, reason = None, DONE, ""
@@ -266,7 +266,7 @@ def _run_cell(suite: Suite, cell: Cell, folder: Path) -> str:
 
 
 class _NotForThis(Exception):
-    """The measure cannot take such data."""
+    """The measure does not apply to the data."""
 
 
 def _measure(suite: Suite, cell: Cell, notes: list[str]) -> Any:

@@ -1,4 +1,4 @@
-"""Suites: data sets x libraries x methods x measures x seeds, cell by cell."""
+"""Define suites: data sets x libraries x methods x measures x seeds."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from treeinf.explainers.baselines.row_score import RowScore
 __all__ = ["Cell", "Suite", "read_suite"]
 
 _TOGETHER = "all"
-# the cells of a data set come one after the other
+# cells of a data set are consecutive
 _load = functools.lru_cache(maxsize=2)(load)
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """The smallest unit of a suite that is stored.
+    """Unit of work of a suite, stored as one file.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ class Suite:
     name: str = "suite"
 
     def __post_init__(self) -> None:
-        """Bring all parts to dicts, and check them."""
+        """Convert all fields to dicts, and validate them."""
         for field in ("data", "models", "methods", "measures"):
             value = getattr(self, field)
             if isinstance(value, str) or not isinstance(value, Mapping | Sequence):
@@ -152,7 +152,7 @@ class Suite:
                 )
 
     def method(self, name: str, seed: int) -> Any:
-        """Make a method's explainer, of one thread."""
+        """Create a method's explainer, with one thread."""
         method = self.methods[name]
         if isinstance(method, Explainer | RowScore):
             copy = clone(method)
@@ -177,7 +177,7 @@ class Suite:
         return self.splits.get(name, "published")
 
     def estimator(self, name: str, task: str) -> Any:
-        """Make the unfitted estimator for a task."""
+        """Create the unfitted estimator for a task."""
         model = self.models[name]
         if isinstance(model, Mapping):
             return new_estimator(name, task, model)
@@ -270,7 +270,7 @@ def read_suite(path: str | Path) -> Suite:
     FileNotFoundError
         If there is no such file.
     ValueError, TypeError
-        If it is not TOML, or names what is not known.
+        If it is not valid TOML, or contains unknown names.
     """
     path = Path(path)
     try:
@@ -320,13 +320,13 @@ def read_suite(path: str | Path) -> Suite:
 
 
 def _describe(estimator: Any) -> str:
-    """Write out an estimator or explainer with all its parameters."""
+    """Describe an estimator or explainer with all its parameters."""
     parameters = sorted(estimator.get_params().items())
     return f"{type(estimator).__name__} {parameters!r}"
 
 
 def _as_dataset(name: str, X: Any, y: Any) -> Dataset:
-    """Make a data set of the caller's own table."""
+    """Create a data set from the caller's table."""
     import narwhals.stable.v2 as nw
     import numpy as np
     import pandas as pd

@@ -1,4 +1,4 @@
-"""Time operations in turns, so that a drift of the machine's speed meets all alike."""
+"""Time operations in turns, so that drifts of speed affect all equally."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Timing:
     Parameters
     ----------
     seconds : sequence of float
-        In the order they were taken.
+        In the order of measurement.
     """
 
     seconds: Sequence[float]
@@ -36,7 +36,7 @@ class Timing:
 
     @property
     def spread(self) -> tuple[float, float]:
-        """Least and most."""
+        """Minimum and maximum, in seconds."""
         return min(self.seconds), max(self.seconds)
 
 
@@ -54,7 +54,7 @@ def take_turns(
     once: Collection[str] = (),
     prepare: Mapping[str, Callable[[], Any]] | None = None,
 ) -> dict[str, Timing]:
-    """Time operations against each other.
+    """Time operations in turns.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def take_turns(
         untimed. Only for what compiles nothing.
     prepare : dict of str to callable, optional
         For some of the operations, what is called before each of its turns, untimed;
-        the operation is given what it returns.
+        its result is passed to the operation.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Plots of influence and of a cleaning: axes in, axes out; needs matplotlib."""
+"""Plots of influence and of a cleaning on Matplotlib axes; needs matplotlib."""
 
 from treeinf.plots.axes import COLORS
 from treeinf.plots.cleaning import (

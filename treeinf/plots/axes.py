@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = ["COLORS", "as_text", "as_vector", "cycle_colors", "finish", "open_axes"]
 
 COLORS = {"helpful": "#2a78b5", "harmful": "#c8553d", "neutral": "#8a8a8a"}
-"""Colours of the three kinds of rows, apart also for the colour-blind."""
+"""Colours of the three kinds of rows, distinguishable for the colour-blind."""
 
 
 def open_axes(ax: Any, size: tuple[float, float]) -> Any:
@@ -43,9 +43,9 @@ def as_vector(values: ArrayLike, name: str) -> NDArray[np.float64]:
 
 
 def as_text(label: Any, most: int | None = None) -> str:
-    """Return a label as text, dollar signs escaped: they would start a formula.
+    """Convert a label to text, with dollar signs (math mode) escaped.
 
-    Labels longer than `most` letters are cut, or they would squeeze the plot.
+    Labels longer than `most` characters are truncated.
     """
     text = str(label)
     if most is not None and len(text) > most:
@@ -54,5 +54,5 @@ def as_text(label: Any, most: int | None = None) -> str:
 
 
 def cycle_colors(n_curves: int) -> Sequence[Any]:
-    """Return the colours of curves: ours for the first, then matplotlib's."""
+    """Return the colours of curves: treeinf's first, then matplotlib's."""
     return [COLORS["helpful"], *(f"C{number}" for number in range(1, n_curves))]

@@ -33,20 +33,20 @@ def plot_score_distribution(
     label: str = "score (larger: more harmful)",
     ax: Any = None,
 ) -> Any:
-    """Draw how the scores of the train rows are spread, and where the removed rows lie.
+    """Draw a histogram of the scores of the train rows, with removed rows marked.
 
     Parameters
     ----------
     scores : array-like, shape (n_train,)
-        Score of each row; rows that have none (NaN) are left out.
+        Score of each row; NaN is left out.
     removed : array-like of bool, shape (n_train,), optional
         Rows that were removed.
     bins : int, default=50
-        Bars.
+        Number of bins.
     label : str
-        What the score is.
+        Axis label.
     ax : matplotlib Axes, optional
-        Where to draw. The counts are on a logarithmic axis.
+        Axes to draw on. The counts are on a logarithmic axis.
 
     Returns
     -------
@@ -96,20 +96,20 @@ def plot_amount_curve(
     levels: Mapping[str, float] | None = None,
     ax: Any = None,
 ) -> Any:
-    """Draw what each candidate amount brought, with intervals.
+    """Draw the gain of each candidate amount, with intervals.
 
     Parameters
     ----------
     amounts : array-like, shape (n_candidates,)
         Share of rows cleaned, in [0, 1].
     gains : array-like, shape (n_candidates,)
-        What the model gained, compared with no cleaning.
+        Gain over no cleaning.
     low, high : array-like, shape (n_candidates,), optional
         Ends of the intervals.
     chosen : float, optional
-        The amount that was chosen; marked by a line.
+        Chosen amount, marked by a line.
     label : str
-        What the gain is.
+        Axis label.
     others : dict of str to array-like, optional
         Further curves over the same amounts, such as a random choice of rows; left out
         where they are NaN.
@@ -117,7 +117,7 @@ def plot_amount_curve(
         What was gained in ways that have no amount, such as by appending clean rows; as
         level lines.
     ax : matplotlib Axes, optional
-        Where to draw.
+        Axes to draw on.
 
     Returns
     -------
@@ -164,7 +164,7 @@ def plot_amount_curve(
             label=f"chosen: {chosen:.1%}",
         )
     if others or levels or chosen is not None:
-        # above the axes: curves and bands fill them
+        # above the axes, which are filled by curves and bands
         ax.legend(
             frameon=False,
             fontsize="small",
@@ -195,9 +195,9 @@ def plot_detection_curve(
     is_noisy : array-like of bool, shape (n_train,)
         Which rows are wrong.
     n_checked : int, optional
-        How many rows a cleaning removed; marked by a line.
+        Number of rows that a cleaning removed, marked by a line.
     ax : matplotlib Axes, optional
-        Where to draw. Dashed: rows checked in a random order, and in the best one.
+        Axes to draw on. Dashed: rows checked in a random order, and in the best one.
 
     Returns
     -------
@@ -210,7 +210,7 @@ def plot_detection_curve(
     """
     truth = np.asarray(is_noisy, dtype=bool)
     if not truth.any():
-        raise ValueError("is_noisy marks no row; there is nothing to detect.")
+        raise ValueError("is_noisy marks no row; expected at least one.")
     named: Mapping[str, ArrayLike] = (
         scores if isinstance(scores, Mapping) else {"": scores}
     )
@@ -261,7 +261,7 @@ def plot_removal_curve(
     label: str = "score of the retrained model",
     ax: Any = None,
 ) -> Any:
-    """Draw how a retrained model does as rows are removed in several orders.
+    """Draw the score of a retrained model as rows are removed in several orders.
 
     Parameters
     ----------
@@ -271,9 +271,9 @@ def plot_removal_curve(
         For each order its scores; of several repeats the mean is drawn, and a band of
         one standard error to either side.
     label : str
-        What the score is.
+        Axis label.
     ax : matplotlib Axes, optional
-        Where to draw.
+        Axes to draw on.
 
     Returns
     -------
@@ -282,7 +282,7 @@ def plot_removal_curve(
     Raises
     ------
     ValueError
-        If there are no scores, or not one for each point.
+        If there are no scores, or their lengths do not match `removed`.
     """
     x = as_vector(removed, "removed")
     if not scores:

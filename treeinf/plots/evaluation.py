@@ -35,9 +35,9 @@ def plot_ranks(
     rank, low, high : array-like, shape (n_methods,)
         Average ranks, and the ends of their intervals.
     critical : float, default=NaN
-        Critical difference: a shade reaches so far from the best rank.
+        Critical difference, shaded from the best rank.
     ax : matplotlib Axes, optional
-        Where to draw.
+        Axes to draw on.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def plot_ranks(
     if not len(methods) == len(ranks) == len(ends[0]) == len(ends[1]):
         raise ValueError(
             f"Got {len(methods)} methods, {len(ranks)} ranks and intervals of "
-            f"{len(ends[0])} and {len(ends[1])}; expected as many."
+            f"{len(ends[0])} and {len(ends[1])}; expected equal lengths."
         )
     ax = open_axes(ax, (5.2, 0.9 + 0.28 * len(methods)))
     height = np.arange(len(methods))
@@ -88,11 +88,11 @@ def plot_measure_curves(
         For each method its shares of the rows, and what was measured there. Shares that
         span a factor of 10 are drawn on a logarithmic axis.
     x_label, y_label : str
-        Names of the axes.
+        Axis labels.
     baselines : sequence of str
         Methods drawn dashed and grey.
     ax : matplotlib Axes, optional
-        Where to draw.
+        Axes to draw on.
 
     Returns
     -------

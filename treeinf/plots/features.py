@@ -1,4 +1,4 @@
-"""Plots of the features: how removed rows differ from those kept."""
+"""Plot how removed rows differ from kept rows in their features."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def plot_features(
     X : frame or array-like, shape (n_train, n_features)
         Train rows.
     removed : array-like of bool, shape (n_train,)
-        Which were removed.
+        Whether each row was removed.
     feature : str or int, optional
         One feature, by name or position: its values in both kinds of rows, as shares of
         each. By default an overview of numeric features: where the removed rows lie
@@ -42,7 +42,7 @@ def plot_features(
         Features in the overview: those whose distributions are furthest apart (largest
         difference of the cumulative shares).
     ax : matplotlib Axes, optional
-        Where to draw.
+        Axes to draw on.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def plot_features(
     if mark.shape != (n_rows,):
         raise ValueError(f"removed has shape {mark.shape}; X has {n_rows} rows.")
     if mark.all() or not mark.any():
-        raise ValueError("removed marks all rows or none; there is nothing to compare.")
+        raise ValueError("removed marks all rows or none; expected some of each.")
     check_count("k", k)
     if feature is None:
         return _draw_overview(columns, mark, int(k), ax)
@@ -77,7 +77,7 @@ def plot_features(
 
 
 def _read_columns(X: Any) -> dict[Any, NDArray[Any]]:
-    """Bring rows to named columns."""
+    """Convert rows to named columns."""
     wrapped = nw.from_native(X, eager_only=True, pass_through=True)
     if isinstance(wrapped, nw.DataFrame):
         return {name: np.asarray(wrapped[name].to_numpy()) for name in wrapped.columns}
@@ -108,7 +108,7 @@ def _draw_overview(
             continue
         at = np.concatenate([kept, gone])
         apart = np.abs(_share_up_to(kept, at) - _share_up_to(gone, at)).max()
-        # midranks: equal values share the middle of their ranks
+        # midranks for ties
         percentile = 50.0 * (
             np.searchsorted(kept, gone, "left") + np.searchsorted(kept, gone, "right")
         )

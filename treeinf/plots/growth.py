@@ -24,20 +24,20 @@ def plot_growth(
     peers: Sequence[str] = (),
     ax: Any = None,
 ) -> Any:
-    """Draw how time grows: straight lines are powers, and their slope the exponent.
+    """Draw time against size on logarithmic axes; slopes are exponents.
 
     Parameters
     ----------
     sizes, seconds : dict of str to array-like, shape (n_sizes,)
-        For each operation its sizes and its times.
+        Sizes and times of each operation.
     x_label : str
-        What grows.
+        Label of the x axis.
     slopes : dict of str to float, optional
-        Fitted exponents, told in the legend.
+        Fitted exponents, shown in the legend.
     peers : sequence of str
         Operations drawn dashed and grey.
     ax : matplotlib Axes, optional
-        Where to draw.
+        Axes to draw on.
 
     Returns
     -------
@@ -46,14 +46,15 @@ def plot_growth(
     Raises
     ------
     ValueError
-        If sizes and times are not as many.
+        If an operation has different numbers of sizes and times.
     """
     ax = open_axes(ax, (4.8, 4.0))
     for number, name in enumerate(seconds):
         x, y = as_vector(sizes[name], "sizes"), as_vector(seconds[name], "seconds")
         if len(x) != len(y):
             raise ValueError(
-                f"{name}: got {len(x)} sizes and {len(y)} times; expected as many."
+                f"{name}: got {len(x)} sizes and {len(y)} times; expected equal "
+                "lengths."
             )
         style: dict[str, Any] = {"color": f"C{number % 10}"}
         if name in peers:

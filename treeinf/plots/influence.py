@@ -1,4 +1,4 @@
-"""Plots of influence: most influential rows of one query, and a heat map of many."""
+"""Plot the most influential rows of a query, or a heat map of many queries."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _MOST_LETTERS = 24
 def plot_influence(
     influence: Any, test_row: int | None = None, k: int = 10, ax: Any = None
 ) -> Any:
-    """Draw the train rows that help and harm most, as bars.
+    """Draw the most helpful and most harmful train rows as bars.
 
     Parameters
     ----------
     influence : Influence or array-like, shape (n_train, n_test) or (n_train,)
         Influence of train rows on the loss; positive helps.
     test_row : int, optional
-        Position of one target; None for the sum over all.
+        Position of one query; None for the sum over all.
     k : int, default=10
-        Most rows on each side.
+        Maximum number of rows on each side.
     ax : matplotlib Axes, optional
-        Where to draw.
+        Axes to draw on.
 
     Returns
     -------
@@ -38,9 +38,9 @@ def plot_influence(
     Raises
     ------
     ValueError
-        If there is no such target or `k` is not positive.
+        If there is no such query or `k` is not positive.
     TypeError
-        If `k` is no integer.
+        If `k` is not an integer.
     """
     check_count("k", k)
     values = np.asarray(influence, dtype=np.float64)
@@ -52,7 +52,7 @@ def plot_influence(
         else:
             if not -values.shape[1] <= test_row < values.shape[1]:
                 raise ValueError(
-                    f"Got test_row={test_row!r}; there are {values.shape[1]} targets."
+                    f"Got test_row={test_row!r}; there are {values.shape[1]} queries."
                 )
             tests = getattr(influence, "test_labels", None)
             title = (
@@ -61,7 +61,7 @@ def plot_influence(
             values = values[:, test_row]
     elif test_row is not None:
         raise ValueError(
-            "This influence is on all targets together; leave test_row out."
+            "This influence is summed over all queries; leave test_row out."
         )
     values = as_vector(values, "influence")
     labels = getattr(influence, "train_labels", None)
@@ -86,7 +86,7 @@ def plot_influence(
 def plot_heat_map(
     influence: Any, n_train: int = 30, n_test: int = 30, ax: Any = None
 ) -> Any:
-    """Draw the influence of some train rows on some test rows as a map of colours.
+    """Draw the influence of some train rows on some test rows as a heat map.
 
     Parameters
     ----------
@@ -96,8 +96,8 @@ def plot_heat_map(
         Most rows of either kind: those with the largest sums of sizes, in the order of
         their sums, helpful train rows above.
     ax : matplotlib Axes, optional
-        Where to draw. White is no influence; the colours are cut at the 99th percentile
-        of the sizes shown, so that one large value does not hide the others.
+        Axes to draw on. White is no influence; the colours are cut at the 99th
+        percentile of the sizes shown, so that one large value does not hide the others.
 
     Returns
     -------
@@ -106,9 +106,9 @@ def plot_heat_map(
     Raises
     ------
     ValueError
-        If the influence is not on several targets, or a number is not positive.
+        If the influence is not on several queries, or a number is not positive.
     TypeError
-        If a number is no integer.
+        If a number is not an integer.
     """
     for name, number in (("n_train", n_train), ("n_test", n_test)):
         check_count(name, number)
@@ -143,6 +143,6 @@ def plot_heat_map(
 def _most_sizeable(
     total: NDArray[np.float64], size: NDArray[np.float64], most: int
 ) -> NDArray[np.int64]:
-    """Return the rows of the largest sizes, in decreasing order of their sums."""
+    """Return the rows of largest magnitude, by decreasing sum."""
     largest = np.argsort(-size, kind="stable")[:most]
     return largest[np.argsort(-total[largest], kind="stable")]

@@ -1,4 +1,4 @@
-"""Reports: one HTML file each, which loads nothing from anywhere."""
+"""Reports as self-contained HTML files."""
 
 from treeinf.reports.cleaning import (
     ComparisonLine,

@@ -1,4 +1,4 @@
-"""The report of a cleaning: what was done, what it brought, and every row that went."""
+"""HTML report of a cleaning: actions, gains and all cleaned rows."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ __all__ = ["ComparisonLine", "ReportTable", "render_cleaning", "write_cleaning_r
 
 @dataclasses.dataclass(frozen=True)
 class ComparisonLine:
-    """One line of the table of scores before and after.
+    """One line of the table of scores before and after cleaning.
 
     Parameters
     ----------
     where : str
         The rows of the evaluation.
     n_rows : int
-        How many.
+        Number of these rows.
     measure : str
         Name of the score or loss.
     before, after : float
-        Of the model of all rows, and of the cleaned rows.
+        Of the models of all rows and of the cleaned rows.
     gain : float
-        How much better `after` is: positive whenever it is better.
+        Improvement from `before` to `after`; positive is better.
     gain_low, gain_high : float
-        Ends of the interval of the gain; NaN for none.
+        Confidence interval of the gain; NaN for none.
     confidence : float
-        Its confidence.
+        Confidence level of the interval.
     """
 
     where: str
@@ -54,18 +54,18 @@ class ComparisonLine:
 
 @dataclasses.dataclass(frozen=True)
 class ReportTable:
-    """A small table of the caller's own.
+    """An additional table for the report.
 
     Parameters
     ----------
     title : str
-        What it shows.
+        Heading.
     columns : sequence of str
-        Names of its columns.
+        Column names.
     rows : sequence of sequence of str
-        Its cells.
+        Cells, row by row.
     text : str, default=""
-        A sentence above it.
+        Text above the table.
     """
 
     title: str
@@ -86,11 +86,11 @@ def write_cleaning_report(
     Parameters
     ----------
     path : path-like
-        The file.
+        File to write.
     cleaner : InfluenceCleaner
         Fitted.
     overwrite : bool, default=False
-        Whether a file that exists may be replaced.
+        Whether to replace an existing file.
     **contents
         See `render_cleaning`.
 
@@ -129,7 +129,7 @@ def render_cleaning(
     values : tuple of names and rows, optional
         The columns to show of each row in ``removed_``, in its order.
     comparisons : sequence of ComparisonLine
-        Scores on rows of the caller's own, above those of the guard.
+        Scores on other rows of the caller, shown above those of the guard set.
     tables : sequence of ReportTable
         Further tables.
     is_noisy : array-like of bool, shape (n_train,), optional
@@ -145,7 +145,7 @@ def render_cleaning(
     Returns
     -------
     str
-        HTML that needs no other file and no network, in light and dark.
+        Self-contained HTML with a light and a dark theme.
 
     Raises
     ------
@@ -191,7 +191,7 @@ def render_cleaning(
 
 
 def _number(value: float, signed: bool = False) -> str:
-    """Write a score: four decimals, or four digits where it is large."""
+    """Format a score: four decimals, or five digits if it is large."""
     if value is None or not math.isfinite(value):
         return "-"
     form = ".4f" if abs(value) < 100.0 else ".5g"
@@ -252,7 +252,7 @@ def _own_comparisons(report: CleaningReport) -> list[ComparisonLine]:
             continue
         if primary is not None:
             lines.append(_score_line(where, primary, is_loss=False))
-        # the primary score says the same, with an interval
+        # the primary score covers this, with an interval
         if primary is None or primary.metric.lower() != comparison.metric.lower():
             lines.append(
                 ComparisonLine(
@@ -323,12 +323,12 @@ def _list_alternatives(report: CleaningReport) -> list[ReportTable]:
     )
     if any(control.key == "appended" for control in report.alternatives):
         text += (
-            " Clean rows are appended half at a time and the other half evaluates. To "
-            "append them and do nothing else is what a cleaning has to beat."
+            " Clean rows are appended one half at a time and the other half evaluates. "
+            "A cleaning should beat appending them and doing nothing else."
         )
     return [
         ReportTable(
-            "Beside what else could be done",
+            "Comparison with alternatives",
             columns,
             rows,
             text,
@@ -342,7 +342,7 @@ def _with_interval(comparison: Comparison) -> str:
 
 
 def _group_lines(lines: Sequence[ComparisonLine]) -> list[dict[str, Any]]:
-    """Put lines of the same rows under one heading."""
+    """Group lines by the rows they were evaluated on."""
     groups: dict[str, list[dict[str, str]]] = {}
     for line in lines:
         heading = f"{line.where}: {line.n_rows:,} rows"
@@ -382,9 +382,9 @@ def _explain_lines(
     )
     shown = " and ".join(f"{level:.0%}" for level in levels)
     texts = [
-        "A gain above 0 is for the better, for losses too. Intervals"
+        "A gain above 0 is an improvement, for losses too. Intervals"
         + (f" ({shown})" if shown else "")
-        + " are of the paired difference, row by row; a gain in colour is beyond noise."
+        + " are of the paired difference, row by row; coloured gains are beyond noise."
     ]
     if report.choice is not None:
         texts.append(
@@ -395,7 +395,7 @@ def _explain_lines(
     return texts
 
 
-# how it was made
+# settings and provenance
 
 
 def _facts(report: CleaningReport) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Plots in the report of a cleaning."""
+"""Draw the plots of the report of a cleaning."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["draw_pictures"]
 def draw_pictures(
     cleaner: Any, is_noisy: ArrayLike | None, X: Any
 ) -> list[dict[str, str]]:
-    """Draw what there is to draw: amounts, scores, features, what was found.
+    """Draw the available plots: amounts, scores, features, wrong rows found.
 
     Parameters
     ----------
@@ -63,10 +63,10 @@ def draw_pictures(
             _picture(
                 "features",
                 "Where the cleaned rows lie",
-                "For the features in which they differ most from the other rows (in "
-                "brackets by how much, 0 to 1): median, middle half and middle four "
-                "fifths of the cleaned rows, as places among the others. The shade is "
-                "the others' own middle half.",
+                "Features in which they differ most from the other rows (in brackets "
+                "the Kolmogorov-Smirnov distance, 0 to 1): median, quartiles and 10 % "
+                "to 90 % range of the cleaned rows, as quantiles among the other rows. "
+                "The shade is the interquartile range of the other rows.",
                 lambda ax: plots.plot_features(X, cleaned, k=8, ax=ax),
             )
         )
@@ -106,9 +106,9 @@ def _draw_amounts(
     loss = "loss" if report.choice is None else report.choice.loss
     return _picture(
         "amount",
-        "What each amount brought",
-        f"Retrained for each amount, gain in {loss} on the rows that choose. The "
-        "smallest amount that does as well as the best is chosen; the guard then "
+        "Gain of each amount",
+        f"Gain in {loss} on the selection set after retraining with each amount. The "
+        "smallest amount that does as well as the best is chosen; the guard set then "
         "evaluates it on other rows. Dashed: as many rows removed at random"
         + (", and the clean rows appended with nothing else done." if levels else "."),
         lambda ax: plots.plot_amount_curve(
@@ -133,7 +133,7 @@ def _picture(
 
 
 def _has_numbers(X: Any) -> bool:
-    """Whether a table has a numeric column."""
+    """Return whether a table has a numeric column."""
     wrapped = nw.from_native(X, eager_only=True, pass_through=True)
     if isinstance(wrapped, nw.DataFrame):
         return any(dtype.is_numeric() for dtype in wrapped.schema.values())

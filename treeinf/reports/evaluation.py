@@ -81,7 +81,7 @@ def write_evaluation_report(
         Beginning of the names of the files, such as ``results/evaluation``: writes
         evaluation.md, evaluation_*.svg and evaluation.parquet, the figures of all cells
         that the tables are made of. None for report.md, its pictures and report.html in
-        the folder of the run. What was there under these names is replaced.
+        the folder of the run. Existing files of these names are replaced.
 
     Returns
     -------
@@ -154,7 +154,7 @@ def write_evaluation_report(
 
 
 def _write_page(environment: Any, contents: dict[str, Any], path: Path) -> None:
-    """Write the page, its pictures inside it."""
+    """Write the page with embedded pictures."""
     import markupsafe
 
     svgs = {
@@ -174,7 +174,7 @@ def _write_page(environment: Any, contents: dict[str, Any], path: Path) -> None:
 
 
 def _write_figures(frames: dict[str, Any], path: Path) -> None:
-    """Write what the tables are made of: means over the test rows of each cell."""
+    """Write the data of the tables: means over the test rows of each cell."""
     import pandas as pd
 
     tables = []
@@ -194,7 +194,7 @@ def _write_figures(frames: dict[str, Any], path: Path) -> None:
         table.insert(0, "measure", name)
         tables.append(table)
     figures = pd.concat(tables, ignore_index=True)
-    # half the size, and more digits than the figures are good for
+    # halves the size; the figures are not accurate beyond float32
     small = {name: "float32" for name in figures.columns if name in measured}
     figures = figures.astype(small)
     figures.to_parquet(path, index=False, compression="zstd")
@@ -234,7 +234,7 @@ def _make_section(name: str, frame: Any) -> _Section:
 
 
 def _summarise(sections: Sequence[_Section]) -> list[_Table]:
-    """Put the average ranks of all measures that rank the same methods in a table."""
+    """Tabulate the average ranks of all measures that rank the same methods."""
     lines_by_measure = {
         section.name: section.ranking.lines.set_index("method")
         for section in sections
@@ -283,7 +283,7 @@ def _split_by_task(figures: Any) -> list[tuple[str, Any]]:
 
 
 def _compare_shares(name: str, frame: Any) -> list[_Table]:
-    """Rank at each share of the rows by itself."""
+    """Rank separately at each share of the rows."""
     measure = MEASURES[name]
     shares = sorted(frame[measure.curve].drop_duplicates())
     ranked = {}
@@ -326,7 +326,7 @@ def _describe_details(name: str, frame: Any) -> list[_Table]:
             kinds = [(f", {key}", group) for key, group in frame.groupby(column)]
     tables = []
     for kind, group in kinds:
-        # the median of a cell's test rows, then of the cells
+        # median over a cell's test rows, then over cells
         cells = group.groupby([*_CELL, "method"], sort=False)[list(measure.details)]
         methods = cells.median().groupby("method", sort=False)
         low, middle, high = (methods.quantile(q) for q in (0.25, 0.5, 0.75))
@@ -348,7 +348,7 @@ def _describe_details(name: str, frame: Any) -> list[_Table]:
             _Table(
                 f"In numbers{kind}",
                 "Medians over the cells, each the median of its lines; in brackets the "
-                f"middle half of the cells. {measure.note}".rstrip(),
+                f"quartiles of the cells. {measure.note}".rstrip(),
                 rows,
                 ("method", *measure.details),
             )
@@ -361,14 +361,14 @@ def _make_table(title: str, ranking: Ranking) -> _Table:
     if math.isfinite(ranking.critical):
         text += (
             " Average ranks that differ by less than "
-            f"{ranking.critical:.2f} (Nemenyi, 5 %) may be alike"
+            f"{ranking.critical:.2f} (Nemenyi, 5 %) are not significantly different"
         )
         if math.isfinite(ranking.p_value):
-            text += f"; Friedman's test that all are: p = {ranking.p_value:.2g}"
+            text += f"; Friedman's test of equal methods: p = {ranking.p_value:.2g}"
         text += "."
     if ranking.left_out:
         named = ", ".join(f"{k} ({n} cells)" for k, n in ranking.left_out.items())
-        text += f" Not ranked, since without a figure in some cells: {named}."
+        text += f" Not ranked, for lack of a figure in some cells: {named}."
     rows = [
         [
             str(line.method),
@@ -402,8 +402,8 @@ def _draw_ranks(name: str, ranking: Ranking) -> _Picture:
         f"{name}_ranks",
         f"{name}: average ranks",
         "Dots: mean over data sets; lines: 95 % bootstrap intervals over data sets and "
-        "their cells; shade: the critical difference from the best; ms: time of the "
-        "processor, median over the cells.",
+        "their cells; shade: the critical difference from the best; ms: CPU time, "
+        "median over the cells.",
         lambda ax: plot_ranks(
             labels,
             lines["rank"],
@@ -417,7 +417,7 @@ def _draw_ranks(name: str, ranking: Ranking) -> _Picture:
 
 
 def _draw_curves(name: str, frame: Any) -> _Picture:
-    """Draw each method's mean, brought to the same size in all cells."""
+    """Draw each method's mean, scaled to a maximum of 1 in each cell."""
     measure = MEASURES[name]
     frame = frame.assign(name=measure.names(frame))
     lines = frame.groupby([*_CELL, "name", measure.curve], sort=False)[measure.figure]
@@ -443,7 +443,7 @@ def _draw_curves(name: str, frame: Any) -> _Picture:
 
 
 def _save_picture(picture: _Picture, path: Path) -> None:
-    """Save a picture as a file of its own, on white."""
+    """Save a picture as a separate file, on white."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -454,7 +454,7 @@ def _save_picture(picture: _Picture, path: Path) -> None:
 
 
 def _list_facts(record: dict[str, Any], outcomes: Any) -> list[tuple[str, str]]:
-    """List what was run, and on what."""
+    """List what was run, and on which machine."""
     counts = outcomes["status"].value_counts()
     last = record["runs"][-1]
     machine, versions = last["machine"], last["versions"]
@@ -477,13 +477,13 @@ def _list_facts(record: dict[str, Any], outcomes: Any) -> list[tuple[str, str]]:
     ]
     if len(kinds) > 2:
         facts.append(
-            ("mind", "Runs of this folder had different versions or machines.")
+            ("caution", "Runs of this folder had different versions or machines.")
         )
     return facts
 
 
 def _list_trouble(outcomes: Any) -> list[tuple[str, str]]:
-    """List why cells have no result, and warnings, the commonest first."""
+    """List reasons of cells without result, and warnings, most frequent first."""
     lines: dict[str, list[Any]] = {}
     for line in outcomes.itertuples():
         text = f"{line.status}: {line.reason}" if line.reason else line.notes

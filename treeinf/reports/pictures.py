@@ -36,13 +36,13 @@ def draw_svg(
     Parameters
     ----------
     draw : callable
-        Draws on the axes that it is given.
+        Draws on the axes passed to it.
     name : str
-        Its own among the pictures of the page: keeps their ids apart.
+        Unique among the pictures of the page, so that their ids differ.
     description : str
-        What the picture shows, for those who cannot see it.
+        Alternative text for screen readers.
     size : tuple of float
-        Width and height in inches; the page scales it to its own width.
+        Width and height in inches; the page scales the width.
 
     Returns
     -------

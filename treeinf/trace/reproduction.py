@@ -247,9 +247,9 @@ def _check_weights(
         if ensemble.is_native:
             return None
         return "other rows", (
-            f"{wrong.sum():,} of {compared.sum():,} leaves hold a different weight of "
-            "rows than in training: the values in X are not those the model was "
-            "trained on, or the weights belong to other rows."
+            f"{wrong.sum():,} of {compared.sum():,} leaves hold rows of a different "
+            "total weight than in training: the values in X are not those the model "
+            "was trained on, or the weights belong to other rows."
         )
     if (weight == 1.0).all() and stored == round(stored):
         return "other rows", (

@@ -1,3 +1,3 @@
-"""Copies of an estimator: trained on parts of the rows, in parallel, resumable."""
+"""Train copies of an estimator on subsets of rows, in parallel and resumably."""
 
 __all__: list[str] = []

@@ -89,9 +89,9 @@ class ResultFolder:
     Parameters
     ----------
     folder : path-like
-        Folder of the files; made by the first result.
+        Folder of the files, created by the first result.
     suffix : str, default=".json"
-        Ending of the files' names.
+        Suffix of the files.
     """
 
     def __init__(self, folder: str | os.PathLike[str], suffix: str = ".json") -> None:
@@ -117,7 +117,7 @@ class ResultFolder:
 
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        """Yield a temporary file to fill, stored as the result at the end."""
+        """Yield a temporary file to write, stored as the result at the end."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with write_whole(self.path(name)) as file:
             yield file
@@ -156,7 +156,7 @@ class Checkpoint:
     def open(
         cls, path: str | os.PathLike[str], identity: Mapping[str, str]
     ) -> Checkpoint:
-        """Open a folder, or make it.
+        """Open a folder, or create it.
 
         Parameters
         ----------
@@ -229,7 +229,7 @@ class RecordFile:
     Parameters
     ----------
     path : Path
-        The file; made by the first record.
+        The file, created by the first record.
     shape : tuple of int
         Shape of each array.
 
@@ -253,7 +253,7 @@ class RecordFile:
         return number in self._offset
 
     def read(self, number: int) -> NDArray[np.float64]:
-        """Return the array of a number."""
+        """Read the array stored under a number."""
         with self.path.open("rb") as file:
             file.seek(self._offset[number])
             record = file.read(self._size)
@@ -261,7 +261,7 @@ class RecordFile:
         return values.astype(REAL).reshape(self.shape)
 
     def append(self, number: int, result: NDArray[np.float64]) -> None:
-        """Write the array of a number."""
+        """Append an array under a number."""
         if result.shape != self.shape:
             raise ValueError(
                 f"Got a result of shape {result.shape}; expected {self.shape}."

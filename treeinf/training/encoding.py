@@ -1,4 +1,4 @@
-"""Encode rows and targets of any kind without a model: hashes, numbers, classes."""
+"""Encode rows and targets without a model: as hashes, numbers or class numbers."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Task:
     Parameters
     ----------
     classes : ndarray, shape (n_classes,), or None
-        The train rows' labels in rising order; None for regression.
+        Sorted labels of the train rows; None for regression.
     """
 
     classes: NDArray[Any] | None
@@ -119,7 +119,7 @@ class Task:
         return 0 if self.classes is None else len(self.classes)
 
     def encode(self, y: Any, n_rows: int) -> NDArray[np.float64]:
-        """Turn targets into class numbers, or into float64.
+        """Convert targets to class numbers, or to float64.
 
         Raises
         ------
@@ -132,7 +132,7 @@ class Task:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Column:
-    """How one column is encoded.
+    """Encoding of one column.
 
     Parameters
     ----------
@@ -157,8 +157,8 @@ class _Column:
             return cls(name, tuple(sorted(labels, key=str)), 0.0, 1.0)
         if np.isinf(values).any():
             raise ValueError(
-                f"Column {name!r} has infinite values; put missing or large numbers in "
-                "their place."
+                f"Column {name!r} has infinite values; replace them by missing or "
+                "large numbers."
             )
         present = values[~np.isnan(values)]
         if not present.size:
@@ -195,7 +195,7 @@ def _refuse_times(name: str, values: NDArray[Any]) -> None:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TableEncoder:
-    """Encode rows of any kind as numbers, by what the train rows hold.
+    """Encode rows as numbers, with means and categories of the train rows.
 
     Parameters
     ----------
@@ -212,7 +212,7 @@ class TableEncoder:
         Raises
         ------
         ValueError, TypeError
-            If a column is infinite somewhere, or holds dates.
+            If a column has infinite values, or dates.
         """
         return cls(tuple(_Column.fit(name, values) for name, values in read_columns(X)))
 
@@ -240,12 +240,12 @@ class TableEncoder:
         return np.ascontiguousarray(np.hstack(columns), dtype=REAL)
 
     def number(self, X: Any) -> NDArray[np.float64]:
-        """Encode rows for trees: numbers as they are, categories numbered in order.
+        """Encode rows for trees: numbers unchanged, categories as codes in order.
 
         Returns
         -------
         ndarray of float64, shape (n_rows, n_features)
-            NaN for what is missing.
+            NaN for missing values.
         """
         columns = [
             values if column.labels is None else column.codes(values)
@@ -263,7 +263,7 @@ class TableEncoder:
         for column, (name, values) in zip(self.columns, read, strict=True):
             if name != column.name:
                 raise ValueError(
-                    f"Column {name!r} stands where the train rows have {column.name!r}."
+                    f"Got column {name!r} where the train rows have {column.name!r}."
                 )
             column.check(values)
             if values.dtype == REAL and np.isinf(values).any():

@@ -1,4 +1,4 @@
-"""Make the estimators of each library by name, with one set of parameter names."""
+"""Create the estimators of each library by name, with common parameter names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["ESTIMATORS", "EstimatorClass", "make_estimator"]
 
 
 class EstimatorClass(NamedTuple):
-    """Where the classes of a library are, and what it calls common parameters.
+    """Module of a library's estimators and its names of common parameters.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ class EstimatorClass(NamedTuple):
         The library's parameters for trees (an output), threads and seed; None where it
         has none.
     always : dict
-        Parameters that keep it from printing, writing files and holding rows out.
+        Parameters that disable printing, writing files and early stopping.
     """
 
     module: str
@@ -88,7 +88,7 @@ def make_estimator(
     seed: int | None = None,
     **parameters: Any,
 ) -> Any:
-    """Make an unfitted estimator.
+    """Create an unfitted estimator.
 
     Parameters
     ----------
@@ -98,9 +98,9 @@ def make_estimator(
         "regression" for a regressor; "classification", "binary" or "multiclass" for a
         classifier.
     n_trees, n_jobs, seed : int, optional
-        Trees (an output), threads and seed; None for the library's defaults.
+        Trees (per output), threads and seed; None for the library's defaults.
     **parameters : Any
-        Further ones under the library's own names; they override all others.
+        Other parameters under the library's names; they override all others.
 
     Returns
     -------

@@ -56,7 +56,7 @@ class Learner:
     classes : ndarray or None
         Labels in order; None for regression.
     n_jobs : int or None
-        Copies trained at a time by `run`; None for 1, -1 for one a core.
+        Copies that `run` trains in parallel; None for 1, -1 for one per core.
     progress : Progress or None
         Advanced by every copy that `run` trains.
     isolated : bool, default=False
@@ -71,7 +71,7 @@ class Learner:
 
     @property
     def n_workers(self) -> int:
-        """Copies trained at a time."""
+        """Copies trained in parallel."""
         return 1 if self.n_jobs is None else check_n_jobs(self.n_jobs)
 
     def copy(self, seed: int) -> Any:
@@ -81,8 +81,8 @@ class Learner:
     def fit(self, rows: LabelledRows, seed: int) -> Any:
         """Train a copy.
 
-        Most estimators refuse rows of a single class and single rows; a constant model
-        stands in for them, see `is_constant`.
+        Most estimators reject single rows and rows of a single class, for which a
+        constant model is returned, see `is_constant`.
         """
         estimator = self.copy(seed)
         if rows.code is None and rows.n_rows == 1:
@@ -116,18 +116,18 @@ class Learner:
         X : array-like, sparse matrix or frame, shape (n_rows, n_features)
             Rows.
         met : ndarray of integer, optional
-            Numbers of the classes that the copy was trained on, in rising order; read
-            from its ``classes_`` by default.
+            Sorted numbers of the classes that the copy was trained on; by default from
+            its ``classes_``.
 
         Returns
         -------
         ndarray of float64, shape (n_rows,) or (n_rows, n_classes)
-            NaN in the columns of classes that the copy has never met.
+            NaN in the columns of classes that the copy was not trained on.
 
         Raises
         ------
         ValueError
-            If the predictions have another shape.
+            If the predictions have an unexpected shape.
         """
         n_rows = count_rows(X)
         X = readable_rows(model, X)
@@ -168,7 +168,7 @@ class Learner:
         tasks : sequence of callable
             Each trains one copy.
         stage : str
-            Name of this part of the job, for the progress bar.
+            Name of the stage, for the progress bar.
 
         Notes
         -----
@@ -182,10 +182,7 @@ class Learner:
 
 
 def is_constant(model: Any) -> bool:
-    """Return whether a copy is the constant that stands in where none can be trained.
-
-    See `Learner.fit`.
-    """
+    """Return whether a copy is a constant model; see `Learner.fit`."""
     return isinstance(model, DummyClassifier | DummyRegressor)
 
 
@@ -201,14 +198,12 @@ def copy_estimator(
     seed : int
         Seed for the copy.
     isolated : bool, default=True
-        One of two rules, which give different numbers. Isolated copies, of explainers
-        and experiments that train again, have one thread whatever the estimator says,
-        since libraries add in another order with another number of threads; `seed` goes
-        to seeds that are None, except those of LightGBM, XGBoost and CatBoost, which
-        have a fixed default; CatBoost is quiet and writes no files. Other copies, those
-        that clean and select rows, keep the estimator's own parameters: `seed` goes to
-        every seed that is None, and boosting libraries get one thread where the number
-        is None.
+        True, for explainers and experiments that retrain: one thread, since sums depend
+        on the number of threads; `seed` replaces seeds that are None, except those of
+        LightGBM, XGBoost and CatBoost, which have a fixed default; CatBoost is silent
+        and writes no files. False, for cleaning and selection: the estimator keeps its
+        parameters; `seed` replaces every seed that is None, and boosting libraries get
+        one thread if the number is None. Results differ between the two.
     replace_seeds : bool, default=False
         Set all seeds, also those that are not None and those of the three libraries.
 
@@ -280,16 +275,16 @@ def check_trainable(estimator: Any) -> Any:
     TypeError
         If it has no fit, predict and get_params.
     ValueError
-        If it stops early, which needs rows that copies do not have.
+        If it uses early stopping, which needs an eval_set that copies do not have.
     """
     if isinstance(estimator, type) or not all(
         hasattr(estimator, name) for name in ("fit", "predict", "get_params")
     ):
         raise TypeError(
-            f"Got {estimator!r:.200} of type {type(estimator).__name__}; training "
-            "again needs an estimator with fit, predict and get_params, fitted or not, "
-            "such as LGBMClassifier or a pipeline. Boosters, files and TreeEnsembles "
-            "cannot be trained again."
+            f"Got {estimator!r:.200} of type {type(estimator).__name__}; retraining "
+            "needs an estimator with fit, predict and get_params, fitted or not, such "
+            "as LGBMClassifier or a pipeline. Boosters, files and TreeEnsembles cannot "
+            "be retrained."
         )
     last = _last_step(estimator)
     if _package(last) in ("lightgbm", "xgboost"):
@@ -298,7 +293,7 @@ def check_trainable(estimator: Any) -> Any:
             if parameters.get(name):
                 raise ValueError(
                     f"{type(last).__name__} has {name}={parameters[name]!r}, which "
-                    "needs rows to stop by; refits have none. Set it to None and "
+                    "needs an eval_set; copies have none. Set it to None and "
                     "n_estimators to the number of iterations wanted."
                 )
     return _clone(estimator)
@@ -317,7 +312,7 @@ def find_library(estimator: Any) -> str:
 def _clone(estimator: Any) -> Any:
     """Return an unfitted copy with the same parameters."""
     if _package(estimator) == "catboost":
-        # CatBoost copies lists passed to it, which clone takes for a fault
+        # CatBoost copies lists passed to it, which sklearn.clone rejects
         return type(estimator)(**copy.deepcopy(estimator.get_params()))
     return clone(estimator)
 

@@ -49,7 +49,7 @@ class Progress:
         self._bar.update()
 
     def close(self) -> None:
-        """Leave the bar as it stands."""
+        """Close the bar as it is."""
         self._bar.close()
 
 
@@ -74,18 +74,18 @@ def run_tasks(
     ordered: bool = True,
     chunk_size: int = 1,
 ) -> Iterator[T]:
-    """Run tasks, several at a time, and return their results as they come.
+    """Run tasks in parallel, and return their results as they come.
 
     Parameters
     ----------
     tasks : sequence of callable
         Independent of one another; pickled for processes.
     n_workers : int
-        Tasks at a time; 1 runs them in the calling thread.
+        Parallel tasks; 1 runs them in the calling thread.
     workers : {"threads", "processes"}, default="threads"
         What runs them, unless `joblib.parallel_config` names another backend.
     shares_memory : bool, default=False
-        Insist on threads, whatever is configured.
+        Require threads, whatever backend is configured.
     ordered : bool, default=True
         Yield the results in the order of the tasks.
     chunk_size : int, default=1
@@ -94,7 +94,7 @@ def run_tasks(
     Returns
     -------
     iterator
-        Of the results; several workers start at once, one works when asked.
+        Results; several workers start at once, a single one computes lazily.
     """
     if n_workers <= 1 or len(tasks) <= 1:
         return (task() for task in tasks)
@@ -123,7 +123,7 @@ def run_numbered(
     verbose: bool = False,
     label: str = "",
 ) -> Iterator[tuple[int, NDArray[np.float64]]]:
-    """Run one task for several numbers in processes; stored results are not computed.
+    """Run one task for several numbers in processes, except for stored results.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def run_numbered(
     """
     missing = [n for n in numbers if store is None or n not in store]
     n_workers = min(check_n_jobs(n_jobs), len(missing))
-    # the rows are pickled once a chunk, so a few large chunks are cheaper
+    # rows are pickled once per chunk, so a few large chunks are cheaper
     chunk_size = len(missing) // (_CHUNKS_PER_WORKER * max(n_workers, 1))
     fresh = run_tasks(
         [functools.partial(task, number) for number in missing],

@@ -1,4 +1,4 @@
-"""Seeds: from a parameter to an integer, and from one seed to many."""
+"""Convert `random_state` to a seed, and derive seeds from it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def derive_seed(*key: int) -> int:
 
 
 def check_random_state(random_state: Any) -> int:
-    """Turn `random_state` into a seed; None draws one.
+    """Convert `random_state` to an integer seed; draw one if it is None.
 
     Raises
     ------

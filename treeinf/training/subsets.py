@@ -28,8 +28,8 @@ __all__ = ["SubsetLearner"]
 class SubsetLearner:
     """Train copies of one estimator on subsets of one table, and predict.
 
-    Make it with `read`. Each copy has one thread, so that predictions have the same
-    bits for any number of processes.
+    Create it with `read`. Each copy has one thread, so that predictions are bitwise
+    reproducible for any number of processes.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class SubsetLearner:
     def read(
         cls, estimator: Any, X: Any, y: Any, sample_weight: Any = None, by: str = "drop"
     ) -> SubsetLearner:
-        """Check that the estimator can be trained again, on these rows.
+        """Check that the estimator can be retrained on these rows.
 
         Raises
         ------
@@ -127,8 +127,9 @@ class SubsetLearner:
         -------
         ndarray of float64, shape (n_rows,) or (n_rows, n_classes)
             Values, or probabilities of all classes of the train rows; 0 for classes
-            that the copy has not met. Rows of one class, and a single row, predict
-            themselves, without the estimator; no rows predict the base rate.
+            that the copy was not trained on. A constant is predicted, without the
+            estimator, if the rows to train on are of one class or a single row (their
+            target), or none (the base rate).
         """
         has_weight = is_in if self.weight is None else is_in & (self.weight > 0.0)
         if not has_weight.any():
@@ -141,7 +142,7 @@ class SubsetLearner:
         if rows.n_rows < self.n_train:
             met = np.unique(rows.code)
         if find_library(self.estimator) == "xgboost":
-            # XGBoost takes class numbers from 0 without a gap
+            # XGBoost requires class numbers from 0 without gaps
             rows = dataclasses.replace(rows, y=np.searchsorted(met, rows.code))
         result = learner.predict(learner.fit(rows, seed), X, met)
         result[:, np.setdiff1d(np.arange(self.task.n_classes), met)] = 0.0

@@ -300,7 +300,7 @@ def test_labels_that_are_booleans(rng):
     ("spoil", "words"),
     [
         (lambda X, y: (X[:-20], y[:-20]), "trained on 300 rows; got 280"),
-        (lambda X, y: (X + 0.3, y), "another weight than in training"),
+        (lambda X, y: (X + 0.3, y), "different total weight than"),
         (lambda X, y: (X[::-1], y), "labels or weights are not those"),
         (lambda X, y: (X, y[::-1]), "labels or weights are not those"),
         (lambda X, y: (X, np.where(np.arange(300) == 7, 1 - y, y)), "labels"),

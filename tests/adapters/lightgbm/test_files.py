@@ -134,13 +134,13 @@ def test_hostile_trees(text, key, value, words):
         ("max_feature_idx", "-1", "max_feature_idx"),
         ("num_tree_per_iteration", "1000000000", "whole iterations"),
         ("num_tree_per_iteration", "0", "num_tree_per_iteration"),
-        ("num_tree_per_iteration", "2", "does not go with 2"),
+        ("num_tree_per_iteration", "2", "does not fit 2"),
         ("feature_infos", "none none", "feature_infos has 2"),
         ("feature_infos", "none none none none x", "feature_infos is"),
         ("feature_names", "a b", "feature_names has 2"),
         ("tree_sizes", "1 2", "tree_sizes"),
-        ("objective", "multiclass num_class:2", "does not go with 3"),
-        ("objective", "binary sigmoid:1", "does not go with 3"),
+        ("objective", "multiclass num_class:2", "does not fit 3"),
+        ("objective", "binary sigmoid:1", "does not fit 3"),
         ("objective", "multiclassova num_class:3 sigmoid:x", "objective"),
     ],
 )
@@ -310,7 +310,7 @@ def test_hostile_json_header(dumped, key, value):
 
 def test_json_tree_with_another_count(dumped):
     dumped["tree_info"][0]["num_leaves"] = 10**12
-    with pytest.raises(ModelFormatError, match="as it claims"):
+    with pytest.raises(ModelFormatError, match="does not have num_leaves leaves"):
         read_model(dumped)
 
 

@@ -189,7 +189,7 @@ def test_transformed_target():
 
 def test_calibrated_classifier():
     model = CalibratedClassifierCV(sk.RandomForestClassifier(2), cv=2).fit(X, Y)
-    with pytest.raises(UnsupportedModelError, match="It holds several models"):
+    with pytest.raises(UnsupportedModelError, match="It contains several models"):
         read_model(model)
 
 

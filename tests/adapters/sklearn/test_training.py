@@ -410,7 +410,7 @@ def test_init_that_depends_on_the_rows(task, start, tmp_path):
     assert ensemble.initial_model == type(start).__name__
     assert f"starts from  {type(start).__name__}" in ensemble.describe()
     assert check_parity(ensemble, model, X, rows="all") < 1e-12
-    with pytest.raises(ValueError, match=f"{type(start).__name__} gives it"):
+    with pytest.raises(ValueError, match=f"{type(start).__name__}, which"):
         ensemble.raw_score(X)
     with pytest.raises(ValueError, match="init_score"):
         report(model, X, y)

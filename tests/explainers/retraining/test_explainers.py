@@ -574,10 +574,12 @@ def test_errors_come_before_long_work():
         LOO().fit(LinearSVC(), X, y)
     booster = lightgbm.LGBMClassifier(n_estimators=2, verbose=-1).fit(X, y).booster_
     for wrong in (booster, MeanRegressor, "model.txt"):
-        with pytest.raises(TypeError, match="training again needs an estimator"):
+        with pytest.raises(TypeError, match="retraining needs an estimator"):
             LOO().fit(wrong, X, y)
     stopped = lightgbm.LGBMClassifier(early_stopping_rounds=3)
-    with pytest.raises(ValueError, match="early_stopping_rounds=3, which needs rows"):
+    with pytest.raises(
+        ValueError, match="early_stopping_rounds=3, which needs an eval_set"
+    ):
         LOO().fit(stopped, X, y)
     with pytest.raises(ValueError, match="init_score"):
         LOO().fit(share, X, y, init_score=np.zeros(24))

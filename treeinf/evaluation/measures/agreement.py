@@ -1,4 +1,4 @@
-"""Agreement of methods with refitting and retraining, test row by test row."""
+"""Correlate methods with refitting and retraining, test row by test row."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def agreement(
     y_test : array-like, shape (n_test,)
         Their targets.
     references : dict of str to Explainer, or list of str
-        What is compared with, given like `explainers`. Earlier references are also
+        Methods to compare with, passed like `explainers`. Earlier references are also
         compared with later ones: LeafRefit with LOO, by default.
     sample_weight : array-like, shape (n_train,), optional
         Weights of the train rows.
     with_other_seed : bool, default=True
-        Where another seed gives the estimator other predictions, run each `LOO` among
-        the references again under that seed, and compare the two: what they do not
-        share is noise, which no method can know. It takes as long as `LOO` itself.
+        If the estimator's predictions depend on its seed, run each `LOO` among the
+        references again under another seed and compare the two: their difference is
+        noise that no method can predict. It takes as long as `LOO` itself.
     random_state : int, default=0
         For seeds of the estimator that are not set, for the other seed, and for methods
         given by name.
@@ -90,18 +90,17 @@ def agreement(
             Spearman rank correlation over the train rows, in [-1, 1]; NaN where one
             side is constant or not finite, ties sharing the mean of their ranks.
         ``pearson``
-            Pearson correlation; as sensitive to a few large values as these are large.
+            Pearson correlation; sensitive to a few large values.
         ``slope``
-            Least-squares slope of the reference on the method: 1 for a method whose
-            numbers are right in size too. It means nothing for methods that have
-            another unit, such as similarities.
+            Least-squares slope of the reference on the method: 1 if the magnitudes are
+            right too. Meaningless for methods in another unit, such as similarities.
         ``undefined``
             Why there is no correlation: "constant method", "constant reference" or
             "not finite"; else "".
         ``seconds``, ``cpu_seconds``, ``reference_seconds``, ``reference_cpu_seconds``
-            Wall time of fit and explain, and time of the processor in all threads of
-            this process; the same in all lines of a method. The first run of a process
-            has the compilation of kernels in it.
+            Wall time of fit and explain, and CPU time of all threads of this process;
+            the same in all lines of a method. The first run of a process includes the
+            compilation of kernels.
 
     Raises
     ------
@@ -112,13 +111,13 @@ def agreement(
 
     Notes
     -----
-    All explainers are fitted before the first explains, so that what does not fit is
-    told before hours of retraining. Memory: n_train x n_test numbers for each method.
+    All explainers are fitted before the first explains, so that errors are raised
+    before hours of retraining. Memory: n_train x n_test numbers for each method.
 
-    If two runs of a reference under different seeds agree to r, a method that knows
+    If two runs of a reference under different seeds correlate by r, a method that knows
     their common part without noise reaches about the square root of r with either, not
-    1 (the correction for attenuation). A model that no seed changes can answer just as
-    wildly to the removal of a row: nothing here measures that.
+    1 (the correction for attenuation). Retraining without a row can be just as noisy
+    for a model without seeds; this is not measured.
 
     References
     ----------
@@ -200,7 +199,7 @@ def mean_agreement(frame: Any) -> Any:
     Parameters
     ----------
     frame : pandas.DataFrame
-        What `agreement` gives.
+        Result of `agreement`.
 
     Returns
     -------
@@ -261,7 +260,7 @@ def _correlate(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Compute Pearson correlations and slopes of y on x, column by column."""
     x_size, y_size = np.abs(x).max(axis=0), np.abs(y).max(axis=0)
-    # brought to size 1, so that squares of tiny values are not lost
+    # scaled to 1, so that squares of tiny values do not underflow
     x, y = x / x_size, y / y_size
     x, y = x - x.mean(axis=0), y - y.mean(axis=0)
     xx, xy, yy = (x * x).sum(axis=0), (x * y).sum(axis=0), (y * y).sum(axis=0)
@@ -269,14 +268,14 @@ def _correlate(
 
 
 class _Run:
-    """One explainer at work, and what it takes.
+    """One explainer, its influence values and its running time.
 
     Parameters
     ----------
     name : str
         Its name in the result.
     explainer : Explainer
-        A copy of its own.
+        An unfitted copy.
     """
 
     def __init__(self, name: str, explainer: Explainer) -> None:
@@ -317,15 +316,15 @@ def _check_names(
     if common:
         raise ValueError(
             f"{common[0]!r} is among both explainers and references. References are "
-            "compared with one another anyway; else give it a second name."
+            "compared with one another anyway; to compare others, rename one."
         )
     taken = [
         name for name in (*methods, *reference_methods) if name.endswith(", other seed")
     ]
     if taken:
         raise ValueError(
-            f"Got the name {taken[0]!r}; names that end in ', other seed' are kept for "
-            "second runs of LOO."
+            f"Got the name {taken[0]!r}; names that end in ', other seed' are reserved "
+            "for second runs of LOO."
         )
 
 
@@ -334,7 +333,8 @@ def _check_rows(X: Any, y: Any, kind: str) -> int:
     n_labels = count_rows(y)
     if n_rows != n_labels:
         raise ValueError(
-            f"X_{kind} has {n_rows:,} rows, y_{kind} {n_labels:,}; expected as many."
+            f"X_{kind} has {n_rows:,} rows, y_{kind} {n_labels:,}; expected equal "
+            "lengths."
         )
     return n_rows
 

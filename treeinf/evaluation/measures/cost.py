@@ -1,4 +1,4 @@
-"""Running time and memory of each method."""
+"""Measure running time and memory of each method."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def cost(
     n_jobs: int | None = None,
     verbose: bool = False,
 ) -> Any:
-    """Measure what fitting and asking each method takes; needs pandas.
+    """Measure time and memory of fitting and querying each method; needs pandas.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def cost(
         Times that each step is timed, after the run that measures memory, which may
         compile kernels.
     sample_weight, with_random, random_state, n_jobs, verbose
-        See `removal`; explainers that are given have their own number of threads.
+        See `removal`; explainers passed as objects have their own number of threads.
 
     Returns
     -------
@@ -56,12 +56,12 @@ def cost(
         ``method``, ``step``
             Names.
         ``seconds``, ``seconds_low``, ``seconds_high``
-            Median, least and most wall time.
+            Median, minimum and maximum wall time.
         ``per_training``
             `seconds` over the median time of training the estimator.
         ``peak_mib``
-            Most memory at a time that NumPy and Python took, in MiB, in a run of its
-            own; memory of the libraries and of other processes is not in it.
+            Peak memory that NumPy and Python allocated in a separate run, in MiB,
+            without that of the libraries and of other processes.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def _time(call: Callable[[], Any], n_repeats: int) -> list[float]:
 
 
 def _peak(call: Callable[[], Any]) -> float:
-    """Run once, and give the most memory that it held at a time, in MiB."""
+    """Run once, and return the peak memory, in MiB."""
     was_tracing = tracemalloc.is_tracing()
     tracemalloc.start()
     try:

@@ -1,4 +1,4 @@
-"""Detection: how well a method finds the targets that were made wrong."""
+"""Detection: rank corrupted targets first."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def detection(
     n_jobs: int | None = None,
     verbose: bool = False,
 ) -> Any:
-    """Make targets wrong and let each method find them; needs pandas.
+    """Measure how well each method finds corrupted targets; needs pandas.
 
     Parameters
     ----------
@@ -44,18 +44,18 @@ def detection(
     X_train : array-like or frame, shape (n_train, n_features)
         Rows.
     y_train : array-like, shape (n_train,)
-        Their targets, taken to be right.
+        Their targets, assumed correct.
     noise_share : float, default=0.2
-        Share of the targets to make wrong, in (0, 1).
+        Share of the targets to corrupt, in (0, 1).
     noise_of_labels : {"uniform", "pairs", "boundary"}, default="uniform"
-        Which classes, and which rows, are made wrong: all alike; every second class
-        more, which becomes the next one; or rows that copies trained without them find
-        hard. See `treeinf.datasets.flip_labels`. Not for regression.
+        Which labels are flipped: uniformly; mostly every second class, to the next one;
+        or of rows near the decision boundary of models trained without them. See
+        `treeinf.datasets.flip_labels`. Not for regression.
     noise_of_values : {"shuffle", "outliers"}, default="shuffle"
-        In regression: values of the chosen rows are dealt among them, or moved far
+        In regression: values of the chosen rows are shuffled among them, or moved far
         away. See `treeinf.datasets.shift_targets`.
     trusted_share : float, default=0.2
-        Share of the rows that are set aside before, in (0, 1), with right targets.
+        Share of the rows set aside with correct targets, in (0, 1).
     scores : str or sequence of str, default=("self", "trusted")
         "self" ranks by self influence, the largest first; "trusted" by the harm
         to the trusted rows. Scores of train rows alone have the first only.
@@ -70,13 +70,13 @@ def detection(
         ``method``, ``score``
             Names.
         ``noise_share``, ``n_wrong``, ``n_rows``
-            Wrong targets among the rows that were ranked.
+            Corrupted targets among the ranked rows.
         ``average_precision``, ``auroc``
-            Of the ranking; chance gives `noise_share` and 1/2.
+            Of the ranking; at random `noise_share` and 1/2.
         ``precision``
-            Share of wrong ones among the `n_wrong` rows of the highest scores.
+            Share of corrupted targets among the `n_wrong` highest scores.
         ``seconds``, ``cpu_seconds``
-            Of fitting and asking the explainer.
+            Wall and CPU time of fitting and querying the explainer.
 
     Raises
     ------

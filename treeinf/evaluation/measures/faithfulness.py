@@ -1,4 +1,4 @@
-"""Faithfulness: what a group of rows is said to do against what its removal does."""
+"""Faithfulness: compare the influence of groups with the effect of their removal."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ def faithfulness(
     n_jobs: int | None = None,
     verbose: bool = False,
 ) -> Any:
-    """Compare the influence of groups of rows with what happens; needs pandas.
+    """Compare the influence of groups with the effect of removal; needs pandas.
 
-    Groups of train rows are drawn, of several sizes. A method says what the removal of
-    a group does to the loss of a test row: the sum of its rows' influence. That is
-    compared with the change by a refit without the group, over the groups.
+    Groups of train rows of several sizes are drawn. A method predicts the change of a
+    test row's loss when a group is removed as the sum of its rows' influence. Over the
+    groups, this is compared with the change by a refit without the group.
 
     Parameters
     ----------
     estimator, explainers, X_train, y_train, X_test, y_test
         See `removal`.
     n_groups : int, default=40
-        Groups to draw, at random, in turn of each size.
+        Groups to draw at random, cycling through the sizes.
     shares : iterable of float, default=(0.01, 0.05, 0.1)
         Their sizes, in (0, 1).
     references : sequence of str, default=("LeafRefit", "retraining")
@@ -71,15 +71,14 @@ def faithfulness(
         ``test_row``, ``method``, ``reference``
             Names.
         ``spearman``, ``pearson``, ``slope``, ``undefined``
-            Of the reference's changes on those said, over the groups; see `agreement`.
-            The slope is 1 where the size is right.
+            Of the reference's changes on the predicted ones, over the groups; see
+            `agreement`. The slope is 1 if magnitudes are right.
         ``relative_error``
-            Root of the summed squared differences over that of the squared changes: 0
-            where all is right, 1 for a method that says 0. Means nothing for methods
-            of another unit, such as similarities. NaN where nothing changes.
+            Norm of the differences over the norm of the changes: 0 if all are right, 1
+            for a method that predicts 0. Meaningless for methods in another unit, such
+            as similarities. NaN if no loss changes.
         ``seconds``, ``cpu_seconds``, ``reference_seconds``, ``reference_cpu_seconds``
-            Wall time, and time of the processor, the same in all lines of a method; see
-            `removal`.
+            Wall time and CPU time, the same in all lines of a method; see `removal`.
 
     Raises
     ------
@@ -150,7 +149,7 @@ def faithfulness(
 def _change(
     experiment: Experiment, reference: str, groups: list[NDArray[np.intp]]
 ) -> tuple[NDArray[np.float64], Spent]:
-    """Measure what the removal of each group does to the loss of each test row."""
+    """Compute the change of each test row's loss when each group is removed."""
     spent = start_clock()
     if reference == "LeafRefit":
         explainer = LeafRefit(n_jobs=experiment.n_jobs).fit(

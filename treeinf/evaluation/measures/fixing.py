@@ -1,4 +1,4 @@
-"""Fixing: correct wrong targets, the most harmful rows first, and retrain."""
+"""Fixing: correct corrupted targets, the most harmful rows first, and retrain."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ def fixing(
         ``method``, ``ranked_by``
             Names; `ranked_by` is what `detection` calls its score.
         ``share``, ``n_checked``, ``n_fixed``
-            Rows checked, and those whose targets were wrong.
+            Number of rows checked, and of targets corrected.
         ``loss``, ``score``
             Mean loss, and accuracy or R2, on the test rows; higher scores are better.
         ``loss_decrease``
-            How much less the loss is than with no target put right.
+            Decrease of the loss compared with no target corrected.
         ``seconds``, ``cpu_seconds``
             Of the explainer, the same in all its lines.
 

@@ -1,4 +1,4 @@
-"""How many rows must go before the model predicts another class."""
+"""Flipping: count the rows to remove until the predicted class changes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def rows_to_flip(
     estimator, explainers, X_train, y_train, X_test, y_test
         See `removal`; classifiers only.
     max_share : float, default=0.5
-        Share of the train rows that are removed at most, in (0, 1).
+        Largest share of the train rows to remove, in (0, 1).
     sample_weight, with_random, random_state, n_jobs, verbose
         See `removal`.
 
@@ -63,8 +63,8 @@ def rows_to_flip(
         ``test_row``, ``method``
             See `removal`.
         ``n_to_flip``, ``share_to_flip``
-            A number of rows without which the prediction is another class, while it is
-            not without one row less; NaN where the search reached `max_share`.
+            Number of removed rows at which the predicted class changes, while it does
+            not with one row less; NaN where the search reached `max_share`.
         ``n_refits``
             Copies trained to find it.
         ``seconds``, ``cpu_seconds``
@@ -77,9 +77,9 @@ def rows_to_flip(
 
     Notes
     -----
-    The number removed is doubled until the prediction flips, then halved in between:
-    O(log n_train) trainings for each test row. Where the prediction flips to and fro as
-    rows go, an earlier flip can be missed.
+    The number removed is doubled until the prediction flips, then found by bisection:
+    O(log n_train) trainings for each test row. Where the prediction flips back and
+    forth, an earlier flip can be missed.
 
     References
     ----------

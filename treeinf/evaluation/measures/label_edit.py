@@ -1,4 +1,4 @@
-"""Targeted label edit: turn a prediction by giving its helpers another label."""
+"""Targeted label edit: relabel the most helpful rows to change a prediction."""
 
 from __future__ import annotations
 
@@ -39,16 +39,15 @@ def label_edit(
 ) -> Any:
     """Relabel train rows with a test row's wrong label, and retrain; needs pandas.
 
-    For each test row, the label to reach is another than its own: the one that the
-    model gives the highest probability, or in regression the smallest or largest train
-    value, whichever is farther. Rows get it in the order of what a method says this
-    does to the test row's loss.
+    The wrong label of a test row is the most probable other class, or in regression the
+    smallest or largest train value, whichever is farther. Train rows are relabelled in
+    the order of the increase of the test row's loss that a method predicts.
 
     Parameters
     ----------
     estimator, explainers, X_train, y_train, X_test, y_test
-        See `removal`. Explainers that have `relabel` are asked by that; from the others
-        the rows most helpful to the test row are taken, as if they were to go.
+        See `removal`. Explainers with `relabel` predict the effect of the edit; the
+        others rank rows by the effect of their removal.
     shares : iterable of float, default=(0.005, 0.01, 0.02, 0.05, 0.1)
         Shares of the train rows to edit, in (0, 1).
     sample_weight, with_random, random_state, n_jobs, verbose
@@ -99,7 +98,7 @@ def label_edit(
             name, method, lambda fitted: _ask(experiment, fitted, new_target)
         )
         for row, column in enumerate(values.T):
-            # rows that have the label already cannot be given it
+            # rows that already have the label cannot be edited
             same = experiment.learner.target == new_target[row]
             order = sort_down(np.where(same, -np.inf, column))
             for share, count in zip(shares, counts, strict=True):
@@ -143,7 +142,7 @@ def _new_targets(
 def _ask(
     experiment: Experiment, explainer: Any, new_target: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Ask what the edit of each train row does to the loss of each test row."""
+    """Predict the change of each test row's loss when each train row is edited."""
     if not hasattr(explainer, "relabel"):
         X, y = experiment.X_test, experiment.y_test
         values: NDArray[np.float64] = explainer.explain(X, y, output="loss").values

@@ -1,4 +1,4 @@
-"""Poisoning: give the most helpful rows wrong targets, and see what is lost."""
+"""Poisoning: corrupt the targets of the most helpful rows, and retrain."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def poisoning(
     n_jobs: int | None = None,
     verbose: bool = False,
 ) -> Any:
-    """Make the targets of the most helpful rows wrong, and train again; needs pandas.
+    """Corrupt the targets of the most helpful rows, and retrain; needs pandas.
 
     Parameters
     ----------
@@ -42,9 +42,9 @@ def poisoning(
         See `removal`. Rows are ranked once, by their influence on the sum over the test
         rows, most helpful first.
     shares : iterable of float, default=(0.01, 0.05, 0.1, 0.2)
-        Shares of the train rows to poison, in (0, 1): with another class, each with the
-        same chance; in regression with the smallest or the largest train value,
-        whichever is farther away. A row gets the same wrong target in all methods.
+        Shares of the train rows to poison, in (0, 1): with another class, uniformly
+        drawn; in regression with the smallest or the largest train value, whichever is
+        farther away. A row gets the same wrong target for all methods.
     sample_weight, with_random, random_state, n_jobs, verbose
         See `removal`.
 

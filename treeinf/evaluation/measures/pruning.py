@@ -1,4 +1,4 @@
-"""Pruning: how few train rows will do, the best ones first."""
+"""Pruning: train on the most helpful rows only."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def pruning(
     n_jobs: int | None = None,
     verbose: bool = False,
 ) -> Any:
-    """Keep the best train rows, train again, score on other rows; needs pandas.
+    """Keep the most helpful rows, retrain, and score on other rows; needs pandas.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The measures of a suite: the function that runs each, and the figure that ranks."""
+"""Registry of the measures: function, column that ranks methods, description."""
 
 from __future__ import annotations
 
@@ -27,41 +27,40 @@ __all__ = ["MEASURES", "Measure"]
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
-    """One measure.
+    """A measure of a suite.
 
     Parameters
     ----------
     run : callable
-        The function.
+        Function that measures.
     figure : str
         Column that ranks the methods, averaged over the lines of a cell.
     title : str
-        What that figure is, for people.
+        Description of `figure`, for reports.
     higher_is_better : bool, default=True
-        How it ranks.
+        Whether larger figures rank better.
     curve : str, default=""
-        Column that the figure is drawn against.
+        Column of the x axis of curves.
     scores_rows : bool, default=False
-        Whether scores of train rows alone are methods, too.
+        Whether it also accepts methods that only score train rows, such as `Loss`.
     only_classes : bool, default=False
         Whether it is for classifiers only.
     shares_work : bool, default=False
-        Whether its methods are compared with a costly reference, so that they belong in
-        one cell.
+        Whether all methods share one cell, since they need a costly reference.
     split_by : str, default=""
-        Column that makes methods of their own: "BoostIn, self".
+        Column whose values make separate methods, such as "BoostIn, self".
     keep : dict, default={}
-        Lines that rank: column and value.
+        Column and value of the lines that rank.
     references : tuple of str, default=()
-        Classes of explainers that are references in it, so no methods.
+        Explainers used as references, and therefore not as methods.
     has_test_rows : bool, default=True
         Whether it takes test rows.
     missing : float, default=NaN
-        What stands for a figure that is NaN.
+        Value that replaces NaN in `figure`.
     details : tuple of str, default=()
-        Other columns worth telling.
+        Other columns to report.
     note : str, default=""
-        What to mind about these.
+        Remark on `details`, for reports.
     """
 
     run: Callable[..., Any]
@@ -83,7 +82,7 @@ class Measure:
     def __call__(
         self, estimator: Any, methods: Any, rows: Split, options: dict[str, Any]
     ) -> Any:
-        """Measure methods on a split, with the options that the function has."""
+        """Measure methods on a split, with the options that `run` accepts."""
         tests = (rows.X_test, rows.y_test) if self.has_test_rows else ()
         accepted = inspect.signature(self.run).parameters
         arguments = {name: value for name, value in options.items() if name in accepted}
@@ -107,7 +106,7 @@ class Measure:
 
 
 _OF_ANOTHER_UNIT = (
-    "Slopes and errors mean nothing for methods of another unit: similarities, the "
+    "Slopes and errors are meaningless for methods in another unit: similarities, the "
     "random baseline, and variants that divide by leaf counts."
 )
 
@@ -137,7 +136,7 @@ MEASURES: dict[str, Measure] = {
         split_by="score",
         has_test_rows=False,
         details=("average_precision", "auroc", "precision"),
-        note="Chance gives the share of wrong targets, 1/2, and the share again.",
+        note="Expected at random: the share of wrong targets, 1/2, and that share.",
     ),
     "fixing": Measure(
         fixing,
@@ -169,7 +168,7 @@ MEASURES: dict[str, Measure] = {
         keep={"reference": "retraining"},
         missing=0.0,
         details=("spearman", "pearson", "slope", "relative_error"),
-        note=f"{_OF_ANOTHER_UNIT} A method that says 0 has a relative error of 1.",
+        note=f"{_OF_ANOTHER_UNIT} A method that predicts 0 has a relative error of 1.",
     ),
     "pruning": Measure(
         pruning, "loss_decrease", "fall of the mean test loss", curve="share"
@@ -191,5 +190,5 @@ _FIXED: dict[str, dict[str, Any]] = {"removal_set": {"together": True}}
 
 
 def options_of(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Add what the name of a measure says to its options."""
+    """Add the options that the name of a measure implies."""
     return {**options, **_FIXED.get(name, {})}

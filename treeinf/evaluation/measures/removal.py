@@ -1,4 +1,4 @@
-"""Removal: train again without the rows that a method calls most helpful."""
+"""Removal: retrain without the most helpful rows."""
 
 from __future__ import annotations
 
@@ -41,34 +41,35 @@ def removal(
     n_jobs: int | None = None,
     verbose: bool = False,
 ) -> Any:
-    """Remove the most helpful rows, train again, and see what is lost; needs pandas.
+    """Remove the most helpful rows, retrain, and measure the loss; needs pandas.
 
-    A method that knows which rows a prediction rests on makes the loss rise fastest.
+    The better a method finds the rows that support a prediction, the faster the loss
+    rises.
 
     Parameters
     ----------
     estimator : estimator
-        Of LightGBM, XGBoost, CatBoost or scikit-learn, or any other where the
-        explainers take it; copies are trained, with one thread.
+        Of LightGBM, XGBoost, CatBoost or scikit-learn, or any other that the explainers
+        accept; copies are trained, with one thread.
     explainers : dict of str to Explainer, or list of str
-        Methods by the names they get in the result, or names of classes, which are
-        taken with their defaults. Explainers are copied.
+        Methods by their names in the result, or names of classes, which are created
+        with their defaults. Explainers are copied.
     X_train : array-like or frame, shape (n_train, n_features)
         Train rows.
     y_train : array-like, shape (n_train,)
         Their targets.
     X_test : array-like or frame, shape (n_test, n_features)
-        Rows to judge on, which should not be among the train rows.
+        Rows to evaluate on, which should not be among the train rows.
     y_test : array-like, shape (n_test,)
         Their targets.
     shares : iterable of float, default=(0.005, 0.01, 0.02, 0.05, 0.1)
         Shares of the train rows to remove, in (0, 1); at least one row each.
     together : bool, default=False
-        Rank the rows once, by their influence on the sum over the test rows. Else for
-        each test row in turn, which takes n_test times as many trainings.
+        Rank the rows once, by their influence on the summed loss of the test rows;
+        else for each test row, which takes n_test times as many trainings.
     n_judged : int, optional
-        Judge only so many of the test rows, drawn at random, where they are judged in
-        turn; all are explained. None for all.
+        Evaluate only this many random test rows, if `together` is False; all are
+        explained. None for all.
     sample_weight : array-like, shape (n_train,), optional
         Weights of the train rows.
     with_random : bool, default=True
@@ -76,7 +77,7 @@ def removal(
     random_state : int, default=0
         For seeds of the estimator that are not set, and of methods given by name.
     n_jobs : int or None, default=None
-        Copies trained at a time; None or -1 for one a core.
+        Copies trained in parallel; None or -1 for one per core.
     verbose : bool, default=False
         Show a progress bar.
 
@@ -87,23 +88,22 @@ def removal(
 
         ``test_row``
             Label of the test row: the index of a pandas frame, or the position; "all"
-            where they are judged together.
+            if `together`.
         ``method``
             Name.
         ``share``, ``n_removed``
             Rows removed.
         ``loss``, ``loss_increase``
-            Loss of the test row by the copy (log loss, half the squared error; the mean
-            where rows are judged together), and how much more that is than by the copy
-            of all rows.
+            Loss of the test row under the copy (log loss or half the squared error; the
+            mean if `together`), and its increase over a copy trained on all rows.
         ``flipped``
-            1 where the predicted class is another one, else 0; the share of these where
-            rows are judged together; NaN in regression.
+            1 if the predicted class changes, else 0; the mean if `together`; NaN in
+            regression.
         ``score``
             Accuracy or R2 on all test rows.
         ``seconds``, ``cpu_seconds``
-            Wall time of fitting and asking the explainer, the same in all its lines;
-            and the time of the processor, in all threads of this process.
+            Wall time and CPU time (all threads of this process) of fitting and querying
+            the explainer, the same in all its lines.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def removal(
 def _draw_judged(
     experiment: Experiment, n_judged: int | None, together: bool
 ) -> list[int | None]:
-    """Choose the test rows to judge in turn; one None for all of them together."""
+    """Draw the test rows to evaluate one by one; [None] for all together."""
     if n_judged is not None:
         check_count("n_judged", n_judged)
     if together:

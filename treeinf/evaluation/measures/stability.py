@@ -1,4 +1,4 @@
-"""Stability: whether a method says the same under another seed."""
+"""Stability: correlate a method's influence under different seeds."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def stability(
     n_jobs: int | None = None,
     verbose: bool = False,
 ) -> Any:
-    """Ask each method under several seeds, and compare its answers; needs pandas.
+    """Compare each method's influence under several seeds; needs pandas.
 
-    Under each seed the estimator is trained with it in place of all its seeds, and the
-    explainer draws with it. Where neither draws, answers are equal.
+    Each seed replaces all seeds of the estimator and of the explainer. If neither is
+    random, results are equal.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def stability(
     n_seeds : int, default=3
         Seeds, of which every pair is compared; at least 2.
     top_share : float, default=0.1
-        Share of the train rows that are counted as the most helpful, in (0, 1].
+        Share of the train rows that counts as most helpful, in (0, 1].
     sample_weight, with_random, random_state, n_jobs, verbose
         See `removal`.
 
@@ -67,8 +67,7 @@ def stability(
         ``spearman``, ``undefined``
             Rank correlation over the train rows; see `agreement`.
         ``overlap``
-            Of the most helpful rows, how many both seeds have in common, over how many
-            either has.
+            Jaccard index of the most helpful rows under both seeds.
         ``seconds``, ``cpu_seconds``
             Of the explainer under all seeds, the same in all its lines.
 
@@ -151,7 +150,7 @@ def _explain(
 def _overlap(
     first: NDArray[np.float64], second: NDArray[np.float64], n_top: int
 ) -> list[float]:
-    """Share of the most helpful rows in common, for each test row."""
+    """Compute the Jaccard index of the most helpful rows, for each test row."""
     shares = []
     for a, b in zip(first.T, second.T, strict=True):
         tops = set(sort_down(a)[:n_top]), set(sort_down(b)[:n_top])
