@@ -452,7 +452,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     ):
         with pytest.raises(ValueError, match=words):
             clone(kept).set_params(checkpoint=path).fit(MeanRegressor(), X, y)
-    with pytest.raises(ValueError, match="needs an integer random_state"):
+    with pytest.raises(ValueError, match="needs an integer seed"):
         clone(kept).set_params(random_state=None).fit(MeanRegressor(), X, y)
 
 
