@@ -50,7 +50,7 @@ test-kernels: $(DEV)
 	@NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q -m "not slow" $(KERNEL_TESTS) \
 	  -k "losses or routing or published or diagonal or twin or merge or group or products"
 	@NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q tests/explainers \
-	  -k "forward_recursion and regression or leaf_matrix_equals and binary or steps"
+	  -k "forward_recursion and regression or leaf_coupling_equals and binary or steps"
 
 test-cuda-simulated: $(DEV)
 	@echo "CUDA kernels in the simulator ..."

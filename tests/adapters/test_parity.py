@@ -103,7 +103,7 @@ def test_sample_is_spread_over_the_rows(booster, X, monkeypatch):
 def test_another_number_of_outputs(booster, X):
     y = np.digitize(X[:, 0], [-0.5, 0.5])
     other = train(lightgbm, X, y, objective="multiclass", num_class=3)
-    with pytest.raises(ModelParityError, match="1 raw scores a row, lightgbm gives 3"):
+    with pytest.raises(ModelParityError, match="1 raw scores per row, lightgbm 3"):
         check_parity(read_model(booster), other, X)
 
 

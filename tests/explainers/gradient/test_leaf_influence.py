@@ -286,7 +286,7 @@ def fit_family(family, task):
     "case",
     ["regression", "multiclass", "multiclassova", "poisson", "steps", "full", "vector"],
 )
-def test_the_leaf_matrix_equals_the_sweep(case, cross_class, monkeypatch):
+def test_the_leaf_coupling_equals_the_sweep(case, cross_class, monkeypatch):
     if case in ("steps", "full"):
         task = "binary" if case == "steps" else "multiclass"
         steps = {"leaf_estimation_iterations": 3, "leaf_estimation_backtracking": "No"}
