@@ -29,7 +29,7 @@ def test_every_question_is_timed_and_compared(table):
     )
     assert (bench.n_train, bench.n_test, bench.n_trees) == (len(y), 5, 3)
     assert not bench.refused
-    assert bench.costs[0].method == "sklearn"
+    assert bench.costs[0].method == "scikit-learn"
     assert bench.costs[0].ratio == 1.0
     assert {cost.method for cost in bench.costs[1:]} == {
         "BoostIn",

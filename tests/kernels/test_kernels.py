@@ -11,8 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import treeinf as ti
 from tests import models
 from tests.naive.boosting import NaiveModel
-from treeinf.kernels.cpu import contraction, products, replay
-from treeinf.kernels.cpu import leaf_coupling as leaf_matrix
+from treeinf.kernels.cpu import contraction, leaf_coupling, products, replay
 from treeinf.kernels.flat import FlatLeaves, FlatLoss, FlatRows
 from treeinf.kernels.formulas.derivatives import SQUARED_ERROR
 from treeinf.kernels.threads import check_n_jobs, limit_threads
@@ -253,7 +252,7 @@ def test_dense_products_equal_plain_loops(
 @pytest.mark.parametrize(
     ("n_lines", "n_targets"), [(1, 1), (4, 8), (66, 9), (131, 70), (3, 600)]
 )
-def test_leaf_matrix_products_equal_plain_loops(n_lines, n_targets, rng):
+def test_leaf_coupling_products_equal_plain_loops(n_lines, n_targets, rng):
     """Lines and targets that fill the last block, and that do not; columns of 0."""
     n_own, first_line, first_column = 11, 2, 3
     product = rng.normal(size=(n_lines + 5, n_own + 4))
@@ -269,10 +268,10 @@ def test_leaf_matrix_products_equal_plain_loops(n_lines, n_targets, rng):
                 value = product[first_line + line, first_column + own]
                 desired[line, t] += value * factor[own, t]
     alone = total[:, :1].copy()
-    leaf_matrix.add_products(product, first_line, first_column, factor, total)
+    leaf_coupling.add_products(product, first_line, first_column, factor, total)
     assert_allclose(total, desired, rtol=0, atol=1e-13)
     own = np.ascontiguousarray(factor[:, :1])
-    leaf_matrix.add_products(product, first_line, first_column, own, alone)
+    leaf_coupling.add_products(product, first_line, first_column, own, alone)
     assert_array_equal(total[:, :1], alone)  # whichever targets are with it
 
 
