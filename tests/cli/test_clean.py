@@ -120,7 +120,7 @@ def test_bad_test_rows_are_refused(run, tmp_path, option, table, message):
     ("content", "message"),
     [
         (b"", "is empty"),
-        (b"hello", "is not a model file"),
+        (b"hello", "is not a supported model file"),
         (MODEL_TEXT.encode(), "not a valid LightGBM model"),
         (b'{"learner": {}}', "XGBoost"),
         (b"CBM1....", "CatBoost"),

@@ -563,7 +563,7 @@ def test_a_bootstrapped_forest_must_be_live():
 
 def test_other_rows_of_a_forest_are_told():
     model, X, y, _, *_ = fit_forest("forest", "regression")
-    with pytest.raises(ValueError, match="leave it out"):
+    with pytest.raises(ValueError, match="omit it"):
         LeafRefit().fit(model, X, y, init_score=y)
     with pytest.raises(TrainingDataMismatchError, match="mean of the rows"):
         LeafRefit().fit(model, X, y[::-1])
