@@ -8,6 +8,7 @@ from typing import Any
 
 from sklearn.base import clone
 
+from treeinf.evaluation.experiment import Experiment
 from treeinf.explainers import (
     LOO,
     BoostIn,
@@ -30,7 +31,7 @@ from treeinf.explainers import (
 from treeinf.explainers.base import Explainer
 from treeinf.explainers.baselines.row_score import RowScore
 
-__all__ = ["METHODS", "new_method", "read_methods"]
+__all__ = ["METHODS", "new_method", "read_experiment", "read_methods"]
 
 METHODS: dict[str, type[Any]] = {
     kind.__name__: kind
@@ -185,6 +186,63 @@ def read_methods(
     if with_random and not any(type(value) is Random for value in made.values()):
         made["Random"] = Random(random_state=random_state)
     return made
+
+
+def read_experiment(
+    estimator: Any,
+    explainers: Any,
+    X_train: Any,
+    y_train: Any,
+    X_test: Any,
+    y_test: Any,
+    *,
+    sample_weight: Any,
+    with_random: bool,
+    random_state: int,
+    n_jobs: int | None,
+    verbose: bool,
+    takes_scores: bool = False,
+) -> tuple[Experiment, dict[str, Any]]:
+    """Check the arguments that all measures share.
+
+    Parameters
+    ----------
+    estimator, X_train, y_train, X_test, y_test, sample_weight, verbose
+        See `Experiment.read`.
+    explainers, with_random, takes_scores
+        See `read_methods`.
+    random_state, n_jobs
+        Of both.
+
+    Returns
+    -------
+    experiment : Experiment
+    methods : dict of str to Explainer or RowScore
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the methods or the rows are not valid.
+    """
+    methods = read_methods(
+        explainers,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        with_random=with_random,
+        takes_scores=takes_scores,
+    )
+    experiment = Experiment.read(
+        estimator,
+        X_train,
+        y_train,
+        X_test,
+        y_test,
+        sample_weight=sample_weight,
+        random_state=random_state,
+        n_jobs=n_jobs,
+        verbose=verbose,
+    )
+    return experiment, methods
 
 
 def _name_classes(names: list[Any], what: str) -> dict[str, str]:

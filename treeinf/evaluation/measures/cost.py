@@ -11,8 +11,8 @@ from typing import Any
 
 from sklearn.base import clone
 
-from treeinf.evaluation.experiment import Experiment, import_pandas
-from treeinf.evaluation.methods import read_methods
+from treeinf.evaluation.experiment import import_pandas
+from treeinf.evaluation.methods import read_experiment
 from treeinf.training.learner import copy_estimator
 from treeinf.validation import check_count
 
@@ -70,16 +70,15 @@ def cost(
     """
     pd = import_pandas()
     check_count("n_repeats", n_repeats)
-    methods = read_methods(
-        explainers, random_state=random_state, n_jobs=n_jobs, with_random=with_random
-    )
-    experiment = Experiment.read(
+    experiment, methods = read_experiment(
         estimator,
+        explainers,
         X_train,
         y_train,
         X_test,
         y_test,
         sample_weight=sample_weight,
+        with_random=with_random,
         random_state=random_state,
         n_jobs=n_jobs,
         verbose=verbose,

@@ -8,12 +8,11 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from treeinf.evaluation.corruption import Corruption, Noise, check_scores, scores_of
 from treeinf.evaluation.experiment import (
-    Experiment,
     check_shares,
     import_pandas,
     sort_down,
 )
-from treeinf.evaluation.methods import read_methods
+from treeinf.evaluation.methods import read_experiment
 
 __all__ = ["detection"]
 
@@ -93,24 +92,20 @@ def detection(
     noise = Noise(noise_share, noise_of_labels, noise_of_values)
     (trusted_share,) = check_shares("trusted_share", [trusted_share], with_one=False)
     scores = check_scores(scores)
-    methods = read_methods(
-        explainers,
-        random_state=random_state,
-        n_jobs=n_jobs,
-        with_random=with_random,
-        takes_scores=True,
-    )
     # the test rows take no part
-    experiment = Experiment.read(
+    experiment, methods = read_experiment(
         estimator,
+        explainers,
         X_train,
         y_train,
         X_train,
         y_train,
         sample_weight=sample_weight,
+        with_random=with_random,
         random_state=random_state,
         n_jobs=n_jobs,
         verbose=verbose,
+        takes_scores=True,
     )
     corruption = Corruption.start(experiment, noise, trusted_share)
     is_wrong = corruption.is_wrong

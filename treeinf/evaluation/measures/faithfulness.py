@@ -17,7 +17,7 @@ from treeinf.evaluation.experiment import (
     start_clock,
 )
 from treeinf.evaluation.measures.agreement import compare_columns
-from treeinf.evaluation.methods import read_methods
+from treeinf.evaluation.methods import read_experiment
 from treeinf.explainers import LeafRefit
 
 __all__ = ["faithfulness"]
@@ -99,16 +99,15 @@ def faithfulness(
         )
     if n_groups < 3:
         raise ValueError(f"Got n_groups={n_groups!r}; expected at least 3.")
-    methods = read_methods(
-        explainers, random_state=random_state, n_jobs=n_jobs, with_random=with_random
-    )
-    experiment = Experiment.read(
+    experiment, methods = read_experiment(
         estimator,
+        explainers,
         X_train,
         y_train,
         X_test,
         y_test,
         sample_weight=sample_weight,
+        with_random=with_random,
         random_state=random_state,
         n_jobs=n_jobs,
         verbose=verbose,

@@ -8,7 +8,6 @@ import numpy as np
 
 from treeinf.evaluation.corruption import Corruption, Noise, check_scores, scores_of
 from treeinf.evaluation.experiment import (
-    Experiment,
     Spent,
     Training,
     check_shares,
@@ -16,7 +15,7 @@ from treeinf.evaluation.experiment import (
     import_pandas,
     sort_down,
 )
-from treeinf.evaluation.methods import read_methods
+from treeinf.evaluation.methods import read_experiment
 
 __all__ = ["fixing"]
 
@@ -87,23 +86,19 @@ def fixing(
     (trusted_share,) = check_shares("trusted_share", [trusted_share], with_one=False)
     shares = check_shares("shares", shares, with_zero=True, with_one=True)
     scores = check_scores(scores)
-    methods = read_methods(
-        explainers,
-        random_state=random_state,
-        n_jobs=n_jobs,
-        with_random=with_random,
-        takes_scores=True,
-    )
-    experiment = Experiment.read(
+    experiment, methods = read_experiment(
         estimator,
+        explainers,
         X_train,
         y_train,
         X_test,
         y_test,
         sample_weight=sample_weight,
+        with_random=with_random,
         random_state=random_state,
         n_jobs=n_jobs,
         verbose=verbose,
+        takes_scores=True,
     )
     corruption = Corruption.start(experiment, noise, trusted_share)
     noisy, true = corruption.experiment.learner.target, corruption.true_target

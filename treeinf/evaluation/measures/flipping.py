@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.evaluation.experiment import (
-    Experiment,
     Spent,
     Training,
     check_shares,
@@ -17,7 +16,7 @@ from treeinf.evaluation.experiment import (
     import_pandas,
     sort_down,
 )
-from treeinf.evaluation.methods import read_methods
+from treeinf.evaluation.methods import read_experiment
 from treeinf.frames import take_rows
 from treeinf.training.parallel import run_numbered
 from treeinf.training.seeds import derive_seed
@@ -88,16 +87,15 @@ def rows_to_flip(
     """
     pd = import_pandas()
     (max_share,) = check_shares("max_share", [max_share], with_one=False)
-    methods = read_methods(
-        explainers, random_state=random_state, n_jobs=n_jobs, with_random=with_random
-    )
-    experiment = Experiment.read(
+    experiment, methods = read_experiment(
         estimator,
+        explainers,
         X_train,
         y_train,
         X_test,
         y_test,
         sample_weight=sample_weight,
+        with_random=with_random,
         random_state=random_state,
         n_jobs=n_jobs,
         verbose=verbose,

@@ -6,7 +6,6 @@ from typing import Any
 
 from treeinf.evaluation.corruption import other_targets
 from treeinf.evaluation.experiment import (
-    Experiment,
     Spent,
     Training,
     check_shares,
@@ -14,7 +13,7 @@ from treeinf.evaluation.experiment import (
     import_pandas,
     sort_down,
 )
-from treeinf.evaluation.methods import read_methods
+from treeinf.evaluation.methods import read_experiment
 
 __all__ = ["poisoning"]
 
@@ -69,16 +68,15 @@ def poisoning(
     """
     pd = import_pandas()
     shares = check_shares("shares", shares, with_one=False)
-    methods = read_methods(
-        explainers, random_state=random_state, n_jobs=n_jobs, with_random=with_random
-    )
-    experiment = Experiment.read(
+    experiment, methods = read_experiment(
         estimator,
+        explainers,
         X_train,
         y_train,
         X_test,
         y_test,
         sample_weight=sample_weight,
+        with_random=with_random,
         random_state=random_state,
         n_jobs=n_jobs,
         verbose=verbose,

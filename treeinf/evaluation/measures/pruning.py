@@ -8,7 +8,6 @@ import numpy as np
 
 from treeinf.evaluation.corruption import set_aside
 from treeinf.evaluation.experiment import (
-    Experiment,
     Spent,
     Training,
     check_shares,
@@ -16,7 +15,7 @@ from treeinf.evaluation.experiment import (
     import_pandas,
     sort_down,
 )
-from treeinf.evaluation.methods import read_methods
+from treeinf.evaluation.methods import read_experiment
 from treeinf.frames import take_rows
 
 __all__ = ["pruning"]
@@ -76,16 +75,15 @@ def pruning(
     (share_aside,) = check_shares(
         "validation_share", [validation_share], with_one=False
     )
-    methods = read_methods(
-        explainers, random_state=random_state, n_jobs=n_jobs, with_random=with_random
-    )
-    everything = Experiment.read(
+    everything, methods = read_experiment(
         estimator,
+        explainers,
         X_train,
         y_train,
         X_test,
         y_test,
         sample_weight=sample_weight,
+        with_random=with_random,
         random_state=random_state,
         n_jobs=n_jobs,
         verbose=verbose,

@@ -16,7 +16,7 @@ from treeinf.evaluation.experiment import (
     import_pandas,
     sort_down,
 )
-from treeinf.evaluation.methods import read_methods
+from treeinf.evaluation.methods import read_experiment
 from treeinf.validation import check_count
 
 __all__ = ["removal"]
@@ -120,16 +120,15 @@ def removal(
     """
     pd = import_pandas()
     shares = check_shares("shares", shares, with_one=False)
-    methods = read_methods(
-        explainers, random_state=random_state, n_jobs=n_jobs, with_random=with_random
-    )
-    experiment = Experiment.read(
+    experiment, methods = read_experiment(
         estimator,
+        explainers,
         X_train,
         y_train,
         X_test,
         y_test,
         sample_weight=sample_weight,
+        with_random=with_random,
         random_state=random_state,
         n_jobs=n_jobs,
         verbose=verbose,

@@ -18,7 +18,7 @@ from treeinf.evaluation.experiment import (
     sort_down,
 )
 from treeinf.evaluation.measures.agreement import compare_columns
-from treeinf.evaluation.methods import read_methods
+from treeinf.evaluation.methods import read_experiment
 from treeinf.training.learner import copy_estimator
 from treeinf.training.seeds import derive_seed
 
@@ -80,16 +80,15 @@ def stability(
     (top_share,) = check_shares("top_share", [top_share], with_one=True)
     if n_seeds < 2:
         raise ValueError(f"Got n_seeds={n_seeds!r}; expected at least 2.")
-    methods = read_methods(
-        explainers, random_state=random_state, n_jobs=n_jobs, with_random=with_random
-    )
-    experiment = Experiment.read(
+    experiment, methods = read_experiment(
         estimator,
+        explainers,
         X_train,
         y_train,
         X_test,
         y_test,
         sample_weight=sample_weight,
+        with_random=with_random,
         random_state=random_state,
         n_jobs=n_jobs,
         verbose=verbose,
