@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,6 +18,7 @@ from treeinf.training.estimators import make_estimator
 __all__ = [
     "compare_with_library",
     "estimator_like",
+    "load_with_library",
     "model_file",
     "new_estimator",
     "read_model_file",
@@ -171,14 +173,53 @@ def compare_with_library(
         The library with its version, and the largest difference relative to the largest
         raw score; None where the library is not installed or does not read the file.
     """
-    if ensemble.library != "lightgbm" or not _is_lightgbm_text(path):
+    if ensemble.library != "lightgbm":
+        return None
+    booster = load_with_library(path, ensemble)
+    if booster is None:
+        return None
+    import lightgbm
+
+    return f"LightGBM {lightgbm.__version__}", check_parity(ensemble, booster, X)
+
+
+def load_with_library(path: Path, ensemble: TreeEnsemble) -> Any:
+    """Load a model file with the library that wrote it.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Model file.
+    ensemble : TreeEnsemble
+        The model read from it.
+
+    Returns
+    -------
+    Booster, CatBoost or None
+        None where the library is not installed or does not read the format.
+
+    Raises
+    ------
+    Exception
+        The library's own, if it cannot load the file.
+    """
+    name = ensemble.library
+    if name not in ("lightgbm", "xgboost", "catboost"):
+        return None
+    if name == "lightgbm" and not _is_lightgbm_text(path):
         return None
     try:
-        import lightgbm
+        library: Any = importlib.import_module(name)
     except (ImportError, OSError):
         return None
-    booster = lightgbm.Booster(model_file=str(path))
-    return f"LightGBM {lightgbm.__version__}", check_parity(ensemble, booster, X)
+    if name == "lightgbm":
+        return library.Booster(model_file=str(path))
+    if name == "xgboost":
+        booster = library.Booster()
+        booster.load_model(path)
+        return booster
+    is_json = path.read_bytes()[:1] == b"{"
+    return library.CatBoost().load_model(str(path), format="json" if is_json else "cbm")
 
 
 def _is_lightgbm_text(path: Path) -> bool:

@@ -102,27 +102,12 @@ def bench(
 
 def _load(path: Path, ensemble: TreeEnsemble) -> Any:
     """Load a model file with the library that wrote it; None where that fails."""
+    from treeinf.cli.models import load_with_library
+
     try:
-        if ensemble.library == "lightgbm":
-            import lightgbm
-
-            return lightgbm.Booster(model_file=str(path))
-        if ensemble.library == "xgboost":
-            import xgboost
-
-            booster = xgboost.Booster()
-            booster.load_model(path)
-            return booster
-        if ensemble.library == "catboost":
-            import catboost
-
-            is_json = path.read_bytes()[:1] == b"{"
-            return catboost.CatBoost().load_model(
-                str(path), format="json" if is_json else "cbm"
-            )
+        return load_with_library(path, ensemble)
     except Exception:  # the library's own errors have no common class
         return None
-    return None
 
 
 def _prediction(model: Any, X: Any) -> Callable[[], Any]:
