@@ -191,6 +191,7 @@ class Adjoint:
                 trace, self.device, kind, leaf_factor, with_influence=with_influence
             )
         leaves, n_queries = ensemble.flat_leaves, leaf_factor.shape[2]
+        flat_rows, flat_loss = rows.flat, ensemble.flat_loss
         adjoint = np.zeros((rows.n_rows, ensemble.n_outputs, n_queries), dtype=REAL)
         inner = adjoint[:0] if trace.n_steps == 1 else np.zeros_like(adjoint)
         influence = np.zeros((rows.n_rows * with_influence, n_queries), dtype=REAL)
@@ -210,9 +211,9 @@ class Adjoint:
             )
             with threads_for(rows.n_rows * n_queries):
                 kernels.sweep_iteration(
-                    rows.flat,
+                    flat_rows,
                     leaves,
-                    ensemble.flat_loss,
+                    flat_loss,
                     rule,
                     iteration,
                     leaf_factor,
