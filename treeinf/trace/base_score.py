@@ -34,6 +34,9 @@ class BaseEstimate:
         Targets and weights that it was estimated with.
     share : ndarray of float64, shape (n_outputs,)
         Factor on the estimate in the base score of each output.
+    has_gradient_weights : bool, default=False
+        The weights are those of the gradients (XGBoost's ``scale_pos_weight``), not
+        those before the factor of the labels on gradients alone.
     """
 
     kind: str
@@ -41,6 +44,7 @@ class BaseEstimate:
     target: Array
     weight: Array
     share: Array
+    has_gradient_weights: bool = False
 
     def weight_gradient(self) -> Array:
         """Return the derivative of the score with respect to the log of each weight.
@@ -50,26 +54,22 @@ class BaseEstimate:
         ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
             Empty where the score is fixed.
         """
-        return self._contribution(self.target)
+        return self._contribution(self.target, self.weight)
 
-    def label_gradient(self, new_target: Array, ratio: Array) -> Array:
+    def label_gradient(self, new_target: Array, new_weight: Array) -> Array:
         """Return the derivative of the score as each target changes to another.
 
         Parameters
         ----------
-        new_target : ndarray of float64, shape (n_rows,)
-            The other targets.
-        ratio : ndarray of float64, shape (n_rows,)
-            Weight under the other target, relative to the present one.
+        new_target, new_weight : ndarray of float64, shape (n_rows,)
+            The other targets, and the rows' weights under them.
 
         Returns
         -------
         ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
         """
-        if self.kind == "fixed":
-            return self._contribution(new_target)
-        new = ratio[:, np.newaxis] * self._contribution(new_target)
-        return new - self._contribution(self.target)
+        new = self._contribution(new_target, new_weight)
+        return new - self._contribution(self.target, self.weight)
 
     def target_gradient(self) -> Array:
         """Return the derivative of the score with respect to each target.
@@ -116,8 +116,8 @@ class BaseEstimate:
         score = self.loss.base_score(self.target, self.weight)
         return score - score.mean() if self.kind == "centred" else score
 
-    def _contribution(self, target: Array) -> Array:
-        """Return the derivative with respect to the log weight of these targets."""
+    def _contribution(self, target: Array, weight: Array) -> Array:
+        """Return the derivative with respect to the log weight of such rows."""
         if self.kind == "fixed":
             return np.empty((0, self.loss.n_outputs))
         if self.kind == "step":
@@ -125,9 +125,9 @@ class BaseEstimate:
             gradient, hessian = self.loss.derivatives(target, zero)
             score, total = self._step()
             change = -(gradient + score * hessian) / total
-            return np.asarray(self.weight[:, np.newaxis] * change * self.share)
+            return np.asarray(weight[:, np.newaxis] * change * self.share)
         change = self.loss.base_score_gradient(
-            self.target, self.weight, new_target=target
+            self.target, self.weight, new_target=target, new_weight=weight
         )
         if self.kind == "centred":
             change -= change.mean(axis=1, keepdims=True)
@@ -153,7 +153,8 @@ def find_base_estimate(
     target : ndarray of float64, shape (n_rows,)
         Targets of the train rows.
     weights : tuple of ndarray of float64, shape (n_rows,)
-        Candidates for the weights that it was estimated with.
+        Candidates for the weights that it was estimated with: without and with the
+        factor of the labels on gradients alone.
 
     Returns
     -------
@@ -168,9 +169,9 @@ def find_base_estimate(
         if isinstance(loss, Softmax)
         else ("initial", "step")
     )
-    for weight in weights:
+    for is_second, weight in enumerate(weights):
         for kind in kinds:
-            estimate = BaseEstimate(kind, loss, target, weight, ones)
+            estimate = BaseEstimate(kind, loss, target, weight, ones, bool(is_second))
             score = estimate.score()
             if np.allclose(score, ensemble.base_score, rtol=_SINGLE, atol=_SINGLE):
                 return estimate

@@ -61,9 +61,11 @@ shape (n_leaves, leaf_width, leaf_width)
         Iterations of `ensemble` that are steps of one tree.
     base_estimate : BaseEstimate
         The base score and its derivatives with respect to the train rows.
-    label_weight : ndarray of float64, shape (2, n_classes)
-        Factor of each class on the weights of its rows, and a second factor on the
-        weights of their gradients alone.
+    sample_weight : ndarray of float64, shape (n_train,) or (0,)
+        Weights that the caller passed; empty for 1.
+    label_weight : ndarray of float64, shape (2, n_labels)
+        Factor of each label on the weights of its rows, and a second factor on the
+        weights of their gradients alone; see `label_weights`.
     report : ReproductionReport
         How well the stored leaf values were reproduced.
     """
@@ -79,6 +81,7 @@ shape (n_leaves, leaf_width, leaf_width)
     inverse_leaf_hessian: NDArray[np.float64] | None
     n_steps: int
     base_estimate: BaseEstimate
+    sample_weight: NDArray[np.float64]
     label_weight: NDArray[np.float64]
     report: ReproductionReport
 
@@ -103,24 +106,20 @@ shape (n_leaves, leaf_width, leaf_width)
         Returns
         -------
         rows : StagedRows
-            Their weights are those of the new classes; the factors of the classes are
+            Their weights are those of the new labels; the factors of the labels are
             held fixed where they follow from counts.
         base_score_gradient : ndarray of float64, shape (n_train, n_outputs) or \
 (0, n_outputs)
             Derivative of the base score along the change from the old target to the
             new.
         """
-        rows, ratio = self.rows, np.ones((2, self.rows.n_rows))
-        if self.label_weight.size:
-            new, old = target.astype(np.intp), rows.y.astype(np.intp)
-            factor = self.label_weight[:, old]
-            ratio = self.label_weight[:, new] / np.where(factor > 0.0, factor, np.inf)
-        weight = rows.weight
-        if (ratio != 1.0).any():
-            weight = weight if weight.size else np.ones(rows.n_rows)
-            weight = weight * ratio.prod(axis=0)
-        change = self.base_estimate.label_gradient(target, ratio[0])
-        return dataclasses.replace(rows, y=target, weight=weight), change
+        plain, weight = weigh_rows(
+            self.ensemble, self.sample_weight, self.label_weight, target
+        )
+        if self.base_estimate.has_gradient_weights and weight.size:
+            plain = weight
+        change = self.base_estimate.label_gradient(target, plain)
+        return dataclasses.replace(self.rows, y=target, weight=weight), change
 
     @classmethod
     def build(
@@ -180,7 +179,7 @@ shape (n_leaves, leaf_width, leaf_width)
             init_score=init_score,
             device=device,
         )
-        label_weight = _label_weights(ensemble, rows.y)
+        own_weight, label_weight = rows.weight, label_weights(ensemble, rows.y)
         ensemble, rows, base_estimate = as_trained(ensemble, rows)
         leaf_gradient, leaf_hessian, raw_score = sum_derivatives(ensemble, rows, device)
         leaf_rows = np.zeros(ensemble.n_leaves, COUNT)
@@ -237,6 +236,7 @@ shape (n_leaves, leaf_width, leaf_width)
             inverse_leaf_hessian=inverse_leaf_hessian,
             n_steps=rule.n_steps,
             base_estimate=base_estimate,
+            sample_weight=own_weight,
             label_weight=label_weight,
             report=report,
         )
@@ -301,29 +301,17 @@ def as_trained(
     """
     facts, loss = ensemble.training, ensemble.loss
     assert loss is not None
-    weight = rows.weight if rows.weight.size else np.ones(rows.n_rows)
-    of_class, of_gradient = label_weights = _label_weights(ensemble, rows.y)
-    has_label_weights = bool((label_weights != 1.0).any())
-    if has_label_weights:
-        label = rows.y.astype(np.intp)
-        weight = weight * of_class[label]
-    if facts.single_precision or facts.single_inputs:
-        weight = weight.astype(np.float32).astype(REAL)
+    plain, weight = weigh_rows(
+        ensemble, rows.weight, label_weights(ensemble, rows.y), rows.y
+    )
     if facts.single_inputs:
         offset = rows.offset.astype(np.float32).astype(REAL)
         rows = dataclasses.replace(rows, offset=offset)
     if facts.l2_per_weight and ensemble.leaf_l2 is not None:
-        leaf_l2 = ensemble.leaf_l2 * weight.mean()
+        leaf_l2 = ensemble.leaf_l2 * plain.mean()
         if ensemble.leaf_width > 1 and ensemble.leaf_rule.kind != "gradient":
             leaf_l2 = leaf_l2.astype(np.float32)
         ensemble = dataclasses.replace(ensemble, leaf_l2=leaf_l2)
-    plain = weight
-    if has_label_weights:
-        weight = weight * of_gradient[label]
-    elif not loss.n_classes and facts.positive_weight is not None:
-        # XGBoost applies scale_pos_weight to targets of 1 in regression too
-        is_one = rows.y == 1.0
-        weight = weight * _positive_weights(facts.positive_weight, is_one)[is_one * 1]
     share = ensemble.base_score_folded
     estimate = BaseEstimate("fixed", loss, rows.y, plain, share.astype(REAL))
     if share.any():
@@ -333,27 +321,72 @@ def as_trained(
             base_score = estimate.score()
         ensemble = ensemble.separate_base_score(base_score)
     elif facts.estimates_base_score and not rows.offset.size:
-        estimate = find_base_estimate(ensemble, rows.y, (plain, weight))
-    if (weight == 1.0).all():
-        weight = np.empty(0, REAL)
-    rows = dataclasses.replace(rows, weight=np.ascontiguousarray(weight))
+        full = weight if weight.size else plain
+        estimate = find_base_estimate(ensemble, rows.y, (plain, full))
+    rows = dataclasses.replace(rows, weight=weight)
     return ensemble, rows, estimate
 
 
-def _label_weights(
-    ensemble: TreeEnsemble, target: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return each class's factor on weights, and a second one on gradients alone.
+def weigh_rows(
+    ensemble: TreeEnsemble,
+    sample_weight: NDArray[np.float64],
+    label_weight: NDArray[np.float64],
+    target: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Multiply the weights that the library gives the rows by their labels.
+
+    Parameters
+    ----------
+    ensemble : TreeEnsemble
+        The model.
+    sample_weight : ndarray of float64, shape (n_rows,) or (0,)
+        Weights that the caller passed; empty for 1.
+    label_weight : ndarray of float64, shape (2, n_labels)
+        From `label_weights`.
+    target : ndarray of float64, shape (n_rows,)
+        Targets as `Loss.transform_target` returns them.
 
     Returns
     -------
-    ndarray of float64, shape (2, n_classes)
+    plain : ndarray of float64, shape (n_rows,)
+        Weights with the first factor alone, those of the base score.
+    weight : ndarray of float64, shape (n_rows,) or (0,)
+        Weights of the gradients; empty for 1.
     """
     loss, facts = ensemble.loss, ensemble.training
-    weights = np.ones((2, 0 if loss is None else loss.n_classes))
-    n_classes = weights.shape[1]
+    plain = sample_weight if sample_weight.size else np.ones(len(target))
+    has_label_weights = bool((label_weight != 1.0).any())
+    if has_label_weights:
+        is_class = loss is not None and loss.n_classes > 0
+        label = (target if is_class else target == 1.0).astype(np.intp)
+        plain = plain * label_weight[0, label]
+    if facts.single_precision or facts.single_inputs:
+        plain = plain.astype(np.float32).astype(REAL)
+    weight = plain * label_weight[1, label] if has_label_weights else plain
+    if (weight == 1.0).all():
+        weight = np.empty(0, REAL)
+    return plain, np.ascontiguousarray(weight)
+
+
+def label_weights(
+    ensemble: TreeEnsemble, target: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return each label's factor on weights, and a second one on gradients alone.
+
+    Returns
+    -------
+    ndarray of float64, shape (2, n_labels)
+        Labels are the classes; in regression targets other than 1, and 1, which XGBoost
+        applies its ``scale_pos_weight`` to; none where no weight follows from them.
+    """
+    loss, facts = ensemble.loss, ensemble.training
+    n_classes = 0 if loss is None else loss.n_classes
     if not n_classes:
-        return weights
+        if loss is None or facts.positive_weight is None:
+            return np.ones((2, 0))
+        of_gradient = _positive_weights(facts.positive_weight, target == 1.0)
+        return np.stack([np.ones(2), of_gradient])
+    weights = np.ones((2, n_classes))
     label = target.astype(np.intp)
     class_weight = facts.class_weight
     if isinstance(class_weight, str):

@@ -200,7 +200,12 @@ class Loss:
         return np.array([np.average(target, weights=weight)])
 
     def base_score_gradient(
-        self, target: Array, weight: Array, *, new_target: Array | None = None
+        self,
+        target: Array,
+        weight: Array,
+        *,
+        new_target: Array | None = None,
+        new_weight: Array | None = None,
     ) -> Array:
         """Compute the derivative of `base_score` with respect to each log weight.
 
@@ -208,8 +213,9 @@ class Loss:
         ----------
         target, weight : ndarray of float64, shape (n_rows,)
             See `base_score`.
-        new_target : ndarray of float64, shape (n_rows,), optional
-            Targets for which each row's derivative is returned; by default `target`.
+        new_target, new_weight : ndarray of float64, shape (n_rows,), optional
+            Targets and weights for which each row's derivative is returned; by default
+            the row's own.
 
         Returns
         -------
@@ -222,7 +228,8 @@ class Loss:
         """
         mean = np.average(self._statistic(target), axis=0, weights=weight)
         statistic = self._statistic(target if new_target is None else new_target)
-        share = (weight / weight.sum())[:, np.newaxis]
+        own = weight if new_weight is None else new_weight
+        share = (own / weight.sum())[:, np.newaxis]
         return self._base_score_slope(mean) * (statistic - mean) * share
 
     def base_score_target_gradient(self, target: Array, weight: Array) -> Array:

@@ -180,8 +180,11 @@ class AdditiveExplainer(TreeExplainer):
         Notes
         -----
         A removal takes ``g + theta h`` out of the sums of a row's leaves; another label
-        puts those of the label in. Class weights go with the label. One backward pass
-        for all labels and one pass over the rows for each.
+        puts those of the label in, with the weight of that label (``class_weight``,
+        ``scale_pos_weight`` and the like). Weights that the library made of counts
+        ("balanced", ``is_unbalance``) are held fixed: the row changes its weight, the
+        other rows keep theirs. One backward pass for all labels and one pass over the
+        rows for each.
         """
         queries = self._open_queries(X, y, output, sample_weight, init_score, False)
         trace, rows = self.trace_, self._rows
@@ -226,16 +229,14 @@ def _read_labels(
             f"labels has shape {labels.shape}; expected (n_labels,), or one line for "
             f"each of the {n_train:,} train rows."
         )
-    values = loss.transform_target(
-        check_targets(
-            labels.ravel(),
-            labels.size,
-            loss=loss,
-            classes=ensemble.classes,
-            single_precision=ensemble.training.single_precision
-            or ensemble.training.single_inputs,
-            name="labels",
-        )
+    values = check_targets(
+        labels.ravel(),
+        labels.size,
+        loss=loss,
+        classes=ensemble.classes,
+        single_precision=ensemble.training.single_precision
+        or ensemble.training.single_inputs,
+        name="labels",
     ).reshape(labels.shape)
     if labels.ndim == 1:
         return labels, np.tile(values, (n_train, 1))
