@@ -64,7 +64,7 @@ def test_the_worst_row_is_explained_by_the_strongest_rows(case):
     assert found.label == test.y[worst]
     assert found.predicted == found.other == model.predict(test.X)[worst] != found.label
     influence = np.asarray(
-        ti.BoostIn(n_jobs=1)
+        ti.LeafInfluence(n_jobs=1)
         .fit(model, train.X, train.y)
         .explain(test.X.iloc[[worst]], test.y[[worst]])
     )[:, 0]

@@ -9,7 +9,7 @@ pytest.importorskip("typer")
 pd = pytest.importorskip("pandas")
 lightgbm = pytest.importorskip("lightgbm")
 
-from treeinf import BoostIn  # noqa: E402
+from treeinf import LeafInfluence  # noqa: E402
 
 COLUMNS = ["size", "color", "weight kg", "noise"]
 
@@ -33,7 +33,7 @@ def influence(model_files):
         X["color"] = X["color"].astype(dtype)
         rows.append(X)
         labels.append((frame["label"] == "yes").to_numpy(dtype=int))
-    explainer = BoostIn().fit(str(model_files / "binary.txt"), rows[0], labels[0])
+    explainer = LeafInfluence().fit(str(model_files / "binary.txt"), rows[0], labels[0])
     return np.asarray(explainer.explain(rows[1], labels[1]))
 
 

@@ -298,11 +298,20 @@ class Influence(NDArrayOperatorsMixin):
         )
 
     def helpful(self, k: int = 10) -> RankedRows:
-        """Return the rows whose removal would harm most; see `top`."""
+        """Return the rows whose removal would raise the loss most; see `harmful`."""
         return self.top(k, "helpful")
 
     def harmful(self, k: int = 10) -> RankedRows:
-        """Return the rows whose removal would help most; see `top`."""
+        """Return the rows whose removal would lower the loss most; see `top`.
+
+        Notes
+        -----
+        That is to first order, one row at a time, and through the leaves of this model:
+        the splits stay. What removing a set of rows does to the leaves,
+        ``LeafRefit().fit(model, X, y).group_influence([rows.positions], X_test,
+        y_test)`` computes in a moment; whether a newly trained model is better without
+        them, only training shows, which `InfluenceCleaner` does on held-out rows.
+        """
         return self.top(k, "harmful")
 
     def to_frame(self) -> Any:

@@ -14,6 +14,7 @@ from treeinf.cleaning.scores.methods import explain_model
 from treeinf.cleaning.scores.scoring import RowScores
 from treeinf.cleaning.trial.splits import RowSet
 from treeinf.errors import TreeinfWarning, UnsupportedModelError
+from treeinf.explainers import LeafInfluence
 from treeinf.explainers.influence import frame_library, make_frame
 from treeinf.frames import row_labels
 from treeinf.training.rows import LabelledRows
@@ -235,7 +236,7 @@ def find_influential_rows(
         # the cleaned rows are train rows, and are explained on purpose
         warnings.simplefilter("ignore", TreeinfWarning)
         try:
-            explainer = explain_model(model, rows)
+            explainer = explain_model(model, rows, LeafInfluence)
         except UnsupportedModelError:
             # readable class, but influence is not defined with these parameters
             return {}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from treeinf.errors import SelfExplanationWarning
 from treeinf.explainers import BoostIn
+from treeinf.explainers.gradient.additive import AdditiveExplainer
 from treeinf.training.rows import LabelledRows
 
 __all__ = [
@@ -26,13 +27,17 @@ __all__ = [
 ]
 
 
-def explain_model(model: Any, rows: LabelledRows, count_power: float = 0.0) -> BoostIn:
+def explain_model(
+    model: Any,
+    rows: LabelledRows,
+    kind: type[AdditiveExplainer] = BoostIn,
+    **parameters: Any,
+) -> AdditiveExplainer:
     """Fit an explainer to a copy and the rows it was trained on."""
     # these are the training rows, so a mismatch is due to the estimator (early stopping
     # may hold rows out); warn
-    explainer = BoostIn(count_power=count_power, on_mismatch="warn")
-    explainer.fit(model, rows.X, rows.y, sample_weight=rows.weight)
-    return explainer
+    explainer = kind(on_mismatch="warn", **parameters)
+    return explainer.fit(model, rows.X, rows.y, sample_weight=rows.weight)
 
 
 def keep_known_classes(model: Any, rows: LabelledRows) -> LabelledRows:
@@ -71,7 +76,9 @@ def _self_influence(count_power: float) -> Measure:
     def compute(
         model: Any, rows: LabelledRows, queries: LabelledRows
     ) -> NDArray[np.float64]:
-        return np.asarray(explain_model(model, rows, count_power).self_influence())
+        return np.asarray(
+            explain_model(model, rows, count_power=count_power).self_influence()
+        )
 
     return Measure(compute)
 

@@ -6,7 +6,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -267,14 +267,20 @@ def _explain_model_file(
     """Check that a model file was trained on the rows, and compute their influence."""
     import numpy as np
 
-    from treeinf.explainers import BoostIn
+    from treeinf.explainers import BoostIn, LeafInfluence
 
     if job.ensemble is None:
         return {}
     data, test = job.data, job.test
-    explainer = BoostIn(n_jobs=n_jobs, verbose=printer.shows_progress)
+
+    def fit(kind: Any) -> Any:
+        explainer = kind(n_jobs=n_jobs, verbose=printer.shows_progress)
+        return explainer.fit(
+            job.ensemble, data.X, data.codes, sample_weight=data.weight
+        )
+
     with clock.measure("route"):
-        explainer.fit(job.ensemble, data.X, data.codes, sample_weight=data.weight)
+        explainer = fit(BoostIn)
     printer.say(
         f"{model}: {job.ensemble.n_trees:,} trees, trained on these rows "
         f"({explainer.reproduction_.verdict})."
@@ -282,7 +288,7 @@ def _explain_model_file(
     with clock.measure("influence"):
         marks = {"model_self_influence": np.asarray(explainer.self_influence())}
         if test is not None:
-            total = explainer.total(test.X, test.codes)
+            total = fit(LeafInfluence).total(test.X, test.codes)
             marks["model_influence_on_test"] = np.asarray(total)
     return marks
 

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["explain"]
 
-Method = Literal["boostin", "leaf-influence", "leaf-refit", "trex", "treesim"]
+Method = Literal["leaf-influence", "boostin", "leaf-refit", "trex", "treesim"]
 
 _EXPLAINERS = {
-    "boostin": "BoostIn",
     "leaf-influence": "LeafInfluence",
+    "boostin": "BoostIn",
     "leaf-refit": "LeafRefit",
     "trex": "Trex",
     "treesim": "TreeSim",
@@ -67,7 +67,7 @@ def explain(
     ] = False,
     method: Annotated[
         Method, typer.Option("--method", help="Estimator of influence.")
-    ] = "boostin",
+    ] = "leaf-influence",
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Write the result to this CSV or Parquet table."),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from treeinf.cli.printing import Printer
 from treeinf.cli.training_data import TrainingData
-from treeinf.explainers import BoostIn
+from treeinf.explainers import LeafInfluence
 
 __all__ = ["Explanation", "InfluentialRow", "explain_worst_row"]
 
@@ -156,7 +156,7 @@ def explain_worst_row(
     row = int(np.argmin(of_truth))
     others = probability[row].copy()
     others[truth[row]] = -1.0
-    explainer = BoostIn(on_mismatch="warn", n_jobs=n_jobs)
+    explainer = LeafInfluence(on_mismatch="warn", n_jobs=n_jobs)
     explainer.fit(model, train.X, train.y)
     influence = explainer.explain(test.X.iloc[row : row + 1], test.y[row : row + 1])
 
