@@ -228,8 +228,8 @@ class Loss:
         """
         mean = np.average(self._statistic(target), axis=0, weights=weight)
         statistic = self._statistic(target if new_target is None else new_target)
-        own = weight if new_weight is None else new_weight
-        share = (own / weight.sum())[:, np.newaxis]
+        changed = weight if new_weight is None else new_weight
+        share = (changed / weight.sum())[:, np.newaxis]
         return self._base_score_slope(mean) * (statistic - mean) * share
 
     def base_score_target_gradient(self, target: Array, weight: Array) -> Array:
