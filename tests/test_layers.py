@@ -15,7 +15,7 @@ PACKAGE = ROOT / "treeinf"
 # From the first to the last. A room imports from itself and from earlier layers; two
 # rooms of one layer know nothing of each other.
 LAYERS = (
-    ("errors", "dtypes", "files"),
+    ("errors", "dtypes", "files", "pickling"),
     ("frames", "kernels"),
     ("ensemble.losses",),
     ("validation",),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -222,16 +223,23 @@ def unwrap_pipeline(model: Any) -> tuple[Any, Callable[[Any], Any]]:
     transform : callable
         Applies the steps before the model to rows.
     """
-    best = getattr(model, "best_estimator_", None)
-    if hasattr(best, "steps"):
-        model = best
-    if not hasattr(model, "steps"):
-        return model, lambda X: X
-    steps = model[:-1]
-    inner, transform = unwrap_pipeline(model.steps[-1][1])
-    if not len(steps):
-        return inner, transform
-    return inner, lambda X: transform(steps.transform(X))
+    steps: list[Any] = []
+    while True:
+        best = getattr(model, "best_estimator_", None)
+        if hasattr(best, "steps"):
+            model = best
+        if not hasattr(model, "steps"):
+            return model, functools.partial(_apply_steps, steps)
+        if len(model) > 1:
+            steps.append(model[:-1])
+        model = model.steps[-1][1]
+
+
+def _apply_steps(steps: Sequence[Any], X: Any) -> Any:
+    """Transform rows by the steps of pipelines, one after the other."""
+    for step in steps:
+        X = step.transform(X)
+    return X
 
 
 def _way_out(model: Any) -> str:

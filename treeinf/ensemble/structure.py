@@ -23,6 +23,7 @@ from treeinf.kernels.device import CPU, Device
 from treeinf.kernels.flat import FlatLeaves, FlatLoss, FlatTrees
 from treeinf.kernels.formulas.derivatives import UNIT_HESSIAN
 from treeinf.kernels.ranked_trees import RankedTrees, rank_trees
+from treeinf.pickling import DropsCached
 from treeinf.validation import check_offset
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ _NO_FACTS = TrainingFacts()
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class TreeEnsemble:
+class TreeEnsemble(DropsCached):
     """A fitted tree ensemble as flat, C-contiguous, read-only arrays.
 
     Trees are ordered by iteration. Node and leaf numbers in `left` and `right` are
@@ -174,6 +175,12 @@ class TreeEnsemble:
             classes = np.array(self.classes)
             classes.setflags(write=False)
             object.__setattr__(self, "classes", classes)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        for value in state.values():  # pickles and copies do not keep the flag
+            if isinstance(value, np.ndarray):
+                value.setflags(write=False)
 
     @property
     def n_features(self) -> int:

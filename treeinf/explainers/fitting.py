@@ -114,8 +114,12 @@ class TreeExplainer(Explainer[EnsembleQueries]):
         model_init_score = (
             functools.partial(find_init_score, model) if is_live else None
         )
-        if init_score is None and model_init_score is not None:
-            init_score = model_init_score(X)
+        if model_init_score is not None:
+            own_init_score = model_init_score(X)
+            if own_init_score is None:  # the live model need not be kept
+                model_init_score = None
+            elif init_score is None:
+                init_score = own_init_score
         with limit_threads(self.n_jobs):
             rows = ensemble.read_rows(X)
             if is_live:

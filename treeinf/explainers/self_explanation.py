@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from treeinf.errors import SelfExplanationWarning
 from treeinf.explainers.queries import Queries
+from treeinf.pickling import DropsCached
 
 __all__ = ["SelfExplanation"]
 
@@ -18,7 +19,7 @@ _SAME_ROWS = 0.5
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class SelfExplanation:
+class SelfExplanation(DropsCached):
     """The train rows, to be found among queries.
 
     Parameters

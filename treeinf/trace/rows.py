@@ -15,6 +15,7 @@ from treeinf.kernels.cpu import replay as kernels
 from treeinf.kernels.cpu import routing as routing_kernels
 from treeinf.kernels.device import CPU, Device
 from treeinf.kernels.flat import FlatRows
+from treeinf.pickling import DropsCached
 from treeinf.validation import check_targets, check_weights
 
 __all__ = ["StagedRows", "sum_derivatives"]
@@ -23,7 +24,7 @@ _ACCUMULATOR_BYTES = 256 * 2**20
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class StagedRows:
+class StagedRows(DropsCached):
     """Rows as the kernels read them: their leaves, targets, weights and initial scores.
 
     Parameters

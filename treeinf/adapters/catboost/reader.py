@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import tempfile
 from collections.abc import Callable, Mapping
@@ -65,7 +66,7 @@ def read(
         iterations=iterations,
         classes=classes if classes.size else None,
         version=catboost.__version__,
-        leaf_source=_leaf_source(model, iterations),
+        leaf_source=functools.partial(_find_leaves, model, iterations),
     )
 
 
@@ -104,14 +105,10 @@ def _check_model(model: Any) -> None:
         )
 
 
-def _leaf_source(model: Any, iterations: int | None) -> Callable[[Any], NDArray[Any]]:
-    """Return CatBoost's function from rows to leaf ids."""
-
-    def find_leaves(X: Any) -> NDArray[Any]:
-        rows = _library_rows(X)
-        return np.asarray(model.calc_leaf_indexes(rows, ntree_end=iterations or 0))
-
-    return find_leaves
+def _find_leaves(model: Any, iterations: int | None, X: Any) -> NDArray[Any]:
+    """Return the leaf ids that CatBoost finds for rows."""
+    rows = _library_rows(X)
+    return np.asarray(model.calc_leaf_indexes(rows, ntree_end=iterations or 0))
 
 
 def _library_rows(X: Any) -> Any:

@@ -22,6 +22,7 @@ from treeinf.kernels.formulas.adjoint import SweepRule, SweepState
 from treeinf.kernels.formulas.row_factors import CROSS_CLASS, FULL_NEWTON
 from treeinf.kernels.simd import LINE_WIDTHS
 from treeinf.kernels.threads import threads_for
+from treeinf.pickling import DropsCached
 from treeinf.trace import StagedRows, TrainingTrace
 
 __all__ = ["Adjoint", "add_to_leaves"]
@@ -39,7 +40,7 @@ sweep takes for a tree of a row and a query; measured."""
 
 
 @dataclasses.dataclass(eq=False)
-class Adjoint:
+class Adjoint(DropsCached):
     """The adjoint of a training: from final scores back to leaf factors.
 
     Parameters

@@ -19,6 +19,7 @@ from treeinf.kernels.cpu import products
 from treeinf.kernels.device import CPU, Device
 from treeinf.kernels.formulas import row_factors
 from treeinf.kernels.simd import LINE_WIDTHS, empty_aligned
+from treeinf.pickling import DropsCached
 from treeinf.trace import StagedRows
 
 __all__ = ["DenseLeafFactors", "LeafFactors", "RowFactors", "SparseLeafFactors"]
@@ -30,7 +31,7 @@ all pairs is faster; measured."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class RowFactors:
+class RowFactors(DropsCached):
     """What each train row adds to its leaves: ``scale * (g + theta * h)``.
 
     Parameters

@@ -19,6 +19,7 @@ from treeinf.errors import UnsupportedModelError
 from treeinf.explainers.base import Columns
 from treeinf.kernels.cpu import forests as kernels
 from treeinf.kernels.cpu.refit import TreeShape
+from treeinf.pickling import DropsCached
 from treeinf.trace import ReproductionReport, StagedRows
 from treeinf.trace.reproduction import report_mismatch
 
@@ -28,7 +29,7 @@ _TOLERANCE = 1e-6
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class ForestRows:
+class ForestRows(DropsCached):
     """The train rows of a forest, and the weight of each in each tree.
 
     Make it with `read`.

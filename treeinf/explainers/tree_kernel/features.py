@@ -15,6 +15,7 @@ from treeinf.dtypes import COUNT, OFFSET, REAL
 from treeinf.ensemble import TreeEnsemble
 from treeinf.kernels.cpu import replay as replay_kernels
 from treeinf.kernels.device import CPU, Device
+from treeinf.pickling import DropsCached
 
 __all__ = ["TREE_KERNELS", "LeafFeatures", "Leaves", "check_kernel"]
 
@@ -70,7 +71,7 @@ def check_kernel(kernel: str) -> None:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class LeafFeatures:
+class LeafFeatures(DropsCached):
     """Features of rows by a tree kernel: one sparse vector a leaf, summed over trees.
 
     Created by `build`.
