@@ -1,11 +1,14 @@
 """The command as a whole: help, version, what is not installed."""
 
+import inspect
 import subprocess
 import sys
 
 import pytest
+import typer
 
 import treeinf
+from treeinf.cli.commands import app
 
 
 def test_version(run):
@@ -19,6 +22,35 @@ def test_help_states_the_exit_codes(run, command):
     result = run(command, "--help")
     assert result.exit_code == 0
     assert "Exit codes: 0 done" in " ".join(result.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("name", "estimator"),
+    [("clean", treeinf.InfluenceCleaner), ("select", treeinf.InfluenceSelector)],
+)
+def test_options_have_the_defaults_of_their_estimator(name, estimator):
+    command = typer.main.get_command(app).commands[name]
+    options = command.get_params(typer.Context(command))
+    parameters = inspect.signature(estimator).parameters
+    defaults = {option.name: option.default for option in options}
+    # None is all cores for a command, one thread for an estimator
+    shared = defaults.keys() & parameters.keys() - {"n_jobs"}
+    assert {key: defaults[key] for key in shared} == {
+        key: parameters[key].default for key in shared
+    }
+    assert len(shared) >= 4
+
+
+@pytest.mark.parametrize("command", ["clean", "select"])
+def test_help_imports_neither_cleaning_nor_scikit_learn(command):
+    code = (
+        "import sys\n"
+        "from treeinf.cli.commands import app\n"
+        f"try: app([{command!r}, '--help'])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "assert not {'treeinf.cleaning', 'sklearn', 'numba'} & sys.modules.keys()\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
 def test_no_command_shows_help_and_unknown_options_are_usage_errors(run):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from treeinf.cleaning.rows import join_rows
+from treeinf.cli.exits import CommandError
 from treeinf.cli.models import (
     estimator_like,
     model_file,
@@ -19,6 +20,7 @@ from treeinf.cli.models import (
     with_model_columns,
 )
 from treeinf.cli.options import split_names
+from treeinf.cli.outputs import check_outputs
 from treeinf.cli.printing import Printer
 from treeinf.cli.scores import ScoreChange, compare_on_test_rows, predict_for_scores
 from treeinf.cli.tables import Table, read_table
@@ -74,10 +76,15 @@ class Job:
         Column of the weights.
     test, trusted : TrainingData or None
         Test rows, used for the final scores only, and validation rows read from a file.
+    folds : int, float or None
+        Number of folds, or share of the training rows, to validate on; None with
+        validation rows.
     ensemble : TreeEnsemble or None
         The model file, if one was passed.
     estimator : estimator
         Unfitted; copies of it are trained.
+    outputs : dict of str to pathlib.Path
+        Files to write, by option.
     notes : list of str
         Decisions made while reading, one sentence each.
     """
@@ -87,8 +94,10 @@ class Job:
     weight: str | None
     test: TrainingData | None
     trusted: TrainingData | None
+    folds: int | float | None
     ensemble: TreeEnsemble | None
     estimator: Any
+    outputs: dict[str, Path]
     notes: list[str]
 
     @property
@@ -97,9 +106,9 @@ class Job:
         return LabelledRows(self.data.X, self.data.y, weight=self.data.weight)
 
     @property
-    def trusted_rows(self) -> tuple[Any, Any] | None:
-        """Validation rows of a file, as estimators take them."""
-        return None if self.trusted is None else (self.trusted.X, self.trusted.y)
+    def validation(self) -> Any:
+        """The value of --validation, as estimators take it."""
+        return self.folds if self.trusted is None else (self.trusted.X, self.trusted.y)
 
     def with_trusted(self, rows: LabelledRows) -> LabelledRows:
         """Append the validation rows of a file to other rows."""
@@ -150,7 +159,6 @@ class Job:
         report: Any,
         changes: Sequence[ScoreChange],
         clock: Clock,
-        outputs: Mapping[str, Path],
     ) -> dict[str, Any]:
         """Return the JSON fields that all commands on a table share."""
         return {
@@ -162,7 +170,9 @@ class Job:
             "test": [dataclasses.asdict(change) for change in changes],
             "report": report.to_dict(),
             "seconds": clock.to_dict(report.seconds),
-            "outputs": {name.lstrip("-"): str(path) for name, path in outputs.items()},
+            "outputs": {
+                name.lstrip("-"): str(path) for name, path in self.outputs.items()
+            },
             "notes": self.notes,
         }
 
@@ -286,17 +296,42 @@ def read_job(
     model: str,
     *,
     test: Path | None,
-    validation: Path | None,
+    validation: str,
     weight: str | None,
     drop_columns: str,
     task: str,
+    outputs: Mapping[str, Path | None],
+    force: bool,
 ) -> Job:
-    """Read the tables and make the estimator; see `read_tables`."""
+    """Check the files to write, read the tables, and make the estimator.
+
+    Parameters
+    ----------
+    train, target, model, weight, drop_columns, task
+        See `read_tables`.
+    test : pathlib.Path or None
+        Table of test rows.
+    validation : str
+        Value of --validation: a number of folds, a share, or a table.
+    outputs : dict of str to pathlib.Path or None
+        Files that the command will write, by option.
+    force : bool
+        Whether they may replace files that exist.
+
+    Raises
+    ------
+    CommandError
+        If an option, a table or the model is invalid.
+    """
+    folds, trusted = _parse_validation(validation)
+    checked = check_outputs(
+        outputs, [train, test, trusted, model_file(model)], force=force
+    )
     tables = read_tables(
         model,
         train,
         target,
-        others={"--test": test, "--validation": validation},
+        others={"--test": test, "--validation": trusted},
         weight=weight,
         drop_columns=drop_columns,
         task=task,
@@ -308,12 +343,31 @@ def read_job(
         estimator, note = estimator_like(Path(model), tables.ensemble)
         notes += [*number_labels(tables.data), note]
     return Job(
-        tables.table,
-        tables.data,
-        weight,
-        tables.others.get("--test"),
-        tables.others.get("--validation"),
-        tables.ensemble,
-        estimator,
-        notes,
+        table=tables.table,
+        data=tables.data,
+        weight=weight,
+        test=tables.others.get("--test"),
+        trusted=tables.others.get("--validation"),
+        folds=folds,
+        ensemble=tables.ensemble,
+        estimator=estimator,
+        outputs=checked,
+        notes=notes,
     )
+
+
+def _parse_validation(text: str) -> tuple[int | float | None, Path | None]:
+    """Read a number of folds or a share of the rows, or the path of trusted rows."""
+    for convert in (int, float):
+        try:
+            return convert(text), None
+        except ValueError:
+            continue
+    path = Path(text)
+    if not path.exists():
+        raise CommandError(
+            f"Got --validation {text!r}; expected a number of folds such as 5, a "
+            "share such as 0.2, or an existing table of trusted rows.",
+            code=2,
+        )
+    return None, path

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
+import ast
+import pkgutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -29,7 +30,6 @@ __all__ = [
     "Train",
     "Weight",
     "parse_amount",
-    "parse_validation",
     "split_names",
     "with_defaults_of",
 ]
@@ -67,34 +67,51 @@ Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print errors and warnings only.")
 ]
 
-FROM_ESTIMATOR: Any = None
+FROM_ESTIMATOR: Any = object()
 """Placeholder for a default that `with_defaults_of` reads from an estimator."""
 
 
-def with_defaults_of(estimator: str) -> type[TyperCommand]:
+def with_defaults_of(file: str, estimator: str) -> type[TyperCommand]:
     """Return a command class that takes defaults from an estimator's signature.
 
-    The estimator is imported only when the command runs or shows its help.
+    The signature is read from the source, because importing it takes two seconds.
 
     Parameters
     ----------
+    file : str
+        The estimator's module, relative to the package.
     estimator : str
-        Public name of its class in treeinf. Options without a default take that of
-        the parameter of the same name.
+        Name of its class. Options whose default is FROM_ESTIMATOR take that of the
+        keyword parameter of the same name.
     """
 
     class Command(TyperCommand):
         def get_params(self, ctx: Any) -> list[Any]:
-            import treeinf
-
-            parameters = inspect.signature(getattr(treeinf, estimator)).parameters
             options = super().get_params(ctx)
-            for option in options:
-                if option.default is FROM_ESTIMATOR and option.name in parameters:
-                    option.default = parameters[option.name].default
+            missing = [item for item in options if item.default is FROM_ESTIMATOR]
+            if missing:
+                defaults = _read_defaults(file, estimator)
+            for option in missing:
+                option.default = defaults[option.name]
             return options
 
     return Command
+
+
+def _read_defaults(file: str, estimator: str) -> dict[str, Any]:
+    """Return the keyword parameters' defaults of a class, without importing it."""
+    module = ast.parse(pkgutil.get_data("treeinf", file) or b"")
+    class_: Any = next(node for node in module.body if _is_named(node, estimator))
+    init: Any = next(node for node in class_.body if _is_named(node, "__init__")).args
+    return {
+        parameter.arg: ast.literal_eval(default)
+        for parameter, default in zip(init.kwonlyargs, init.kw_defaults, strict=True)
+        if default is not None
+    }
+
+
+def _is_named(node: Any, name: str) -> bool:
+    return getattr(node, "name", None) == name
 
 
 def split_names(text: str) -> Sequence[str]:
@@ -117,26 +134,3 @@ def parse_amount(text: str, option: str) -> Amount:
     except ValueError as error:
         message = str(error).replace("Got amount", f"Got {option}")
         raise CommandError(message, code=2) from None
-
-
-def parse_validation(text: str) -> tuple[int | float | None, Path | None]:
-    """Read a number of folds, a share of the rows, or a table of trusted rows.
-
-    Raises
-    ------
-    CommandError
-        If it is none of them.
-    """
-    for convert in (int, float):
-        try:
-            return convert(text), None
-        except ValueError:
-            continue
-    path = Path(text)
-    if not path.exists():
-        raise CommandError(
-            f"Got --validation {text!r}; expected a number of folds such as 5, a "
-            "share such as 0.2, or an existing table of trusted rows.",
-            code=2,
-        )
-    return None, path

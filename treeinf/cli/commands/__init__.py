@@ -61,12 +61,12 @@ def _main(
 app.command(epilog=EPILOG)(ends_cleanly(demo))
 app.command(epilog=EPILOG)(ends_cleanly(explain))
 app.command(epilog=EPILOG)(ends_cleanly(inspect))
-app.command(epilog=EPILOG, cls=with_defaults_of("InfluenceCleaner"))(
-    ends_cleanly(clean)
-)
-app.command(epilog=EPILOG, cls=with_defaults_of("InfluenceSelector"))(
-    ends_cleanly(select)
-)
+app.command(
+    epilog=EPILOG, cls=with_defaults_of("cleaning/cleaner.py", "InfluenceCleaner")
+)(ends_cleanly(clean))
+app.command(
+    epilog=EPILOG, cls=with_defaults_of("cleaning/selector.py", "InfluenceSelector")
+)(ends_cleanly(select))
 app.command(epilog=EPILOG)(ends_cleanly(evaluate))
 app.command(epilog=EPILOG)(ends_cleanly(bench))
 app.add_typer(data_app)

@@ -119,7 +119,7 @@ def clean(
             "validation rows too; by default only if they are held out of TRAIN.",
             show_default=False,
         ),
-    ] = None,
+    ] = FROM_ESTIMATOR,
     fail_on: Annotated[
         str | None,
         typer.Option(
@@ -151,18 +151,10 @@ def clean(
     from treeinf.cleaning import InfluenceCleaner
     from treeinf.cli.commands.cleaned_files import check_weight_column, write_cleaned
     from treeinf.cli.jobs import Clock, read_job
-    from treeinf.cli.models import model_file
-    from treeinf.cli.outputs import check_outputs
     from treeinf.cli.printing import Printer
     from treeinf.files import write_together
 
     printer, clock = Printer(as_json=json, quiet=quiet), Clock()
-    folds, trusted = options.parse_validation(validation)
-    outputs = check_outputs(
-        {"--out": out, "--removed": removed, "--report": report},
-        [train, test, trusted, model_file(model)],
-        force=force,
-    )
     if report is not None:
         _need_report_libraries()
     n_cleaned = options.parse_amount(amount, "--amount")
@@ -173,10 +165,12 @@ def clean(
             target,
             model,
             test=test,
-            validation=trusted,
+            validation=validation,
             weight=weight,
             drop_columns=drop_columns,
             task=task,
+            outputs={"--out": out, "--removed": removed, "--report": report},
+            force=force,
         )
         check_weight_column(job, action)
     job.print_input(printer)
@@ -189,7 +183,7 @@ def clean(
         flagged_weight=flagged_weight,
         relabel_by=relabel_by,
         baselines=baselines,
-        validation=job.trusted_rows or folds,
+        validation=job.validation,
         guard=guard,
         refit_on_validation=refit_on_validation,
         random_state=seed,
@@ -202,13 +196,13 @@ def clean(
     if job.test is not None:
         with clock.measure("compare"):
             changes = job.compare(cleaner.estimator_, _rows_before(cleaner, job), seed)
-    with clock.measure("write"), write_together(outputs) as files:
-        write_cleaned(cleaner, job, marks, changes, outputs, files)
-    _print_summary(cleaner, changes, clock, outputs, printer)
+    with clock.measure("write"), write_together(job.outputs) as files:
+        write_cleaned(cleaner, job, marks, changes, files)
+    _print_summary(cleaner, changes, clock, job.outputs, printer)
     has_failed = is_failure(cleaner.report_)
     printer.finish(
         {
-            **job.to_dict("clean", cleaner.report_, changes, clock, outputs),
+            **job.to_dict("clean", cleaner.report_, changes, clock),
             "action": action,
             "changed_rows": np.sort(np.asarray(cleaner.removed_["position"])),
             "removed_rows": np.flatnonzero(~cleaner.kept_),

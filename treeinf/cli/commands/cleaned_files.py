@@ -42,7 +42,6 @@ def write_cleaned(
     job: Job,
     marks: Mapping[str, NDArray[np.float64]],
     changes: Sequence[ScoreChange],
-    outputs: Mapping[str, Path],
     files: Mapping[str, Path],
 ) -> None:
     """Write the requested files.
@@ -57,18 +56,18 @@ def write_cleaned(
         Extra columns for the table of flagged rows, one value per train row.
     changes : sequence of ScoreChange
         Scores on test rows.
-    outputs, files : dict of str to pathlib.Path
-        Final paths by option, and the temporary paths to write.
+    files : dict of str to pathlib.Path
+        Temporary paths to write, by option; they become the job's outputs.
     """
     table = job.table
     flagged = np.asarray(cleaner.removed_["position"], dtype=np.int64)
     if "--out" in files:
         _cleaned_table(cleaner, job).write_rows(
-            files["--out"], np.flatnonzero(cleaner.kept_), outputs["--out"]
+            files["--out"], np.flatnonzero(cleaner.kept_), job.outputs["--out"]
         )
     if "--removed" in files:
         frame = _removed_frame(cleaner.removed_, table, flagged, marks)
-        write_frame(files["--removed"], frame, outputs["--removed"])
+        write_frame(files["--removed"], frame, job.outputs["--removed"])
     if "--report" in files:
         from treeinf.reports import write_cleaning_report
 

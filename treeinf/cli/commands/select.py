@@ -104,19 +104,11 @@ def select(
 
     from treeinf.cleaning import InfluenceSelector
     from treeinf.cli.jobs import Clock, read_job
-    from treeinf.cli.models import model_file
-    from treeinf.cli.outputs import check_outputs
     from treeinf.cli.printing import Printer
     from treeinf.cli.tables import write_frame
     from treeinf.files import write_together
 
     printer, clock = Printer(as_json=json, quiet=quiet), Clock()
-    folds, trusted = options.parse_validation(validation)
-    outputs = check_outputs(
-        {"--out": out, "--ranking": ranking},
-        [train, test, trusted, model_file(model)],
-        force=force,
-    )
     n_kept = options.parse_amount(keep, "--keep")
     with clock.measure("read"):
         job = read_job(
@@ -124,10 +116,12 @@ def select(
             target,
             model,
             test=test,
-            validation=trusted,
+            validation=validation,
             weight=weight,
             drop_columns=drop_columns,
             task=task,
+            outputs={"--out": out, "--ranking": ranking},
+            force=force,
         )
     job.print_input(printer)
     selector = InfluenceSelector(
@@ -135,7 +129,7 @@ def select(
         keep=n_kept,
         strategy=strategy,
         tolerance=tolerance,
-        validation=job.trusted_rows or folds,
+        validation=job.validation,
         refit_on_validation=refit_on_validation,
         random_state=seed,
         n_jobs=-1 if n_jobs is None else n_jobs,
@@ -149,18 +143,18 @@ def select(
             changes = _compare(selector, job, seed)
     is_held_out = np.isnan(selector.influence_)
     is_kept = selector.kept_ | (is_held_out & refit_on_validation)
-    with clock.measure("write"), write_together(outputs) as files:
+    with clock.measure("write"), write_together(job.outputs) as files:
         if "--out" in files:
             job.table.write_rows(
-                files["--out"], np.flatnonzero(is_kept), outputs["--out"]
+                files["--out"], np.flatnonzero(is_kept), job.outputs["--out"]
             )
         if "--ranking" in files:
             frame = _ranking_frame(selector, is_kept)
-            write_frame(files["--ranking"], frame, outputs["--ranking"])
-    _print_summary(selector, changes, clock, outputs, printer)
+            write_frame(files["--ranking"], frame, job.outputs["--ranking"])
+    _print_summary(selector, changes, clock, job.outputs, printer)
     printer.finish(
         {
-            **job.to_dict("select", selector.report_, changes, clock, outputs),
+            **job.to_dict("select", selector.report_, changes, clock),
             "kept_rows": np.flatnonzero(is_kept),
             "held_out_rows": np.flatnonzero(is_held_out),
             "history": selector.history_,
