@@ -23,13 +23,14 @@ from treeinf.cli.options import split_names
 from treeinf.cli.outputs import check_outputs
 from treeinf.cli.printing import Printer
 from treeinf.cli.scores import ScoreChange, compare_on_test_rows, predict_for_scores
+from treeinf.cli.table_format import TableFormat
 from treeinf.cli.tables import Table, read_table
 from treeinf.cli.training_data import (
     TrainingData,
     number_labels,
     read_test_rows,
     read_training_data,
-    text_columns,
+    with_safe_names,
 )
 from treeinf.ensemble import TreeEnsemble
 from treeinf.training.learner import copy_estimator
@@ -239,6 +240,7 @@ def read_tables(
     weight: str | None = None,
     drop_columns: str = "",
     task: str = "auto",
+    table_format: TableFormat,
 ) -> Tables:
     """Read a model file and tables.
 
@@ -258,6 +260,8 @@ def read_tables(
         Columns that are not features, separated by commas.
     task : {"auto", "classification", "regression"}
         Kind of model; ignored for a model file, which determines it.
+    table_format : TableFormat
+        How CSV files are written.
 
     Raises
     ------
@@ -266,7 +270,7 @@ def read_tables(
     """
     file = model_file(model)
     ensemble = None if file is None else read_model_file(file)
-    table = read_table(train, option=option)
+    table = read_table(train, table_format, option=option)
     data = read_training_data(
         table,
         target,
@@ -276,7 +280,7 @@ def read_tables(
     )
     rows = {
         name: read_test_rows(
-            read_table(path, option=name, text_columns=text_columns(table)), data
+            read_table(path, table_format, option=name, like=table), data
         )
         for name, path in others.items()
         if path is not None
@@ -287,6 +291,9 @@ def read_tables(
             name: with_model_columns(data_of, ensemble)
             for name, data_of in rows.items()
         }
+    if ensemble is None or ensemble.library == "lightgbm":
+        data = with_safe_names(data)
+        rows = {name: with_safe_names(data_of) for name, data_of in rows.items()}
     return Tables(table, data, rows, ensemble)
 
 
@@ -300,6 +307,7 @@ def read_job(
     weight: str | None,
     drop_columns: str,
     task: str,
+    table_format: TableFormat,
     outputs: Mapping[str, Path | None],
     force: bool,
 ) -> Job:
@@ -307,7 +315,7 @@ def read_job(
 
     Parameters
     ----------
-    train, target, model, weight, drop_columns, task
+    train, target, model, weight, drop_columns, task, table_format
         See `read_tables`.
     test : pathlib.Path or None
         Table of test rows.
@@ -335,6 +343,7 @@ def read_job(
         weight=weight,
         drop_columns=drop_columns,
         task=task,
+        table_format=table_format,
     )
     notes = list(tables.data.notes)
     if tables.ensemble is None:

@@ -11,7 +11,7 @@ from treeinf.adapters import read_model
 from treeinf.adapters.parity import check_parity
 from treeinf.cli.exits import CommandError
 from treeinf.cli.options import Library
-from treeinf.cli.training_data import TrainingData
+from treeinf.cli.training_data import TrainingData, with_safe_names
 from treeinf.ensemble import TreeEnsemble
 from treeinf.training.estimators import make_estimator
 
@@ -133,13 +133,17 @@ def with_model_columns(data: TrainingData, ensemble: TreeEnsemble) -> TrainingDa
     TrainingData
         Unchanged unless all names of the model are columns; a mismatch raises later.
     """
-    names = [
-        str(name).replace(" ", "_") for name in ensemble.input_rules.feature_names or ()
-    ]
+    names = [str(name) for name in ensemble.input_rules.feature_names or ()]
     columns = list(data.X.columns)
-    if names == columns or not names or not set(names) <= set(columns):
+    if names == columns or not names:
         return data
-    order = [columns.index(name) for name in names]
+    # names as models store them lead to those of the file, where that is certain
+    safe = list(with_safe_names(data).X.columns)
+    by_name = dict(zip(safe, columns, strict=True)) | {name: name for name in columns}
+    if not set(names) <= set(by_name):
+        return data
+    names_in_file = [by_name[name] for name in names]
+    order = [columns.index(name) for name in names_in_file]
     dropped = [data.columns[i] for i in range(len(columns)) if i not in order]
     notes = data.notes
     if dropped:
@@ -147,7 +151,7 @@ def with_model_columns(data: TrainingData, ensemble: TreeEnsemble) -> TrainingDa
         notes = (*notes, f"Columns that the model does not use: {listed}.")
     return dataclasses.replace(
         data,
-        X=data.X[names],
+        X=data.X[names_in_file].set_axis(names, axis=1),
         columns=tuple(data.columns[i] for i in order),
         notes=notes,
     )

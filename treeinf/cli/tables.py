@@ -2,118 +2,26 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import gzip
 import io
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from treeinf.cli.csv_files import CsvRecords, decode, find_records, unpack
 from treeinf.cli.exits import CommandError
+from treeinf.cli.number_columns import read_numbers
+from treeinf.cli.number_texts import NumberColumn, list_formats
+from treeinf.cli.table_format import TableFormat
 
 __all__ = ["Table", "read_table", "write_frame"]
 
-_GZIP = b"\x1f\x8b"
 _PARQUET = b"PAR1"
-_OTHER_FILES = {
-    b"PK\x03\x04": "a zip archive or an Excel workbook",
-    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
-    b"\x28\xb5\x2f\xfd": "compressed with zstd",
-    b"BZh": "compressed with bzip2",
-    b"\xfd7zXZ": "compressed with xz",
-    b"\x80": "a pickle",
-    b"ARROW1": "an Arrow (Feather) file",
-}
-_SEPARATORS = (",", ";", "\t", "|")
-
-
-@dataclasses.dataclass(frozen=True)
-class CsvRecords:
-    """The rows of a CSV file as bytes.
-
-    Parameters
-    ----------
-    data : bytes
-        Content of the file, decompressed.
-    start, stop : ndarray of int64, shape (n_rows + 1,)
-        Offsets in bytes where each record begins and ends, line end included; the
-        header first.
-    line : ndarray of int64, shape (n_rows + 1,)
-        Line that each begins on, from 1.
-    separator : str
-        Delimiter between values.
-    """
-
-    data: bytes
-    start: NDArray[np.int64]
-    stop: NDArray[np.int64]
-    line: NDArray[np.int64]
-    separator: str
-
-    def join(self, rows: NDArray[np.integer[Any]]) -> bytes:
-        """Return the header and some rows, byte for byte."""
-        line_end = b"\r\n" if self.data[: self.stop[0]].endswith(b"\r\n") else b"\n"
-        lines = []
-        for record in (0, *(int(row) + 1 for row in rows)):
-            line = self.data[self.start[record] : self.stop[record]]
-            # the last row of the file may lack its line end
-            lines.append(line if line.endswith((b"\n", b"\r")) else line + line_end)
-        return b"".join(lines)
-
-    def with_texts(
-        self, names: Sequence[str], column: str, texts: Mapping[int, str]
-    ) -> CsvRecords:
-        """Replace texts of one column; keep all other bytes.
-
-        Parameters
-        ----------
-        names : sequence of str
-            Names of the columns.
-        column : str
-            The column; a new one is appended.
-        texts : dict of int to str
-            Texts by row position; a new column needs a text for every row.
-        """
-        lines = [self.data[self.start[k] : self.stop[k]] for k in range(len(self.line))]
-        ends = [line[len(line.rstrip(b"\r\n")) :] for line in lines]
-        if column not in names:
-            separator = self.separator.encode()
-            for k, line in enumerate(lines):
-                added = self._write([column if k == 0 else texts[k - 1]])
-                lines[k] = line.rstrip(b"\r\n") + separator + added + ends[k]
-        else:
-            number = list(names).index(column)
-            for row, text in texts.items():
-                cells = self.values(np.array([row]))[0]
-                cells[number] = text
-                lines[row + 1] = self._write(cells) + ends[row + 1]
-        stop = np.cumsum([len(line) for line in lines], dtype=np.int64)
-        start = np.concatenate([[0], stop[:-1]]).astype(np.int64)
-        return dataclasses.replace(self, data=b"".join(lines), start=start, stop=stop)
-
-    def _write(self, cells: Sequence[str]) -> bytes:
-        line = io.StringIO(newline="")
-        csv.writer(line, delimiter=self.separator, lineterminator="").writerow(cells)
-        return line.getvalue().encode()
-
-    def values(self, rows: NDArray[np.integer[Any]]) -> list[list[str]]:
-        """Return the texts of some rows."""
-        lines = [
-            self.data[self.start[row + 1] : self.stop[row + 1]].decode() for row in rows
-        ]
-        cells: list[list[str]] = []
-        for line in lines:
-            cells += csv.reader(
-                io.StringIO(line, newline=""),
-                delimiter=self.separator,
-                skipinitialspace=True,
-            )
-        return cells
+_MOST_MISSING = 1_000  # rows in which texts that mean missing are looked up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,12 +38,15 @@ class Table:
         The rows as bytes; None for Parquet.
     arrow : pyarrow.Table or None
         The rows of a Parquet file; None for CSV.
+    numbers : dict of str to NumberColumn
+        Columns of a CSV file whose numbers pandas does not read.
     """
 
     path: Path
     frame: Any
     records: CsvRecords | None = None
     arrow: Any = None
+    numbers: Mapping[str, NumberColumn] = dataclasses.field(default_factory=dict)
 
     @property
     def n_rows(self) -> int:
@@ -146,6 +57,26 @@ class Table:
     def kind(self) -> str:
         """Either "csv" or "parquet"."""
         return "parquet" if self.records is None else "csv"
+
+    @property
+    def text_columns(self) -> list[str]:
+        """Names of the columns that hold text."""
+        from pandas.api.types import infer_dtype
+
+        return [
+            name
+            for name, column in self.frame.items()
+            if infer_dtype(column, skipna=True) == "string"
+        ]
+
+    def missing_words(self, column: str) -> list[str]:
+        """Texts of a column that were read as missing, the first few."""
+        if self.records is None:
+            return []
+        rows = np.flatnonzero(self.frame[column].isna())[:_MOST_MISSING]
+        number = list(self.frame.columns).index(column)
+        cells = (cells[number].strip() for cells in self.records.values(rows))
+        return sorted({cell for cell in cells if cell})
 
     def locate(self, row: int) -> str:
         """Return where a row is in the file, for error messages."""
@@ -207,7 +138,8 @@ class Table:
         frame[column] = values
         if self.records is not None:
             texts = {
-                int(row): repr(float(values[row])) for row in np.flatnonzero(changed)
+                int(row): self._write_number(column, float(values[row]))
+                for row in np.flatnonzero(changed)
             }
             names = list(self.frame.columns)
             records = self.records.with_texts(names, column, texts)
@@ -220,6 +152,15 @@ class Table:
             number = self.arrow.column_names.index(column)
             arrow = self.arrow.set_column(number, column, pyarrow.array(values))
         return dataclasses.replace(self, frame=frame, arrow=arrow)
+
+    def _write_number(self, column: str, value: float) -> str:
+        written = self.numbers.get(column)
+        marks = {other.decimal for other in self.numbers.values()} - {""}
+        mark = (
+            written.decimal if written and written.decimal else min(marks, default=".")
+        )
+        unit = "%" if written and written.unit == "%" else ""
+        return repr(value).replace(".", mark) + unit
 
     def write_rows(
         self, path: Path, rows: NDArray[np.integer[Any]], final: Path
@@ -290,18 +231,25 @@ def _need_pyarrow(path: Path) -> None:
 
 
 def read_table(
-    path: Path, *, option: str = "TRAIN", text_columns: Sequence[str] = ()
+    path: Path,
+    form: TableFormat | None = None,
+    *,
+    option: str = "TRAIN",
+    like: Table | None = None,
 ) -> Table:
     """Read a CSV or Parquet file; its content decides which it is.
 
     Parameters
     ----------
     path : pathlib.Path
-        The file; a CSV may be compressed with gzip.
+        The file; a CSV may be compressed with gzip, or be alone in a zip archive.
+    form : TableFormat, optional
+        How CSV files are written.
     option : str
         Name of the option, for messages.
-    text_columns : sequence of str
-        Columns that are text even if all values look like numbers.
+    like : Table, optional
+        The train rows: what is text in them is text here, and what they write with a
+        decimal comma is read so where both readings are possible.
 
     Returns
     -------
@@ -321,7 +269,7 @@ def read_table(
     if data.startswith(_PARQUET):
         table = _read_parquet(path, where)
     else:
-        table = _read_csv(path, data, where, text_columns)
+        table = _read_csv(path, data, where, form or TableFormat(), like)
     if table.n_rows == 0:
         raise CommandError(f"{where} has a header and no rows.")
     return table
@@ -345,106 +293,52 @@ def _read_parquet(path: Path, where: str) -> Table:
 
 
 def _read_csv(
-    path: Path, data: bytes, where: str, text_columns: Sequence[str]
+    path: Path, data: bytes, where: str, form: TableFormat, like: Table | None
 ) -> Table:
     import pandas as pd
 
-    if data.startswith(_GZIP):
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise CommandError(
-                f"{where} is not a complete gzip file: {error}."
-            ) from error
-    for start, kind in _OTHER_FILES.items():
-        if data.startswith(start):
-            raise CommandError(f"{where} is {kind}; expected CSV or Parquet.")
-    if data.startswith(b"\xef\xbb\xbf"):
-        data = data[3:]
-    if not data.strip():
-        raise CommandError(f"{where} is empty; expected a header and rows.")
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise CommandError(
-            f"{where} is not UTF-8 text (byte 0x{data[error.start]:02x} in line "
-            f"{line}); save it as UTF-8."
-        ) from error
-    if "\0" in text:
-        raise CommandError(f"{where} holds zero bytes; expected CSV or Parquet.")
-    names, records = _find_records(text, data, where)
+    text, encoding = decode(unpack(data, where), form.encoding, where)
+    names, records = find_records(text, encoding, form.separator, where)
     _refuse_duplicates(names, where)
-    try:
+
+    def read(dtype: Any) -> Any:
         frame = pd.read_csv(
-            io.BytesIO(data),
+            io.StringIO(text[records.header :]),
             sep=records.separator,
             skipinitialspace=True,
             low_memory=False,
-            dtype={name: str for name in text_columns if name in names},
+            keep_default_na=False,
+            na_values=list(form.missing),
+            dtype=dtype,
+        )
+        if len(frame) != len(records.line) - 1 or len(frame.columns) != len(names):
+            raise CommandError(
+                f"{where} has {len(records.line) - 1:,} rows by its line ends and "
+                f"quotes, but pandas reads {len(frame):,}; check its quotes."
+            )
+        frame.columns = [
+            name or f"Unnamed: {number}" for number, name in enumerate(names)
+        ]
+        return frame
+
+    texts = [] if like is None else [n for n in like.text_columns if n in names]
+    try:
+        frame = read(dtype={names.index(name): str for name in texts})
+        numbers = read_numbers(
+            frame,
+            lambda: read(dtype=str),
+            list_formats(form.decimal, form.thousands),
+            locate=lambda row: f"row {row} (line {records.line[row + 1]}) of {where}",
+            texts=texts,
+            like=None if like is None else like.numbers,
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise CommandError(f"{where} cannot be read as CSV: {error}") from error
-    if len(frame) != len(records.start) - 1 or len(frame.columns) != len(names):
-        raise CommandError(
-            f"{where} has {len(records.start) - 1:,} rows by its line ends and quotes, "
-            f"but pandas reads {len(frame):,}; check its quotes."
-        )
-    frame.columns = [
-        name if name else str(default)
-        for name, default in zip(names, frame.columns, strict=True)
-    ]
-    return Table(path, frame, records=records)
-
-
-def _find_records(text: str, data: bytes, where: str) -> tuple[list[str], CsvRecords]:
-    """Find where each row begins and ends; check that all have as many values."""
-    end = min((text + "\n").find("\n"), (text + "\r").find("\r"))
-    separator = max(_SEPARATORS, key=text[:end].count)
-    lines = _LineCounter(data)
-    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
-    names: list[str] = []
-    records: list[tuple[int, int, int]] = []
-    try:
-        while True:
-            begin, first_line = lines.offset, lines.number + 1
-            fields = next(reader, None)
-            if fields is None:
-                break
-            if not data[begin : lines.offset].strip():
-                continue
-            if not records:
-                names = [name.strip() for name in fields]
-            elif len(fields) != len(names):
-                raise CommandError(
-                    f"{where} has {len(fields)} values in line {first_line}, its "
-                    f"header has {len(names)}."
-                )
-            records.append((begin, lines.offset, first_line))
-    except csv.Error as error:
-        raise CommandError(
-            f"{where} cannot be read as CSV, line {lines.number}: {error}."
-        ) from error
-    start, stop, line = np.array(records, dtype=np.int64).T
-    return names, CsvRecords(data, start, stop, line, separator)
-
-
-class _LineCounter:
-    """Iterate over lines, counting bytes and lines."""
-
-    def __init__(self, data: bytes) -> None:
-        self.offset = 0
-        self.number = 0
-        self._lines = iter(data.splitlines(keepends=True))
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        line = next(self._lines)
-        self.offset += len(line)
-        self.number += 1
-        return line.decode()
+        message = f"{where} cannot be read as CSV: {error}"
+        if "EOF inside string" in str(error):
+            line = records.line[-1]
+            message = f"{where} has a quote in line {line} that no other one closes."
+        raise CommandError(message) from error
+    return Table(path, frame, records=records, numbers=numbers)
 
 
 def _refuse_duplicates(names: Sequence[str], where: str) -> None:

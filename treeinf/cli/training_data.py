@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import numbers
 import re
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from treeinf.cli.column_notes import describe_features
 from treeinf.cli.exits import CommandError
+from treeinf.cli.number_columns import describe_numbers, list_names
 from treeinf.cli.tables import Table
+from treeinf.frames import read_columns
 
 __all__ = [
     "TASKS",
@@ -19,16 +24,20 @@ __all__ = [
     "number_labels",
     "read_test_rows",
     "read_training_data",
-    "text_columns",
+    "with_safe_names",
 ]
 
 TASKS = ("auto", "classification", "regression")
 MOST_CLASSES = 20
 """Integer targets with more distinct values than this are regression by default."""
 
-_MANY_CATEGORIES = 100
-# LightGBM refuses these in feature names.
-_UNSAFE = re.compile(r'[\s,:\[\]{}"]')
+MOST_LABELS = 50
+"""Text targets with more distinct values than this are no classes by default."""
+
+_MOST_SHOWN = 5
+_NUMBERS = (numbers.Real, Decimal, np.bool_)
+# LightGBM or XGBoost refuse these in feature names.
+_UNSAFE = re.compile(r'[\s,:\[\]{}"<]')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +47,8 @@ class TrainingData:
     Parameters
     ----------
     X : pandas.DataFrame, shape (n_rows, n_features)
-        Numbers and categoricals, rows numbered from 0, columns named as models allow.
+        Numbers and categoricals, rows numbered from 0, columns named as in the file;
+        see `with_safe_names`.
     y : ndarray, shape (n_rows,)
         Labels or values.
     weight : ndarray of float64, shape (n_rows,), or None
@@ -70,17 +80,6 @@ class TrainingData:
         if self.task == "regression":
             return self.y
         return np.searchsorted(np.array(self.classes), self.y)
-
-
-def text_columns(table: Table) -> list[str]:
-    """Return the names of the columns that hold text."""
-    import pandas as pd
-
-    return [
-        str(name)
-        for name, column in table.frame.items()
-        if pd.api.types.infer_dtype(column, skipna=True) == "string"
-    ]
 
 
 def read_training_data(
@@ -125,19 +124,14 @@ def read_training_data(
         raise CommandError(
             f"Column {target!r} is the target; it cannot also be the weight or dropped."
         )
+    notes += describe_numbers(table.numbers)
     y, kind = _read_target(table, target, task, notes)
     others = {target, weight, *drop_columns}
     columns = [name for name in frame.columns if name not in others]
     if not columns:
         raise CommandError(f"{table.path} has no feature column left.")
-    features = {name: _as_feature(table, name, notes) for name in columns}
-    X = _make_frame(features)
-    categorical = [name for name in columns if features[name].dtype == "category"]
-    if categorical:
-        notes.append(
-            f"Text columns used as categorical features: {_listed(categorical)} (of "
-            f"{len(columns)} features)."
-        )
+    X = _read_features(table, columns)
+    notes += describe_features(table, X)
     classes: tuple[Any, ...] = ()
     if kind == "classification":
         classes = tuple(np.unique(y).tolist())
@@ -206,7 +200,7 @@ def read_test_rows(table: Table, train: TrainingData) -> TrainingData:
     missing = [name for name in train.columns if name not in table.frame.columns]
     if missing:
         raise CommandError(
-            f"{table.path} lacks the column{_s(missing)} {_listed(missing)}."
+            f"{table.path} lacks the column{_s(missing)} {list_names(missing)}."
         )
     notes: list[str] = []
     y, _ = _read_target(table, train.target, train.task, notes)
@@ -218,24 +212,32 @@ def read_test_rows(table: Table, train: TrainingData) -> TrainingData:
         if unknown:
             raise CommandError(
                 f"{table.path} has the label {unknown[0]!r}, which no train row has; "
-                f"expected one of {_listed(train.classes)}."
+                f"expected one of {list_names(train.classes)}."
             )
-    features = {}
-    for name, safe in zip(train.columns, train.X.columns, strict=True):
-        column = _as_feature(table, name, [])
-        dtype = train.X[safe].dtype
+    X = _read_features(table, train.columns)
+    for name in train.columns:
+        dtype, column = train.X[name].dtype, X[name]
         if dtype == "category":
             if column.dtype != "category":
                 column = column.astype(str).where(column.notna())
-            column = column.astype(dtype)
+            X[name] = column.astype(dtype)
         elif column.dtype == "category":
             raise CommandError(
                 f"Column {name!r} holds numbers in the train rows and text in "
-                f"{table.path}."
+                f"{table.path}, such as {column.cat.categories[0]!r}."
             )
-        features[name] = column
-    X = _make_frame(features)
     return dataclasses.replace(train, X=X, y=y, weight=None, notes=tuple(notes))
+
+
+def with_safe_names(data: TrainingData) -> TrainingData:
+    """Rename the features to distinct names that LightGBM and XGBoost accept."""
+    safe: list[str] = []
+    for name in data.X.columns:
+        plain = _UNSAFE.sub("_", name) or "_"
+        while plain in safe:
+            plain += "_"
+        safe.append(plain)
+    return dataclasses.replace(data, X=data.X.set_axis(safe, axis=1))
 
 
 def _need_columns(table: Table, names: Sequence[str | None], option: str) -> None:
@@ -244,76 +246,39 @@ def _need_columns(table: Table, names: Sequence[str | None], option: str) -> Non
         if name not in columns:
             raise CommandError(
                 f"{option}: {table.path} has no column {name!r}; it has "
-                f"{_listed(columns)}."
+                f"{list_names(columns)}."
             )
-
-
-def _listed(names: Sequence[Any], most: int = 8) -> str:
-    shown = ", ".join(repr(name) for name in names[:most])
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _s(names: Sequence[Any]) -> str:
     return "" if len(names) == 1 else "s"
 
 
-def _make_frame(features: dict[str, Any]) -> Any:
-    """Combine columns under distinct names that LightGBM accepts."""
+def _read_features(table: Table, names: Sequence[str]) -> Any:
+    """Return the columns as numbers and categories."""
     import pandas as pd
 
-    safe: list[str] = []
-    for name in features:
-        plain = _UNSAFE.sub("_", name) or "_"
-        while plain in safe:
-            plain += "_"
-        safe.append(plain)
-    frame = pd.concat(list(features.values()), axis=1)
-    frame.columns = safe
-    return frame
-
-
-def _as_feature(table: Table, name: str, notes: list[str]) -> Any:
-    """Convert a column to numbers or to categories."""
-    import pandas as pd
-
-    column = table.frame[name]
-    kind = pd.api.types
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return column.cat.rename_categories(
-            [str(label) for label in column.cat.categories]
-        ).astype("category")
-    if column.isna().all():
-        notes.append(f"Column {name!r} is empty.")
-        return pd.Series(np.full(len(column), np.nan), index=column.index, name=name)
-    if kind.is_bool_dtype(column.dtype) and not column.isna().any():
-        return column.astype(bool)
-    if kind.is_numeric_dtype(column.dtype) or kind.is_bool_dtype(column.dtype):
-        if kind.is_complex_dtype(column.dtype):
-            raise _refusal(table, name, "complex numbers")
-        return column.astype(column.dtype if column.dtype.kind in "iuf" else float)
-    inferred = kind.infer_dtype(column, skipna=True)
-    if inferred == "boolean":
-        return column.map({True: 1.0, False: 0.0})
-    if inferred == "decimal":
-        return column.astype(float)
-    if inferred != "string":
-        raise _refusal(table, name, inferred)
-    labels = column.astype(object).where(column.notna(), None)
-    n_distinct = column.nunique()
-    if n_distinct > max(_MANY_CATEGORIES, len(column) // 2):
-        notes.append(
-            f"Column {name!r} has {n_distinct:,} distinct texts in {len(column):,} "
-            "rows; if it is an identifier, exclude it with --drop-columns."
-        )
-    return labels.astype("category")
-
-
-def _refusal(table: Table, name: str, what: str) -> CommandError:
-    return CommandError(
-        f"Column {name!r} of {table.path} holds {what} ({table.frame[name].dtype}); "
-        "expected numbers, booleans or text. Exclude it with --drop-columns "
-        f"{name!r}."
-    )
+    frame = table.frame[list(names)]
+    features = {}
+    for name, values in read_columns(frame):
+        column = frame[name]
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            labels = [str(label) for label in column.cat.categories]
+            features[name] = column.cat.rename_categories(labels).astype("category")
+            continue
+        kinds = {type(value) for value in values if value is not None}
+        if values.dtype == object and kinds == {str}:
+            features[name] = pd.Series(values).astype("category")
+        elif all(issubclass(kind, _NUMBERS) for kind in kinds):
+            features[name] = pd.Series(values.astype(np.float64))
+        else:
+            kind = next(kind for kind in kinds if not issubclass(kind, _NUMBERS))
+            raise CommandError(
+                f"Column {name!r} of {table.path} holds {kind.__name__} values "
+                f"({column.dtype}); expected numbers, booleans or text. Replace it by "
+                f"such columns, or exclude it: --drop-columns {name!r}."
+            )
+    return pd.DataFrame(features)
 
 
 def _read_target(
@@ -323,67 +288,105 @@ def _read_target(
     import pandas as pd
 
     column = table.frame[target]
-    is_missing = column.isna().to_numpy()
-    if is_missing.all():
-        raise CommandError(
-            f"The target {target!r} of {table.path} is missing in all rows."
-        )
+    _, values = next(read_columns(table.frame[[target]]))
+    is_missing = pd.isna(values)
     if is_missing.any():
-        first = int(np.argmax(is_missing))
-        raise CommandError(
-            f"The target {target!r} is missing in {int(is_missing.sum()):,} of "
-            f"{len(column):,} rows, first in {table.locate(first)}; fill or drop them."
-        )
-    kind = pd.api.types
-    is_text = kind.infer_dtype(column, skipna=True) in ("string", "categorical")
-    is_number = kind.is_numeric_dtype(column.dtype) and not kind.is_bool_dtype(
-        column.dtype
-    )
-    if not is_text and not is_number and not kind.is_bool_dtype(column.dtype):
-        raise CommandError(
-            f"The target {target!r} of {table.path} has dtype {column.dtype}; expected "
-            "numbers, booleans or text."
-        )
-    if is_number:
-        values = column.to_numpy(dtype=np.float64)
-        if not np.isfinite(values).all():
-            first = int(np.argmin(np.isfinite(values)))
-            raise CommandError(
-                f"The target {target!r} is {values[first]} in {table.locate(first)}; "
-                "expected finite numbers."
-            )
-        is_whole = bool((values == np.floor(values)).all())
-    if task == "regression":
-        if not is_number:
+        raise CommandError(_describe_missing(table, target, is_missing))
+    kinds = {type(value) for value in values.tolist()}
+    is_category = isinstance(column.dtype, pd.CategoricalDtype)
+    is_bool = pd.api.types.is_bool_dtype(column.dtype) or kinds == {bool}
+    if kinds == {str} or is_category:
+        if task == "regression":
             raise CommandError(
                 f"The target {target!r} of {table.path} is not numeric; --task "
                 "regression needs numbers."
             )
-        return values, "regression"
-    n_distinct = int(column.nunique())
-    if is_number and task == "auto":
-        is_integer = kind.is_integer_dtype(column.dtype)
-        as_classes = is_whole and n_distinct <= (MOST_CLASSES if is_integer else 2)
+        if task == "auto":
+            _check_labels(table, target)
+        return np.array([str(value) for value in column]), "classification"
+    if not all(issubclass(kind, _NUMBERS) for kind in kinds):
+        raise CommandError(
+            f"The target {target!r} of {table.path} holds "
+            f"{list_names(sorted(kind.__name__ for kind in kinds))} values "
+            f"({column.dtype}); expected numbers, booleans or text."
+        )
+    values_ = values.astype(np.float64)
+    if is_bool and task != "regression":
+        return values_.astype(bool), "classification"
+    if not np.isfinite(values_).all():
+        first = int(np.argmin(np.isfinite(values_)))
+        raise CommandError(
+            f"The target {target!r} is {values_[first]} in {table.locate(first)}; "
+            "expected finite numbers."
+        )
+    is_whole = bool((values_ == np.floor(values_)).all())
+    if task == "auto":
+        n_distinct = len(np.unique(values_))
+        most = MOST_CLASSES if pd.api.types.is_integer_dtype(column.dtype) else 2
+        as_classes = is_whole and n_distinct <= most
         other = "regression" if as_classes else "classification"
         task = "classification" if as_classes else "regression"
-        kinds = "integers" if is_whole else "numbers with fractions"
+        content = "integers" if is_whole else "numbers with fractions"
         notes.append(
-            f"Task {task}: the target {target!r} holds {kinds} with {n_distinct:,} "
+            f"Task {task}: the target {target!r} holds {content} with {n_distinct:,} "
             f"distinct value{'' if n_distinct == 1 else 's'} (override with --task "
             f"{other})."
         )
-        if task == "regression":
-            return values, "regression"
-    if is_number:
-        if not is_whole:
-            raise CommandError(
-                f"The target {target!r} of {table.path} holds numbers with fractions; "
-                "--task classification needs labels."
-            )
-        return values.astype(np.int64), "classification"
-    if is_text:
-        return column.astype(str).to_numpy(dtype=str), "classification"
-    return column.to_numpy(dtype=bool), "classification"
+    if task == "regression":
+        return values_, task
+    if not is_whole:
+        raise CommandError(
+            f"The target {target!r} of {table.path} holds numbers with fractions; "
+            "--task classification needs labels."
+        )
+    return values_.astype(np.int64), task
+
+
+def _describe_missing(table: Table, target: str, is_missing: NDArray[np.bool_]) -> str:
+    """Return where the target is missing, and which texts mean so."""
+    if is_missing.all() and not table.missing_words(target):
+        return f"The target {target!r} of {table.path} is missing in all rows."
+    first = int(np.argmax(is_missing))
+    words = table.missing_words(target)
+    labels = (
+        f" {list_names(words)} count{'s' if len(words) == 1 else ''} as missing; if "
+        'that is a label, pass --na-values "".'
+        if words
+        else ""
+    )
+    return (
+        f"The target {target!r} is missing in {int(is_missing.sum()):,} of "
+        f"{len(is_missing):,} rows, first in {table.locate(first)}; fill or drop them."
+        f"{labels}"
+    )
+
+
+def _check_labels(table: Table, target: str) -> None:
+    """Refuse texts that are numbers but for a few rows, or too many to be labels."""
+    column, values_ = table.frame[target], table.numbers.get(target)
+    advice = "; if these are classes, pass --task classification."
+    if values_ is not None:
+        rows = np.flatnonzero(column.isin(values_.words))
+        shown = ", ".join(
+            f"{column[row]!r} in {table.locate(row)}" for row in rows[:_MOST_SHOWN]
+        )
+        raise CommandError(
+            f"The target {target!r} holds numbers in all but {len(rows):,} of "
+            f"{len(column):,} rows: {shown}. Correct or drop these rows, or if they "
+            f"mean missing, fill them{advice}"
+        )
+    labels = column.value_counts()
+    if len(labels) > MOST_LABELS:
+        rarest = list(labels.index[: -_MOST_SHOWN - 1 : -1])
+        shown = ", ".join(
+            f"{label!r} in {table.locate(int((column == label).to_numpy().argmax()))}"
+            for label in rarest
+        )
+        raise CommandError(
+            f"The target {target!r} holds {len(labels):,} different texts in "
+            f"{len(column):,} rows, such as {shown}. If they are numbers, see "
+            f"--decimal, --thousands and --na-values{advice}"
+        )
 
 
 def _read_weight(table: Table, name: str) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ import typer
 from treeinf.cli import options
 from treeinf.cli.exits import CommandError
 from treeinf.cli.printing import Printer
+from treeinf.cli.table_format import TableFormat, takes_table_format
 
 if TYPE_CHECKING:
     from treeinf.ensemble import TreeEnsemble
@@ -23,6 +24,7 @@ _N_TEST = 1_000
 _LONGEST_NOTE = 200
 
 
+@takes_table_format
 def bench(
     model: Annotated[
         str,
@@ -36,6 +38,7 @@ def bench(
         Path, typer.Option("--train", help="The rows the model was trained on.")
     ],
     target: options.Target,
+    table_format: TableFormat,
     test: Annotated[
         Path | None,
         typer.Option(
@@ -68,6 +71,7 @@ def bench(
         others={"--test": test},
         weight=weight,
         drop_columns=drop_columns,
+        table_format=table_format,
     )
     data, test_data = tables.data, tables.others.get("--test")
     ensemble = tables.ensemble

@@ -13,6 +13,7 @@ import typer
 from treeinf.cli import options
 from treeinf.cli.exits import LIMIT_REACHED, CommandError
 from treeinf.cli.options import FROM_ESTIMATOR
+from treeinf.cli.table_format import TableFormat, takes_table_format
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,9 +32,11 @@ _STEPS = (
 )
 
 
+@takes_table_format
 def clean(
     train: options.Train,
     target: options.Target,
+    table_format: TableFormat,
     model: Annotated[
         str,
         typer.Option(
@@ -169,6 +172,7 @@ def clean(
             weight=weight,
             drop_columns=drop_columns,
             task=task,
+            table_format=table_format,
             outputs={"--out": out, "--removed": removed, "--report": report},
             force=force,
         )

@@ -10,6 +10,7 @@ import typer
 
 from treeinf.cli import options
 from treeinf.cli.exits import CommandError
+from treeinf.cli.table_format import TableFormat, takes_table_format
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +34,7 @@ _SIGNS = {"helpful": 1.0, "harmful": -1.0}
 _N_PRINTED = 5  # test rows, unless --rows names them
 
 
+@takes_table_format
 def explain(
     model: Annotated[
         str,
@@ -48,6 +50,7 @@ def explain(
         Path, typer.Option("--test", help="Rows to explain, CSV or Parquet.")
     ],
     target: options.Target,
+    table_format: TableFormat,
     rows: Annotated[
         str | None,
         typer.Option(
@@ -105,6 +108,7 @@ def explain(
         weight=weight,
         drop_columns=drop_columns,
         task=task,
+        table_format=table_format,
     )
     data, test_data = tables.data, tables.others["--test"]
     kind: Any = getattr(treeinf.explainers, _EXPLAINERS[method])

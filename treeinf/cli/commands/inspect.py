@@ -9,12 +9,15 @@ import typer
 
 from treeinf.cli import options
 from treeinf.cli.exits import MISMATCH, CommandError
+from treeinf.cli.table_format import TableFormat, takes_table_format
 
 __all__ = ["inspect"]
 
 
+@takes_table_format
 def inspect(
     model: Annotated[Path, typer.Argument(metavar="MODELFILE", help="Model file.")],
+    table_format: TableFormat,
     train: Annotated[
         Path | None,
         typer.Option("--train", help="Table to check: was the model trained on it?"),
@@ -69,7 +72,7 @@ def inspect(
         printer.finish(result)
         return
     data = read_training_data(
-        read_table(train, option="--train"),
+        read_table(train, table_format, option="--train"),
         str(target),
         weight=weight,
         task=task_of(ensemble),

@@ -10,6 +10,7 @@ import typer
 
 from treeinf.cli import options
 from treeinf.cli.options import FROM_ESTIMATOR
+from treeinf.cli.table_format import TableFormat, takes_table_format
 
 if TYPE_CHECKING:
     from treeinf.cleaning import InfluenceSelector
@@ -22,9 +23,11 @@ __all__ = ["select"]
 _STEPS = "read train influence clusters retrain final compare"
 
 
+@takes_table_format
 def select(
     train: options.Train,
     target: options.Target,
+    table_format: TableFormat,
     model: Annotated[
         str,
         typer.Option(
@@ -120,6 +123,7 @@ def select(
             weight=weight,
             drop_columns=drop_columns,
             task=task,
+            table_format=table_format,
             outputs={"--out": out, "--ranking": ranking},
             force=force,
         )
