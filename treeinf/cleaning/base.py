@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import inspect
 import math
 import numbers
 import time
@@ -28,6 +29,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from treeinf.cleaning.rows import read_rows, read_trusted
 from treeinf.cleaning.trial.splits import check_validation
 from treeinf.errors import TreeinfWarning
+from treeinf.training.cloning import rebuild
+from treeinf.training.early_stopping import (
+    describe_stopping,
+    has_eval_set,
+    refuse_hidden_stopping,
+)
 from treeinf.training.learner import Learner, readable_rows
 from treeinf.training.parallel import Progress
 from treeinf.training.rows import LabelledRows
@@ -76,6 +83,37 @@ def check_number(
         )
 
 
+_OF_ROWS = ("init_score", "base_margin", "baseline", "group", "qid", "sample_weight")
+"""Arguments of fit that have one value a row."""
+
+
+def check_fit_params(estimator: Any, fit_params: dict[str, Any]) -> None:
+    """Refuse arguments of fit that copies cannot be trained with.
+
+    Raises
+    ------
+    TypeError
+        If fit has no such argument, or one has a value for each row.
+    ValueError
+        See `refuse_hidden_stopping`.
+    """
+    accepted = inspect.signature(estimator.fit).parameters
+    is_open = any(kind.kind is kind.VAR_KEYWORD for kind in accepted.values())
+    for name in fit_params:
+        if not is_open and name not in accepted:
+            raise TypeError(
+                f"{type(estimator).__name__}.fit takes no {name}; it takes "
+                f"{', '.join(accepted)}."
+            )
+        if name.rpartition("__")[2] in _OF_ROWS:
+            raise TypeError(
+                f"Got {name}=, which has a value for each row; copies are trained on "
+                "parts of the rows, so only sample_weight= can be passed with them."
+            )
+    if not has_eval_set(fit_params):
+        refuse_hidden_stopping(estimator)
+
+
 def _estimator_has(name: str) -> Callable[[Any], bool]:
     def check(self: Any) -> bool:
         estimator = getattr(self, "estimator_", self.estimator)
@@ -95,7 +133,7 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
     _label = ""
     report_: Any
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, **fit_params: Any) -> Self:
         """Choose the rows, and train the final model.
 
         Parameters
@@ -106,6 +144,9 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
             Labels or targets.
         sample_weight : array-like, shape (n_train,), optional
             Weights, for training and evaluation.
+        **fit_params
+            Further arguments of the estimator's fit, passed to every copy and to the
+            final model as they are: an `eval_set` to stop early on, callbacks.
 
         Returns
         -------
@@ -117,6 +158,12 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
             If a parameter or the data are invalid; raised before any training.
         UnsupportedModelError
             If influence is needed and no adapter reads the estimator.
+
+        Notes
+        -----
+        An estimator that stops early (`early_stopping_rounds`) and is passed no
+        `eval_set` holds out a fifth of each copy's own rows to find its number of
+        iterations, and is then trained on all of them. The report says so.
         """
         begin = time.perf_counter()
         self._check_kind()
@@ -138,14 +185,19 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
             X_val, y_val = self.validation
             trusted = read_trusted(X_val, y_val, rows, classes, **reading)
         estimator = self._resolve_estimator()
+        check_fit_params(estimator, fit_params)
         self._check_parameters(estimator, rows.n_rows, rows.weight is not None)
         self._scorer()
         progress = Progress(self._label, is_shown=self.verbose)
-        learner = Learner(estimator, classes, self.n_jobs, progress)
+        learner = Learner(
+            estimator, classes, self.n_jobs, progress, fit_params=fit_params
+        )
         with contextlib.closing(progress), _once_each():
             report = self._fit_rows(rows, trusted, learner)
         seconds = {**report.seconds, "total": time.perf_counter() - begin}
-        self.report_ = dataclasses.replace(report, seconds=seconds)
+        stopped = describe_stopping(estimator, fit_params, self.estimator_)
+        notes = (*report.notes, stopped) if stopped else report.notes
+        self.report_ = dataclasses.replace(report, seconds=seconds, notes=notes)
         return self
 
     def _check_parameters(self, estimator: Any, n_rows: int, is_weighted: bool) -> None:
@@ -239,6 +291,11 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
         if getattr(X, "ndim", 2) == 2:
             validate_data(self, X, skip_check_array=True, reset=False)
         return getattr(self.estimator_, name)(readable_rows(self.estimator_, X))
+
+    def __sklearn_clone__(self) -> Self:
+        # scikit-learn cannot clone every estimator inside
+        copied: Self = rebuild(self)
+        return copied
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "estimator_")

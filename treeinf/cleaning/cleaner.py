@@ -229,13 +229,13 @@ class InfluenceCleaner(RowMetaEstimator):
         self.verbose = verbose
 
     def clean(
-        self, X: Any, y: Any, sample_weight: Any = None
+        self, X: Any, y: Any, sample_weight: Any = None, **fit_params: Any
     ) -> tuple[Any, Any, NDArray[np.bool_]]:
         """Fit, and return the rows that remain.
 
         Parameters
         ----------
-        X, y, sample_weight
+        X, y, sample_weight, **fit_params
             See `fit`.
 
         Returns
@@ -249,7 +249,7 @@ class InfluenceCleaner(RowMetaEstimator):
         -----
         For action "downweight", see `weights_`.
         """
-        self.fit(X, y, sample_weight)
+        self.fit(X, y, sample_weight, **fit_params)
         if self.action == "relabel" and self.report_.acted:
             y = replace_labels(y, self.labels_)
         return take_rows(X, self.kept_), take_rows(y, self.kept_), self.kept_.copy()

@@ -163,9 +163,9 @@ class InfluenceSelector(RowMetaEstimator):
         self.verbose = verbose
 
     def select(
-        self, X: Any, y: Any, sample_weight: Any = None
+        self, X: Any, y: Any, sample_weight: Any = None, **fit_params: Any
     ) -> tuple[Any, Any, NDArray[np.bool_]]:
-        """Fit, and return the rows kept.
+        """Fit, and return the rows kept; see `fit`.
 
         Returns
         -------
@@ -174,7 +174,7 @@ class InfluenceSelector(RowMetaEstimator):
         kept : ndarray of bool, shape (n_train,)
             Mask of the rows kept.
         """
-        self.fit(X, y, sample_weight)
+        self.fit(X, y, sample_weight, **fit_params)
         return take_rows(X, self.kept_), take_rows(y, self.kept_), self.kept_.copy()
 
     def _check_parameters(self, estimator: Any, n_rows: int, is_weighted: bool) -> None:

@@ -22,6 +22,7 @@ from treeinf.evaluation.methods import new_method
 from treeinf.evaluation.models import LIBRARIES, new_estimator
 from treeinf.explainers.base import Explainer
 from treeinf.explainers.baselines.row_score import RowScore
+from treeinf.training.cloning import clone_estimator
 
 __all__ = ["Cell", "Suite", "read_suite"]
 
@@ -181,7 +182,7 @@ class Suite:
         model = self.models[name]
         if isinstance(model, Mapping):
             return new_estimator(name, task, model)
-        return clone(model)
+        return clone_estimator(model)
 
     def cells(self) -> list[Cell]:
         """List the cells: seed by seed, so that an early stop leaves whole seeds."""

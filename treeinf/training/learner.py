@@ -7,19 +7,29 @@ import copy
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn import get_config
-from sklearn.base import clone
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from threadpoolctl import threadpool_limits
 
 from treeinf.dtypes import REAL
 from treeinf.frames import count_rows, to_pandas
 from treeinf.kernels.threads import check_n_jobs
+from treeinf.training.cloning import (
+    BOOSTERS,
+    clone_estimator,
+    find_package,
+    last_step,
+)
+from treeinf.training.early_stopping import (
+    find_iterations,
+    find_stopping,
+    has_eval_set,
+)
 from treeinf.training.parallel import Progress, run_tasks
 from treeinf.training.rows import LabelledRows
 
@@ -33,10 +43,8 @@ __all__ = [
     "readable_rows",
 ]
 
-_BOOSTERS = ("catboost", "lightgbm", "xgboost")
 _THREADS = ("n_jobs", "thread_count", "nthread", "num_threads")
 _SEEDS = ("random_state", "random_seed")
-_STOPPING = ("early_stopping_rounds", "early_stopping_round")
 _VERBOSITY = {"verbose", "silent", "logging_level", "verbose_eval"}
 
 T = TypeVar("T")
@@ -61,6 +69,8 @@ class Learner:
         Advanced by every copy that `run` trains.
     isolated : bool, default=False
         How seeds and threads are set, see `copy_estimator`.
+    fit_params : mapping of str to Any, default={}
+        Further arguments of fit, the same for every copy.
     """
 
     estimator: Any
@@ -68,6 +78,7 @@ class Learner:
     n_jobs: int | None = None
     progress: Progress | None = None
     isolated: bool = False
+    fit_params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def n_workers(self) -> int:
@@ -82,25 +93,34 @@ class Learner:
         """Train a copy.
 
         Most estimators reject single rows and rows of a single class, for which a
-        constant model is returned, see `is_constant`.
+        constant model is returned, see `is_constant`. One that stops early on an
+        eval_set, and is passed none, finds its number of iterations on some of these
+        rows first, see `find_iterations`.
         """
         estimator = self.copy(seed)
         if rows.code is None and rows.n_rows == 1:
             return DummyRegressor().fit(np.zeros((1, 1)), rows.y)
         if rows.code is not None and (rows.code == rows.code[0]).all():
             return DummyClassifier().fit(np.zeros((rows.n_rows, 1)), rows.y)
-        arguments: dict[str, Any] = {}
-        if rows.weight is not None:
-            keyword = _weight_keyword(estimator)
-            assert keyword is not None
-            arguments[keyword] = rows.weight
-            _route_weights(estimator)
+        rows = dataclasses.replace(rows, X=readable_rows(estimator, rows.X))
+        arguments = {
+            # callbacks have state
+            name: copy.deepcopy(value) if name.endswith("callbacks") else value
+            for name, value in self.fit_params.items()
+        }
         with self._limit_threads():
-            return estimator.fit(readable_rows(estimator, rows.X), rows.y, **arguments)
+            if find_stopping(estimator, arguments) and not has_eval_set(arguments):
+                estimator, arguments = find_iterations(estimator, rows, arguments, seed)
+            if rows.weight is not None:
+                keyword = _weight_keyword(estimator)
+                assert keyword is not None
+                arguments[keyword] = rows.weight
+                _route_weights(estimator)
+            return estimator.fit(rows.X, rows.y, **arguments)
 
     def _limit_threads(self) -> contextlib.AbstractContextManager[Any]:
         # scikit-learn's histogram boosting has no parameter for threads
-        if self.isolated and find_library(self.estimator) not in _BOOSTERS:
+        if self.isolated and find_library(self.estimator) not in BOOSTERS:
             return threadpool_limits(1, user_api="openmp")
         return contextlib.nullcontext()
 
@@ -211,23 +231,23 @@ def copy_estimator(
     -------
     estimator
     """
-    estimator = _clone(estimator)
+    estimator = clone_estimator(estimator)
     parameters = estimator.get_params(deep=True)
     changes: dict[str, Any] = {}
     for name, value in parameters.items():
         prefix, _, last = name.rpartition("__")
-        library = _package(parameters[prefix] if prefix else estimator)
+        library = find_package(parameters[prefix] if prefix else estimator)
         if last in _THREADS:
             # None is one thread in scikit-learn, and every core elsewhere
             if isolated or (value is None and library != "sklearn"):
                 changes[name] = 1
         elif last in _SEEDS:
-            has_default = isolated and library in _BOOSTERS
+            has_default = isolated and library in BOOSTERS
             if replace_seeds or (value is None and not has_default):
                 changes[name] = seed
-    last_step = _last_step(estimator)
-    if isolated and _package(last_step) == "catboost":
-        _isolate_catboost(last_step, seed if replace_seeds else None)
+    last = last_step(estimator)
+    if isolated and find_package(last) == "catboost":
+        _isolate_catboost(last, seed if replace_seeds else None)
     return estimator.set_params(**changes)
 
 
@@ -264,18 +284,16 @@ def readable_rows(estimator: Any, X: Any) -> Any:
     read numbers from frames of polars, and end the whole process where one has a
     categorical column; CatBoost does not take those of pyarrow.
     """
-    return to_pandas(X) if _package(estimator) in ("catboost", "lightgbm") else X
+    return to_pandas(X) if find_package(estimator) in ("catboost", "lightgbm") else X
 
 
-def check_trainable(estimator: Any) -> Any:
-    """Return an unfitted copy of an estimator that can be trained again.
+def check_trainable(estimator: Any) -> None:
+    """Refuse what cannot be trained again.
 
     Raises
     ------
     TypeError
         If it has no fit, predict and get_params.
-    ValueError
-        If it uses early stopping, which needs an eval_set that copies do not have.
     """
     if isinstance(estimator, type) or not all(
         hasattr(estimator, name) for name in ("fit", "predict", "get_params")
@@ -286,17 +304,6 @@ def check_trainable(estimator: Any) -> Any:
             "as LGBMClassifier or a pipeline. Boosters, files and TreeEnsembles cannot "
             "be retrained."
         )
-    last = _last_step(estimator)
-    if _package(last) in ("lightgbm", "xgboost"):
-        parameters = last.get_params()
-        for name in _STOPPING:
-            if parameters.get(name):
-                raise ValueError(
-                    f"{type(last).__name__} has {name}={parameters[name]!r}, which "
-                    "needs an eval_set; copies have none. Set it to None and "
-                    "n_estimators to the number of iterations wanted."
-                )
-    return _clone(estimator)
 
 
 def accepts_weights(estimator: Any) -> bool:
@@ -306,30 +313,7 @@ def accepts_weights(estimator: Any) -> bool:
 
 def find_library(estimator: Any) -> str:
     """Return the package of the estimator, or of a pipeline's last step."""
-    return _package(_last_step(estimator))
-
-
-def _clone(estimator: Any) -> Any:
-    """Return an unfitted copy with the same parameters."""
-    if _package(estimator) == "catboost":
-        # CatBoost copies lists passed to it, which sklearn.clone rejects
-        return type(estimator)(**copy.deepcopy(estimator.get_params()))
-    return clone(estimator)
-
-
-def _last_step(estimator: Any) -> Any:
-    while hasattr(estimator, "steps"):
-        estimator = estimator.steps[-1][1]
-    return estimator
-
-
-def _package(estimator: Any) -> str:
-    """Return the package of a class; of one derived from a booster, the booster's."""
-    for parent in type(estimator).__mro__:
-        package = parent.__module__.partition(".")[0]
-        if package in _BOOSTERS:
-            return package
-    return type(estimator).__module__.partition(".")[0]
+    return find_package(last_step(estimator))
 
 
 def _weight_keyword(estimator: Any) -> str | None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
 from treeinf.frames import count_rows
+from treeinf.training.early_stopping import settle_iterations
 from treeinf.training.encoding import Task
 from treeinf.training.learner import (
     Learner,
@@ -34,7 +35,9 @@ class SubsetLearner:
     Parameters
     ----------
     estimator : estimator
-        Estimator to copy; it is never fitted itself.
+        Estimator to copy; it is never fitted itself. Where it was passed with early
+        stopping, all copies have the same number of iterations, see
+        `settle_iterations`.
     X : array-like, sparse matrix or frame, shape (n_train, n_features)
         Train rows, see `readable_rows`.
     target : ndarray of float64, shape (n_train,)
@@ -69,7 +72,7 @@ class SubsetLearner:
         """
         if by not in ("drop", "weight"):
             raise ValueError(f"Got by={by!r}; expected 'drop' or 'weight'.")
-        estimator = check_trainable(estimator)
+        check_trainable(estimator)
         n_train = count_rows(X)
         if n_train < 2:
             raise ValueError(f"X has {n_train} rows; at least 2 are needed.")
@@ -86,8 +89,13 @@ class SubsetLearner:
                 f"{type(estimator).__name__}.fit takes no sample_weight, which "
                 f"{parameter} needs."
             )
-        target = task.encode(y, n_train)
-        return cls(estimator, readable_rows(estimator, X), target, task, weight, by)
+        X, target = readable_rows(estimator, X), task.encode(y, n_train)
+        labels = LabelledRows(X, target, None, weight)
+        if task.classes is not None:
+            code = target.astype(np.int64)
+            labels = dataclasses.replace(labels, y=task.classes[code], code=code)
+        estimator = settle_iterations(estimator, labels)
+        return cls(estimator, X, target, task, weight, by)
 
     @property
     def n_train(self) -> int:

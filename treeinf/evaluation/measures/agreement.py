@@ -18,6 +18,7 @@ from treeinf.explainers.retraining import LOO
 from treeinf.frames import count_rows, row_labels
 from treeinf.training.learner import copy_estimator
 from treeinf.training.seeds import check_random_state, derive_seed
+from treeinf.training.subsets import SubsetLearner
 
 __all__ = ["agreement", "compare_columns", "mean_agreement"]
 
@@ -142,6 +143,7 @@ def agreement(
     _check_rows(X_train, y_train, "train")
     weights = {} if sample_weight is None else {"sample_weight": sample_weight}
     seed = check_random_state(random_state)
+    estimator = SubsetLearner.read(estimator, X_train, y_train, sample_weight).estimator
     model = copy_estimator(estimator, derive_seed(seed))
     model.fit(X_train, y_train, **weights)
 
