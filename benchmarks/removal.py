@@ -4,7 +4,7 @@
         [--out benchmarks/results/removal]
 
 A cell is one data set, one library and one seed. The seed draws train rows (at most
-3,000), validation rows and test rows (at most 2,000 each). Every method ranks the train
+2,000), validation rows and test rows (at most 2,000 each). Every method ranks the train
 rows by what their removal does to the summed loss of the validation rows (`total`; two
 baselines rank them without those rows), and its most harmful 1 % are dropped. What
 should come of that is forecast by the sum of the method's own numbers, and by
@@ -54,8 +54,8 @@ DATA = (
     "protein",
     "wine",
 )
-SHARE, N_MODELS, N_RANDOM, LEVEL = 0.01, 3, 5, 0.95
-MOST_TRAIN, MOST_JUDGED = 3_000, 2_000
+SHARE, N_MODELS, N_RANDOM, LEVEL = 0.01, 2, 3, 0.95
+MOST_TRAIN, MOST_JUDGED = 2_000, 2_000
 MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "LightGBM": (
         "lightgbm",

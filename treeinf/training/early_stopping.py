@@ -155,14 +155,16 @@ def describe_stopping(estimator: Any, fit_params: Mapping[str, Any], final: Any)
     if not settings:
         return ""
     last = type(last_step(estimator)).__name__
-    told = ", ".join(
+    settings_text = ", ".join(
         name if "callbacks" in name else f"{name}={value!r}"
         for name, value in settings.items()
     )
     if has_eval_set(fit_params):
-        return f"{last} stops early ({told}), each copy on the eval_set passed."
+        return (
+            f"{last} stops early ({settings_text}), each copy on the eval_set passed."
+        )
     return (
-        f"{last} stops early ({told}): each copy found its number of iterations on "
+        f"{last} stops early ({settings_text}): each copy found its number of iterations on "
         f"{HELD_OUT:.0%} of its own rows, held out, and was then trained on all of "
         f"them; the final model has {_count_iterations(last_step(final))}."
     )
