@@ -164,9 +164,9 @@ def describe_stopping(estimator: Any, fit_params: Mapping[str, Any], final: Any)
             f"{last} stops early ({settings_text}), each copy on the eval_set passed."
         )
     return (
-        f"{last} stops early ({settings_text}): each copy found its number of iterations on "
-        f"{HELD_OUT:.0%} of its own rows, held out, and was then trained on all of "
-        f"them; the final model has {_count_iterations(last_step(final))}."
+        f"{last} stops early ({settings_text}): each copy found its number of "
+        f"iterations on {HELD_OUT:.0%} of its own rows, held out, and was then trained "
+        f"on all of them; the final model has {_count_iterations(last_step(final))}."
     )
 
 
