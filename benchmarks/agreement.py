@@ -9,7 +9,7 @@ and seeds, where Brophy et al. tune each), so that figures say how methods compa
 and not how the published tables come out. Categories are one-hot, missing values none.
 Everything runs in one process with one thread.
 
-Each cell is stored as it ends, one JSON line in the file of `--cells`; a run that was
+Each cell is stored as it ends, a JSON file in the folder of `--cells`; a run that was
 stopped goes on from there. The tables come from all cells that are stored, and say how
 many these are. `--tables` makes them without running anything.
 
@@ -43,6 +43,7 @@ from typing import Any
 import numpy as np
 
 from treeinf.evaluation.machine import describe_run
+from treeinf.training.checkpoint import ResultFolder
 
 N_TEST = 30
 DATA = {
@@ -196,7 +197,7 @@ def draw_rows(name: str, seed: int) -> tuple[Any, Any, Any, Any, str]:
 
 
 def settings(study: str, name: str, library: str) -> str:
-    """Give a short hash of all that a cell depends on beside its seed."""
+    """Compute a short hash of all that a cell depends on beside its seed."""
     facts = [name, DATA[name], N_TEST, library, MODELS[library]]
     facts.append(METHODS if study == "methods" else study)
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
@@ -240,7 +241,6 @@ def run_cell(study: str, name: str, library: str, seed: int) -> dict[str, Any]:
         seconds.setdefault(judge, round(taken, 4))
     return {
         "study": study,
-        "settings": settings(study, name, library),
         "data": name,
         "task": task,
         "library": library,
@@ -254,26 +254,9 @@ def run_cell(study: str, name: str, library: str, seed: int) -> dict[str, Any]:
     }
 
 
-def identify(cell: dict[str, Any]) -> tuple[str, str, str, int]:
-    """Name a cell."""
-    return cell["study"], cell["data"], cell["library"], cell["seed"]
-
-
-def read_cells(path: Path) -> list[dict[str, Any]]:
-    """Read the cells that are stored under these settings."""
-    if not path.exists():
-        return []
-    cells = []
-    for line in path.read_text().splitlines():
-        try:
-            cell = json.loads(line)
-        except ValueError:
-            continue  # the run was stopped while it wrote this line
-        name, library = cell["data"], cell["library"]
-        is_known = name in DATA and library in MODELS
-        if is_known and cell["settings"] == settings(cell["study"], name, library):
-            cells.append(cell)
-    return cells
+def name_cell(study: str, name: str, library: str, seed: int) -> str:
+    """Name the stored result of a cell under these settings."""
+    return f"{study} {name} {library} {seed} {settings(study, name, library)}"
 
 
 def average(cells: list[dict[str, Any]], reference: str) -> list[dict[str, Any]]:
@@ -482,15 +465,15 @@ def main() -> None:
         for library in libraries
         for name in arguments.data
     ]
-    done = {identify(cell) for cell in read_cells(arguments.cells)}
+    store = ResultFolder(arguments.cells)
     for number, key in enumerate(planned, 1):
-        if arguments.tables or key in done:
+        if arguments.tables or name_cell(*key) in store:
             continue
         cell = run_cell(*key)
-        with arguments.cells.open("a") as file:
-            file.write(json.dumps(cell) + "\n")
+        store.write(name_cell(*key), cell)
         print(f"{number}/{len(planned)} {key} {cell['cell_seconds']} s", flush=True)
-    cells = [c for c in read_cells(arguments.cells) if identify(c) in planned]
+    names = [name_cell(*key) for key in planned]
+    cells = [store.read(name) for name in names if name in store]
     own = [cell for cell in cells if cell["study"] == "methods"]
     if not own:
         parser.error(f"{arguments.cells} holds no cell under these settings.")
@@ -511,7 +494,7 @@ def main() -> None:
         },
         "averages": summarise(own),
         "ways": summarise_ways([cell for cell in cells if cell["study"] == "ways"]),
-        "cells": [{k: v for k, v in c.items() if k != "settings"} for c in cells],
+        "cells": cells,
     }
     text = to_markdown(result)
     print(text)

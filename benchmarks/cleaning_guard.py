@@ -18,7 +18,7 @@ is 0. "Worse beyond noise" and "better beyond noise": the 90 % interval of the p
 difference over the test rows is on one side of 0; by chance alone 5 % of the runs that
 act would be on either.
 
-Each cell is stored as it ends, one JSON line in the file of `--cells`; a run that was
+Each cell is stored as it ends, a JSON file in the folder of `--cells`; a run that was
 stopped goes on from there, and the tables come from all cells that are stored.
 `--tables` makes them without running anything. One process, one thread; times are of
 the processor, not of the wall, so that other work on the machine hardly counts, and
@@ -47,6 +47,7 @@ from typing import Any
 import numpy as np
 
 from treeinf.evaluation.machine import describe_run
+from treeinf.training.checkpoint import ResultFolder
 
 DATA = (
     "breast_cancer",
@@ -135,7 +136,7 @@ def score_rows(model: Any, X: Any, y: Any, task: str) -> tuple[float, Any]:
 
 
 def settings() -> str:
-    """Give a short hash of all that a cell depends on beside its name."""
+    """Compute a short hash of all that a cell depends on beside its name."""
     facts = [MOST_TRAIN, MOST_TEST, LEAST_TEST_SHARE, MODEL, CONFIDENCE]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
 
@@ -180,7 +181,6 @@ def run_cell(
     removed = ~cleaner.kept_
     assert report.primary is not None
     return {
-        "settings": settings(),
         "method": method,
         "data": name,
         "task": task,
@@ -206,24 +206,9 @@ def run_cell(
     }
 
 
-def read_cells(path: Path, method: str) -> list[dict[str, Any]]:
-    """Read the cells of a method that are stored under these settings."""
-    if not path.exists():
-        return []
-    cells = []
-    for line in path.read_text().splitlines():
-        try:
-            cell = json.loads(line)
-        except ValueError:
-            continue  # the run was stopped while it wrote this line
-        if cell["settings"] == settings() and cell["method"] == method:
-            cells.append(cell)
-    return cells
-
-
-def key_of(cell: dict[str, Any]) -> tuple[str, float, int, int]:
-    """Name a cell."""
-    return cell["data"], cell["share"], cell["seed"], cell["most_train"]
+def name_cell(method: str, name: str, share: float, seed: int, most_train: int) -> str:
+    """Name the stored result of a cell under these settings."""
+    return f"{method} {name} {share} {seed} {most_train} {settings()}"
 
 
 def summarise(cells: list[dict[str, Any]]) -> dict[str, Any]:
@@ -381,20 +366,20 @@ def main() -> None:
         for name in arguments.data
     ]
     sized = [(SIZED, SHARES[-1], 0, size) for size in SIZES[1:]]
-    done = {key_of(cell) for cell in read_cells(arguments.cells, arguments.method)}
-    for number, key in enumerate([*sized, *planned], 1):
-        if arguments.tables or key in done:
+    store = ResultFolder(arguments.cells)
+    names = {key: name_cell(arguments.method, *key) for key in [*sized, *planned]}
+    for number, (key, name) in enumerate(names.items(), 1):
+        if arguments.tables or name in store:
             continue
         cell = run_cell(arguments.method, *key)
-        with arguments.cells.open("a") as file:
-            file.write(json.dumps(cell) + "\n")
+        store.write(name, cell)
         print(
-            f"{number}/{len(sized) + len(planned)} {key} {cell['verdict']} "
+            f"{number}/{len(names)} {key} {cell['verdict']} "
             f"{cell['gain']:+.4f} {cell['clean_seconds']:.1f} s",
             flush=True,
         )
-    stored = read_cells(arguments.cells, arguments.method)
-    cells = [cell for cell in stored if key_of(cell) in planned]
+    stored = {key: store.read(name) for key, name in names.items() if name in store}
+    cells = [stored[key] for key in planned if key in stored]
     if not cells:
         parser.error(f"{arguments.cells} holds no cell under these settings.")
     result = {
@@ -416,19 +401,11 @@ def main() -> None:
         },
         "averages": average(cells),
         "sizes": [
-            cell
+            stored[key]
             for key in [(SIZED, SHARES[-1], 0, MOST_TRAIN), *sized]
-            for cell in stored
-            if key_of(cell) == key
+            if key in stored
         ],
-        "cells": [
-            {
-                k: v
-                for k, v in c.items()
-                if k not in ("settings", "noise_rate", "bad_share")
-            }
-            for c in cells
-        ],
+        "cells": cells,
     }
     text = to_markdown(result)
     print(text)

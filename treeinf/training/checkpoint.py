@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import os
 import sys
-import zlib
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,19 +16,17 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.dtypes import REAL
 from treeinf.files import UNFINISHED, write_whole
 
 __all__ = [
-    "Checkpoint",
-    "RecordFile",
     "ResultFolder",
     "describe_estimator",
     "hash_arrays",
+    "open_checkpoint",
 ]
 
-_FORMAT = "treeinf checkpoint 1"
-_NAME = "checkpoint.json"
+_FORMAT = "treeinf checkpoint 2"
+_NAME = "checkpoint"
 _IRRELEVANT = ("n_jobs", "thread_count", "verbose")
 
 
@@ -91,7 +88,7 @@ class ResultFolder:
     folder : path-like
         Folder of the files, created by the first result.
     suffix : str, default=".json"
-        Suffix of the files.
+        Suffix of the files: ".npz" stores arrays, any other JSON. Nothing is pickled.
     """
 
     def __init__(self, folder: str | os.PathLike[str], suffix: str = ".json") -> None:
@@ -123,187 +120,88 @@ class ResultFolder:
             yield file
 
     def write(self, name: str, result: Any) -> None:
-        """Store a result as JSON."""
+        """Store an array or a JSON value."""
         with self.writing(name) as file:
-            file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+            if self.suffix == ".npz":
+                with file.open("wb") as stream:
+                    np.savez(stream, result=result)
+            else:
+                file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
     def read(self, name: str) -> Any:
-        """Read a result stored as JSON."""
-        return json.loads(self.path(name).read_text(encoding="utf-8"))
-
-    def sweep(self) -> None:
-        """Remove the incomplete files of killed runs."""
-        for path in self.folder.glob(f"*{UNFINISHED}"):
-            path.unlink(missing_ok=True)
-
-
-@dataclasses.dataclass(frozen=True)
-class Checkpoint:
-    """A folder with the results of refits of one model on one table.
-
-    Make it with `open`. It holds `checkpoint.json`, which describes the run it belongs
-    to, and one file of records for each set of explained rows. Nothing is pickled.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder.
-    """
-
-    folder: Path
-
-    @classmethod
-    def open(
-        cls, path: str | os.PathLike[str], identity: Mapping[str, str]
-    ) -> Checkpoint:
-        """Open a folder, or create it.
-
-        Parameters
-        ----------
-        path : path-like
-            A folder that does not exist yet, is empty, or is such a checkpoint.
-        identity : dict of str to str
-            Descriptions of all that the results depend on, by name.
+        """Read what `write` stored.
 
         Raises
         ------
         ValueError
-            If the folder has other files, or its results are of another model, other
-            rows or other parameters.
+            If the file is damaged.
         """
-        folder = Path(path)
-        if folder.exists() and not folder.is_dir():
-            raise ValueError(
-                f"Got checkpoint={str(path)!r}, which is a file; expected a folder."
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        label = folder / _NAME
-        if not label.exists():
-            others = sorted(entry.name for entry in folder.iterdir())
-            if others:
-                raise ValueError(
-                    f"Got checkpoint={str(path)!r}, a folder with other files "
-                    f"({', '.join(others[:3])}) and no {_NAME}; give a new folder."
-                )
-            with write_whole(label) as file:
-                file.write_text(json.dumps({"format": _FORMAT, **identity}, indent=1))
+        path = self.path(name)
         try:
-            stored = json.loads(label.read_text())
-        except ValueError as error:
-            raise ValueError(
-                f"{label} is damaged ({error}); delete the folder."
-            ) from error
-        if not isinstance(stored, dict) or stored.pop("format", None) != _FORMAT:
-            raise ValueError(f"{label} is not a {_FORMAT!r}; give another folder.")
-        other = [
-            name
-            for name in sorted(set(stored) | set(identity))
-            if stored.get(name) != identity.get(name)
-        ]
-        if other:
-            raise ValueError(
-                f"The checkpoint in {str(path)!r} is of another run; different are: "
-                f"{', '.join(other)}. Give another folder, or delete this one."
-            )
-        return cls(folder)
+            if self.suffix == ".npz":
+                with path.open("rb") as stream:
+                    return np.load(stream)["result"]
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, LookupError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} is damaged ({error}); delete it.") from error
 
-    def results(self, name: str, shape: tuple[int, ...]) -> RecordFile:
-        """Open the records of one set of explained rows.
-
-        Parameters
-        ----------
-        name : str
-            Names the set.
-        shape : tuple of int
-            Shape of each result.
-        """
-        return RecordFile(self.folder / f"{name}.records", shape)
+    def sweep(self) -> None:
+        """Remove the incomplete files of killed runs."""
+        for path in self.folder.glob(f".*{UNFINISHED}"):
+            path.unlink(missing_ok=True)
 
 
-class RecordFile:
-    """Numbered arrays of one shape, appended to a file.
-
-    A record is its number (int64), the CRC-32 of number and values, and the values in
-    float64, all little-endian. An incomplete last record of a killed run is dropped.
+def open_checkpoint(path: str | os.PathLike[str], identity: Mapping[str, str]) -> Path:
+    """Open a folder of results that all depend on the same things, or create it.
 
     Parameters
     ----------
-    path : Path
-        The file, created by the first record.
-    shape : tuple of int
-        Shape of each array.
+    path : path-like
+        A folder that does not exist yet, is empty, or is such a checkpoint.
+    identity : dict of str to str
+        Descriptions of all that the results depend on, by name; stored in the folder.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder.
 
     Raises
     ------
     ValueError
-        If the file is damaged or has records of another size.
+        If the folder has other files, or its results are of another model, other rows
+        or other parameters.
     """
-
-    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
-        self.path = path
-        self.shape = shape
-        self._header = f"{_FORMAT} {'x'.join(map(str, shape))}\n".encode()
-        self._size = 12 + 8 * int(np.prod(shape))
-        self._offset: dict[int, int] = {}
-        self._end = 0
-        if path.exists():
-            self._scan()
-
-    def __contains__(self, number: object) -> bool:
-        return number in self._offset
-
-    def read(self, number: int) -> NDArray[np.float64]:
-        """Read the array stored under a number."""
-        with self.path.open("rb") as file:
-            file.seek(self._offset[number])
-            record = file.read(self._size)
-        values = np.frombuffer(record, dtype="<f8", offset=12)
-        return values.astype(REAL).reshape(self.shape)
-
-    def append(self, number: int, result: NDArray[np.float64]) -> None:
-        """Append an array under a number."""
-        if result.shape != self.shape:
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(
+            f"Got checkpoint={str(path)!r}, which is a file; expected a folder."
+        )
+    records = ResultFolder(folder)
+    label = records.path(_NAME)
+    if _NAME not in records:
+        others = sorted(
+            entry.name
+            for entry in (folder.iterdir() if folder.exists() else ())
+            if not entry.name.endswith(UNFINISHED)
+        )
+        if others:
             raise ValueError(
-                f"Got a result of shape {result.shape}; expected {self.shape}."
+                f"Got checkpoint={str(path)!r}, a folder with other files "
+                f"({', '.join(others[:3])}) and no {label.name}; pass a new folder."
             )
-        head = int(number).to_bytes(8, "little")
-        values = np.ascontiguousarray(result, dtype="<f8").tobytes()
-        check = zlib.crc32(head + values).to_bytes(4, "little")
-        with self.path.open("r+b" if self._end else "wb") as file:
-            if not self._end:
-                file.write(self._header)
-                self._end = len(self._header)
-            file.seek(self._end)
-            file.write(head + check + values)
-            file.truncate()
-        self._offset[number] = self._end
-        self._end += self._size
-
-    def _scan(self) -> None:
-        """Find the complete records."""
-        length = self.path.stat().st_size
-        with self.path.open("rb") as file:
-            header = file.read(len(self._header))
-            if header != self._header:
-                if self._header.startswith(header):
-                    return  # killed while writing the first line
-                raise ValueError(
-                    f"{self.path} has records of another shape or is damaged; "
-                    "delete it."
-                )
-            offset = len(header)
-            while offset + self._size <= length:
-                record = file.read(self._size)
-                is_whole = (
-                    zlib.crc32(record[:8] + record[12:]).to_bytes(4, "little")
-                    == record[8:12]
-                )
-                if not is_whole:
-                    if offset + 2 * self._size <= length:
-                        raise ValueError(
-                            f"{self.path} is damaged at byte {offset}; delete it."
-                        )
-                    break
-                self._offset[int.from_bytes(record[:8], "little")] = offset
-                offset += self._size
-        self._end = offset
+        records.write(_NAME, {"format": _FORMAT, **identity})
+    stored = records.read(_NAME)
+    if not isinstance(stored, dict) or stored.pop("format", None) != _FORMAT:
+        raise ValueError(f"{label} is not a {_FORMAT!r}; pass another folder.")
+    differing = [
+        name
+        for name in sorted(set(stored) | set(identity))
+        if stored.get(name) != identity.get(name)
+    ]
+    if differing:
+        raise ValueError(
+            f"The checkpoint in {str(path)!r} is of another run; different are: "
+            f"{', '.join(differing)}. Pass another folder, or delete this one."
+        )
+    return folder

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from treeinf.kernels.threads import check_n_jobs
+from treeinf.training.checkpoint import ResultFolder
 
-__all__ = ["Progress", "ResultStore", "run_numbered", "run_tasks"]
+__all__ = ["Progress", "run_numbered", "run_tasks"]
 
 _LARGEST_CHUNK = 16
 _CHUNKS_PER_WORKER = 4
@@ -51,18 +52,6 @@ class Progress:
     def close(self) -> None:
         """Close the bar as it is."""
         self._bar.close()
-
-
-class ResultStore(Protocol):
-    """Results of numbered tasks that outlive the process."""
-
-    def __contains__(self, number: object) -> bool: ...
-
-    def read(self, number: int) -> NDArray[np.float64]:
-        """Return a stored result."""
-
-    def append(self, number: int, result: NDArray[np.float64]) -> None:
-        """Store a result."""
 
 
 def run_tasks(
@@ -118,7 +107,7 @@ def run_numbered(
     task: Callable[[int], NDArray[np.float64]],
     numbers: Sequence[int],
     *,
-    store: ResultStore | None = None,
+    store: ResultFolder | None = None,
     n_jobs: int | None = None,
     verbose: bool = False,
     label: str = "",
@@ -131,8 +120,8 @@ def run_numbered(
         Returns the result of a number; pickled for several processes.
     numbers : sequence of int
         Arguments of the task.
-    store : ResultStore, optional
-        Where results are looked up first and appended as they come.
+    store : ResultFolder, optional
+        Where results are looked up first and stored as they come.
     n_jobs : int or None
         Processes; None or -1 for all.
     verbose : bool
@@ -147,7 +136,7 @@ def run_numbered(
     result : ndarray of float64
         The same for any number of processes.
     """
-    missing = [n for n in numbers if store is None or n not in store]
+    missing = [n for n in numbers if store is None or str(n) not in store]
     n_workers = min(check_n_jobs(n_jobs), len(missing))
     # rows are pickled once per chunk, so a few large chunks are cheaper
     chunk_size = len(missing) // (_CHUNKS_PER_WORKER * max(n_workers, 1))
@@ -164,9 +153,9 @@ def run_numbered(
             if number in to_compute:
                 result = next(fresh)
                 if store is not None:
-                    store.append(number, result)
+                    store.write(str(number), result)
             else:
                 assert store is not None
-                result = store.read(number)
+                result = store.read(str(number))
             progress.step()
             yield number, result

@@ -18,10 +18,10 @@ from treeinf.explainers.queries import Output
 from treeinf.frames import count_rows, take_rows
 from treeinf.kernels.threads import check_n_jobs
 from treeinf.training.checkpoint import (
-    Checkpoint,
-    RecordFile,
+    ResultFolder,
     describe_estimator,
     hash_arrays,
+    open_checkpoint,
 )
 from treeinf.training.encoding import Task, fingerprint_table
 from treeinf.training.parallel import run_numbered
@@ -147,7 +147,7 @@ class RetrainingExplainer(Explainer[RetrainingQueries]):
         Seed of all random draws, and of seeds of the estimator that are not set. None
         draws one in `fit`, and excludes a checkpoint.
     checkpoint : path-like, optional
-        Folder for the results of refits, written one by one; a later run with the same
+        Folder for the results of refits, one file each; a later run with the same
         estimator, rows and parameters resumes from it.
     batch_size : int, default=1024
         Train rows handled together by `top_k`.
@@ -225,9 +225,10 @@ class RetrainingExplainer(Explainer[RetrainingQueries]):
         self._learner = learner
         self._seed = check_random_state(self.random_state)
         self._prepare(learner.n_train)
-        self._store = None
+        self._folder = None
         if self.checkpoint is not None:
-            self._store = Checkpoint.open(self.checkpoint, self._identity(fingerprint))
+            identity = self._identity(fingerprint)
+            self._folder = open_checkpoint(self.checkpoint, identity)
         self.estimator_ = learner.estimator
         self.classes_ = learner.task.classes
         self._store_rows(X, fingerprint)
@@ -313,14 +314,13 @@ class RetrainingExplainer(Explainer[RetrainingQueries]):
         task = PredictRows(self, queries.X)
         zeros = np.zeros(queries.n_rows)
         results = self._results(
-            f"predictions-{hash_arrays(fingerprint_table(queries.X, zeros))}",
-            (queries.n_rows, self._learner.task.n_classes or 1),
+            f"predictions-{hash_arrays(fingerprint_table(queries.X, zeros))}"
         )
         for number, prediction in self._run(task, numbers, results):
             yield number, queries.value(self._squeeze(prediction))
 
     def _run(
-        self, task: Any, numbers: Sequence[int], results: RecordFile | None
+        self, task: Any, numbers: Sequence[int], results: ResultFolder | None
     ) -> Iterator[tuple[int, NDArray[np.float64]]]:
         """Run a task in processes, with results stored in the checkpoint."""
         return run_numbered(
@@ -332,12 +332,13 @@ class RetrainingExplainer(Explainer[RetrainingQueries]):
             label=type(self).__name__,
         )
 
-    def _results(self, name: str, shape: tuple[int, ...]) -> RecordFile | None:
-        """Open the checkpoint's records of one kind."""
-        return None if self._store is None else self._store.results(name, shape)
+    def _results(self, name: str) -> ResultFolder | None:
+        """Open the checkpoint's results of one kind."""
+        folder = self._folder
+        return None if folder is None else ResultFolder(folder / name, ".npz")
 
     def _squeeze(self, prediction: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Reshape a record to predictions."""
+        """Reshape a stored result to predictions."""
         return prediction[:, 0] if self._learner.task.classes is None else prediction
 
 

@@ -153,9 +153,7 @@ class DataShapley(RetrainingExplainer):
         weight = np.empty(0) if queries.weight is None else queries.weight
         key = hash_arrays(queries.fingerprint, weight)
         kind = "each" if by_query else "sum"
-        results = self._results(
-            f"{kind}-{queries.output}-{key}", (self._n_train, width)
-        )
+        results = self._results(f"{kind}-{queries.output}-{key}")
         total = np.zeros((self._n_train, width), dtype=REAL)
         mean = np.zeros(self._n_train, dtype=REAL)
         squares = np.zeros(self._n_train, dtype=REAL)

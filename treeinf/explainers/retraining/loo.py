@@ -92,7 +92,7 @@ class LOO(RetrainingExplainer):
         ((_, base),) = self._values([0], queries)
         diagonal = np.empty((self._n_train, width), dtype=REAL)
         task = PredictRows(self, queries.X, left_out_only=True)
-        records = self._results("own", (1, width))
+        records = self._results("own")
         for number, prediction in self._run(task, range(1, self._n_train + 1), records):
             diagonal[number - 1] = prediction[0]
         return queries.value(self._squeeze(diagonal)) - base
