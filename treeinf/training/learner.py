@@ -7,6 +7,7 @@ import copy
 import dataclasses
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import get_config
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from treeinf.dtypes import REAL
 from treeinf.frames import count_rows, to_pandas
@@ -121,7 +122,9 @@ class Learner:
     def _limit_threads(self) -> contextlib.AbstractContextManager[Any]:
         # scikit-learn's histogram boosting has no parameter for threads
         if self.isolated and find_library(self.estimator) not in BOOSTERS:
-            return threadpool_limits(1, user_api="openmp")
+            return _find_thread_pools(len(sys.modules)).limit(
+                limits=1, user_api="openmp"
+            )
         return contextlib.nullcontext()
 
     def predict(
@@ -199,6 +202,15 @@ class Learner:
             if self.progress is not None:
                 self.progress.step(stage)
             yield result
+
+
+@functools.lru_cache(maxsize=1)
+def _find_thread_pools(n_modules: int) -> ThreadpoolController:
+    """Find the loaded thread pools; a search takes longer than many a fit.
+
+    The number of imported modules tells whether there can be others than last time.
+    """
+    return ThreadpoolController()
 
 
 def is_constant(model: Any) -> bool:
