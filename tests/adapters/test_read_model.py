@@ -62,6 +62,8 @@ def test_text_and_dictionary(booster):
     assert_same_trees(read_model(booster.dump_model()), expected)
     windows = booster.model_to_string().replace("\n", "\r\n")
     assert_same_trees(read_model(windows), expected)
+    assert_same_trees(read_model(windows.rstrip()), expected)
+    assert_same_trees(read_model(b"\xef\xbb\xbf" + windows.encode()), expected)
 
 
 def test_ensemble_is_returned_as_it_is(booster):
@@ -123,6 +125,10 @@ def test_other_things_of_lightgbm(rows):
         read_model(lightgbm.Dataset(*rows))
 
 
+# 136 bytes of numbers, then names with their lengths: XGBoost 0.82 and 0.90
+XGBOOST_0 = bytes(136) + b"\x0f" + bytes(7) + b"binary:logistic\x06" + bytes(40)
+
+
 @pytest.mark.parametrize(
     ("content", "error", "words"),
     [
@@ -140,6 +146,26 @@ def test_other_things_of_lightgbm(rows):
         (b"CBM1....", ModelFormatError, "CatBoost"),
         (b"PK\x03\x04....", ModelFormatError, "ensemble file"),
         (b"\x1f\x8b....", UnsupportedModelError, "gzip"),
+        (b"BZh9....", UnsupportedModelError, "bzip2"),
+        (b"\xfd7zXZ\x00....", UnsupportedModelError, "xz"),
+        (b"\x28\xb5\x2f\xfd....", UnsupportedModelError, "zstd"),
+        (b"x\x9c....", UnsupportedModelError, "joblib"),
+        (b"bs64\tAAAA", UnsupportedModelError, "old binary form"),
+        (
+            XGBOOST_0,
+            UnsupportedModelError,
+            r"old binary form.*xgboost<3\.1.*save_model",
+        ),
+        (b"booster[0]:\n0:leaf=1", UnsupportedModelError, "XGBoost's dump"),
+        (b"[{}]", UnsupportedModelError, "list in JSON, such as XGBoost's dump"),
+        (b"<?xml version='1.0'?><PMML>", UnsupportedModelError, "PMML"),
+        (b"\x08\x08\x12\x07skl2onnx", UnsupportedModelError, "ONNX"),
+        (b"\x89HDF\r\n", UnsupportedModelError, "HDF5"),
+        (
+            b"version https://git-lfs.github.com",
+            UnsupportedModelError,
+            "run git lfs pull",
+        ),
         (b'{"a":' + b"[" * 100_000, ModelFormatError, "not valid"),
     ],
 )

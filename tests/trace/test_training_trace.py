@@ -220,9 +220,13 @@ def test_what_gradients_do_not_make_is_refused_by_name(settings, words):
         build(model, X, y)
 
 
-def test_a_model_without_its_training_parameters_is_refused_with_the_way_out():
+def test_a_model_without_its_training_parameters_is_replayed_with_the_defaults():
     model, X, y, *_ = models.fit("regression")
-    with pytest.raises(UnsupportedModelError, match="parameters="):
+    report = build(model.booster_.dump_model(), X, y).report
+    assert report.verdict == "exact"
+    assert "lambda_l2=0" in report.explanation
+    model, X, y, *_ = models.fit("regression", reg_lambda=3.0)
+    with pytest.raises(TrainingDataMismatchError, match="parameters="):
         build(model.booster_.dump_model(), X, y)
 
 

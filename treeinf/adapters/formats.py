@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import importlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -20,17 +22,43 @@ _LIGHTGBM = b"tree"
 _UBJSON_MARKERS = frozenset(b"iUIulmLM#$")
 """What follows the brace of a UBJSON object: the type of a length, or an option."""
 
+_SAVE_XGBOOST = "save it again with booster.save_model('model.json')"
+_OLD_XGBOOST = (
+    "an XGBoost model in the old binary form. Load it with an XGBoost from 1.0 to 3.0 "
+    f"(pip install 'xgboost<3.1') and {_SAVE_XGBOOST}"
+)
 _UNREADABLE = {
     b"\x80": (
-        "a pickle, which can run code when it is opened. If you trust it, load it "
-        "yourself and pass the model, or save the model with booster.save_model(path)"
+        "a pickle (joblib writes them too), which can run code when it is opened. If "
+        "you trust it, load it yourself and pass the model, or save the model with "
+        "booster.save_model(path)"
     ),
-    b"binf": (
-        "an XGBoost model in the old binary form. Load it with a version of XGBoost "
-        "before 3.1 and save it again with booster.save_model('model.ubj')"
+    b"x\x9c": "compressed with zlib, as joblib does; load it and pass the model",
+    b"binf": _OLD_XGBOOST,
+    b"bs64": _OLD_XGBOOST,
+    b"[": (
+        "a list in JSON, such as XGBoost's dump, which leaves out the base score. Load "
+        f"the model itself and {_SAVE_XGBOOST}"
     ),
+    b"booster[": (
+        "XGBoost's dump, which rounds thresholds and leaves out the base score. Load "
+        f"the model itself and {_SAVE_XGBOOST}"
+    ),
+    b"<": (
+        "XML or HTML, such as PMML, which does not hold what training needs. Pass the "
+        "fitted model or the file that its own library writes"
+    ),
+    b"\x08": (
+        "ONNX, it seems, which does not hold what training needs. Pass the fitted "
+        "model or the file that its own library writes"
+    ),
+    b"\x89HDF": "an HDF5 file, not a tree ensemble",
+    b"RDX": "a file of R; save the model with xgb.save or lgb.save there",
+    b"version https://git-lfs": "a pointer of Git LFS; run git lfs pull",
     ZIP: "a zip file; pass the path of a file that TreeEnsemble.save wrote",
     b"\x1f\x8b": "compressed with gzip; unpack it first",
+    b"BZh": "compressed with bzip2; unpack it first",
+    b"\xfd7zXZ": "compressed with xz; unpack it first",
     b"\x28\xb5\x2f\xfd": "compressed with zstd; unpack it first",
 }
 """First bytes of known but unsupported files, and a description of each."""
@@ -60,9 +88,10 @@ def parse(content: bytes, source: str) -> tuple[Adapter, Any]:
     UnsupportedModelError
         If it is a file of a known kind that is not supported.
     """
-    for start, kind in _UNREADABLE.items():
-        if content.startswith(start):
-            raise UnsupportedModelError(f"{source} is {kind}. {SUPPORTED}")
+    content = content.removeprefix(codecs.BOM_UTF8)
+    kind = _name_unreadable(content)
+    if kind is not None:
+        raise UnsupportedModelError(f"{source} is {kind}. {SUPPORTED}")
     if not content.strip():
         raise ModelFormatError(f"{source} is empty.")
     if content.startswith(_CBM):
@@ -86,6 +115,18 @@ def parse(content: bytes, source: str) -> tuple[Adapter, Any]:
     return _parse_with("lightgbm", "text", text)
 
 
+def _name_unreadable(content: bytes) -> str | None:
+    """Describe a file of a known but unsupported kind; None for any other."""
+    for start, kind in _UNREADABLE.items():
+        if content.startswith(start):
+            return kind
+    # before 1.0: 136 bytes of numbers, then the objective with its length
+    objective = content[144:][: int.from_bytes(content[136:144], "little")]
+    if len(objective) <= 64 and re.fullmatch(rb"[a-z]+:[a-z0-9_]+", objective):
+        return _OLD_XGBOOST
+    return None
+
+
 def parse_dictionary(model: Mapping[str, Any], source: str) -> tuple[Adapter, Any]:
     """Parse what a JSON model file or LightGBM's ``dump_model`` holds; see `parse`."""
     if "learner" in model:
@@ -94,8 +135,8 @@ def parse_dictionary(model: Mapping[str, Any], source: str) -> tuple[Adapter, An
         return _parse_with("catboost", "json", model)
     if "tree_info" not in model:
         raise ModelFormatError(
-            f"{source} is not a dumped LightGBM model: there is no tree_info. "
-            f"{SUPPORTED}"
+            f"{source} is no model in JSON that is supported: there is no tree_info, "
+            f"learner or oblivious_trees. {SUPPORTED}"
         )
     return _parse_with("lightgbm", "json", model)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -67,6 +67,15 @@ class TrainingParameters:
                 "a finite number."
             )
         return number
+
+    def describe(self, names: Iterable[str]) -> str:
+        """List parameters as they are passed."""
+        return ", ".join(
+            f"{name}={shorten(self.get(name))}"
+            if np.ndim(self.get(name))
+            else f"{name}={self.number(name):g}"
+            for name in names
+        )
 
     @property
     def is_monotone(self) -> bool:

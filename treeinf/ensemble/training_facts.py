@@ -115,6 +115,11 @@ class TrainingFacts:
         rows.
     approximations : tuple of str
         Settings that a replay follows only approximately, and how.
+    other_hessian_factor : float or None
+        Factor on a softmax's hessian in versions of the library whose files look like
+        those of versions with another one.
+    assumed : str or None
+        Training parameters that the model does not store, with the values taken.
     other_rule : str or None
         Another possible cause, in words, of leaf values that are not reproduced, where
         the model does not record which of two rules its library used.
@@ -130,4 +135,6 @@ class TrainingFacts:
     counts_zero_weights: bool = True
     subsample: str | None = None
     approximations: tuple[str, ...] = ()
+    other_hessian_factor: float | None = None
+    assumed: str | None = None
     other_rule: str | None = None

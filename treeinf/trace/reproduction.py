@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
-from treeinf.ensemble import TreeEnsemble
+from treeinf.ensemble import TreeEnsemble, losses
 from treeinf.errors import (
     SubsampledTrainingWarning,
     TrainingDataMismatchError,
@@ -29,6 +29,11 @@ __all__ = [
 
 _MEAN_ROWS = 2**16
 _TINY = float(np.finfo(REAL).tiny)
+_SAMPLED = (
+    "Which rows a tree saw is not stored, so influence is computed as if it had seen "
+    "all: go on where rows are ranked (wrong labels are found as well as without "
+    "sampling), and read single figures as approximate."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +43,7 @@ class ReproductionReport:
     Parameters
     ----------
     verdict : {"exact", "approximate", "subsampled", "other rows", "other labels", \
-"other weights", "unchecked"}
+"other weights", "other objective", "unchecked"}
         Outcome of the comparison.
     explanation : str
         The verdict in words, with figures and the way out.
@@ -69,7 +74,7 @@ class ReproductionReport:
 
     @property
     def is_mismatch(self) -> bool:
-        """Whether these are not the training rows, labels or weights."""
+        """Whether these rows, labels and weights do not reproduce the model."""
         return self.verdict.startswith("other")
 
     def __str__(self) -> str:
@@ -82,13 +87,14 @@ class ReproductionReport:
                 f"largest difference {self.largest_difference:.2g}, "
                 f"median {self.median_difference:.2g} (relative to the tree's largest)",
             ),
-            (
-                "leaf hessians",
-                f"largest difference {self.largest_hessian_difference:.2g}",
-            ),
-            ("leaf counts", f"{self.wrong_counts:,} leaves differ"),
-            ("rows seen", f"{self.share_seen:.1%} of the rows in the average tree"),
         ]
+        largest = self.largest_hessian_difference
+        if not np.isnan(largest):
+            lines.append(("leaf hessians", f"largest difference {largest:.2g}"))
+        if not np.isnan(self.share_seen):
+            share = f"{self.share_seen:.1%} of the rows in the average tree"
+            lines.append(("leaf counts", f"{self.wrong_counts:,} leaves differ"))
+            lines.append(("rows seen", share))
         return "\n".join(f"{name:<14}{text}" for name, text in lines)
 
 
@@ -281,6 +287,7 @@ def _check_counts(
             return "other rows", (
                 f"The model was trained on {stored.max():,} rows; got {n_rows:,}. Pass "
                 "exactly the rows of its training, without those held out."
+                + _assumed(ensemble)
             )
         return "other rows", (
             f"{wrong.sum():,} of {compared.sum():,} leaves hold a different number of "
@@ -297,8 +304,7 @@ def _check_counts(
     return "subsampled", (
         "Each tree was fitted on a sample of the rows "
         f"({ensemble.training.subsample}): {stored.mean() / n_rows:.1%} of them on "
-        "average. The model does not say which, so the replay takes all rows for "
-        "each tree; leaf values differ by the figures given."
+        f"average. {_SAMPLED}"
     )
 
 
@@ -315,6 +321,7 @@ def _check_values(
     if largest <= tolerance:
         return "exact", (
             "Recomputed leaf values equal the stored ones to the library's precision."
+            + (f" {facts.assumed}." if facts.assumed else "")
         )
     share = float((difference > tolerance).mean())
     figures = (
@@ -323,18 +330,30 @@ def _check_values(
     )
     if facts.subsample is not None:
         return "subsampled", (
-            f"Each tree was fitted on a sample of the rows ({facts.subsample}), and "
-            f"the model does not say which: {figures}."
+            f"Each tree was fitted on a sample of the rows ({facts.subsample}): "
+            f"{figures}. {_SAMPLED}"
         )
     if facts.approximations:
         return "approximate", f"{' '.join(facts.approximations)} {figures}."
     other = "another init_score, or leaf values changed after training"
+    if ensemble.loss is not None and ensemble.loss.n_classes:
+        other = f"{other}, or class weights other than balanced ones"
     if facts.other_rule is not None:
         other = f"{other}, or {facts.other_rule}"
+    assumed = _assumed(ensemble)
     if ensemble.leaf_hessian is None:
         return "other labels", (
             f"{figures}. The labels or weights are not those of training, or {other}."
+            f"{assumed}"
         )
+    if type(ensemble.loss) is losses.SquaredError:
+        total = np.add.reduceat(ensemble.leaf_hessian, ensemble.leaf_offset[:-1])
+        if np.ptp(total) > 1e-4 * total.max():
+            return "other objective", (
+                f"{figures}, and the sums of hessians change from tree to tree, which "
+                f"they cannot under {ensemble.loss_name}: each tree was fitted on a "
+                f"sample of the rows, or it used {other}.{assumed}"
+            )
     first = np.isin(ensemble.iteration[ensemble.leaf_tree], ensemble.iteration[:1])
     first &= is_fitted_leaf(ensemble)
     stored = ensemble.leaf_hessian[first]
@@ -345,7 +364,7 @@ def _check_values(
             return "other rows", (
                 f"The model was trained on {n_trained:,} rows, by the sums of hessians "
                 f"in its first tree; got {rows.n_rows:,}. Pass exactly the rows of "
-                "its training, without those held out."
+                f"its training, without those held out. (Or it used {other}.){assumed}"
             )
         if n_trained is not None:
             return "other rows", (
@@ -356,19 +375,29 @@ def _check_values(
         return "other weights", (
             f"{figures}, and the sums of hessians in the first iteration differ by "
             "leaf: the sample weights are not those of training (or it used "
-            f"{other})."
+            f"{other}).{assumed}"
         )
     if ratio.size and abs(ratio.mean() - 1.0) > 1e-4:
         return "other labels", (
             f"{figures}, and the sums of hessians in the first iteration are "
             f"{ratio.mean():.4g} times those stored in every leaf: the share of the "
             "classes, or the mean of the targets, is not that of training (or all "
-            f"weights differ by one factor, or it used {other})."
+            f"weights differ by one factor, or it used {other}).{assumed}"
         )
     return "other labels", (
         f"{figures}, while the rows and the hessians of the first iteration match: "
         "the labels belong to other rows (another order?), or some were changed (or it "
-        f"used {other})."
+        f"used {other}).{assumed}"
+    )
+
+
+def _assumed(ensemble: TreeEnsemble) -> str:
+    """Return the parameters that were assumed, and how to pass those of training."""
+    assumed = ensemble.training.assumed
+    if assumed is None:
+        return ""
+    return (
+        f" {assumed}; pass those of the training: read_model(..., parameters={{...}})."
     )
 
 

@@ -13,6 +13,7 @@ from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import UnsupportedModelError
 from treeinf.kernels.cpu import replay as kernels
 from treeinf.kernels.device import CPU, Device
+from treeinf.trace.alternatives import alternatives
 from treeinf.trace.base_score import BaseEstimate, find_base_estimate
 from treeinf.trace.leaf_rule import apply_leaf_rule
 from treeinf.trace.leaf_steps import expand_leaf_steps, take_leaf_steps
@@ -35,6 +36,8 @@ class TrainingTrace:
 
     Parameters
     ----------
+    source : TreeEnsemble
+        The model as it was read, or with what it does not store.
     ensemble : TreeEnsemble
         The model with the base score taken out of the first tree, penalties in the
         units of the sums, and one tree per Newton step.
@@ -70,6 +73,7 @@ shape (n_leaves, leaf_width, leaf_width)
         How well the stored leaf values were reproduced.
     """
 
+    source: TreeEnsemble
     ensemble: TreeEnsemble
     rows: StagedRows
     raw_score: NDArray[np.float64]
@@ -179,6 +183,31 @@ shape (n_leaves, leaf_width, leaf_width)
             init_score=init_score,
             device=device,
         )
+        trace = cls._replay(ensemble, rows, device)
+        if trace.report.is_mismatch:
+            trace = trace._with_what_is_not_stored(rows, device)
+        if on_mismatch != "ignore":
+            report_mismatch(trace.report, on_mismatch)
+        return trace
+
+    def _with_what_is_not_stored(
+        self, rows: StagedRows, device: Device
+    ) -> TrainingTrace:
+        """Return the replay with weights or a loss that reproduce the model, if any."""
+        for ensemble, words in alternatives(self.source):
+            other = self._replay(ensemble, rows, device)
+            if other.report.verdict == "exact":
+                text = f"{other.report.explanation} It was trained with {words}."
+                report = dataclasses.replace(other.report, explanation=text)
+                return dataclasses.replace(other, report=report)
+        return self
+
+    @classmethod
+    def _replay(
+        cls, source: TreeEnsemble, rows: StagedRows, device: Device
+    ) -> TrainingTrace:
+        """Replay boosting over rows with the weights that the caller passed."""
+        ensemble = source
         own_weight, label_weight = rows.weight, label_weights(ensemble, rows.y)
         ensemble, rows, base_estimate = as_trained(ensemble, rows)
         leaf_gradient, leaf_hessian, raw_score = sum_derivatives(ensemble, rows, device)
@@ -222,9 +251,8 @@ shape (n_leaves, leaf_width, leaf_width)
             kernels.count_leaf_rows(
                 counted_leaf, ensemble.leaf_offset, ensemble.row_of_tree, leaf_rows
             )
-        if on_mismatch != "ignore":
-            report_mismatch(report, on_mismatch)
         return cls(
+            source=source,
             ensemble=ensemble,
             rows=rows,
             raw_score=raw_score,
@@ -253,7 +281,10 @@ def _refuse_unexplainable(ensemble: TreeEnsemble) -> None:
         what, reason = "an averaged forest", "its trees are fitted independently"
     elif ensemble.loss is None:
         what = f"the objective {ensemble.loss_name!r}"
-        reason = "its gradients are not known to treeinf"
+        reason = (
+            "its gradients are not known to treeinf (if those of a built-in objective "
+            "are the same, pass read_model(..., parameters={'objective': ...}))"
+        )
     elif ensemble.leaf_rule.kind == "quantile":
         what = f"the objective {ensemble.loss_name!r}"
         reason = "its leaf values are order statistics of residuals"
@@ -265,9 +296,11 @@ def _refuse_unexplainable(ensemble: TreeEnsemble) -> None:
         or ensemble.leaf_l2 is None
     ):
         what = "a model without its training parameters"
-        reason = (
-            "the penalties in its leaf values are unknown; pass the estimator, the "
-            "booster or the model's text file, or read_model(..., parameters=...)"
+        assumed = ensemble.training.assumed
+        reason = assumed or "the penalties in its leaf values are unknown"
+        reason += (
+            "; pass the estimator, the booster or read_model(..., parameters={...}) "
+            "with those of the training"
         )
     else:
         return

@@ -20,6 +20,8 @@ from treeinf.adapters.lightgbm import reader as adapter
 from treeinf.adapters.lightgbm.parameters import ALIASES, DEFAULTS
 from treeinf.adapters.parity import check_parity
 from treeinf.ensemble import losses
+from treeinf.errors import TrainingDataMismatchError, UnsupportedModelError
+from treeinf.trace import TrainingTrace
 
 lightgbm = pytest.importorskip("lightgbm")
 
@@ -157,11 +159,11 @@ def test_shrinkage_of_a_single_iteration(rows):
     )
     assert read_model(booster).shrinkage.tolist() == [0.03]
     dumped = read_model(booster.dump_model())
-    assert dumped.shrinkage.tolist() == [1.0]
-    assert "learning rate" in dumped.training.approximations[0]
+    assert dumped.shrinkage.tolist() == [0.1]
+    assert "learning_rate=0.1 and no bagging are assumed" in dumped.training.assumed
     told = read_model(booster.dump_model(), parameters={"learning_rate": 0.03})
     assert told.shrinkage.tolist() == [0.03]
-    assert told.training.approximations == ()
+    assert told.training.assumed is None
 
 
 def test_learning_rate_schedule(rows):
@@ -251,10 +253,12 @@ def test_dumped_json_does_not_say_how_leaves_were_made(rows):
         lambda_l2=2,
     )
     ensemble = read_model(booster.dump_model())
-    assert ensemble.leaf_rule.kind == "unknown"
-    assert ensemble.leaf_l2 is None
+    assert ensemble.leaf_rule.kind == "newton"
     assert ensemble.loss == losses.Huber(0.9)
-    assert "alpha" in ensemble.training.approximations[0]
+    assert "lambda_l2=0, " in ensemble.training.assumed
+    assert "alpha=0.9" in ensemble.training.assumed
+    with pytest.raises(TrainingDataMismatchError, match=r"alpha=0\.9 .* parameters="):
+        TrainingTrace.build(ensemble, X, score)
     assert ensemble.library_version == "(model format v4)"
 
     told = read_model(booster.dump_model(), parameters={"alpha": 0.6, "reg_lambda": 2})
@@ -268,9 +272,21 @@ def test_dumped_json_does_not_say_how_leaves_were_made(rows):
 def test_text_without_parameters(rows):
     booster = train(lightgbm, *rows, objective="regression", lambda_l2=2.0)
     text = booster.model_to_string().partition("\nparameters:")[0]
-    assert read_model(text).leaf_rule.kind == "unknown"
+    with pytest.raises(TrainingDataMismatchError, match=r"lambda_l2=0, .* parameters="):
+        TrainingTrace.build(read_model(text), *rows)
     told = read_model(text, parameters={"lambda": 2.0, "metric": None})
-    assert set(told.leaf_l2) == {2.0}
+    assert TrainingTrace.build(told, *rows).report.verdict == "exact"
+
+
+def test_text_without_objective(rows):
+    """LightGBM before 2.2 dumped none; a custom one is not stored either."""
+    booster = train(lightgbm, *rows, objective="regression")
+    model = booster.dump_model()
+    del model["objective"]
+    with pytest.raises(UnsupportedModelError, match=r"parameters=\{'objective'"):
+        TrainingTrace.build(read_model(model), *rows)
+    told = read_model(model, parameters={"objective": "regression"})
+    assert TrainingTrace.build(told, *rows).report.verdict == "exact"
 
 
 def test_defaults_are_the_librarys(rows):

@@ -336,7 +336,7 @@ def test_deep_tree_is_read_fast(model):
     tree |= {"left_children": left, "right_children": right}
     for name in ("split_indices", "split_type", "default_left", "split_conditions"):
         tree[name] = zeros
-    for name in ("sum_hessian", "base_weights"):
+    for name in ("sum_hessian", "base_weights", "loss_changes"):
         tree[name] = zeros.astype(float)
     tree["tree_param"]["num_nodes"] = str(size)
     content["trees"] = [tree]

@@ -108,8 +108,8 @@ def test_published_values(name):
         golden = dict(stored)
     parameters = json.loads(str(golden["meta"]))["params"]
     path = SHARED / f"{name}.model.json"
-    assert read_model(path).leaf_rule.kind == "unknown"
     ensemble = read_model(path, parameters=parameters)
+    assert_allclose(read_model(path).leaf_l2, ensemble.leaf_l2, rtol=1e-4)
     for rows in ("train", "test"):
         raw = golden[f"pred_raw_{rows}"].reshape(len(golden[f"X_{rows}"]), -1)
         atol = 1e-6 * np.abs(raw).max()

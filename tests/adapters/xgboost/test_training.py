@@ -191,27 +191,58 @@ def test_defaults_are_the_librarys(rows):
         assert f'"{name}": "{value}"' in text
 
 
-def test_a_file_says_nothing_of_the_training(rows, tmp_path):
+TRAINED_WITH = [
+    {},
+    {"eta": 0.2, "lambda": 3.0, "alpha": 0.1},
+    {"eta": 0.05, "lambda": 0.0},
+    {"eta": 0.1, "lambda": 0.7342},
+    {"max_depth": 1, "eta": 0.15, "lambda": 2.0},
+    {"max_delta_step": 0.3},
+    {"min_child_weight": 0.0, "eta": 0.5, "max_depth": 6},
+    {"num_parallel_tree": 3, "eta": 1.0, "colsample_bynode": 0.5},
+    {"objective": "binary:logistic", "eta": 0.1},
+    {"objective": "binary:logistic", "max_leaves": 5, "grow_policy": "lossguide"},
+    {"objective": "multi:softprob", "num_class": 3, "lambda": 2.0},
+    {"objective": "count:poisson"},
+    {"objective": "count:poisson", "max_delta_step": 0.2, "eta": 0.2},
+    {"objective": "reg:gamma", "lambda": 5.0},
+]
+
+
+@pytest.mark.parametrize("params", TRAINED_WITH, ids=str)
+def test_the_trees_of_a_file_imply_its_parameters(rows, tmp_path, params):
+    """XGBoost's files store none; the statistics of the nodes hold them."""
     X, score = rows
-    params = {"lambda": 3.0, "eta": 0.2, "alpha": 0.1}
-    booster = train(xgboost, X, score, **params)
+    y = {
+        "b": score > 0,
+        "m": np.digitize(score, [-0.5, 0.5]),
+        "c": np.round(np.exp(0.4 * score)),
+        "r": np.exp(0.3 * score),
+    }.get(params.get("objective", "s")[0], score)
+    booster = train(xgboost, X, y, iterations=6, **params)
     booster.save_model(tmp_path / "model.json")
-    ensemble = read_model(tmp_path / "model.json")
-    assert ensemble.leaf_rule.kind == "unknown"
-    assert ensemble.leaf_l2 is None
-    with pytest.raises(UnsupportedModelError, match=r"read_model\(..., parameters"):
-        TrainingTrace.build(ensemble, X, score)
-    told = read_model(tmp_path / "model.json", parameters=params)
-    live = read_model(booster)
-    assert (told.leaf_rule, told.training) == (live.leaf_rule, live.training)
-    assert_array_equal(told.shrinkage, live.shrinkage)
-    assert_array_equal(told.leaf_l2, live.leaf_l2)
-    names = {"reg_lambda": 3.0, "learning_rate": 0.2, "reg_alpha": 0.1, "gamma": None}
-    assert read_model(tmp_path / "model.json", parameters=names).leaf_rule == (
-        live.leaf_rule
-    )
+    live, told = read_model(booster), read_model(tmp_path / "model.json")
+    assert verdict(told, X, y) == "exact"
+    assert_allclose(told.shrinkage, live.shrinkage, rtol=1e-4)
+    assert_allclose(told.leaf_l2, live.leaf_l2, rtol=1e-4)
+    assert told.leaf_rule.l1_leaf == pytest.approx(live.leaf_rule.l1_leaf, rel=1e-4)
+    bound = live.leaf_rule.max_leaf_value
+    assert told.leaf_rule.max_leaf_value == pytest.approx(bound, rel=1e-4)
+    eta = f"eta={params.get('eta', 0.3):g}"
+    assert f"its trees imply {eta}, lambda" in told.training.assumed
+    # an argument of the estimator that was left at its default says nothing
+    named = {"max_depth": 3, "reg_lambda": params.get("lambda"), "max_delta_step": None}
+    told = read_model(tmp_path / "model.json", parameters=named)
+    assert verdict(told, X, y) == "exact"
+
+
+def test_parameters_that_the_trees_contradict(rows, tmp_path):
+    X, score = rows
+    train(xgboost, X, score, **{"lambda": 3.0}).save_model(tmp_path / "model.json")
     wrong = read_model(tmp_path / "model.json", parameters={"lambda": 1.0})
     assert wrong.leaf_rule.kind == "unknown"
+    with pytest.raises(UnsupportedModelError, match=r"lambda=1, .* contradict"):
+        TrainingTrace.build(wrong, X, score)
 
 
 def test_a_loaded_booster_has_forgotten_its_training(rows, tmp_path):
@@ -220,7 +251,8 @@ def test_a_loaded_booster_has_forgotten_its_training(rows, tmp_path):
     params = {"lambda": 7.0, "eta": 0.11}
     train(xgboost, X, score, **params).save_model(tmp_path / "model.ubj")
     loaded = xgboost.Booster(model_file=tmp_path / "model.ubj")
-    assert read_model(loaded).leaf_rule.kind == "unknown"
+    assert verdict(read_model(loaded), X, score) == "exact"
+    assert "eta=0.11, lambda=7, " in read_model(loaded).training.assumed
     told = read_model(loaded, parameters=params)
     assert verdict(told, X, score) == "exact"
     by_chance = train(xgboost, X, score)

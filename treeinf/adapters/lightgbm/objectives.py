@@ -17,6 +17,7 @@ __all__ = [
     "find_loss",
     "leaf_l2_penalties",
     "leaf_rule",
+    "other_hessian_factor",
     "split_objective",
 ]
 
@@ -26,10 +27,19 @@ _ESTIMATING_OBJECTIVES = (
     *("poisson", "gamma", "tweedie", "binary", "multiclass", "multiclassova"),
     *("cross_entropy", "xentropy", "cross_entropy_lambda", "xentlambda"),
 )
+_DOUBLE_HESSIANS = ("v2",)
+"""Formats whose softmax has hessians of ``2 p (1 - p)``."""
+_EITHER_HESSIANS = ("v3",)
+"""Formats of versions before 3.0, which has ``K / (K - 1) p (1 - p)``, and after."""
+
+
+def other_hessian_factor(file: LightGBMFile) -> float | None:
+    """Return the factor on a softmax's hessian in other versions of the same format."""
+    return 2.0 if file.version in _EITHER_HESSIANS and file.n_outputs > 2 else None
 
 
 def split_objective(file: LightGBMFile) -> tuple[str, dict[str, str]]:
-    """Split a file's objective into its name and its options."""
+    """Split a model's objective into its name and its options."""
     name, *options = file.objective.split(" ")
     return name, {
         key: value for key, _, value in (option.partition(":") for option in options)
@@ -42,9 +52,9 @@ def estimates_initial_score(file: LightGBMFile) -> bool:
 
 
 def find_loss(
-    file: LightGBMFile, parameters: LightGBMParameters, notes: list[str]
+    file: LightGBMFile, parameters: LightGBMParameters, assumed: list[str]
 ) -> losses.Loss | None:
-    """Find the loss of a file's objective.
+    """Find the loss of a model's objective.
 
     Parameters
     ----------
@@ -52,8 +62,8 @@ def find_loss(
         The file.
     parameters : LightGBMParameters
         Training parameters, for options that the objective does not spell out.
-    notes : list of str
-        A note on each default that had to be assumed is appended.
+    assumed : list of str
+        Parameters that the file does not list are appended.
 
     Returns
     -------
@@ -67,11 +77,7 @@ def find_loss(
         if key in options:
             number = FIELDS.number(options[key], f"{key} of the objective {name}")
             return parameters.unround(key, number)
-        if not parameters.is_known:
-            notes.append(
-                f"The file does not list {key} of the objective {name}; LightGBM's "
-                f"default is assumed (pass parameters={{{key!r}: ...}})."
-            )
+        assumed.append(key)
         return parameters.number(key)
 
     def refuse() -> NoReturn:
@@ -106,7 +112,9 @@ def find_loss(
         case "cross_entropy" | "xentropy":
             loss = losses.CrossEntropy()
         case "multiclass" if n_outputs > 1:
-            loss = losses.Softmax(n_outputs, n_outputs / (n_outputs - 1))
+            is_old = file.version in _DOUBLE_HESSIANS
+            factor = 2.0 if is_old else n_outputs / (n_outputs - 1)
+            loss = losses.Softmax(n_outputs, factor)
         case "multiclassova" if n_outputs > 1:
             loss = losses.OneVsAll(n_outputs, scale=option("sigmoid"))
         case _:
@@ -120,8 +128,6 @@ def leaf_rule(objective: str, parameters: LightGBMParameters) -> LeafRule:
     """Return how LightGBM turned gradients into leaf values."""
     if objective in _QUANTILE_OBJECTIVES:
         return LeafRule("quantile")
-    if not parameters.is_known:
-        return LeafRule("unknown")
     return LeafRule(
         "newton",
         l1_leaf=parameters.number("lambda_l1"),
@@ -142,7 +148,7 @@ def leaf_l2_penalties(
     A leaf keeps the value computed when its parent was split, and LightGBM adds
     `cat_l2` in splits that sort categories instead of testing them one by one.
     """
-    if objective in _QUANTILE_OBJECTIVES or not parameters.is_known:
+    if objective in _QUANTILE_OBJECTIVES:
         return None
     trees = file.trees
     leaf_l2 = np.full(int(leaf_offset[-1]), parameters.number("lambda_l2"), REAL)

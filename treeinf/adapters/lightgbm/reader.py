@@ -148,7 +148,10 @@ def read_file(
         file = dataclasses.replace(file, trees=trees)
     settings = LightGBMParameters(file.parameters, parameters, live_parameters)
     notes = approximations(file, settings)
-    loss = find_loss(file, settings, notes)
+    if not file.objective and settings.get("objective"):
+        file = dataclasses.replace(file, objective=settings.text("objective"))
+    assumed = ["lambda_l1", "lambda_l2", "max_delta_step", "path_smooth"]
+    loss = find_loss(file, settings, assumed)
     trees = file.trees
     n_trees = len(trees.n_leaves)
     n_iterations = n_trees // file.n_outputs
@@ -157,7 +160,7 @@ def read_file(
     leaf_offset = count_offsets(trees.n_leaves)
     node_offset = count_offsets(trees.n_leaves - 1)
     is_folded = find_folded_scores(file, settings, leaf_offset)
-    shrinkage = tree_shrinkage(file, settings, is_folded, notes)
+    shrinkage = tree_shrinkage(file, settings, is_folded, notes, assumed)
     leaf_value = trees.leaf_value
     if file.average_output:
         leaf_value = leaf_value / n_iterations
@@ -193,7 +196,7 @@ def read_file(
         loss=loss,
         loss_name=objective or "custom",
         leaf_rule=leaf_rule(objective, settings),
-        training=training_facts(file, settings, class_weight, notes),
+        training=training_facts(file, settings, class_weight, notes, assumed),
         leaf_count=trees.leaf_count,
         leaf_hessian=(
             np.maximum(weight, 0.0)

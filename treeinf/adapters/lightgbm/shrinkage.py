@@ -65,6 +65,7 @@ def tree_shrinkage(
     parameters: LightGBMParameters,
     folded: NDArray[np.bool_],
     notes: list[str],
+    assumed: list[str],
 ) -> NDArray[np.float64]:
     """Return the learning rate inside each tree's leaf values.
 
@@ -78,22 +79,15 @@ def tree_shrinkage(
     is_dart = parameters.is_dart
     has_rate = trees.n_leaves > 1
     is_first = np.arange(len(shrinkage)) < file.n_outputs
-    is_assumed = False
     for output in np.flatnonzero(folded & has_rate[: file.n_outputs]).tolist():
         rate = _next_rate(file, output)
         if is_dart:
             shrinkage[output] *= parameters.number("learning_rate")
         elif rate is not None:
             shrinkage[output] = rate
-        elif parameters.is_known:
-            shrinkage[output] = parameters.number("learning_rate")
         else:
-            is_assumed = True
-    if is_assumed:
-        notes.append(
-            "The file does not list the learning rate of the first trees; 1 is assumed "
-            "(pass parameters={'learning_rate': ...})."
-        )
+            shrinkage[output] = parameters.number("learning_rate")
+            assumed.append("learning_rate")
     rates = np.unique(shrinkage[has_rate & ~is_first])
     if len(rates) > 1 and not is_dart and folded.any():
         notes.append(

@@ -23,6 +23,8 @@ from treeinf.ensemble import Missing
 __all__ = ["parse"]
 
 _START = "tree"
+_ENDS = ("end of trees", "feature importances:")
+"""What follows the last tree; before 2.2 the importances did."""
 _CATEGORY_FLAG = 1
 _DEFAULT_LEFT_FLAG = 2
 _MISSING_SHIFT = 2
@@ -73,7 +75,7 @@ def _split(
     sections: list[dict[str, str]] = []
     current = header
     for number, line in enumerate(lines[1:], start=1):
-        if line == "end of trees":
+        if line in _ENDS:
             return header, sections, lines[number + 1 :]
         key, equals, value = line.partition("=")
         if key == "Tree" and equals:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from treeinf.adapters.lightgbm.files import LightGBMFile
-from treeinf.adapters.lightgbm.objectives import split_objective
+from treeinf.adapters.lightgbm.objectives import other_hessian_factor, split_objective
 from treeinf.adapters.lightgbm.parameters import LightGBMParameters
 from treeinf.ensemble import TrainingFacts
 
@@ -17,14 +17,23 @@ def training_facts(
     parameters: LightGBMParameters,
     class_weight: str | tuple[tuple[Any, float], ...] | None,
     notes: list[str],
+    assumed: list[str],
 ) -> TrainingFacts:
-    """Collect weights, row sampling and what a replay follows only approximately."""
+    """Collect weights, row sampling and what a replay follows only approximately.
+
+    `assumed` names the parameters that matter if the file lists none.
+    """
     return TrainingFacts(
         class_weight=class_weight,
         positive_weight=_positive_weight(split_objective(file)[0], parameters),
         single_precision=True,
         subsample=_subsample(parameters),
         approximations=tuple(notes),
+        other_hessian_factor=other_hessian_factor(file),
+        assumed=None
+        if parameters.is_known
+        else "The file does not list its parameters; "
+        f"{parameters.describe(dict.fromkeys(assumed))} and no bagging are assumed",
     )
 
 

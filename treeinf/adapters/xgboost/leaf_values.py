@@ -64,17 +64,26 @@ def leaf_rule(
 def other_rule(
     file: XGBoostFile, parameters: XGBoostParameters, trees: XGBoostTrees
 ) -> str | None:
-    """Describe another rule that may have set leaf values, if it would differ."""
+    """Describe what else may have set leaf values, as far as no file tells."""
+    rules = []
+    if parameters.objective is None:
+        rules.append(
+            "a custom objective (obj=), which XGBoost does not store: if a built-in "
+            "one has the same gradients, pass read_model(..., parameters={'objective': "
+            "'binary:logistic'}) or its name; else TreeSim, Trex and LOO explain it"
+        )
     trained_by = parameters.version(file.version_numbers)
-    if trained_by < _FITS_LIGHT_LEAVES or parameters.number("min_child_weight") <= 0.0:
-        return None
-    has_splits = np.diff(trees.leaf_offset) > 1
-    if trees.leaf_value.shape[1] == 1 and has_splits.all():
-        return None  # leaves of allowed splits are not below min_child_weight
-    return (
-        "an XGBoost before 3.4 trained the model, which a later one wrote: then pass "
-        "read_model(..., parameters={'version': '3.2'})"
+    # leaves of allowed splits are not below min_child_weight
+    can_be_light = (
+        trees.leaf_value.shape[1] > 1 or (np.diff(trees.leaf_offset) < 2).any()
     )
+    is_fitted = trained_by >= _FITS_LIGHT_LEAVES
+    if is_fitted and can_be_light and parameters.number("min_child_weight") > 0.0:
+        rules.append(
+            "an XGBoost before 3.4 trained the model, which a later one wrote: then "
+            "pass read_model(..., parameters={'version': '3.2'})"
+        )
+    return ", or ".join(rules) or None
 
 
 def recover_rates(

@@ -13,7 +13,13 @@ from treeinf.dtypes import REAL
 from treeinf.ensemble import losses
 from treeinf.errors import UnsupportedModelError
 
-__all__ = ["QUANTILE_OBJECTIVES", "base_score", "find_loss", "positive_weight"]
+__all__ = [
+    "QUANTILE_OBJECTIVES",
+    "base_score",
+    "find_loss",
+    "option",
+    "positive_weight",
+]
 
 QUANTILE_OBJECTIVES = ("reg:absoluteerror", "reg:quantileerror")
 """Objectives whose leaf values were order statistics of residuals before 3.4."""
@@ -31,7 +37,7 @@ _WEIGHTED_POSITIVES = (
 
 def find_loss(file: XGBoostFile, objective: str) -> tuple[losses.Loss | None, str]:
     """Find the loss of an objective (None if unknown), and its name."""
-    option = functools.partial(_option, file)
+    value = functools.partial(option, file)
     if file.n_target_columns > 1:
         return None, f"{objective} of {file.n_target_columns} targets"
     if objective in ("multi:softmax", "multi:softprob"):
@@ -47,17 +53,18 @@ def find_loss(file: XGBoostFile, objective: str) -> tuple[losses.Loss | None, st
         "reg:logistic": losses.CrossEntropy,
         "binary:logistic": losses.Logistic,
         "binary:logitraw": losses.Logistic,
-        "count:poisson": lambda: losses.Poisson(option("max_delta_step", 0.7)),
+        "count:poisson": lambda: losses.Poisson(value("max_delta_step", 0.7)),
         "reg:gamma": losses.Gamma,
-        "reg:tweedie": lambda: losses.Tweedie(option("tweedie_variance_power", 1.5)),
-        "reg:pseudohubererror": lambda: losses.PseudoHuber(option("huber_slope", 1.0)),
+        "reg:tweedie": lambda: losses.Tweedie(value("tweedie_variance_power", 1.5)),
+        "reg:pseudohubererror": lambda: losses.PseudoHuber(value("huber_slope", 1.0)),
         "reg:absoluteerror": losses.AbsoluteError,
-        "reg:quantileerror": lambda: losses.Quantile(option("quantile_alpha", 0.5)),
+        "reg:quantileerror": lambda: losses.Quantile(value("quantile_alpha", 0.5)),
     }
     return (makers[objective]() if objective in makers else None), objective
 
 
-def _option(file: XGBoostFile, name: str, default: float) -> float:
+def option(file: XGBoostFile, name: str, default: float) -> float:
+    """Return a parameter of the objective as a number."""
     value = file.objective_parameters.get(name, default)
     if isinstance(value, str):
         value = value.strip("[]() ")  # quantile_alpha is a list
@@ -88,5 +95,5 @@ def positive_weight(file: XGBoostFile, objective: str) -> float | None:
     """Return the weight of positive rows in the gradients; None for 1."""
     if objective not in _WEIGHTED_POSITIVES:
         return None
-    weight = _option(file, "scale_pos_weight", 1.0)
+    weight = option(file, "scale_pos_weight", 1.0)
     return None if weight == 1.0 else weight

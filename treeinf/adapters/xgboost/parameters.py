@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -12,7 +13,7 @@ from treeinf.adapters.parameters import TrainingParameters
 from treeinf.adapters.records import shorten
 from treeinf.dtypes import REAL
 
-__all__ = ["DEFAULTS", "XGBoostParameters"]
+__all__ = ["DEFAULTS", "XGBoostParameters", "flatten"]
 
 DEFAULTS: dict[str, str] = {
     "alpha": "0",
@@ -30,12 +31,12 @@ DEFAULTS: dict[str, str] = {
 
 
 class XGBoostParameters(TrainingParameters):
-    """Training parameters from a live booster or from the caller.
+    """Training parameters from a live booster, from its trees or from the caller.
 
     Parameters
     ----------
-    configuration : dict or None
-        Parsed result of a live booster's ``save_config``; None for a file.
+    stored : dict or None
+        See `TrainingParameters`.
     overrides : dict or None
         The caller's parameters, which override it, under any of XGBoost's names.
     """
@@ -49,12 +50,16 @@ class XGBoostParameters(TrainingParameters):
     precision = np.float32
 
     def __init__(
-        self,
-        configuration: Mapping[str, Any] | None,
-        overrides: Mapping[str, Any] | None,
+        self, stored: Mapping[str, Any] | None, overrides: Mapping[str, Any] | None
     ) -> None:
-        is_live = configuration is not None
-        super().__init__(_flatten(configuration) if is_live else None, overrides)
+        super().__init__(stored, overrides)
+        self.is_stored = stored is not None
+
+    def with_stored(self, values: Mapping[str, Any]) -> XGBoostParameters:
+        """Return the parameters with other values of those that were not passed."""
+        other = copy.copy(self)
+        other._values = {**self._values, **values, **self._overrides}
+        return other
 
     def version(self, written: tuple[int, ...]) -> tuple[int, ...]:
         """Return the version that trained the model.
@@ -111,7 +116,7 @@ class XGBoostParameters(TrainingParameters):
         return f"{setting}, sampling_method={method}"
 
 
-def _flatten(configuration: Any) -> dict[str, str]:
+def flatten(configuration: Any) -> dict[str, str]:
     """Collect the parameters of `DEFAULTS` from a nested configuration."""
     values: dict[str, str] = {}
     if isinstance(configuration, Mapping):
@@ -119,5 +124,5 @@ def _flatten(configuration: Any) -> dict[str, str]:
             if key in DEFAULTS and isinstance(value, str):
                 values[key] = value
             elif key != "objective":
-                values |= _flatten(value)
+                values |= flatten(value)
     return values

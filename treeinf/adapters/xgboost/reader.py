@@ -14,6 +14,7 @@ from scipy import sparse
 
 from treeinf.adapters.xgboost import ubjson
 from treeinf.adapters.xgboost.files import XGBoostFile
+from treeinf.adapters.xgboost.inference import INFERRED, infer_parameters
 from treeinf.adapters.xgboost.leaf_values import (
     SMOOTHS_QUANTILES,
     leaf_rule,
@@ -24,10 +25,11 @@ from treeinf.adapters.xgboost.objectives import (
     QUANTILE_OBJECTIVES,
     base_score,
     find_loss,
+    option,
     positive_weight,
 )
-from treeinf.adapters.xgboost.parameters import XGBoostParameters
-from treeinf.adapters.xgboost.trees import read_trees
+from treeinf.adapters.xgboost.parameters import XGBoostParameters, flatten
+from treeinf.adapters.xgboost.trees import XGBoostTrees, read_trees
 from treeinf.dtypes import FLAG, NODE, REAL
 from treeinf.ensemble import (
     EVERY_OUTPUT,
@@ -72,7 +74,8 @@ def read(
     booster = _booster(model)
     file = ubjson.parse(bytes(booster.save_raw("ubj")))
     _warn_if_newer(file)
-    settings = XGBoostParameters(json.loads(booster.save_config()), parameters)
+    stored = flatten(json.loads(booster.save_config()))
+    settings = XGBoostParameters(stored, parameters)
     classes, missing_value, objective = None, None, settings.objective
     if booster is not model:
         if iterations is None:
@@ -189,7 +192,8 @@ def read_file(
     """Build an ensemble from a parsed file; see `Adapter.read_file`.
 
     All iterations are read, or those up to the best one if an estimator that was
-    stopped early wrote the file. A file holds no training parameters.
+    stopped early wrote the file. A file holds no training parameters; those that
+    `parameters` leaves out are inferred from its trees.
     """
     _warn_if_newer(file)
     settings = XGBoostParameters(None, parameters)
@@ -232,14 +236,11 @@ def _assemble(
     objective = file.objective if objective is None else objective
     loss, loss_name = find_loss(file, objective)
     trees = read_trees(file.trees, file.n_outputs, file.n_features)
-    n_iterations = int(file.iteration[-1]) + 1
-    rates = settings.rates(n_iterations)[file.iteration] / file.n_parallel
-    tree_rates = None
     trained_by = settings.version(file.version_numbers)
-    is_quantile = objective in QUANTILE_OBJECTIVES and trained_by < SMOOTHS_QUANTILES
-    if settings.is_known and not is_quantile:
-        is_monotone = settings.is_monotone
-        tree_rates = rates if is_monotone else recover_rates(trees, settings, rates)
+    assumed = tree_rates = None
+    if objective not in QUANTILE_OBJECTIVES or trained_by >= SMOOTHS_QUANTILES:
+        settings, tree_rates, assumed = _complete(file, settings, trees)
+    rates = _rates(file, settings)
     has_vectors = trees.leaf_value.shape[1] > 1
     rule = leaf_rule(objective, settings, tree_rates is not None, trained_by)
     shrinkage = (rates if tree_rates is None else tree_rates) * file.tree_weight
@@ -286,6 +287,7 @@ def _assemble(
             estimates_base_score=file.estimates_base_score and loss is not None,
             subsample=settings.subsample,
             approximations=tuple(_approximations(file, settings)),
+            assumed=assumed,
             other_rule=other_rule(file, settings, trees),
         ),
         leaf_hessian=trees.leaf_hessian,
@@ -294,6 +296,59 @@ def _assemble(
         library="xgboost",
         library_version=version or f"{file.version} (model file)",
     )
+
+
+def _rates(file: XGBoostFile, settings: XGBoostParameters) -> NDArray[np.float64]:
+    """Return the shrinkage of each tree by the parameters."""
+    n_iterations = int(file.iteration[-1]) + 1
+    return settings.rates(n_iterations)[file.iteration] / file.n_parallel
+
+
+def _complete(
+    file: XGBoostFile, settings: XGBoostParameters, trees: XGBoostTrees
+) -> tuple[XGBoostParameters, NDArray[np.float64] | None, str | None]:
+    """Complete the parameters by those that the trees imply, where they must be.
+
+    Returns
+    -------
+    settings : XGBoostParameters
+        All parameters.
+    rates : ndarray of float64, shape (n_trees,), or None
+        See `recover_rates`.
+    assumed : str or None
+        What was inferred, in words; None if the model's own parameters fit its trees.
+    """
+    bound = 0.0
+    if file.objective == "count:poisson":  # the objective stores it, with its default
+        bound = option(file, "max_delta_step", 0.7)
+        settings = settings.with_stored({"max_delta_step": bound})
+    if settings.is_stored:
+        rates = _fitting_rates(file, settings, trees)
+        if rates is not None:
+            return settings, rates, None
+    inferred = infer_parameters(trees, file.n_parallel, bound)
+    settings = settings.with_stored(inferred)
+    rates = _fitting_rates(file, settings, trees)
+    listed = settings.describe(INFERRED)
+    if rates is None:
+        assumed = (
+            f"{listed} contradict its trees (monotone_constraints and max_delta_step "
+            "hold values fixed, too)"
+        )
+    elif inferred:
+        assumed = f"The model does not store its parameters; its trees imply {listed}"
+    else:
+        assumed = f"The model does not store its parameters; {listed} are assumed"
+    if settings.number("subsample") >= 1.0 and rates is not None:
+        assumed += ", and subsample=1 is assumed"
+    return settings, rates, assumed
+
+
+def _fitting_rates(
+    file: XGBoostFile, settings: XGBoostParameters, trees: XGBoostTrees
+) -> NDArray[np.float64] | None:
+    rates = _rates(file, settings)
+    return rates if settings.is_monotone else recover_rates(trees, settings, rates)
 
 
 def _approximations(file: XGBoostFile, settings: XGBoostParameters) -> list[str]:

@@ -46,6 +46,8 @@ class XGBoostTrees:
         Sums of hessians; None where the file has none for each output.
     node_weight : ndarray of float64, shape (n_nodes,), or None
         Value that each node would have as a leaf, before shrinkage.
+    node_gain : ndarray of float64, shape (n_nodes,), or None
+        Gain of each split.
     leaf_node : ndarray of int32, shape (n_leaves,)
         Number that each leaf has in the file, and in XGBoost's predicted leaves.
     """
@@ -64,6 +66,7 @@ class XGBoostTrees:
     node_hessian: NDArray[np.float64] | None
     leaf_hessian: NDArray[np.float64] | None
     node_weight: NDArray[np.float64] | None
+    node_gain: NDArray[np.float64] | None
     leaf_node: NDArray[np.int32]
 
 
@@ -115,7 +118,7 @@ def read_trees(
         FIELDS.fail("a threshold is not a number")
     offset, bits = _read_category_sets(trees, start, node, is_categorical)
     leaf_value = _read_leaf_values(trees, size, n_outputs, right, leaf, condition)
-    hessian = weight = None
+    hessian = weight = gain = None
     if leaf_value.shape[1] == 1 and all("sum_hessian" in tree for tree in trees):
         hessian = _per_node(trees, size, "sum_hessian", np.float32).astype(REAL)
         if not np.isfinite(hessian[is_kept]).all():
@@ -123,6 +126,9 @@ def read_trees(
         if all("base_weights" in tree for tree in trees):
             weights = _per_node(trees, size, "base_weights", np.float32)
             weight = weights[node].astype(REAL)
+        if all("loss_changes" in tree for tree in trees):
+            gains = _per_node(trees, size, "loss_changes", np.float32)
+            gain = gains[node].astype(REAL)
     return XGBoostTrees(
         node_offset=node_offset,
         leaf_offset=leaf_offset,
@@ -138,6 +144,7 @@ def read_trees(
         node_hessian=None if hessian is None else np.maximum(hessian[node], 0.0),
         leaf_hessian=None if hessian is None else np.maximum(hessian[leaf], 0.0),
         node_weight=weight,
+        node_gain=gain,
         leaf_node=(leaf - first[leaf]).astype(NODE),
     )
 

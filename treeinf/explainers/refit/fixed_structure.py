@@ -185,18 +185,14 @@ class BoostingRefit(Refit):
 
     Parameters
     ----------
-    source : TreeEnsemble
-        The model as it was read.
     trace : TrainingTrace
-        Its replay.
+        The replay of the model.
     through_base_score : bool
         Estimate the base score again where the library does.
     """
 
-    def __init__(
-        self, source: TreeEnsemble, trace: TrainingTrace, through_base_score: bool
-    ) -> None:
-        self.source = source
+    def __init__(self, trace: TrainingTrace, through_base_score: bool) -> None:
+        self.source = trace.source
         self.ensemble = trace.ensemble
         self.rows = trace.rows
         estimate = trace.base_estimate
@@ -204,7 +200,7 @@ class BoostingRefit(Refit):
             estimate = dataclasses.replace(estimate, kind="fixed")
         self._base_estimate = estimate
         self._shape = find_shape(trace.ensemble)
-        self._rule = _make_rule(source, trace)
+        self._rule = _make_rule(trace)
 
     @property
     def _weight(self) -> Array:
@@ -362,9 +358,9 @@ class ForestRefit(Refit):
         )
 
 
-def _make_rule(source: TreeEnsemble, trace: TrainingTrace) -> Any:
+def _make_rule(trace: TrainingTrace) -> Any:
     """Translate the library's leaf rule into the argument of the kernel."""
-    rule, ensemble = source.leaf_rule, trace.ensemble
+    rule, ensemble = trace.source.leaf_rule, trace.ensemble
     return kernels.RefitRule(
         l1_leaf=float(rule.l1_leaf),
         max_leaf_value=float(rule.max_leaf_value),
@@ -374,15 +370,15 @@ def _make_rule(source: TreeEnsemble, trace: TrainingTrace) -> Any:
         n_steps=int(rule.n_steps),
         leaf_l2=ensemble.leaf_l2,
         shrinkage=ensemble.shrinkage,
-        step_length=_step_lengths(source, trace),
+        step_length=_step_lengths(trace),
         is_fitted=np.array(has_fitted_values(ensemble)),
         leaf_rows=trace.leaf_rows,
     )
 
 
-def _step_lengths(source: TreeEnsemble, trace: TrainingTrace) -> Array:
+def _step_lengths(trace: TrainingTrace) -> Array:
     """Return the share of its Newton step that each tree took, a power of 2 or 0."""
-    ensemble = trace.ensemble
+    source, ensemble = trace.source, trace.ensemble
     if not source.leaf_rule.backtracks:
         return np.ones(ensemble.n_trees)
     assert ensemble.leaf_l2 is not None

@@ -248,7 +248,7 @@ class LeafRefit(TreeExplainer):
             )
             self.trace_ = trace
             self.reproduction_ = trace.report
-            refit = BoostingRefit(ensemble, trace, self.through_base_score)
+            refit = BoostingRefit(trace, self.through_base_score)
         self.ensemble_ = refit.ensemble
         self._refit = refit
         _refuse_unfittable(refit, Removals.each(0, refit.rows.n_rows), None)
