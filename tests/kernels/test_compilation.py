@@ -62,7 +62,7 @@ def test_the_size_of_a_call_decides_whether_threads_take_part(versions, monkeypa
 
 def test_numba_keeps_the_versions_apart_on_disk():
     own = replay.replay
-    names = {one.py_func.__qualname__ for one in (own._alone, own._threaded)}
+    names = {one.py_func.__qualname__ for one in (own._alone, own._compiled)}
     assert len(names) == 2
 
 

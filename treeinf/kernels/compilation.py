@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import os
+import pickle
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType
@@ -12,11 +16,13 @@ from typing import Any
 import numba
 import numpy as np
 from numba import types
-from numba.core.caching import NullCache
+from numba.core.caching import CompileResultCacheImpl, FunctionCache
+from numba.core.serialize import dumps
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from treeinf.kernels.flat import FlatRows
+from treeinf.kernels.threads import uses_openmp
 
 __all__ = [
     "CONTRACT",
@@ -54,23 +60,61 @@ def _hash_sources() -> str:
 _SOURCES = _hash_sources()
 
 
-def _compile(function: Callable[..., Any], **options: Any) -> Any:
-    """Compile with IEEE 754's division, and cache the machine code on disk.
+class _CheckedCode(CompileResultCacheImpl):
+    """Machine code on disk with a checksum: damaged code may crash the process."""
+
+    def reduce(self, result: Any) -> tuple[bytes, bytes]:
+        content = dumps(super().reduce(result))
+        return hashlib.sha256(content).digest(), content
+
+    def rebuild(self, target_context: Any, payload: tuple[bytes, bytes]) -> Any:
+        digest, content = payload
+        if hashlib.sha256(content).digest() != digest:
+            raise ValueError("The machine code is damaged.")
+        return super().rebuild(target_context, pickle.loads(content))
+
+
+class _KernelCache(FunctionCache):
+    """Machine code on disk; what cannot be read or written is compiled, not an error.
 
     Numba takes cached code for fresh if the kernel's own file is unchanged. Inlined
     code of other files is in it too: after an update of treeinf it could mix two
     versions, and write past the end of an array. So cached code is fresh only if no
     kernel's file has changed.
     """
+
+    _impl_class = _CheckedCode
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        files = self._cache_file
+        files._source_stamp = files._source_stamp, _SOURCES
+
+    def load_overload(self, arguments: Any, target_context: Any) -> Any:
+        try:
+            result = super().load_overload(arguments, target_context)
+        except Exception:  # whatever damaged content raises when it is unpickled
+            return None
+        # a damaged index may name another version
+        is_other = result is not None and result.signature.args != arguments
+        return None if is_other else result
+
+    def save_overload(self, arguments: Any, result: Any) -> None:
+        with contextlib.suppress(OSError):  # a full disk, a folder of another user
+            try:
+                super().save_overload(arguments, result)
+            except Exception:  # perhaps a damaged index
+                self.flush()
+                super().save_overload(arguments, result)
+
+
+def _compile(function: Callable[..., Any], **options: Any) -> Any:
+    """Compile with IEEE 754's division, and cache the machine code on disk."""
     compiled = numba.njit(error_model="numpy", **options)(function)
-    if jit_disabled:
-        return compiled
-    compiled.enable_caching()
-    try:
-        cache = compiled._cache._cache_file
-        cache._source_stamp = cache._source_stamp, _SOURCES
-    except AttributeError:  # no cache directory, or a Numba that caches otherwise
-        compiled._cache = NullCache()
+    if not jit_disabled:
+        # without a folder to write to, or with another cache in Numba: not on disk
+        with contextlib.suppress(RuntimeError, OSError, AttributeError):
+            compiled._cache = _KernelCache(function)
     return compiled
 
 
@@ -88,12 +132,11 @@ def parallel_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     Results are bitwise the same for any number of threads, since no iteration reads or
     adds to what another writes.
     """
-    options = {"fastmath": CONTRACT, "parallel": True, "nogil": True}
-    return _compile(function, **options)
+    return function if jit_disabled else _ThreadedKernel(function)  # type: ignore[arg-type]
 
 
-class _SizedKernel:
-    """A kernel compiled for several threads and for one; a call's size selects.
+class _ThreadedKernel:
+    """A kernel compiled for several threads, and for one where threads cannot be used.
 
     Parameters
     ----------
@@ -104,7 +147,32 @@ class _SizedKernel:
     def __init__(self, function: FunctionType) -> None:
         functools.update_wrapper(self, function)
         self.py_func = function
-        self._threaded: Any = parallel_kernel(function)
+        self._compiled: Any = _compile(
+            function, fastmath=CONTRACT, parallel=True, nogil=True
+        )
+        self._threaded: Any = self._start
+        _KERNELS.append(self)
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._threaded(*arguments)
+
+    def _start(self, *arguments: Any) -> Any:
+        """Call it for the first time, and choose how it is called from then on."""
+        numba.get_num_threads()  # launches the threads
+        self._threaded = self._compiled
+        if numba.threading_layer() == "workqueue":
+            self._threaded = self._take_turns
+        return self._threaded(*arguments)
+
+    def _take_turns(self, *arguments: Any) -> Any:
+        """Call it while no other thread does: the workqueue would end the process."""
+        with _TURN:
+            return self._compiled(*arguments)
+
+    @functools.cached_property
+    def _alone(self) -> Any:
+        """The version for one thread."""
+        function = self.py_func
         twin = FunctionType(
             function.__code__,
             function.__globals__,
@@ -114,16 +182,46 @@ class _SizedKernel:
         )
         # the cache on disk goes by this name, whatever the options
         twin.__qualname__ = f"{function.__qualname__}_alone"
-        self._alone: Any = _compile(twin, fastmath=CONTRACT, nogil=True)
+        return _compile(twin, fastmath=CONTRACT, nogil=True)
+
+    @property
+    def signatures(self) -> list[Any]:
+        """Types it was compiled for, in either version."""
+        alone = vars(self).get("_alone")
+        return list({*self._compiled.signatures, *(alone.signatures if alone else ())})
+
+    def work_alone(self) -> None:
+        """Use one thread from now on."""
+        self._threaded = lambda *arguments: self._alone(*arguments)
+
+
+class _SizedKernel(_ThreadedKernel):
+    """A kernel of whose versions a call's size selects one."""
 
     def __call__(self, *arguments: Any) -> Any:
         size = sum(array.size for array in _list_arrays(arguments))
         return (self._alone if size <= SMALL_CALL else self._threaded)(*arguments)
 
-    @property
-    def signatures(self) -> list[Any]:
-        """Types it was compiled for, in either version."""
-        return list({*self._alone.signatures, *self._threaded.signatures})
+
+_KERNELS: list[_ThreadedKernel] = []
+_TURN = threading.RLock()
+
+
+def _adapt_to_fork() -> None:
+    """Let a forked process do without the threads that its parent had.
+
+    The threads of GNU's OpenMP are not in the child, and a kernel that called for them
+    would end it. Numba's other layers start new threads.
+    """
+    global _TURN
+    _TURN = threading.RLock()  # another thread may have held it
+    if uses_openmp():
+        for threaded in _KERNELS:
+            threaded.work_alone()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_adapt_to_fork)
 
 
 def _list_arrays(arguments: tuple[Any, ...]) -> list[NDArray[Any]]:
