@@ -2,13 +2,14 @@
 
     python -m benchmarks.speed --out benchmarks/results/bench --force
     treeinf evaluate report build/evaluation_real --to benchmarks/results/evaluation
+    python -m benchmarks.removal --out benchmarks/results/removal
     python benchmarks/fill_pages.py
 
 Pages say where: blocks from `<!-- bench NAME ... -->` to `<!-- /bench -->`, with the
 names of groups of `benchmarks.speed`, or none for how it was measured; and from
 `<!-- evaluation TITLE -->` to `<!-- /evaluation -->`, with the title of a section of
-evaluation.md that has a table, and `| N` after it for its first N lines. Numbers
-between the tables are written by hand.
+evaluation.md that has a table, and `| N` after it for its first N lines; likewise
+`removal` of removal.md. Numbers between the tables are written by hand.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from benchmarks.speed.report import fill_page
 from benchmarks.speed.runner import read_bench
 
 ROOT = Path(__file__).resolve().parents[1]
-BENCH = ROOT / "benchmarks" / "results" / "bench"
-EVALUATION = ROOT / "benchmarks" / "results" / "evaluation.md"
+RESULTS = ROOT / "benchmarks" / "results"
+BENCH = RESULTS / "bench"
 PAGES = ("README.md", "docs/speed.md", "docs/evaluation.md", "benchmarks/README.md")
 BLOCK = re.compile(
-    r"(?P<head><!-- evaluation (?P<title>[^|]*?)(?: \| (?P<first>\d+))? -->\n)"
-    r".*?(?P<end><!-- /evaluation -->)",
+    r"(?P<head><!-- (?P<file>evaluation|removal) "
+    r"(?P<title>[^|]*?)(?: \| (?P<first>\d+))? -->\n)"
+    r".*?(?P<end><!-- /(?P=file) -->)",
     re.DOTALL,
 )
 
@@ -41,14 +43,15 @@ def read_tables(text: str) -> dict[str, list[str]]:
     return tables
 
 
-def fill_tables(text: str, tables: dict[str, list[str]]) -> str:
-    """Put tables of the evaluation into the blocks of a page."""
+def fill_tables(text: str) -> str:
+    """Put tables of results into the blocks of a page."""
 
     def fill(block: re.Match[str]) -> str:
+        path = RESULTS / f"{block['file']}.md"
+        tables = read_tables(path.read_text(encoding="utf-8"))
         if block["title"] not in tables:
             raise SystemExit(
-                f"{EVALUATION} has no table {block['title']!r}; "
-                f"it has {', '.join(tables)}."
+                f"{path} has no table {block['title']!r}; it has {', '.join(tables)}."
             )
         lines = tables[block["title"]]
         if block["first"]:
@@ -60,11 +63,10 @@ def fill_tables(text: str, tables: dict[str, list[str]]) -> str:
 
 def main() -> None:
     record = read_bench(BENCH)
-    tables = read_tables(EVALUATION.read_text(encoding="utf-8"))
     for name in PAGES:
         page = ROOT / name
         before = page.read_text(encoding="utf-8")
-        text = fill_tables(fill_page(page, record), tables)
+        text = fill_tables(fill_page(page, record))
         if text != before:
             page.write_text(text, encoding="utf-8")
             print(name)

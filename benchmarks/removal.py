@@ -118,7 +118,7 @@ def draw_rows(name: str, seed: int) -> tuple[dict[str, tuple[Any, Any]], str]:
     rest = np.arange(data.n_rows)
     sizes = (("train", n_train), ("validation", n_judged // 2), ("test", n_judged // 2))
     for number, (part, size) in enumerate(sizes):
-        if size < len(rest):
+        if len(rest) - size >= 100:
             chosen, rest = train_test_split(
                 rest,
                 train_size=size,
@@ -126,7 +126,8 @@ def draw_rows(name: str, seed: int) -> tuple[dict[str, tuple[Any, Any]], str]:
                 random_state=np.random.default_rng([seed, number]).integers(2**31),
             )
         else:
-            chosen = rest
+            # too few others to stratify them; these are in random order
+            chosen = rest[:size]
         parts[part] = data.X.iloc[chosen].reset_index(drop=True), y[chosen]
     return parts, data.task
 

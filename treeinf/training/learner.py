@@ -103,6 +103,8 @@ class Learner:
             return DummyRegressor().fit(np.zeros((1, 1)), rows.y)
         if rows.code is not None and (rows.code == rows.code[0]).all():
             return DummyClassifier().fit(np.zeros((rows.n_rows, 1)), rows.y)
+        if rows.code is not None and find_library(estimator) == "xgboost":
+            _check_class_numbers(rows.y)
         rows = dataclasses.replace(rows, X=readable_rows(estimator, rows.X))
         arguments = {
             # callbacks have state
@@ -211,6 +213,22 @@ def _find_thread_pools(n_modules: int) -> ThreadpoolController:
     The number of imported modules tells whether there can be others than last time.
     """
     return ThreadpoolController()
+
+
+def _check_class_numbers(y: NDArray[Any]) -> None:
+    """Refuse labels that XGBoost's classifier cannot be trained on."""
+    labels, counts = np.unique(y, return_counts=True)
+    if labels.dtype.kind in "biuf" and (labels == np.arange(len(labels))).all():
+        return
+    listed = ", ".join(
+        f"{label!r} ({count:,} rows)"
+        for label, count in zip(labels[:6].tolist(), counts.tolist(), strict=False)
+    )
+    raise ValueError(
+        "XGBClassifier needs class numbers from 0 without a gap; the rows of this copy "
+        f"have the labels {listed}. Number them with sklearn's LabelEncoder, and drop "
+        "or merge classes of so few rows that parts of the table have none."
+    )
 
 
 def is_constant(model: Any) -> bool:
