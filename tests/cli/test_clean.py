@@ -254,8 +254,13 @@ def test_keeps_all_rows_and_says_so_where_nothing_is_gained(run, tables, outputs
     assert result.exit_code == 0, result.output
     assert "Kept all 240 rows" in result.stdout
     assert outputs["--out"].read_bytes() == (tables / "train.csv").read_bytes()
-    assert len(pd.read_csv(outputs["--removed"])) == 0
-    assert "Removed rows" in outputs["--report"].read_text()
+    assert "3 rows, all kept; --removed and --report list them" in result.stdout
+    flagged = pd.read_csv(outputs["--removed"])
+    assert set(flagged["action"]) == {"kept"}
+    assert len(flagged) == 3
+    page = outputs["--report"].read_text()
+    assert "Flagged rows, all kept" in page
+    assert 'id="rows"' in page
 
 
 def test_parquet_in_and_out(run, tables, tmp_path):

@@ -129,6 +129,10 @@ class InfluenceCleaner(RowMetaEstimator):
         ``drop_gain``: decrease of the mean loss of other rows with the suggested label,
         and without the row. A frame of pandas, or of the library of X; a dictionary of
         lists if no frame library is installed.
+    flagged_ : frame
+        The rows cleaned; or if all are kept, those that the chosen amount flags (the
+        smallest tried if none was chosen), with ``action`` "kept" and without opponents
+        and helpers.
     scores_ : ndarray of float64, shape (n_train,)
         Score of each row, higher for more harmful; NaN for rows held out.
     suggestions_ : ndarray, shape (n_train,), or None
@@ -364,10 +368,13 @@ class InfluenceCleaner(RowMetaEstimator):
         else:
             queries = trusted if uses_trusted else None
             scores = score(scored.rows, seed=last_seed, queries=queries)
-        cleaning = nothing = keep_all(scored.rows.n_rows)
+        cleaning = flagged = nothing = keep_all(scored.rows.n_rows)
         chosen = int(bool(shares)) if trial is None else trial.chosen
+        if shares:
+            # without a choice, the smallest amount is listed and nothing is done
+            flagged = clean(scored.rows, scores, shares[max(chosen, 1) - 1])
         if chosen:
-            cleaning = clean(scored.rows, scores, shares[chosen - 1])
+            cleaning = flagged
         verdict = decide(
             None if trial is None else trial.outcome.chosen,
             len(cleaning.changed),
@@ -391,7 +398,7 @@ class InfluenceCleaner(RowMetaEstimator):
                     fit(scored.rows), scored, done.changed
                 )
             self._table = RowTable.read(rows, scored, scores, learner.classes)
-            self._list_rows(scored.positions[done.changed], done, influential)
+            self._list_rows(scored.positions, done, flagged, influential)
         with costs.timed("noise rate"):
             noise = estimate_noise_rate(
                 scored.rows, scores, trusted, confidence=self.confidence, seed=seed
@@ -447,19 +454,26 @@ class InfluenceCleaner(RowMetaEstimator):
 
     def _list_rows(
         self,
-        changed: NDArray[np.int64],
+        positions: NDArray[np.int64],
         done: Cleaning,
+        flagged: Cleaning,
         influential: dict[str, NDArray[np.int64]],
     ) -> None:
-        """Set the scores, the suggestions and the table of cleaned rows."""
+        """Set scores, suggestions, and the tables of cleaned and of flagged rows."""
         self.scores_, self.suggestions_ = self._table.score, self._table.suggestions
-        self._changed = changed
-        self.removed_ = self._table.list_changed(
-            changed,
+        self._changed = positions[done.changed]
+        reason = METHODS[self.method].reason
+        self.removed_ = self.flagged_ = self._table.list_changed(
+            self._changed,
             np.where(done.kept[done.changed], self.action, "drop"),
-            METHODS[self.method].reason,
+            reason,
             influential,
         )
+        if not len(done.changed):
+            rows = positions[flagged.changed]
+            self.flagged_ = self._table.list_changed(
+                rows, np.full(len(rows), "kept"), reason, {}
+            )
 
     def score_frame(self) -> Any:
         """Return the table of all scores, one line a row, in the order of the rows.

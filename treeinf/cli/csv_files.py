@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.cli.exits import CommandError
+from treeinf.cli.formulas import escape_formula
 
 __all__ = ["CsvRecords", "decode", "find_records", "unpack"]
 
@@ -162,15 +163,35 @@ class CsvRecords:
     separator: str
     header: int
 
-    def join(self, rows: NDArray[np.integer[Any]]) -> bytes:
-        """Return the header and some rows, byte for byte."""
+    def join(self, rows: NDArray[np.integer[Any]], *, escapes: bool = False) -> bytes:
+        """Return the header and some rows, byte for byte.
+
+        Parameters
+        ----------
+        rows : ndarray of integer
+            Rows by position.
+        escapes : bool, default=False
+            Whether to escape texts that a spreadsheet would run.
+        """
         line_end = "\r\n" if self.text[: self.stop[0]].endswith("\r\n") else "\n"
         lines = []
-        for record in (0, *(int(row) + 1 for row in rows)):
-            line = self.text[self.start[record] : self.stop[record]]
+        for row in (-1, *rows):
+            line = self._line(row)
+            is_named = row >= 0 or self.header == self.start[0]
+            cells = self._cells(line) if escapes and is_named else []
+            escaped = [escape_formula(cell) for cell in cells]
+            if escaped != cells:
+                line = self._write(escaped) + line_end
             # the last row of the file may lack its line end
             lines.append(line if line.endswith(("\n", "\r")) else line + line_end)
         return "".join(lines).encode(self.encoding)
+
+    def _line(self, row: int) -> str:
+        return self.text[self.start[row + 1] : self.stop[row + 1]]
+
+    def _cells(self, line: str) -> list[str]:
+        lines = io.StringIO(line, newline="")
+        return next(csv.reader(lines, delimiter=self.separator, skipinitialspace=True))
 
     def with_texts(
         self, names: Sequence[str], column: str, texts: Mapping[int, str]
@@ -204,20 +225,15 @@ class CsvRecords:
 
     def _write(self, cells: Sequence[str]) -> str:
         line = io.StringIO(newline="")
-        csv.writer(line, delimiter=self.separator, lineterminator="").writerow(cells)
-        return line.getvalue()
+        # values with line ends are quoted only if the writer knows of these
+        csv.writer(line, delimiter=self.separator, lineterminator="\r\n").writerow(
+            cells
+        )
+        return line.getvalue()[:-2]
 
     def values(self, rows: NDArray[np.integer[Any]]) -> list[list[str]]:
         """Return the texts of some rows."""
-        lines = [self.text[self.start[row + 1] : self.stop[row + 1]] for row in rows]
-        cells: list[list[str]] = []
-        for line in lines:
-            cells += csv.reader(
-                io.StringIO(line, newline=""),
-                delimiter=self.separator,
-                skipinitialspace=True,
-            )
-        return cells
+        return [self._cells(self._line(row)) for row in rows]
 
 
 def find_records(

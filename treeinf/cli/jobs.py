@@ -19,6 +19,7 @@ from treeinf.cli.models import (
     task_of,
     with_model_columns,
 )
+from treeinf.cli.number_columns import list_names
 from treeinf.cli.options import split_names
 from treeinf.cli.outputs import check_outputs
 from treeinf.cli.printing import Printer
@@ -139,6 +140,15 @@ class Job:
             other.fit(rows.X, rows.y, sample_weight=rows.weight)
             before = predict_for_scores(other, self.test)
         return compare_on_test_rows(self.test, before, after, seed)
+
+    def note_formulas(self, escapes: bool | None) -> None:
+        """Add a note if --out will hold texts that a spreadsheet would run."""
+        names = self.table.formula_columns if "--out" in self.outputs else []
+        if names and not escapes:
+            self.notes.append(
+                f"A spreadsheet would run texts of {list_names(names)} as formulas; "
+                "--out keeps them as they are, unless you pass --escape-formulas."
+            )
 
     def print_input(self, printer: Printer) -> None:
         """Describe the tables that were read."""

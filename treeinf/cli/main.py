@@ -28,4 +28,4 @@ def run() -> None:
     warnings.filterwarnings("ignore", message=r"\d+ tasks ", category=UserWarning)
     # treat SIGTERM like Ctrl-C, so that temporary files are removed
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    app()
+    app(prog_name="treeinf")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import csv
 import pkgutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FROM_ESTIMATOR",
     "DropColumns",
+    "EscapeFormulas",
     "Force",
     "Jobs",
     "Json",
@@ -46,7 +48,19 @@ Weight = Annotated[
 ]
 DropColumns = Annotated[
     str,
-    typer.Option("--drop-columns", help="Columns to leave out of the features: a,b,c."),
+    typer.Option(
+        "--drop-columns", help='Columns to leave out of the features: a,b,"c, d".'
+    ),
+]
+EscapeFormulas = Annotated[
+    bool | None,
+    typer.Option(
+        "--escape-formulas/--no-escape-formulas",
+        help="Put ' before texts in CSV files that a spreadsheet would run as "
+        "formulas: those that begin with = + - @. By default not in --out of clean "
+        "and select, which is to be trained on.",
+        show_default=False,
+    ),
 ]
 Task = Annotated[
     Literal["auto", "classification", "regression"],
@@ -115,8 +129,8 @@ def _is_named(node: Any, name: str) -> bool:
 
 
 def split_names(text: str) -> Sequence[str]:
-    """Split names separated by commas."""
-    return [name for name in text.split(",") if name]
+    """Split names separated by commas; a name with a comma stands in quotes."""
+    return [name for name in next(csv.reader([text]), []) if name]
 
 
 def parse_amount(text: str, option: str) -> Amount:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from treeinf.cli.csv_files import CsvRecords, decode, find_records, unpack
 from treeinf.cli.exits import CommandError
+from treeinf.cli.formulas import escape_formula, escape_frame
 from treeinf.cli.number_columns import read_numbers
 from treeinf.cli.number_texts import NumberColumn, list_formats
 from treeinf.cli.table_format import TableFormat
@@ -67,6 +68,15 @@ class Table:
             name
             for name, column in self.frame.items()
             if infer_dtype(column, skipna=True) == "string"
+        ]
+
+    @property
+    def formula_columns(self) -> list[str]:
+        """Names of the columns with texts that a spreadsheet would run."""
+        return [
+            name
+            for name in self.text_columns
+            if any(t != escape_formula(t) for t in self.frame[name].dropna().unique())
         ]
 
     def missing_words(self, column: str) -> list[str]:
@@ -163,7 +173,12 @@ class Table:
         return repr(value).replace(".", mark) + unit
 
     def write_rows(
-        self, path: Path, rows: NDArray[np.integer[Any]], final: Path
+        self,
+        path: Path,
+        rows: NDArray[np.integer[Any]],
+        final: Path,
+        *,
+        escapes: bool = False,
     ) -> None:
         """Write some rows as they were read.
 
@@ -175,11 +190,13 @@ class Table:
             Rows by position.
         final : pathlib.Path
             Name that the file will have; its ending decides the format.
+        escapes : bool, default=False
+            Whether to escape texts that a spreadsheet would run, in CSV files.
         """
         if _is_parquet_name(final) != (self.kind == "parquet"):
-            write_frame(path, self.frame.iloc[rows], final)
+            write_frame(path, self.frame.iloc[rows], final, escapes=escapes)
         elif self.records is not None:
-            _write_bytes(path, self.records.join(rows), final)
+            _write_bytes(path, self.records.join(rows, escapes=escapes), final)
         else:
             import pyarrow.parquet
 
@@ -201,7 +218,7 @@ def _write_bytes(path: Path, data: bytes, final: Path) -> None:
     path.write_bytes(data)
 
 
-def write_frame(path: Path, frame: Any, final: Path) -> None:
+def write_frame(path: Path, frame: Any, final: Path, *, escapes: bool) -> None:
     """Write a pandas frame without its index.
 
     Parameters
@@ -212,12 +229,17 @@ def write_frame(path: Path, frame: Any, final: Path) -> None:
         Rows to write.
     final : pathlib.Path
         Name that the file will have: .parquet, .csv, or .gz for a compressed CSV.
+    escapes : bool
+        Whether to escape texts that a spreadsheet would run, in CSV files.
     """
     if _is_parquet_name(final):
         _need_pyarrow(final)
         frame.to_parquet(path, index=False)
     else:
+        frame = escape_frame(frame) if escapes else frame
         text = frame.to_csv(index=False, lineterminator="\n")
+        if "\r" in text:  # in a value, which is quoted only with these line ends
+            text = frame.to_csv(index=False, lineterminator="\r\n")
         _write_bytes(path, text.encode(), final)
 
 

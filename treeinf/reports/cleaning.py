@@ -127,7 +127,7 @@ def render_cleaning(
     title : str
         Title of the page.
     values : tuple of names and rows, optional
-        The columns to show of each row in ``removed_``, in its order.
+        The columns to show of each row in ``flagged_``, in its order.
     comparisons : sequence of ComparisonLine
         Scores on other rows of the caller, shown above those of the guard set.
     tables : sequence of ReportTable
@@ -136,7 +136,7 @@ def render_cleaning(
         Which rows are known to be wrong, where a test put them there: adds the curve of
         wrong rows found.
     thumbnails : sequence of str, optional
-        For each row in ``removed_`` a picture as a ``data:image/`` address.
+        For each row in ``flagged_`` a picture as a ``data:image/`` address.
     notes : sequence of str
         Sentences below the headline.
     X : frame or array-like, shape (n_train, n_features), optional
@@ -174,11 +174,12 @@ def render_cleaning(
         for picture in draw_pictures(cleaner, is_noisy, X)
     ]
     lines = [*comparisons, *_own_comparisons(report)]
+    heading = name_rows(cleaner) if report.acted else "cleaned rows"
     return environment.get_template("cleaning.html").render(
         title=title,
         version=__version__,
         headline=report.headline,
-        cards=_cards(report, name_rows(cleaner), comparisons),
+        cards=_cards(report, heading, comparisons),
         notes=[*notes, *report.notes],
         comparisons=_group_lines(lines),
         explanations=_explain_lines(report, lines),

@@ -47,6 +47,8 @@ def positions(removed: Any) -> NDArray[np.int64]:
 
 def name_rows(cleaner: Any) -> str:
     """Return a heading by the actions taken, such as "Removed rows"."""
+    if not cleaner.report_.acted:
+        return "Flagged rows, all kept"
     actions = as_columns(cleaner.removed_).get("action") or [cleaner.report_.action]
     done = {"relabel": "relabelled", "drop": "removed", "downweight": "down-weighted"}
     names = [name for action, name in done.items() if action in actions]
@@ -59,7 +61,7 @@ def list_rows(
     thumbnails: Sequence[str] | None,
 ) -> dict[str, Any]:
     """Return the columns and cells of the table of cleaned rows."""
-    table = as_columns(cleaner.removed_)
+    table = as_columns(cleaner.flagged_)
     n_rows = len(table.get("position", []))
     title = name_rows(cleaner)
     if not n_rows:
@@ -115,6 +117,8 @@ def list_rows(
             )
         body.append(cells)
     text = "The rows of the highest scores first. "
+    if not cleaner.report_.acted:
+        text = f"They look wrong most, but nothing was done with them. {text}"
     if n_shown < n_rows:
         text = f"The {n_shown:,} of {n_rows:,} rows with the highest scores. "
     if has_sources:

@@ -82,12 +82,13 @@ class ReproductionReport:
             ("train rows", f"{self.n_rows:,}"),
             ("verdict", self.verdict),
             ("explanation", self.explanation),
-            (
-                "leaf values",
-                f"largest difference {self.largest_difference:.2g}, "
-                f"median {self.median_difference:.2g} (relative to the tree's largest)",
-            ),
         ]
+        if not np.isnan(self.largest_difference):
+            text = (
+                f"largest difference {self.largest_difference:.2g}, median "
+                f"{self.median_difference:.2g} (relative to the tree's largest)"
+            )
+            lines.append(("leaf values", text))
         largest = self.largest_hessian_difference
         if not np.isnan(largest):
             lines.append(("leaf hessians", f"largest difference {largest:.2g}"))

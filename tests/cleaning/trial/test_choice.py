@@ -135,7 +135,8 @@ def chosen(rng, guard, primary, n_rows=400, n_classes=2):
         (0.2, -0.04, 2, "helped"),  # a fall of less than the noise
         (0.2, -0.1, 2, "vetoed"),
         (0.05, 0.5, 2, "not beyond noise"),
-        (-0.2, 0.5, 2, "not beyond noise"),
+        (-0.05, 0.5, 2, "not beyond noise"),
+        (-0.2, 0.5, 2, "worse beyond noise"),
         (0.2, -0.04, 3, "helped"),
         (0.2, 0.01, 0, "helped"),
         (0.2, -0.01, 0, "vetoed"),  # R2 must not fall at all

@@ -198,7 +198,7 @@ class RowTable:
         label = self.label[row]
         is_value = self.suggestions is not None and self.suggestions.dtype.kind == "f"
         text = describe_row(reason, label, suggestion, float(self.error[row]), is_value)
-        if self.gains is None:
+        if self.gains is None or action == "kept":
             return text
         relabel, drop = (float(gain[row]) for gain in self.gains)
         return text + describe_action(action, label, suggestion, relabel, drop)

@@ -64,9 +64,11 @@ class CleaningReport:
     alternatives : tuple of Alternative
         The cleaning and its alternatives; empty if nothing was
         tried or ``baselines=False``.
-    verdict : {"helped", "not beyond noise", "vetoed", "nothing to remove", "unguarded"}
-        What the guard decided; "vetoed": the primary score got worse beyond noise, or
-        R2 at all. Rows are cleaned after "helped" and "unguarded" only.
+    verdict : {"helped", "not beyond noise", "worse beyond noise", "vetoed", \
+"nothing to remove", "unguarded"}
+        What the guard decided; "worse beyond noise": the loss rose; "vetoed": the loss
+        fell, but the primary score got worse beyond noise, or R2 at all. Rows are
+        cleaned after "helped" and "unguarded" only.
     seconds : dict of str to float
         Wall time of "train" (copies for the scores), "influence", "stacking",
         "retrain" (all candidates), "baselines", "final" (the final model), "explain"

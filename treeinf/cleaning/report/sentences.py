@@ -48,10 +48,13 @@ def write_headline(
             f"worse{beyond} on {unseen} ({primary.score_before:.4f} -> "
             f"{primary.score_after:.4f})."
         )
-    if verdict == "not beyond noise":
+    if verdict.endswith("beyond noise"):
+        brought = "brought no gain beyond noise"
+        if verdict == "worse beyond noise" and seen is not None:
+            brought = f"made the {seen.loss} worse beyond noise"
         return (
-            f"{kept}: {_DOING[action]} {n_changed:,} of them brought no gain beyond "
-            f"noise on {unseen} ({losses}; {scores})."
+            f"{kept}: {_DOING[action]} {n_changed:,} of them {brought} on {unseen} "
+            f"({losses}; {scores})."
         )
     done = f"{_DONE[action]} {n_changed:,}"
     if action == "relabel" and n_dropped:

@@ -137,8 +137,9 @@ def decide(
         return "nothing to remove"
     if chosen is None or not guard:
         return "unguarded"
-    if not chosen.compare_guard(0, 1, confidence, "").is_beyond_noise:
-        return "not beyond noise"
+    loss = chosen.compare_guard(0, 1, confidence, "")
+    if not loss.is_beyond_noise:
+        return "worse beyond noise" if loss.gain_high < 0.0 else "not beyond noise"
     primary = chosen.compare_primary(0, 1, confidence)
     # for skewed targets, a cleaning that only drops the far tail moves predictions
     # towards the median: the capped error falls, and only R2 reveals the damage

@@ -137,11 +137,15 @@ def clean(
     ] = None,
     removed: Annotated[
         Path | None,
-        typer.Option("--removed", help="Write the flagged rows and why to this table."),
+        typer.Option(
+            "--removed",
+            help="Write the flagged rows and why to this table, kept ones too.",
+        ),
     ] = None,
     report: Annotated[
         Path | None, typer.Option("--report", help="Write an HTML report to this file.")
     ] = None,
+    escape_formulas: options.EscapeFormulas = None,
     seed: options.Seed = 0,
     n_jobs: options.Jobs = None,
     force: options.Force = False,
@@ -177,6 +181,7 @@ def clean(
             force=force,
         )
         check_weight_column(job, action)
+    job.note_formulas(escape_formulas)
     job.print_input(printer)
     marks = _explain_model_file(job, model, n_jobs, clock, printer)
     cleaner = InfluenceCleaner(
@@ -201,7 +206,7 @@ def clean(
         with clock.measure("compare"):
             changes = job.compare(cleaner.estimator_, _rows_before(cleaner, job), seed)
     with clock.measure("write"), write_together(job.outputs) as files:
-        write_cleaned(cleaner, job, marks, changes, files)
+        write_cleaned(cleaner, job, marks, changes, files, escape_formulas)
     _print_summary(cleaner, changes, clock, job.outputs, printer)
     has_failed = is_failure(cleaner.report_)
     printer.finish(
@@ -343,5 +348,9 @@ def _print_summary(
         facts.append(("guard", str(report.guard)))
     if report.noise_rate_text:
         facts.append(("noise rate", report.noise_rate_text))
+    n_flagged = len(cleaner.flagged_["position"])
+    if n_flagged and not report.acted:
+        text = f"{n_flagged:,} rows, all kept; --removed and --report list them"
+        facts.append(("flagged", text))
     facts += closing_facts(report, clock, _STEPS, outputs, "--out, --removed, --report")
     printer.facts(facts)

@@ -43,6 +43,7 @@ def write_cleaned(
     marks: Mapping[str, NDArray[np.float64]],
     changes: Sequence[ScoreChange],
     files: Mapping[str, Path],
+    escape_formulas: bool | None,
 ) -> None:
     """Write the requested files.
 
@@ -58,16 +59,23 @@ def write_cleaned(
         Scores on test rows.
     files : dict of str to pathlib.Path
         Temporary paths to write, by option; they become the job's outputs.
+    escape_formulas : bool or None
+        Whether to escape texts that a spreadsheet would run; None for the flagged rows
+        only, because the cleaned table is to be trained on.
     """
     table = job.table
-    flagged = np.asarray(cleaner.removed_["position"], dtype=np.int64)
+    flagged = np.asarray(cleaner.flagged_["position"], dtype=np.int64)
     if "--out" in files:
         _cleaned_table(cleaner, job).write_rows(
-            files["--out"], np.flatnonzero(cleaner.kept_), job.outputs["--out"]
+            files["--out"],
+            np.flatnonzero(cleaner.kept_),
+            job.outputs["--out"],
+            escapes=bool(escape_formulas),
         )
     if "--removed" in files:
-        frame = _removed_frame(cleaner.removed_, table, flagged, marks)
-        write_frame(files["--removed"], frame, job.outputs["--removed"])
+        frame = _removed_frame(cleaner.flagged_, table, flagged, marks)
+        final, escapes = job.outputs["--removed"], escape_formulas is not False
+        write_frame(files["--removed"], frame, final, escapes=escapes)
     if "--report" in files:
         from treeinf.reports import write_cleaning_report
 

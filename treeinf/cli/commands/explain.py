@@ -75,6 +75,7 @@ def explain(
         Path | None,
         typer.Option("--out", help="Write the result to this CSV or Parquet table."),
     ] = None,
+    escape_formulas: options.EscapeFormulas = None,
     weight: options.Weight = None,
     drop_columns: options.DropColumns = "",
     task: options.Task = "auto",
@@ -156,7 +157,12 @@ def explain(
         import pandas as pd
 
         with write_together(outputs) as files:
-            write_frame(files["--out"], pd.DataFrame(columns), outputs["--out"])
+            write_frame(
+                files["--out"],
+                pd.DataFrame(columns),
+                outputs["--out"],
+                escapes=escape_formulas is not False,
+            )
         printer.say(f"Wrote {out}.")
     printer.finish(result)
 

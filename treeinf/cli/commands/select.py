@@ -96,6 +96,7 @@ def select(
             "table.",
         ),
     ] = None,
+    escape_formulas: options.EscapeFormulas = None,
     seed: options.Seed = 0,
     n_jobs: options.Jobs = None,
     force: options.Force = False,
@@ -127,6 +128,7 @@ def select(
             outputs={"--out": out, "--ranking": ranking},
             force=force,
         )
+    job.note_formulas(escape_formulas)
     job.print_input(printer)
     selector = InfluenceSelector(
         job.estimator,
@@ -150,11 +152,19 @@ def select(
     with clock.measure("write"), write_together(job.outputs) as files:
         if "--out" in files:
             job.table.write_rows(
-                files["--out"], np.flatnonzero(is_kept), job.outputs["--out"]
+                files["--out"],
+                np.flatnonzero(is_kept),
+                job.outputs["--out"],
+                escapes=bool(escape_formulas),
             )
         if "--ranking" in files:
             frame = _ranking_frame(selector, is_kept)
-            write_frame(files["--ranking"], frame, job.outputs["--ranking"])
+            write_frame(
+                files["--ranking"],
+                frame,
+                job.outputs["--ranking"],
+                escapes=escape_formulas is not False,
+            )
     _print_summary(selector, changes, clock, job.outputs, printer)
     printer.finish(
         {

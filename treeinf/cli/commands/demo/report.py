@@ -61,7 +61,7 @@ def write_demo_report(
     """
     from treeinf.reports import ReportTable, write_cleaning_report
 
-    flagged = np.asarray(cleaner.removed_["position"], dtype=np.int64)
+    flagged = np.asarray(cleaner.flagged_["position"], dtype=np.int64)
     features = train.X.iloc[flagged].to_numpy()
     values = [
         ["yes" if is_flipped[row] else "no", *numbers.tolist()]
