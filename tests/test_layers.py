@@ -28,7 +28,8 @@ LAYERS = (
     ("evaluation",),  # corrupts and splits data sets
     ("reports",),
     ("",),  # treeinf/__init__.py
-    ("cli", "__main__"),
+    ("cli",),
+    ("__main__",),
 )
 LAYER_OF = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms}
 

@@ -75,3 +75,25 @@ def test_a_missing_library_is_named_with_the_way_out(missing):
     assert result.stderr.count("\n") == 1
     assert missing in result.stderr
     assert "pip install 'treeinf[cli]'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["--version"], 0, "treeinf "),
+        (["inspect", "--help"], 0, "Usage: treeinf inspect "),
+        (["polish"], 2, "Usage: treeinf "),
+        (["inspect", "none.txt"], 1, "Error: The model file none.txt does not exist."),
+    ],
+)
+def test_the_module_runs_as_the_command_does(tmp_path, arguments, code, text):
+    result = subprocess.run(
+        [sys.executable, "-m", "treeinf", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert result.returncode == code
+    assert (result.stdout + result.stderr).lstrip().startswith(text)
+    assert "Traceback" not in result.stderr
