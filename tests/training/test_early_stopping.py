@@ -14,6 +14,7 @@ import treeinf as ti
 from treeinf.cleaning import InfluenceCleaner, InfluenceSelector
 from treeinf.evaluation import removal
 from treeinf.training.cloning import last_step
+from treeinf.training.early_stopping import find_stopping
 from treeinf.training.learner import Learner
 from treeinf.training.rows import LabelledRows
 from treeinf.training.subsets import SubsetLearner
@@ -233,6 +234,21 @@ def test_arguments_of_fit_that_copies_cannot_have_are_refused(argument, match):
     X, y = draw()
     with pytest.raises(TypeError, match=match):
         InfluenceCleaner(make("lightgbm")).fit(X, y, **{argument: y})
+
+
+@pytest.mark.parametrize(
+    ("library", "parameters"),
+    [
+        ("lightgbm", {"early_stopping_round": 0}),
+        ("lightgbm", {"early_stopping_round": -1}),
+        ("lightgbm", {"early_stopping_rounds": None}),
+        ("xgboost", {"early_stopping_rounds": None}),
+        ("catboost", {"od_type": "IncToDec"}),
+        ("catboost", {"early_stopping_rounds": 3, "eval_fraction": 0.2}),
+    ],
+)
+def test_settings_that_stop_nothing_or_hold_rows_out_themselves(library, parameters):
+    assert find_stopping(make(library, **parameters)) == {}
 
 
 @pytest.mark.parametrize("n_rows", [3, 5])

@@ -27,7 +27,6 @@ __all__ = [
     "describe_stopping",
     "find_iterations",
     "find_stopping",
-    "fitted_iterations",
     "has_eval_set",
     "refuse_hidden_stopping",
     "settle_iterations",
@@ -78,16 +77,20 @@ def find_stopping(
     """
     last, fit_params = last_step(estimator), fit_params or {}
     library = find_package(last)
-    if library not in BOOSTERS:
+    parameters = last.get_params() if library in BOOSTERS else {}
+    if parameters.get("eval_fraction"):  # CatBoost holds rows out itself
         return {}
-    parameters = last.get_params()
-    rounds = {name: parameters[name] for name in _ROUNDS if parameters.get(name)}
+    rounds = {
+        name: parameters[name]
+        for name in _ROUNDS
+        if parameters.get(name) is not None and parameters[name] > 0
+    }
     if library == "catboost":
         names = ["od_pval", "use_best_model"]
         if parameters.get("od_type") == "Iter" or parameters.get("od_wait"):
             names += ["od_type", "od_wait"]
         rounds |= {name: parameters[name] for name in names if parameters.get(name)}
-    for source in (parameters, fit_params):
+    for source in (parameters, fit_params if parameters else {}):
         for name, value in source.items():
             if name.rpartition("__")[2] == "callbacks":
                 stopping = list(filter(_stops, value or ()))
@@ -195,10 +198,10 @@ def settle_iterations(estimator: Any, rows: LabelledRows) -> Any:
     refuse_hidden_stopping(estimator)
     if not find_stopping(estimator):
         return clone_estimator(estimator)
-    settled = fitted_iterations(estimator)
-    if settled is None:
-        settled, _ = find_iterations(estimator, rows, {}, seed=0)
-    return settled
+    last = last_step(estimator)
+    if best_iteration(last) is not None:
+        return fix_iterations(estimator, last)
+    return find_iterations(estimator, rows, {}, seed=0)[0]
 
 
 def find_iterations(
@@ -220,7 +223,8 @@ def find_iterations(
     Returns
     -------
     estimator : estimator
-        With the number of iterations found, which no longer stops early.
+        With the number of iterations found, which no longer stops early. Where the
+        library never stops (LightGBM's dart), all of them.
     fit_params : dict of str to Any
         Arguments of fit without callbacks that stop early.
     """
@@ -241,49 +245,44 @@ def find_iterations(
     if seen.weight is not None:
         arguments["sample_weight"] = seen.weight
     inner.fit(X, seen.y, **arguments, **_evaluate_on(inner, X_out, unseen))
-    fixed = fitted_iterations(estimator, inner)
-    assert fixed is not None
+    fixed = fix_iterations(estimator, inner)
     return fixed, {name: _without_stopping(v) for name, v in fit_params.items()}
 
 
-def fitted_iterations(estimator: Any, fitted: Any = None) -> Any:
-    """Fix the number of iterations at which a fitted model stopped.
+def best_iteration(model: Any) -> int | None:
+    """Return how many iterations a model that stops early has; None if not fitted."""
+    library = find_package(model)
+    if library == "catboost":
+        return int(model.tree_count_) if model.is_fitted() else None
+    # LightGBM counts iterations, XGBoost numbers them
+    if library == "lightgbm":
+        return getattr(model, "best_iteration_", None) or None
+    best = getattr(model, "best_iteration", None)
+    return None if best is None else int(best) + 1
+
+
+def fix_iterations(estimator: Any, fitted: Any) -> Any:
+    """Return an unfitted copy with the number of iterations of a fitted booster.
 
     Parameters
     ----------
     estimator : estimator
         A booster, or a pipeline that ends in one.
-    fitted : estimator, optional
-        The fitted booster; by default that of `estimator`.
-
-    Returns
-    -------
-    estimator or None
-        An unfitted copy with this number; None if the booster is not fitted.
+    fitted : estimator
+        The fitted booster.
     """
-    last = last_step(estimator)
-    fitted = last if fitted is None else fitted
+    last, best = last_step(estimator), best_iteration(fitted)
     if find_package(last) == "catboost":
-        if not fitted.is_fitted():
-            return None
         off = {*_ROUNDS, *_ITERATIONS, "od_type", "od_wait", "od_pval"}
         off |= {"use_best_model", "learning_rate", "eta"}
         kept = {k: v for k, v in last.get_params().items() if k not in off}
         # the default of the learning rate depends on the number of iterations
-        new = type(last)(
-            **kept, iterations=fitted.tree_count_, learning_rate=fitted.learning_rate_
-        )
+        new = type(last)(**kept, iterations=best, learning_rate=fitted.learning_rate_)
         return _replace_last(clone_estimator(estimator), new)
-    # LightGBM counts iterations, XGBoost numbers them
-    best = getattr(fitted, "best_iteration_", None)
-    if find_package(last) == "xgboost":
-        best = getattr(fitted, "best_iteration", None)
-        best = None if best is None else best + 1
-    if not best:
-        return None
-    copied = clone_estimator(estimator)
-    parameters = last.get_params()
-    changes = {name: best for name in _ITERATIONS if name in parameters}
+    copied, parameters = clone_estimator(estimator), last.get_params()
+    changes: dict[str, Any] = {}
+    if best is not None:
+        changes |= {name: best for name in _ITERATIONS if name in parameters}
     changes |= {name: None for name in _ROUNDS if name in parameters}
     if parameters.get("callbacks"):
         changes["callbacks"] = _without_stopping(parameters["callbacks"]) or None
