@@ -39,8 +39,8 @@ TREES = nb.NamedTuple(
 LEAVES = nb.NamedTuple([I1, F2, N1, I1, YES, N1, F1], FlatLeaves)
 ROWS = nb.NamedTuple([LEAF, F1, F1, F2], FlatRows)
 RULE = nb.NamedTuple([I8, I8, F2, F2, F3, F2, F1], FactorRule)
-SWEEP = nb.NamedTuple([I8, I8, F2, F1], SweepRule)
-STATE = nb.NamedTuple([F2, F3, F3, F2], SweepState)
+SWEEP = nb.NamedTuple([I8, I8, F2, F2, F3, F1], SweepRule)
+STATE = nb.NamedTuple([F3, F3, F2], SweepState)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,9 @@ def test_sweep_and_row_factors(compile_kernel, code, n_outputs, width, kind):
     from treeinf.kernels.cuda import contraction, replay, reverse_sweep
 
     sweep = reverse_sweep._sweep_rows(code, n_outputs, width, kind, 1, False)
-    compile_kernel(sweep, ROWS, LEAVES, F8, SWEEP, I8, I8, YES, F3, STATE)
+    compile_kernel(sweep, ROWS, LEAVES, F8, SWEEP, I8, I8, YES, F2, F3, STATE)
+    stage = replay._stage_scores(n_outputs)
+    compile_kernel(stage, LEAF, LEAVES, I8, I8, F2, F3)
     step = replay._take_iteration(code, n_outputs)
     compile_kernel(step, ROWS, LEAVES, I8, I8, YES, F8, F2, F2, F2)
     walk = contraction._walk_rows(code, n_outputs, width, kind | PROPAGATED, "staged")

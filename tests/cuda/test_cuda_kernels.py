@@ -42,7 +42,6 @@ LOSSES = {
 MODULES = {
     "routing": cpu_routing,
     "replay": cpu_replay,
-    "reverse_sweep": cpu_sweep,
     "contraction": cpu_contraction,
     "products": cpu_products,
     "leaf_features": cpu_features,
@@ -109,23 +108,11 @@ def run_both(device, module, name, arguments, outputs):
     getattr(MODULES[module], name)(*own)
     moved = [device.put(a) for a in arguments]
     getattr(getattr(device, module), name)(*moved)
-    return [
-        pair
-        for i in outputs
-        for pair in zip(_list(device, moved[i]), _list(device, own[i]), strict=True)
-    ]
+    return [(device.get(moved[i]), own[i]) for i in outputs]
 
 
 def _copy(argument):
-    if isinstance(argument, SweepState):
-        return SweepState(*map(np.copy, argument))
     return argument.copy() if isinstance(argument, np.ndarray) else argument
-
-
-def _list(device, argument):
-    """List the array, or the arrays of a named tuple."""
-    arrays = argument if isinstance(argument, tuple) else (argument,)
-    return [device.get(array) for array in arrays]
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
@@ -198,6 +185,11 @@ def test_counts_and_scores(device):
     arguments = (case.leaf, case.leaves, case.rows.offset, 5, np.empty((N_ROWS, 3)))
     [(actual, desired)] = run_both(device, "replay", "sum_leaf_values", arguments, [4])
     assert_allclose(actual, desired, **CLOSE)
+    start, staged = case.rng.normal(size=(N_ROWS, 3)), np.empty((2, N_ROWS, 3))
+    for step in (1, 2):
+        arguments = case.leaf, case.leaves, 1, step - 1, start, staged
+        [(actual, desired)] = run_both(device, "replay", "stage_scores", arguments, [5])
+        assert_array_equal(actual, desired)
 
 
 SWEEPS = [
@@ -217,30 +209,43 @@ SWEEPS = [
 @pytest.mark.parametrize("iteration", [0, 2])
 def test_sweep(device, code, n_outputs, width, kind, n_steps, n_targets, iteration):
     case = Case(code + kind, n_outputs=n_outputs, width=width)
-    state = (N_ROWS, n_outputs, n_targets)
-    start = case.leaves.iteration_start
-    before = 0
-    if iteration:
-        cut = case.leaves.leaf_offset[start[iteration - 1 : iteration + 1]]
-        before = int(cut[1] - cut[0])
-    theta = case.rng.normal(size=case.shape)
-    shrinkage = np.full(len(case.leaves.output), 0.3)
-    arguments = (
-        *(case.rows, case.leaves, FlatLoss(code, 1.3)),
-        *(SweepRule(kind, n_steps, theta, shrinkage), iteration),
-        case.rng.normal(size=(*case.shape, n_targets)),
-        SweepState(
-            case.rng.normal(size=(N_ROWS, n_outputs)),
-            case.rng.normal(size=state),
-            case.rng.normal(size=state if n_steps > 1 else (0, *state[1:])),
-            case.rng.normal(size=(N_ROWS, n_targets)),
-        ),
-        np.empty((2, before, width, n_targets)),
+    leaves, rng, loss = case.leaves, case.rng, FlatLoss(code, 1.3)
+    trees = leaves.iteration_start[max(iteration - 1, 0) : iteration + 2]
+    previous, first = leaves.leaf_offset[trees[[0, -2]]]
+    theta, response = rng.normal(size=(2, *case.shape))
+    inverse = rng.normal(size=(case.shape[0] * (kind >= FULL_NEWTON), width, width))
+    shrinkage = np.full(len(leaves.output), 0.3)
+    rule = SweepRule(kind, n_steps, theta, response, inverse, shrinkage)
+    raw_score = rng.normal(size=(N_ROWS, n_outputs))
+    factor = rng.normal(size=(*case.shape, n_targets))
+    shape = (N_ROWS, n_outputs, n_targets)
+    state = SweepState(
+        rng.normal(size=shape),
+        rng.normal(size=shape if n_steps > 1 else (0, *shape[1:])),
+        rng.normal(size=(N_ROWS, n_targets)),
     )
-    results = run_both(device, "reverse_sweep", "sweep_iteration", arguments, [6, 7])
-    assert len(results) == 5
-    for actual, desired in results:
-        assert_allclose(actual, desired, **CLOSE)
+    sums = np.empty((2, first - previous, width, n_targets))
+    repeated = np.repeat(response.ravel(), n_targets)
+    put = device.put
+    moved = put(case.rows), put(leaves), put(rule), put(raw_score), put(factor)
+    rows, flat, moved_rule, moved_score, moved_factor = moved
+    moved_state, moved_sums = put(state), put(sums)
+    device.reverse_sweep.apply_leaf_response(
+        flat, iteration, [], put(repeated), put(inverse), moved_factor
+    )
+    device.reverse_sweep.sweep_iteration(
+        *(rows, flat, loss, moved_rule, iteration, moved_score),
+        *(moved_factor, moved_state, moved_sums),
+    )
+    cpu_sweep.sweep_stretch(
+        *(case.rows, leaves, loss, rule, iteration, raw_score[np.newaxis], 2),
+        *(factor, state),
+    )
+    actual = device.get(moved_factor)
+    actual[previous:first] += device.get(moved_sums).sum(axis=0)
+    assert_allclose(actual, factor, **CLOSE)
+    for array, desired in zip(moved_state, state, strict=True):
+        assert_allclose(device.get(array), desired, **CLOSE)
 
 
 KINDS = [

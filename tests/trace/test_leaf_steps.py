@@ -73,7 +73,6 @@ def test_steps_are_those_of_the_slow_twin(structure, rule, rng):
     assert trace.report.verdict == "exact"
     assert trace.report.largest_difference < 1e-12
     assert_allclose(trace.ensemble.raw_score(X), model.raw_score(X), rtol=1e-12)
-    assert_allclose(trace.raw_score, model.raw_score(X), rtol=1e-12)
     n_steps = rule.n_steps
     assert trace.ensemble.n_trees == n_steps * model.n_trees
     assert len(trace.rows.leaf) == model.n_trees

@@ -50,13 +50,12 @@ class Device:
         The device.
     routing, replay, contraction, products, reverse_sweep, leaf_features : module
         Its kernels. Those of CUDA have the names and parameters of the CPU's and take
-        arrays on the device.
+        arrays on the device; its reverse sweep goes by iterations, between which rows
+        that do not fit change places.
     put : callable
         Copies an array, or the arrays of a named tuple, to the device.
     get : callable
         Copies an array back.
-    copy : callable
-        Copies an array on the device.
     empty : callable
         Allocates an array of a shape and a dtype, by default float64.
     zeros : callable
@@ -79,7 +78,6 @@ class Device:
     leaf_features: ModuleType = leaf_features
     put: Callable[..., Any] = _same
     get: Callable[..., Any] = _same
-    copy: Callable[..., Any] = np.copy
     empty: Callable[..., Any] = np.empty
     zeros: Callable[..., Any] = np.zeros
     most_batches: int = 64
@@ -276,7 +274,6 @@ def _open_cuda() -> Device:
         leaf_features=leaf_features,
         put=memory.put,
         get=memory.get,
-        copy=memory.copy,
         empty=memory.empty,
         zeros=memory.zeros,
         most_batches=leaf_sums.MOST_BATCHES,

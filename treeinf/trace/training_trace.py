@@ -43,8 +43,6 @@ class TrainingTrace:
         units of the sums, and one tree per Newton step.
     rows : StagedRows
         Train rows; their weights are those of the gradients.
-    raw_score : ndarray of float64, shape (n_train, n_outputs)
-        Raw scores after the last tree.
     leaf_gradient, leaf_hessian : ndarray of float64, shape (n_leaves, leaf_width)
         Weighted sums of the staged derivatives over each leaf's train rows.
     leaf_rows : ndarray of int64, shape (n_leaves,)
@@ -76,7 +74,6 @@ shape (n_leaves, leaf_width, leaf_width)
     source: TreeEnsemble
     ensemble: TreeEnsemble
     rows: StagedRows
-    raw_score: NDArray[np.float64]
     leaf_gradient: NDArray[np.float64]
     leaf_hessian: NDArray[np.float64]
     leaf_rows: NDArray[np.int64]
@@ -244,9 +241,7 @@ shape (n_leaves, leaf_width, leaf_width)
             ensemble, leaf_step, leaf_response, inverse_leaf_hessian = (
                 expand_leaf_steps(ensemble, taken)
             )
-            leaf_gradient, leaf_hessian, raw_score = sum_derivatives(
-                ensemble, rows, device
-            )
+            leaf_gradient, leaf_hessian, _ = sum_derivatives(ensemble, rows, device)
             leaf_rows = np.zeros(ensemble.n_leaves, COUNT)
             kernels.count_leaf_rows(
                 counted_leaf, ensemble.leaf_offset, ensemble.row_of_tree, leaf_rows
@@ -255,7 +250,6 @@ shape (n_leaves, leaf_width, leaf_width)
             source=source,
             ensemble=ensemble,
             rows=rows,
-            raw_score=raw_score,
             leaf_gradient=leaf_gradient,
             leaf_hessian=leaf_hessian,
             leaf_rows=leaf_rows,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from treeinf.dtypes import REAL
 from treeinf.ensemble import TreeEnsemble
 from treeinf.explainers.gradient.device_sweep import sweep_on_device
-from treeinf.explainers.gradient.leaf_coupling import LeafCoupling, apply_leaf_response
+from treeinf.explainers.gradient.leaf_coupling import LeafCoupling
 from treeinf.kernels.cpu import reverse_sweep as kernels
 from treeinf.kernels.device import CPU, Device
 from treeinf.kernels.formulas.adjoint import SweepRule, SweepState
@@ -23,7 +23,7 @@ from treeinf.kernels.formulas.row_factors import CROSS_CLASS, FULL_NEWTON
 from treeinf.kernels.simd import LINE_WIDTHS
 from treeinf.kernels.threads import threads_for
 from treeinf.pickling import DropsCached
-from treeinf.trace import StagedRows, TrainingTrace
+from treeinf.trace import StagedRows, StagedScores, TrainingTrace
 
 __all__ = ["Adjoint", "add_to_leaves"]
 
@@ -162,7 +162,29 @@ class Adjoint(DropsCached):
 
     @functools.cached_property
     def _coupling(self) -> LeafCoupling:
-        return LeafCoupling.build(self.trace, cross_class=self.cross_class)
+        return LeafCoupling.build(self.trace, self._rule)
+
+    @functools.cached_property
+    def _scores(self) -> StagedScores:
+        return StagedScores(self.trace.ensemble, self.trace.rows)
+
+    @functools.cached_property
+    def _rule(self) -> SweepRule:
+        """The row factors and the leaf values as the kernels read them."""
+        trace, ensemble = self.trace, self.trace.ensemble
+        kind = CROSS_CLASS * (self.cross_class and ensemble.n_outputs > 1)
+        response = -ensemble.shrinkage[ensemble.leaf_tree, np.newaxis]
+        inverse = trace.inverse_leaf_hessian
+        if inverse is None:
+            response = response * trace.leaf_response
+            inverse = np.empty((0, ensemble.leaf_width, ensemble.leaf_width), REAL)
+        else:
+            kind |= FULL_NEWTON
+            response = np.repeat(response, ensemble.leaf_width, axis=1)
+        return SweepRule(
+            *(kind, trace.n_steps, trace.leaf_step, response, inverse),
+            ensemble.shrinkage,
+        )
 
     def sweep(
         self, leaf_factor: NDArray[np.float64], *, with_influence: bool = False
@@ -183,44 +205,25 @@ class Adjoint(DropsCached):
             Adjoint of the base score by way of the train rows.
         influence : ndarray of float64, shape (n_train, n_queries) or (0, n_queries)
         """
-        trace, ensemble, rows = self.trace, self.trace.ensemble, self.trace.rows
-        kind = CROSS_CLASS * self.cross_class
-        if trace.inverse_leaf_hessian is not None:
-            kind |= FULL_NEWTON
+        trace, n_queries = self.trace, leaf_factor.shape[2]
+        ensemble, rows = trace.ensemble, trace.rows
         if not self.device.is_cpu:
             return sweep_on_device(
-                trace, self.device, kind, leaf_factor, with_influence=with_influence
+                trace, self.device, self._rule, leaf_factor, with_influence
             )
-        leaves, n_queries = ensemble.flat_leaves, leaf_factor.shape[2]
-        flat_rows, flat_loss = rows.flat, ensemble.flat_loss
         adjoint = np.zeros((rows.n_rows, ensemble.n_outputs, n_queries), dtype=REAL)
         inner = adjoint[:0] if trace.n_steps == 1 else np.zeros_like(adjoint)
         influence = np.zeros((rows.n_rows * with_influence, n_queries), dtype=REAL)
-        state = SweepState(trace.raw_score.copy(), adjoint, inner, influence)
-        rule = SweepRule(kind, trace.n_steps, trace.leaf_step, ensemble.shrinkage)
-        first_leaf = ensemble.leaf_offset[leaves.iteration_start]
-        n_accumulators = min(-(-rows.n_rows // kernels.SWEEP_ROWS), _MAX_ACCUMULATORS)
-        accumulators = np.zeros((1, 0, ensemble.leaf_width, n_queries), dtype=REAL)
-        for iteration in reversed(range(ensemble.n_iterations)):
-            now = slice(first_leaf[iteration], first_leaf[iteration + 1])
-            if iteration < ensemble.n_iterations - 1:
-                leaf_factor[now] += accumulators.sum(axis=0)
-            leaf_factor[now] = apply_leaf_response(trace, now, leaf_factor[now])
-            n_before = first_leaf[iteration] - first_leaf[max(iteration - 1, 0)]
-            accumulators = np.empty(
-                (n_accumulators, n_before, ensemble.leaf_width, n_queries), dtype=REAL
-            )
-            with threads_for(rows.n_rows * n_queries):
-                kernels.sweep_iteration(
-                    flat_rows,
-                    leaves,
-                    flat_loss,
-                    rule,
-                    iteration,
-                    leaf_factor,
-                    state,
-                    accumulators,
+        n_batches = min(-(-rows.n_rows // kernels.SWEEP_ROWS), _MAX_ACCUMULATORS)
+        with threads_for(rows.n_rows * n_queries):
+            for first_iteration, staged in self._scores.stretches():
+                kernels.sweep_stretch(
+                    *(rows.flat, ensemble.flat_leaves, ensemble.flat_loss, self._rule),
+                    *(first_iteration, staged, n_batches, leaf_factor),
+                    SweepState(adjoint, inner, influence),
                 )
+        if with_influence and rows.weight.size:
+            influence *= rows.weight[:, np.newaxis]
         return adjoint.sum(axis=0), influence
 
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
-from treeinf.kernels.device import Device
+from treeinf.kernels.device import CPU, Device
 from treeinf.kernels.flat import FlatRows
 from treeinf.kernels.formulas.adjoint import SweepRule, SweepState
-from treeinf.trace import TrainingTrace
+from treeinf.trace import StagedScores, TrainingTrace
 
 __all__ = ["sweep_on_device"]
 
@@ -23,9 +23,8 @@ _WIDTHS = (1, 4, 16)
 def sweep_on_device(
     trace: TrainingTrace,
     device: Device,
-    kind: int,
+    rule: SweepRule,
     leaf_factor: NDArray[np.float64],
-    *,
     with_influence: bool,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Back-propagate from the last iteration to the first.
@@ -36,8 +35,8 @@ def sweep_on_device(
         The training.
     device : Device
         Not the CPU.
-    kind : int
-        Bits `CROSS_CLASS` and `FULL_NEWTON` of a `FactorRule`.
+    rule : SweepRule
+        How the row factors follow from scores, and leaf values from them.
     leaf_factor : ndarray of float64, shape (n_leaves, leaf_width, n_queries)
         See `Adjoint.sweep`. At most 16 queries.
     with_influence : bool
@@ -57,32 +56,28 @@ def sweep_on_device(
     ensemble, kernels = trace.ensemble, device.reverse_sweep
     n_queries = leaf_factor.shape[2]
     width = next(n for n in _WIDTHS if n >= n_queries)
-    shrinkage = ensemble.shrinkage[ensemble.leaf_tree, np.newaxis]
-    response, inverse = -shrinkage * trace.leaf_response, trace.inverse_leaf_hessian
-    if inverse is not None:
-        response = np.broadcast_to(-shrinkage, trace.leaf_response.shape)
-    else:
-        inverse = np.empty((0, ensemble.leaf_width, ensemble.leaf_width), REAL)
-    response = device.put(np.repeat(response.ravel(), width))
-    inverse = device.put(inverse)
+    response = device.put(np.repeat(rule.response.ravel(), width))
+    rule = SweepRule(*(device.hold(trace, value) for value in rule))
     factor = np.zeros((*trace.leaf_step.shape, width), REAL)
     factor[:, :, :n_queries] = leaf_factor
     factor = device.put(factor)
-    rule = SweepRule(
-        kind,
-        trace.n_steps,
-        device.hold(trace, trace.leaf_step),
-        device.hold(ensemble, ensemble.shrinkage),
-    )
     batches = _split_rows(trace, device, width, with_influence)
     leaves = device.hold(ensemble, ensemble.flat_leaves)
+    stays = len(batches) == 1
+    scores = StagedScores(ensemble, trace.rows, device if stays else CPU)
     sums: list[Any] = []
-    for iteration in reversed(range(ensemble.n_iterations)):
-        kernels.apply_leaf_response(leaves, iteration, sums, response, inverse, factor)
-        sums = [batch.sweep(iteration, rule, factor) for batch in batches]
+    for first_iteration, staged in scores.stretches():
+        for stage in reversed(range(len(staged))):
+            iteration = first_iteration + stage
+            kernels.apply_leaf_response(
+                *(leaves, iteration, sums, response, rule.inverse_hessian, factor)
+            )
+            sums = [b.sweep(iteration, rule, staged[stage], factor) for b in batches]
     leaf_factor[:] = device.get(factor)[:, :, :n_queries]
     base_adjoint = np.sum([batch.base_adjoint() for batch in batches], axis=0)
     influence = np.concatenate([device.get(b.state.influence) for b in batches])
+    if with_influence and trace.rows.weight.size:
+        influence *= trace.rows.weight[:, np.newaxis]
     return base_adjoint[:, :n_queries], influence[:, :n_queries]
 
 
@@ -111,7 +106,9 @@ class _RowBatch:
     state: SweepState
     accumulators: dict[tuple[int, ...], Any] = dataclasses.field(default_factory=dict)
 
-    def sweep(self, iteration: int, rule: SweepRule, factor: Any) -> Any:
+    def sweep(
+        self, iteration: int, rule: SweepRule, raw_score: Any, factor: Any
+    ) -> Any:
         """Sweep over an iteration, and return sums over the leaves before it."""
         ensemble, device = self.trace.ensemble, self.device
         rows, leaves = self._put_rows(iteration)
@@ -131,6 +128,7 @@ class _RowBatch:
             ensemble.flat_loss,
             rule,
             iteration,
+            raw_score if self.stays else device.put(raw_score[self.rows]),
             factor,
             state,
             self.accumulators[shape],
@@ -173,7 +171,8 @@ def _split_rows(
     """Split the rows into batches that fit on the device, each with its state."""
     n_outputs = trace.ensemble.n_outputs
     n_states = 1 if trace.n_steps == 1 else 2
-    numbers = n_outputs * (2 + n_queries * n_states) + n_queries * with_influence
+    numbers = n_outputs * (1 + n_queries * n_states) + n_queries * with_influence
+    numbers += n_outputs * StagedScores.count(trace.ensemble.n_iterations)
     slices = trace.rows.batches(device, 8 * numbers)
     stays = len(slices) == 1
     make = device.zeros if stays else np.zeros
@@ -182,9 +181,6 @@ def _split_rows(
         n = rows.stop - rows.start
         shape = (n, n_outputs, n_queries)
         state = SweepState(
-            device.copy(device.hold(trace, trace.raw_score))
-            if stays
-            else trace.raw_score[rows].copy(),
             make(shape),
             make(shape if n_states > 1 else (0, *shape[1:])),
             make((n * with_influence, n_queries)),

@@ -17,37 +17,15 @@ from numpy.typing import NDArray
 from treeinf.dtypes import REAL
 from treeinf.ensemble import TreeEnsemble
 from treeinf.kernels.cpu import leaf_coupling as kernels
-from treeinf.kernels.formulas.adjoint import SweepRule
-from treeinf.kernels.formulas.row_factors import CROSS_CLASS, FULL_NEWTON
+from treeinf.kernels.formulas.adjoint import SweepRule, apply_leaf_response
 from treeinf.trace import TrainingTrace
 
-__all__ = ["LeafCoupling", "apply_leaf_response"]
+__all__ = ["LeafCoupling"]
 
 _BATCH_BYTES = 64 * 2**20
 _PANEL_VALUES = 128
 """Most leaf values of a panel of several iterations; of 31, 124, 248 and 496 values 124
 and 248 were the fastest to solve."""
-
-
-def apply_leaf_response(
-    trace: TrainingTrace, leaves: slice, adjoint: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Turn adjoints of leaf values into adjoints of the leaves' gradient sums.
-
-    Parameters
-    ----------
-    trace : TrainingTrace
-        The training.
-    leaves : slice
-        Leaves of one iteration.
-    adjoint : ndarray of float64, shape (n_leaves, leaf_width, n_queries)
-        Adjoints of their values.
-    """
-    shrinkage = trace.ensemble.shrinkage[trace.ensemble.leaf_tree[leaves]]
-    adjoint = -shrinkage[:, np.newaxis, np.newaxis] * adjoint
-    if trace.inverse_leaf_hessian is not None:
-        return np.einsum("lkm,lmt->lkt", trace.inverse_leaf_hessian[leaves], adjoint)
-    return np.asarray(trace.leaf_response[leaves][:, :, np.newaxis] * adjoint)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,6 +36,8 @@ class LeafCoupling:
     ----------
     trace : TrainingTrace
         The training.
+    rule : SweepRule
+        How the row factors follow from scores, and leaf values from them.
     panels : list of _Panel
         Neighbouring iterations whose couplings are one matrix.
     products : list of ndarray of float64, shape (n_outputs + n_earlier, n_columns)
@@ -65,6 +45,7 @@ class LeafCoupling:
     """
 
     trace: TrainingTrace
+    rule: SweepRule
     panels: list[_Panel]
     products: list[NDArray[np.float64]]
 
@@ -74,25 +55,18 @@ class LeafCoupling:
         return 8 * sum(p.n_lines * p.n_columns for p in _split(trace.ensemble))
 
     @classmethod
-    def build(cls, trace: TrainingTrace, *, cross_class: bool) -> LeafCoupling:
+    def build(cls, trace: TrainingTrace, rule: SweepRule) -> LeafCoupling:
         """Sum the train rows in every two leaves.
 
         O(n_train n_trees^2 / 2) time, times n_outputs under cross-class terms.
 
         Parameters
         ----------
-        trace : TrainingTrace
-            The training.
-        cross_class : bool
-            Include the derivatives of an output's gradient with respect to the scores
-            of the other outputs.
+        trace, rule
+            See `LeafCoupling`.
         """
         ensemble, rows = trace.ensemble, trace.rows
         leaves, width = ensemble.flat_leaves, ensemble.leaf_width
-        kind = CROSS_CLASS * (cross_class and ensemble.n_outputs > 1)
-        if trace.inverse_leaf_hessian is not None:
-            kind |= FULL_NEWTON
-        rule = SweepRule(kind, trace.n_steps, trace.leaf_step, ensemble.shrinkage)
         panels = _split(ensemble)
         products = [np.zeros((p.n_lines, p.n_columns), REAL) for p in panels]
         n_values = np.diff(leaves.iteration_start) * width
@@ -121,7 +95,7 @@ class LeafCoupling:
                     rows.leaf,
                     leaves,
                     iteration,
-                    kind,
+                    rule.kind,
                     begin,
                     coefficient,
                     product,
@@ -129,7 +103,7 @@ class LeafCoupling:
                 )
         if trace.n_steps > 1:
             _scale_inner_steps(trace, panels, products)
-        return cls(trace, panels, products)
+        return cls(trace, rule, panels, products)
 
     def solve(self, leaf_factor: NDArray[np.float64]) -> NDArray[np.float64]:
         """Back-propagate from the last iteration to the first, leaf by leaf.
@@ -153,9 +127,9 @@ class LeafCoupling:
             begin = panel.first_value
             for columns in reversed(panel.columns):
                 values = slice(begin + columns.start, begin + columns.stop)
-                now = slice(values.start // width, values.stop // width)
-                leaf_factor[now] = apply_leaf_response(
-                    self.trace, now, leaf_factor[now]
+                apply_leaf_response(
+                    *(self.rule, values.start // width, values.stop // width),
+                    leaf_factor,
                 )
                 # only the panel's own leaves wait for this iteration alone
                 kernels.add_products(

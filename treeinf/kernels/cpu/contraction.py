@@ -85,22 +85,22 @@ def _contract_unadjusted(rows, leaves, loss, rule, leaf_factor, is_own, influenc
     """Add up factors of a rule that adjusts no derivatives; see `contract_rows`.
 
     Factors of leaf and row are multiplied leaf by leaf beforehand, which is worth a
-    walk apart from `_walk_rows`.
+    walk apart from `_walk_rows`. The bracket ``g + theta h`` is not multiplied out: it
+    may be all but 0, and is then what its roundings leave, here as there.
     """
     leaf, weight = rows.leaf, rows.weight
     n_rows = leaf.shape[1]
     n_outputs = leaves.base_score.size
     leaf_width = leaves.leaf_value.shape[1]
     n_leaves = leaf_factor.shape[0]
-    of_gradient = np.empty((leaf_width, n_leaves))
-    of_hessian = np.empty((leaf_width, n_leaves))
+    scale = np.empty((leaf_width, n_leaves))
+    theta = np.empty((leaf_width, n_leaves))
     for number in range(n_leaves):
         for column in range(leaf_width):
-            value = rule.scale[number, column]
+            scale[column, number] = rule.scale[number, column]
             if not is_own:
-                value *= leaf_factor[number, column]
-            of_gradient[column, number] = value
-            of_hessian[column, number] = value * rule.theta[number, column]
+                scale[column, number] *= leaf_factor[number, column]
+            theta[column, number] = rule.theta[number, column]
     for tile in prange((n_rows + TILE_ROWS - 1) // TILE_ROWS):
         begin = tile * TILE_ROWS
         n = min(TILE_ROWS, n_rows - begin)
@@ -122,8 +122,8 @@ def _contract_unadjusted(rows, leaves, loss, rule, leaf_factor, is_own, influenc
                     k = leaves.output[tree] if leaf_width == 1 else column
                     _add_products(
                         leaf[leaves.leaf_row[tree], begin : begin + n],
-                        of_gradient[column, first:],
-                        of_hessian[column, first:],
+                        scale[column, first:],
+                        theta[column, first:],
                         gradient[k],
                         hessian[k],
                         is_own,
@@ -137,15 +137,15 @@ def _contract_unadjusted(rows, leaves, loss, rule, leaf_factor, is_own, influenc
 
 
 @kernel
-def _add_products(tree_leaf, of_gradient, of_hessian, gradient, hessian, is_own, sums):
+def _add_products(tree_leaf, scale, theta, gradient, hessian, is_own, sums):
     """Add the products of a tile's rows in one tree.
 
     Parameters
     ----------
     tree_leaf : ndarray of unsigned integer, shape (n,)
         Leaf of each row of the tile within the tree.
-    of_gradient, of_hessian : ndarray of float64, shape (>= leaves of the tree,)
-        Factors of the leaves.
+    scale, theta : ndarray of float64, shape (>= leaves of the tree,)
+        Numbers of the leaves: a product is ``scale * (g + theta * h)``.
     gradient, hessian : ndarray of float64, shape (>= n,)
         Derivatives.
     is_own : bool
@@ -155,7 +155,7 @@ def _add_products(tree_leaf, of_gradient, of_hessian, gradient, hessian, is_own,
     """
     for i in range(tree_leaf.size):
         number = tree_leaf[i]
-        term = of_gradient[number] * gradient[i] + of_hessian[number] * hessian[i]
+        term = scale[number] * (gradient[i] + theta[number] * hessian[i])
         sums[i] += term * gradient[i] if is_own else term
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "count_accumulators",
     "count_leaf_rows",
     "replay",
+    "stage_scores",
     "sum_leaf_values",
     "sum_leaf_weights",
     "trace_gradients",
@@ -83,6 +84,39 @@ def sum_leaf_values(leaf, leaves, offset, n_trees, raw_score):
         for i in range(n):
             for k in range(n_outputs):
                 raw_score[begin + i, k] = score[k, i]
+
+
+@linear_kernel
+def stage_scores(leaf, leaves, first_iteration, step, start, staged):
+    """Compute raw scores before every `step`-th iteration.
+
+    Parameters
+    ----------
+    leaf, leaves
+        See `treeinf.kernels.flat`.
+    first_iteration, step : int64
+        Iteration of the first stage, and iterations between two stages.
+    start : ndarray of float64, shape (n_rows, n_outputs)
+        Raw scores before the first stage's iteration.
+    staged : ndarray of float64, shape (n_stages, n_rows, n_outputs)
+        Output, overwritten.
+    """
+    n_stages, n_rows, n_outputs = staged.shape
+    for tile in prange((n_rows + TILE_ROWS - 1) // TILE_ROWS):
+        begin = tile * TILE_ROWS
+        n = min(TILE_ROWS, n_rows - begin)
+        score = np.empty((n_outputs, TILE_ROWS))
+        for i in range(n):
+            for k in range(n_outputs):
+                score[k, i] = start[begin + i, k]
+        for stage in range(n_stages):
+            if stage > 0:
+                after = first_iteration + stage * step
+                for iteration in range(after - step, after):
+                    add_iteration(leaf, leaves, iteration, begin, n, score)
+            for i in range(n):
+                for k in range(n_outputs):
+                    staged[stage, begin + i, k] = score[k, i]
 
 
 @linear_kernel

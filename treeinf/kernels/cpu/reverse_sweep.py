@@ -2,7 +2,8 @@
 
 With one adjoint for each train row, output and query, one pass over the rows of an
 iteration adds up the derivatives of the queries with respect to its leaf values, and
-takes the adjoint one iteration back. See ``docs/methods.md`` for the derivation.
+takes the adjoint one iteration back. See ``docs/methods.md`` for the derivation. Scores
+come replayed: to subtract trees from later scores loses digits where those are larger.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from numba import prange
 from treeinf.kernels.compilation import kernel, linear_kernel
 from treeinf.kernels.cpu.replay import count_accumulators
 from treeinf.kernels.formulas.adjoint import (
+    apply_leaf_response,
     apply_softmax_jacobian,
     back_propagate_full_newton,
     back_propagate_tree,
@@ -25,51 +27,80 @@ from treeinf.kernels.formulas.derivatives import (
 from treeinf.kernels.formulas.row_factors import CROSS_CLASS, FULL_NEWTON
 from treeinf.kernels.formulas.scores import apply_weights
 
-__all__ = ["SWEEP_ROWS", "sweep_iteration"]
+__all__ = ["SWEEP_ROWS", "sweep_stretch"]
 
 SWEEP_ROWS = 256
 """Rows of a tile."""
 
 
 @linear_kernel
-def sweep_iteration(rows, leaves, loss, rule, iteration, leaf_factor, state, batch_sum):
-    """Take one iteration back: its rows' influence, and the adjoint before it.
+def sweep_stretch(
+    rows, leaves, loss, rule, first_iteration, staged, n_batches, leaf_factor, state
+):
+    """Take a stretch of iterations back: their rows' influence, and the adjoint.
 
     Parameters
     ----------
-    rows, leaves, loss, leaf_factor
-        See `treeinf.kernels.flat`; factors of this iteration's leaves are read.
+    rows, leaves, loss
+        See `treeinf.kernels.flat`.
     rule : SweepRule
         How the row factors follow from scores.
-    iteration : int64
-        Iteration to take back: a step of a tree, where trees take several.
+    first_iteration : int64
+        The stretch's first iteration, which is taken back last. Iterations are steps
+        of a tree, where trees take several.
+    staged : ndarray of float64, shape (n_iterations, n_rows, n_outputs)
+        Raw scores before each of its iterations.
+    n_batches : int64
+        Batches of the rows that are added up apart.
+    leaf_factor : ndarray of float64, shape (n_leaves, leaf_width, n_queries)
+        Changed in place, from adjoints of leaf values to those of the leaves' gradient
+        sums. Leaves of the stretch must come with all of it but what flows through
+        its own rows; those of the iteration before leave with all of it.
     state : SweepState
-        Changed in place from after the iteration to before it. The adjoint changes once
+        Changed in place from after the stretch to before it. The adjoint changes once
         the first step of a tree is taken back.
-    batch_sum : ndarray of float64, shape (n_batches, n_previous, leaf_width, n_queries)
-        Output, overwritten: sums of the new adjoints, inner ones included, over the
-        leaves of the previous iteration, for each batch of the rows. `n_previous` is
-        the leaves of all trees of that iteration, 0 for the first.
 
     Notes
     -----
-    O(n_rows n_trees_of_iteration n_queries) time. A batch is added up by one thread in
+    O(n_rows n_trees_of_stretch n_queries) time. A batch is added up by one thread in
     the order of its rows: bitwise the same for any number of threads.
     """
-    n_rows, n_batches = state.adjoint.shape[0], batch_sum.shape[0]
+    n_rows = state.adjoint.shape[0]
+    leaf_width, n_queries = leaf_factor.shape[1:]
     batch_rows = (n_rows + n_batches - 1) // n_batches
-    for batch in prange(n_batches):
-        _sweep_rows(
-            batch * batch_rows,
-            min(n_rows, (batch + 1) * batch_rows),
-            *(rows, leaves, loss, rule, iteration, leaf_factor, state),
-            batch_sum[batch],
-        )
+    n_iterations = staged.shape[0]
+    for stage in range(n_iterations - 1, -1, -1):
+        iteration = first_iteration + stage
+        first = leaves.leaf_offset[leaves.iteration_start[iteration]]
+        last = leaves.leaf_offset[leaves.iteration_start[iteration + 1]]
+        previous = leaves.leaf_offset[leaves.iteration_start[max(iteration - 1, 0)]]
+        apply_leaf_response(rule, first, last, leaf_factor)
+        batch_sum = np.empty((n_batches, first - previous, leaf_width, n_queries))
+        for batch in prange(n_batches):
+            _sweep_rows(
+                batch * batch_rows,
+                min(n_rows, (batch + 1) * batch_rows),
+                *(rows, leaves, loss, rule, iteration, staged[stage]),
+                *(leaf_factor, state, batch_sum[batch]),
+            )
+        total = np.empty((first - previous, leaf_width, n_queries))
+        _add_copies(batch_sum, total)
+        leaf_factor[previous:first] += total
 
 
 @kernel
 def _sweep_rows(
-    start, stop, rows, leaves, loss, rule, iteration, leaf_factor, state, total
+    start,
+    stop,
+    rows,
+    leaves,
+    loss,
+    rule,
+    iteration,
+    raw_score,
+    leaf_factor,
+    state,
+    total,
 ):
     """Take one iteration back for a batch of rows.
 
@@ -79,13 +110,19 @@ def _sweep_rows(
     ----------
     start, stop : int64
         First row of the batch, and the first behind it.
-    rows, leaves, loss, rule, iteration, leaf_factor, state
-        See `sweep_iteration`.
+    rows, leaves, loss, rule, leaf_factor, state
+        See `sweep_stretch`.
+    iteration : int64
+        The iteration.
+    raw_score : ndarray of float64, shape (n_rows, n_outputs)
+        Raw scores before it.
     total : ndarray of float64, shape (n_previous, leaf_width, n_queries)
-        Output, overwritten: the batch's line of `batch_sum`.
+        Output, overwritten: sums of the new adjoints, inner ones included, over the
+        leaves of the previous iteration. `n_previous` is the leaves of all its trees, 0
+        for the first.
     """
     leaf, weight, theta = rows.leaf, rows.weight, rule.theta
-    raw_score, inner = state.raw_score, state.inner
+    inner = state.inner
     n_outputs, n_queries = state.adjoint.shape[1:]
     leaf_width = theta.shape[1]
     first_tree = leaves.iteration_start[iteration]
@@ -120,24 +157,12 @@ def _sweep_rows(
         for k in range(n_outputs):
             for i in range(n):
                 score[k, i] = raw_score[begin + i, k]
-        for tree in range(first_tree, last_tree):
-            tree_leaf = leaf[leaves.leaf_row[tree], begin : begin + n]
-            value = leaves.leaf_value[leaves.leaf_offset[tree] :]
-            for column in range(leaf_width):
-                k = leaves.output[tree] if leaf_width == 1 else column
-                for i in range(n):
-                    score[k, i] -= value[tree_leaf[i], column]
-        for k in range(n_outputs):
-            for i in range(n):
-                raw_score[begin + i, k] = score[k, i]
         all_derivatives(loss, n, y, score, gradient, hessian, slope, third)
         if is_softmax:
             for k in range(n_outputs):
                 for i in range(n):
                     probability[k, i] = slope[k, i]
                     slope[k, i] = softmax_slope
-        apply_weights(weight, begin, n, gradient)
-        apply_weights(weight, begin, n, hessian)
         apply_weights(weight, begin, n, slope)
         apply_weights(weight, begin, n, third)
         # update[k] = sum over the iteration's trees of output k of
@@ -188,7 +213,7 @@ def _sweep_rows(
                     _add_adjoints(tree_leaf, first, column, k, adjoint, sums)
                     if has_inner:
                         _add_adjoints(tree_leaf, first, column, k, through_steps, sums)
-    _add_accumulators(sums, total)
+    _add_copies(sums, total)
 
 
 @kernel
@@ -198,8 +223,8 @@ def _clear(n, update):
 
 
 @kernel
-def _add_accumulators(sums, total):
-    """Add up the sums that rows took turns with; `total` is overwritten."""
+def _add_copies(sums, total):
+    """Add up the copies of sums, one after the other; `total` is overwritten."""
     cells, copies = total.reshape(total.size), sums.reshape(sums.shape[0], total.size)
     for cell in range(cells.size):
         cells[cell] = 0.0

@@ -18,7 +18,6 @@ from treeinf.kernels.flat import FlatLeaves
 
 __all__ = [
     "DeviceLeaves",
-    "copy",
     "count_bytes",
     "describe_device",
     "empty",
@@ -100,13 +99,6 @@ def put(value: Any) -> Any:
 def get(array: Any) -> Any:
     """Copy an array back; one of NumPy is returned as it is."""
     return array if isinstance(array, np.ndarray) else array.copy_to_host()
-
-
-def copy(array: Any) -> Any:
-    """Copy an array of the device on the device."""
-    other = empty(array.shape, array.dtype)
-    other.copy_to_device(array)
-    return other
 
 
 @functools.cache

@@ -11,12 +11,13 @@ from treeinf.kernels.cuda import leaf_sums, memory
 from treeinf.kernels.cuda.compilation import THREADS, count_blocks, on_device
 from treeinf.kernels.flat import FlatLoss
 from treeinf.kernels.formulas.derivatives import loss_derivatives
-from treeinf.kernels.formulas.scores import add_tree, start_scores
+from treeinf.kernels.formulas.scores import add_iteration, add_tree, start_scores
 
-__all__ = ["count_leaf_rows", "replay", "sum_leaf_values"]
+__all__ = ["count_leaf_rows", "replay", "stage_scores", "sum_leaf_values"]
 
 _start_scores = on_device(start_scores)
 _add_tree = on_device(add_tree)
+_add_iteration = on_device(add_iteration)
 
 
 def sum_leaf_values(leaf, leaves, offset, n_trees, raw_score):
@@ -46,6 +47,39 @@ def _sum_leaf_values(n_outputs):
                 raw_score[row, k] = score[k, 0]
 
     return sum_rows
+
+
+def stage_scores(leaf, leaves, first_iteration, step, start, staged):
+    """Compute raw scores before every `step`-th iteration.
+
+    Parameters
+    ----------
+    leaf, leaves, first_iteration, step, start, staged
+        See the CPU's; arrays on the device.
+    """
+    kernel = _stage_scores(start.shape[1])
+    kernel[count_blocks(start.shape[0]), THREADS](
+        leaf, leaves.device, first_iteration, step, start, staged
+    )
+
+
+@functools.cache
+def _stage_scores(n_outputs):
+    @cuda.jit
+    def stage_rows(leaf, leaves, first_iteration, step, start, staged):
+        score = cuda.local.array((n_outputs, 1), float64)
+        for row in range(cuda.grid(1), start.shape[0], cuda.gridsize(1)):
+            for k in range(n_outputs):
+                score[k, 0] = start[row, k]
+            for stage in range(staged.shape[0]):
+                if stage > 0:
+                    after = first_iteration + stage * step
+                    for iteration in range(after - step, after):
+                        _add_iteration(leaf, leaves, iteration, row, 1, score)
+                for k in range(n_outputs):
+                    staged[stage, row, k] = score[k, 0]
+
+    return stage_rows
 
 
 def replay(rows, leaves, loss, raw_score, batch_gradient, batch_hessian):

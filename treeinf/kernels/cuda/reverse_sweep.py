@@ -23,13 +23,25 @@ from treeinf.kernels.formulas.scores import apply_weights
 __all__ = ["apply_leaf_response", "count_batches", "sum_columns", "sweep_iteration"]
 
 
-def sweep_iteration(rows, leaves, loss, rule, iteration, leaf_factor, state, batch_sum):
+def sweep_iteration(
+    rows, leaves, loss, rule, iteration, raw_score, leaf_factor, state, batch_sum
+):
     """Take one iteration back: its rows' influence, and the adjoint before it.
 
     Parameters
     ----------
-    rows, leaves, loss, rule, iteration, leaf_factor, state, batch_sum
-        See the CPU's; arrays on the device.
+    rows, leaves, loss, rule, state
+        See the CPU's `sweep_stretch`; arrays on the device.
+    iteration : int
+        The iteration.
+    raw_score : device array of float64, shape (n_rows, n_outputs)
+        Raw scores before it.
+    leaf_factor : device array of float64, shape (n_leaves, leaf_width, n_queries)
+        Derivatives of the queries with respect to the gradient sums of its leaves.
+    batch_sum : device array of float64, \
+shape (n_batches, n_previous, leaf_width, n_queries)
+        Output, overwritten: sums of the new adjoints, inner ones included, over the
+        leaves of the previous iteration, for each batch of the rows.
 
     Notes
     -----
@@ -45,7 +57,7 @@ def sweep_iteration(rows, leaves, loss, rule, iteration, leaf_factor, state, bat
     )
     kernel[count_blocks(n_rows), THREADS](
         *(rows, flat, float(loss.parameter), rule, trees.start, trees.stop),
-        *(iteration % rule.n_steps == 0, leaf_factor, state),
+        *(iteration % rule.n_steps == 0, raw_score, leaf_factor, state),
     )
     if iteration == 0:
         return
@@ -83,13 +95,13 @@ def _sweep_rows(loss_code, n_outputs, leaf_width, kind, n_queries, has_inner):
         first_tree,
         last_tree,
         is_first_step,
+        raw_score,
         leaf_factor,
         state,
     ):
         loss = FlatLoss(loss_code, loss_parameter)
         leaf, weight, theta = rows.leaf, rows.weight, rule.theta
-        raw_score, adjoint = state.raw_score, state.adjoint
-        inner, influence = state.inner, state.influence
+        adjoint, inner, influence = state.adjoint, state.inner, state.influence
         shrinkage = rule.shrinkage[first_tree]
         score = cuda.local.array((n_outputs, 1), float64)
         gradient = cuda.local.array((n_outputs, 1), float64)
@@ -104,13 +116,6 @@ def _sweep_rows(loss_code, n_outputs, leaf_width, kind, n_queries, has_inner):
             row_influence = influence[row : row + 1]
             for k in range(n_outputs):
                 score[k, 0] = raw_score[row, k]
-            for tree in range(first_tree, last_tree):
-                number = leaves.leaf_offset[tree] + leaf[leaves.leaf_row[tree], row]
-                for column in range(leaf_width):
-                    k = leaves.output[tree] if leaf_width == 1 else column
-                    score[k, 0] -= leaves.leaf_value[number, column]
-            for k in range(n_outputs):
-                raw_score[row, k] = score[k, 0]
             y = rows.y[row : row + 1]
             differentiate(loss, 1, y, score, gradient, hessian, slope, third)
             if is_softmax:
@@ -118,8 +123,6 @@ def _sweep_rows(loss_code, n_outputs, leaf_width, kind, n_queries, has_inner):
                     probability[k, 0] = slope[k, 0]
                     # as published, the library's hessian is the slope of each output
                     slope[k, 0] = 1.0 if is_cross_class else loss_parameter
-            apply_weight(weight, row, 1, gradient)
-            apply_weight(weight, row, 1, hessian)
             apply_weight(weight, row, 1, slope)
             apply_weight(weight, row, 1, third)
             for k in range(n_outputs):

@@ -17,6 +17,7 @@ from treeinf.kernels.compilation import kernel
 __all__ = [
     "SweepRule",
     "SweepState",
+    "apply_leaf_response",
     "apply_softmax_jacobian",
     "back_propagate_full_newton",
     "back_propagate_tree",
@@ -34,6 +35,12 @@ class SweepRule(NamedTuple):
         Iterations that are steps of one tree.
     theta : ndarray of float64, shape (n_leaves, leaf_width)
         Leaf values before shrinkage.
+    response : ndarray of float64, shape (n_leaves, leaf_width)
+        Derivative of each leaf value with respect to its gradient sum, shrinkage
+        included; with `inverse_hessian`, minus the shrinkage.
+    inverse_hessian : ndarray of float64, \
+shape (n_leaves, leaf_width, leaf_width) or (0, ...)
+        What it is multiplied with under full Newton.
     shrinkage : ndarray of float64, shape (n_trees,)
         Read where trees take several steps.
     """
@@ -41,6 +48,8 @@ class SweepRule(NamedTuple):
     kind: int
     n_steps: int
     theta: NDArray[np.float64]
+    response: NDArray[np.float64]
+    inverse_hessian: NDArray[np.float64]
     shrinkage: NDArray[np.float64]
 
 
@@ -49,21 +58,49 @@ class SweepState(NamedTuple):
 
     Attributes
     ----------
-    raw_score : ndarray of float64, shape (n_rows, n_outputs)
-        Raw scores after the iteration that is taken back next.
     adjoint : ndarray of float64, shape (n_rows, n_outputs, n_queries)
         Minus the derivative of each query in the row's score, through later trees.
     inner : ndarray of float64, shape (n_rows, n_outputs, n_queries) or (0, ...)
         Through later steps of the same tree, divided by the shrinkage. Empty where
         trees take one step.
     influence : ndarray of float64, shape (n_rows, n_queries) or (0, n_queries)
-        Added to in place; left alone if it has no rows.
+        Added to in place, for rows of weight 1; left alone if it has no rows.
     """
 
-    raw_score: NDArray[np.float64]
     adjoint: NDArray[np.float64]
     inner: NDArray[np.float64]
     influence: NDArray[np.float64]
+
+
+@kernel
+def apply_leaf_response(rule, first, last, leaf_factor):
+    """Turn derivatives in leaf values into those in the leaves' gradient sums.
+
+    Parameters
+    ----------
+    rule : SweepRule
+        Response of the leaves.
+    first, last : int64
+        The first leaf, and the one behind the last.
+    leaf_factor : ndarray of float64, shape (n_leaves, leaf_width, n_queries)
+        Changed in place for these leaves.
+    """
+    leaf_width, n_queries = leaf_factor.shape[1:]
+    of_sum = np.empty((leaf_width, n_queries))
+    for number in range(first, last):
+        of_value = leaf_factor[number]
+        for k in range(leaf_width):
+            for t in range(n_queries):
+                of_value[k, t] *= rule.response[number, k]
+        if rule.inverse_hessian.shape[0] > 0:
+            of_sum[:] = 0.0
+            for k in range(leaf_width):
+                for m in range(leaf_width):
+                    for t in range(n_queries):
+                        of_sum[k, t] += (
+                            rule.inverse_hessian[number, k, m] * of_value[m, t]
+                        )
+            of_value[:] = of_sum
 
 
 @kernel
@@ -93,9 +130,9 @@ def back_propagate_full_newton(
     weight : ndarray of float64, shape (n_rows,) or (0,)
         Row weights.
     theta, leaf_factor
-        See `sweep_iteration`.
+        See `sweep_stretch`.
     gradient : ndarray of float64, shape (n_outputs, >= n)
-        With weights.
+        Without weights.
     probability : ndarray of float64, shape (n_outputs, >= n)
         Of the softmax.
     mean_factor, covariance : ndarray of float64, shape (n_queries,)
@@ -134,7 +171,7 @@ def back_propagate_full_newton(
                     w * p * ((u - mean_factor[t]) * (1.0 + a) - covariance[t])
                 )
                 if influence.shape[0] > 0:
-                    influence[begin + i, t] += u * (gradient[k, i] + w * p * a)
+                    influence[begin + i, t] += u * (gradient[k, i] + p * a)
 
 
 @kernel
@@ -161,11 +198,13 @@ def back_propagate_tree(
         Leaf values before shrinkage, from the tree's first leaf on.
     leaf_factor : ndarray of float64, shape (>= leaves of the tree, leaf_width, \
 n_queries)
-        See `sweep_iteration`, from the tree's first leaf on.
+        See `sweep_stretch`, from the tree's first leaf on.
     column : int64
         Column of the leaf values.
-    gradient, hessian, slope, third : ndarray of float64, shape (>= n,)
-        Derivatives of the output, with weights.
+    gradient, hessian : ndarray of float64, shape (>= n,)
+        Derivatives of the loss in the output, without weights.
+    slope, third : ndarray of float64, shape (>= n,)
+        Derivatives of these, with weights.
     k : int64
         The output.
     update : ndarray of float64, shape (>= n, n_outputs, n_queries)
