@@ -13,6 +13,12 @@ from treeinf.cli.commands import app  # noqa: E402
 from treeinf.datasets import flip_labels  # noqa: E402
 
 
+@pytest.fixture(autouse=True)
+def no_announcement(monkeypatch):
+    """Say nothing of kernels, which tests may or may not find compiled."""
+    monkeypatch.setattr("treeinf.cli.printing.announce_compilation", lambda: None)
+
+
 @pytest.fixture
 def run():
     """Run a command and give its result: exit_code, stdout, stderr."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["Printer"]
+__all__ = ["Printer", "announce_compilation"]
 
 
 class Printer:
@@ -28,6 +29,8 @@ class Printer:
         self.quiet = quiet
         self._is_silent = as_json or quiet
         self._console = Console(highlight=False, soft_wrap=True)
+        if not quiet:
+            announce_compilation()
 
     @property
     def shows_progress(self) -> bool:
@@ -73,3 +76,26 @@ class Printer:
 
         if self.as_json:
             print(json.dumps(to_plain(result), indent=2))
+
+
+@functools.cache
+def announce_compilation() -> None:
+    """Print a line on stderr when the first kernel is compiled, which takes a while."""
+    if "numba" not in sys.modules:
+        return  # a command that has no kernels
+    from numba.core import caching, event
+
+    class Announcement(event.Listener):  # type: ignore[misc]
+        is_due = True
+
+        def on_start(self, event: Any) -> None:
+            cache = getattr(event.data.get("dispatcher"), "_cache", None)
+            if self.is_due and isinstance(cache, caching.FunctionCache):
+                self.is_due = False
+                text = "Compiling kernels, once per machine; this may take minutes ..."
+                print(text, file=sys.stderr, flush=True)
+
+        def on_end(self, event: Any) -> None:
+            pass
+
+    event.register("numba:compile", Announcement())
