@@ -86,18 +86,18 @@ def test_failed_cells_end_in_an_exit_code(run, suite, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "code", "words"),
     [
-        (["absent.toml"], "absent.toml does not exist"),
-        (["report"], "needs DIR"),
-        (["report", "absent"], "run.json"),
-        (["tiny.toml", "folder"], "expected one suite"),
-        (["tiny.toml", "--only", "sed == 1"], "only="),
-        (["tiny.toml", "--to", "results/field"], "--to needs"),
+        (["absent.toml"], 1, "absent.toml does not exist"),
+        (["report"], 2, "needs DIR"),
+        (["report", "absent"], 1, "run.json"),
+        (["tiny.toml", "folder"], 2, "expected one suite"),
+        (["tiny.toml", "--only", "sed == 1"], 1, "only="),
+        (["tiny.toml", "--to", "results/field"], 2, "--to needs"),
     ],
 )
-def test_mistakes_are_one_line(run, suite, arguments, words):
+def test_mistakes_are_one_line(run, suite, arguments, code, words):
     result = run("evaluate", *arguments)
-    assert result.exit_code == 1
+    assert result.exit_code == code
     assert words in result.stderr
     assert result.stderr.count("\n") == 1

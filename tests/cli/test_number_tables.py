@@ -211,4 +211,15 @@ def test_columns_that_are_hardly_features_are_named(table):
     assert "row: 'id'" in notes
     assert "--drop-columns id" in notes
     assert "Dates, used as categories: 'joined'" in notes
-    assert "Column 'kind': 'NA' read as missing" in notes
+    assert "Read as missing: 'NA' in 'kind'" in notes
+
+
+def test_names_are_written_as_the_shell_and_the_option_take_them(table):
+    from treeinf.cli.options import split_names
+
+    data = '"my id","a, b","c",y\n' + "".join(
+        f"{i * 7 % 101},{i},{i % 3},{i % 2}\n" for i in range(100)
+    )
+    notes = " ".join(read_training_data(table(data), "y").notes)
+    assert """--drop-columns 'my id,"a, b"'""" in notes
+    assert split_names('my id,"a, b"') == ["my id", "a, b"]

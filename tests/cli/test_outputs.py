@@ -63,3 +63,18 @@ def test_two_options_need_two_files(train, tmp_path):
     twice = {"--out": tmp_path / "o.csv", "--removed": tmp_path / "." / "o.csv"}
     with pytest.raises(CommandError, match="--out and --removed both"):
         check_outputs(twice, [train], force=False)
+
+
+@pytest.mark.parametrize("ending", [".xlsx", ".json", ".XLS", ".zip", ".feather"])
+def test_formats_that_are_not_written_are_refused(train, tmp_path, ending):
+    with pytest.raises(CommandError, match="name it") as raised:
+        check_outputs({"--out": tmp_path / f"o{ending}"}, [train], force=True)
+    assert raised.value.code == 2
+
+
+def test_parquet_is_refused_before_the_work_where_it_cannot_be_written(
+    train, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(CommandError, match="pip install"):
+        check_outputs({"--out": tmp_path / "o.parquet"}, [train], force=True)

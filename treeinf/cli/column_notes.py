@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
@@ -74,12 +75,16 @@ def describe_features(table: Table, X: Any) -> Iterator[str]:
                 f"{list_names(numbers_.words, 4)}, and is used as categories; to read "
                 "numbers, name what means missing with --na-values."
             )
+    read_as_missing: dict[str, list[str]] = {}
+    for name in texts:
         words = table.missing_words(name)
         if words:
-            yield (
-                f"Column {name!r}: {list_names(words)} read as missing; if that is a "
-                "category, pass --na-values with the texts that do mean missing."
-            )
+            read_as_missing.setdefault(list_names(words), []).append(name)
+    for shown, names in read_as_missing.items():
+        yield (
+            f"Read as missing: {shown} in {_list(names)}; if that is a category, pass "
+            '--na-values with the texts that do mean missing, or with "".'
+        )
 
 
 def _is_counter(column: Any) -> bool:
@@ -101,4 +106,5 @@ def _list(names: list[str]) -> str:
 
 
 def _join(names: list[str]) -> str:
-    return ",".join(f'"{name}"' if "," in name else name for name in names)
+    """Write names as the shell and --drop-columns take them."""
+    return shlex.quote(",".join(f'"{n}"' if "," in n else n for n in names))

@@ -296,7 +296,7 @@ def find_records(
     if len(names) == 1:
         raise CommandError(
             f"{where} has the single column {names[0]!r}; if values are separated by "
-            f"another sign than {separator!r}, name it with --sep."
+            f"another sign than {separator!r}, name it with --sep (blanks: --sep ' ')."
         )
     start, stop, line = np.array(records, dtype=np.int64).T
     return names, CsvRecords(text, encoding, start, stop, line, separator, header)

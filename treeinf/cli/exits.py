@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TextIO
 
 from treeinf.errors import TrainingDataMismatchError, TreeinfError
 
-__all__ = ["EPILOG", "CommandError", "ends_cleanly", "show_warnings"]
+__all__ = ["EPILOG", "CommandError", "ends_cleanly", "need_pyarrow", "show_warnings"]
 
 DONE = 0
 USER_ERROR = 1
@@ -102,6 +104,14 @@ def _one_line(error: Exception) -> str:
     # advice for Python that does not apply to the command line
     text = text.replace(" Pass on_mismatch='warn' to continue nevertheless.", "")
     return text or type(error).__name__
+
+
+def need_pyarrow(path: Path) -> None:
+    """Refuse a Parquet file where pyarrow is not installed."""
+    if importlib.util.find_spec("pyarrow") is None:
+        raise CommandError(
+            f"{path} is Parquet, which needs pyarrow; pip install 'treeinf[parquet]'."
+        )
 
 
 @contextlib.contextmanager

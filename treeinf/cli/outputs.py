@@ -6,9 +6,14 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from treeinf.cli.exits import CommandError
+from treeinf.cli.exits import CommandError, need_pyarrow
 
 __all__ = ["check_outputs"]
+
+_OTHER_FORMATS = {
+    ".arrow", ".feather", ".json", ".ods", ".orc", ".pkl", ".sqlite", ".xls", ".xlsx",
+    ".zip",
+}  # fmt: skip
 
 
 def check_outputs(
@@ -50,6 +55,14 @@ def check_outputs(
             raise CommandError(f"{option} {path} is not a plain file.")
         if os.path.lexists(path) and not force:
             raise CommandError(f"{option} {path} exists; pass --force to replace it.")
+        if path.suffix.lower() in _OTHER_FORMATS:
+            raise CommandError(
+                f"{option} {path}: {path.suffix} is not written; name it .csv, .csv.gz "
+                "or .parquet, or .html for a report.",
+                code=2,
+            )
+        if path.suffix.lower() in (".parquet", ".pq"):
+            need_pyarrow(path)
         folder = path.parent
         if not folder.is_dir():
             raise CommandError(

@@ -85,7 +85,7 @@ def announce_compilation() -> None:
         return  # a command that has no kernels
     from numba.core import caching, event
 
-    class Announcement(event.Listener):  # type: ignore[misc]
+    class Announcement(event.Listener):
         is_due = True
 
         def on_start(self, event: Any) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.cli.csv_files import CsvRecords, decode, find_records, unpack
-from treeinf.cli.exits import CommandError
+from treeinf.cli.exits import CommandError, need_pyarrow
 from treeinf.cli.formulas import escape_formula, escape_frame
 from treeinf.cli.number_columns import read_numbers
 from treeinf.cli.number_texts import NumberColumn, list_formats
@@ -233,7 +233,7 @@ def write_frame(path: Path, frame: Any, final: Path, *, escapes: bool) -> None:
         Whether to escape texts that a spreadsheet would run, in CSV files.
     """
     if _is_parquet_name(final):
-        _need_pyarrow(final)
+        need_pyarrow(final)
         frame.to_parquet(path, index=False)
     else:
         frame = escape_frame(frame) if escapes else frame
@@ -241,15 +241,6 @@ def write_frame(path: Path, frame: Any, final: Path, *, escapes: bool) -> None:
         if "\r" in text:  # in a value, which is quoted only with these line ends
             text = frame.to_csv(index=False, lineterminator="\r\n")
         _write_bytes(path, text.encode(), final)
-
-
-def _need_pyarrow(path: Path) -> None:
-    try:
-        import pyarrow.parquet  # noqa: F401
-    except ImportError:
-        raise CommandError(
-            f"{path} is Parquet, which needs pyarrow; pip install 'treeinf[parquet]'."
-        ) from None
 
 
 def read_table(
@@ -298,7 +289,7 @@ def read_table(
 
 
 def _read_parquet(path: Path, where: str) -> Table:
-    _need_pyarrow(path)
+    need_pyarrow(path)
     import pyarrow
     import pyarrow.parquet
 
@@ -368,6 +359,7 @@ def _refuse_duplicates(names: Sequence[str], where: str) -> None:
     for name in names:
         if name and name in seen:
             raise CommandError(
-                f"{where} has two columns named {name!r}; rename one of them."
+                f"{where} has two columns named {name!r}; rename one of them. The first "
+                "line must hold the names."
             )
         seen.add(name)

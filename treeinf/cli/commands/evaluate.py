@@ -69,19 +69,21 @@ def evaluate(
     if suite == "report":
         if folder is None:
             raise CommandError(
-                "treeinf evaluate report needs DIR, the folder of a run."
+                "treeinf evaluate report needs DIR, the folder of a run.", code=2
             )
         run_report(folder, printer, to=to)
         return
     if to is not None:
         raise CommandError(
             "--to needs treeinf evaluate report DIR; to name the folder of a run, pass "
-            "--out."
+            "--out.",
+            code=2,
         )
     if folder is not None:
         raise CommandError(
             f"Got {suite} and {folder}; expected one suite; to name the folder of "
-            "the run, pass --out."
+            "the run, pass --out.",
+            code=2,
         )
     code = run_evaluate(
         Path(suite), printer, out=out, resume=resume, only=only, n_jobs=n_jobs
