@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import os
-import sys
 import time
 import warnings
 from collections import Counter
@@ -12,10 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from joblib import Parallel, delayed, parallel_config
+from joblib import parallel_config
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
-from tqdm.auto import tqdm
 
 from treeinf.errors import TreeinfError
 from treeinf.evaluation.cells import DONE, FAILED, UNSUPPORTED, CellStore, Outcome
@@ -26,6 +26,7 @@ from treeinf.evaluation.rows import draw_rows
 from treeinf.evaluation.suite import Cell, Suite
 from treeinf.explainers.fitting import TreeExplainer
 from treeinf.kernels.threads import check_n_jobs, limit_threads
+from treeinf.training.parallel import Progress, run_tasks
 
 __all__ = ["read_outcomes", "read_results", "run_suite"]
 
@@ -112,26 +113,17 @@ def run_suite(
     }
     store.write_json(RUN_FILE, record)
     counts = Counter(stored=len(stored))
-    workers = min(check_n_jobs(n_jobs), max(len(missing), 1))
-    bar = tqdm(
-        total=len(missing),
-        desc=suite.name,
-        unit="cell",
-        disable=not verbose,
-        # update logs at intervals
-        mininterval=0.1 if sys.stderr.isatty() else 60.0,
-    )
-    with bar, parallel_config("loky", n_jobs=workers, inner_max_num_threads=1):
-        # a single worker is the calling process
-        backend: dict[str, Any] = {"backend": "sequential"} if workers == 1 else {}
-        results = Parallel(**backend, return_as="generator_unordered")(
-            delayed(_run_cell)(suite, cell, store.folder) for cell in missing
-        )
-        for status in results:
+    progress = Progress(suite.name, is_shown=verbose, unit="cell")
+    progress.expect(len(missing))
+    tasks = [
+        functools.partial(_run_cell, suite, cell, store.folder) for cell in missing
+    ]
+    with contextlib.closing(progress), parallel_config("loky", inner_max_num_threads=1):
+        for status in run_tasks(
+            tasks, check_n_jobs(n_jobs), workers="processes", ordered=False
+        ):
             counts[status] += 1
-            failed = f"failed: {counts[FAILED]}" if counts[FAILED] else ""
-            bar.set_postfix_str(failed, refresh=False)
-            bar.update()
+            progress.step(f"failed: {counts[FAILED]}" if counts[FAILED] else "")
     run["ended"] = _now()
     store.write_json(RUN_FILE, record)
     return {name: counts[name] for name in (DONE, UNSUPPORTED, FAILED, "stored")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, TypeVar
 
@@ -33,10 +34,16 @@ class Progress:
         Text before the bar.
     is_shown : bool
         Whether to show it.
+    unit : str, default="fit"
+        What is counted.
     """
 
-    def __init__(self, label: str, *, is_shown: bool) -> None:
-        self._bar = tqdm(desc=label, total=0, unit="fit", disable=not is_shown)
+    def __init__(self, label: str, *, is_shown: bool, unit: str = "fit") -> None:
+        # a log file gets a line a minute
+        interval = 0.1 if sys.stderr.isatty() else 60.0
+        self._bar = tqdm(
+            desc=label, total=0, unit=unit, disable=not is_shown, mininterval=interval
+        )
 
     def expect(self, n_fits: int) -> None:
         """Announce fits; the time left is estimated from those announced."""
