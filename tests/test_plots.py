@@ -253,6 +253,26 @@ def test_one_numeric_feature_is_a_histogram(table, feature, ax):
     ax.figure.canvas.draw()
 
 
+@pytest.mark.parametrize("kind", ["nullable", "polars", "pyarrow"])
+def test_numbers_of_every_kind_of_frame_are_numbers(table, kind, ax):
+    removed, X = table
+    X = X.assign(whole=np.arange(200), flag=removed)
+    X.loc[::3, "gaps"] = np.nan
+    plots.plot_features(X, removed, ax=ax)
+    desired = [text.get_text() for text in ax.get_yticklabels()]
+    assert len(desired) == 5
+    if kind == "nullable":
+        X = X.convert_dtypes()
+    else:
+        polars = pytest.importorskip("polars")
+        pytest.importorskip("pyarrow")
+        X = polars.from_pandas(X)
+        X = X.to_arrow() if kind == "pyarrow" else X
+    ax.clear()
+    plots.plot_features(X, removed, ax=ax)
+    assert [text.get_text() for text in ax.get_yticklabels()] == desired
+
+
 def test_features_of_arrays_have_numbers(rng, ax):
     plots.plot_features(rng.normal(size=(50, 3)), np.arange(50) < 9, ax=ax)
     assert len(ax.get_yticklabels()) == 3

@@ -12,7 +12,7 @@ from scipy import sparse
 from sklearn.utils import InputTags, check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from treeinf.frames import count_rows, row_labels
+from treeinf.frames import as_frame, count_rows, read_columns, row_labels
 from treeinf.training.rows import LabelledRows
 from treeinf.validation import check_weights
 
@@ -111,7 +111,7 @@ def check_table(X: Any, name: str, *, tags: InputTags, owner: str) -> Any:
     ValueError, TypeError
         If the shape or an array's type or values are not right.
     """
-    if _is_frame(X):
+    if as_frame(X) is not None:
         if 0 in X.shape:
             raise ValueError(
                 f"{name} has {X.shape[0]} rows and {X.shape[1]} columns; expected at "
@@ -283,8 +283,8 @@ def _row_keys(
     rows: LabelledRows, others: LabelledRows
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return a key for each row of two tables, equal where the rows are equal."""
-    columns = [*zip(_columns(rows.X), _columns(others.X), strict=True)]
-    columns.append((rows.y, others.y))
+    tables = [[v for _, v in read_columns(r.X)] + [r.y] for r in (rows, others)]
+    columns = [*zip(*tables, strict=True)]
     codes = np.empty((rows.n_rows + others.n_rows, len(columns)), dtype=np.int64)
     for number, pair in enumerate(columns):
         values = np.concatenate(pair)
@@ -295,19 +295,6 @@ def _row_keys(
     return keys[: rows.n_rows], keys[rows.n_rows :]
 
 
-def _is_frame(X: Any) -> bool:
-    wrapped = nw.from_native(X, eager_only=True, pass_through=True)
-    return isinstance(wrapped, nw.DataFrame)
-
-
-def _columns(X: Any) -> list[NDArray[Any]]:
-    if _is_frame(X):
-        frame = nw.from_native(X, eager_only=True)
-        return [np.asarray(column.to_numpy()) for column in frame.iter_columns()]
-    values = X.toarray() if sparse.issparse(X) else np.asarray(X)
-    return list(values.T)
-
-
 def join_rows(rows: LabelledRows, others: LabelledRows) -> LabelledRows:
     """Append rows of the same type.
 
@@ -316,10 +303,10 @@ def join_rows(rows: LabelledRows, others: LabelledRows) -> LabelledRows:
     TypeError
         If one is a frame and the other is not.
     """
-    if _is_frame(rows.X) and _is_frame(others.X):
-        frames = [nw.from_native(r.X, eager_only=True) for r in (rows, others)]
+    frames = [frame for r in (rows, others) if (frame := as_frame(r.X)) is not None]
+    if len(frames) == 2:
         X = nw.concat(frames, how="vertical").to_native()
-    elif _is_frame(rows.X) or _is_frame(others.X):
+    elif frames:
         raise TypeError(
             f"X is a {type(rows.X).__name__} and the validation rows are a "
             f"{type(others.X).__name__}; expected the same type of both."

@@ -22,6 +22,7 @@ from treeinf.evaluation.methods import new_method
 from treeinf.evaluation.models import LIBRARIES, new_estimator
 from treeinf.explainers.base import Explainer
 from treeinf.explainers.baselines.row_score import RowScore
+from treeinf.frames import to_pandas
 from treeinf.training.cloning import clone_estimator
 
 __all__ = ["Cell", "Suite", "read_suite"]
@@ -328,16 +329,12 @@ def _describe(estimator: Any) -> str:
 
 def _as_dataset(name: str, X: Any, y: Any) -> Dataset:
     """Create a data set from the caller's table."""
-    import narwhals.stable.v2 as nw
     import numpy as np
     import pandas as pd
     from sklearn.utils.multiclass import type_of_target
 
-    frame = nw.from_native(X, eager_only=True, pass_through=True)
-    frame = (
-        frame.to_pandas() if isinstance(frame, nw.DataFrame) else pd.DataFrame(frame)
-    )
-    frame.columns = [str(column) for column in frame.columns]
+    frame = pd.DataFrame(to_pandas(X))
+    frame = frame.set_axis([str(column) for column in frame.columns], axis=1)
     target = np.asarray(y)
     kind = type_of_target(target)
     if kind.startswith("continuous"):

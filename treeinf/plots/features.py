@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from treeinf.frames import column_names, read_columns
 from treeinf.plots.axes import COLORS, as_text, finish, open_axes
 from treeinf.validation import check_count
 
@@ -56,7 +56,8 @@ def plot_features(
     TypeError
         If `k` is no integer.
     """
-    columns = _read_columns(X)
+    prefix = "feature " if column_names(X) is None else ""
+    columns = {f"{prefix}{name}": values for name, values in read_columns(X)}
     mark = np.asarray(removed, dtype=bool)
     n_rows = len(next(iter(columns.values()))) if columns else 0
     if mark.shape != (n_rows,):
@@ -67,24 +68,13 @@ def plot_features(
     if feature is None:
         return _draw_overview(columns, mark, int(k), ax)
     names = list(columns)
-    if feature in columns:
-        name = feature
+    if str(feature) in columns:
+        name = str(feature)
     elif isinstance(feature, int | np.integer) and -len(names) <= feature < len(names):
         name = names[feature]
     else:
         raise ValueError(f"Got feature={feature!r}; X has {names[:10]!r}.")
     return _draw_one(name, columns[name], mark, ax)
-
-
-def _read_columns(X: Any) -> dict[Any, NDArray[Any]]:
-    """Convert rows to named columns."""
-    wrapped = nw.from_native(X, eager_only=True, pass_through=True)
-    if isinstance(wrapped, nw.DataFrame):
-        return {name: np.asarray(wrapped[name].to_numpy()) for name in wrapped.columns}
-    values = np.asarray(X)
-    if values.ndim != 2:
-        raise ValueError(f"X has shape {values.shape}; expected 2 dimensions.")
-    return {f"feature {number}": column for number, column in enumerate(values.T)}
 
 
 def _as_numbers(column: NDArray[Any]) -> NDArray[np.float64] | None:

@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import narwhals.stable.v2 as nw
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from treeinf import plots
 from treeinf.cleaning import CleaningReport
+from treeinf.frames import read_columns
 from treeinf.reports.pictures import draw_svg
 from treeinf.reports.rows import positions
 
@@ -134,7 +134,4 @@ def _picture(
 
 def _has_numbers(X: Any) -> bool:
     """Return whether a table has a numeric column."""
-    wrapped = nw.from_native(X, eager_only=True, pass_through=True)
-    if isinstance(wrapped, nw.DataFrame):
-        return any(dtype.is_numeric() for dtype in wrapped.schema.values())
-    return np.asarray(X).dtype.kind in "biuf"
+    return any(values.dtype.kind == "f" for _, values in read_columns(X))
