@@ -13,9 +13,11 @@ from treeinf.dtypes import BITS, COUNT, FLAG, NODE, OFFSET, REAL
 from treeinf.errors import ModelFormatError
 
 __all__ = [
+    "ARRAY_TYPES",
     "EVERY_OUTPUT",
     "Missing",
     "check_arrays",
+    "check_shapes",
     "freeze_arrays",
     "take_trees",
 ]
@@ -63,13 +65,14 @@ _OTHER_ARRAYS = {
     "category_bits": BITS,
     "leaf_value": REAL,
 }
-_DTYPES: dict[str, Any] = {
+ARRAY_TYPES: dict[str, Any] = {
     **_OTHER_ARRAYS,
     **_TREE_ARRAYS,
     **_NODE_ARRAYS,
     **_OUTPUT_ARRAYS,
     **_OPTIONAL,
 }
+"""The type of every array of an ensemble, by name."""
 
 
 def freeze_arrays(fields: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
@@ -92,7 +95,7 @@ def freeze_arrays(fields: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
     """
     return {
         name: _freeze(name, fields[name], dtype)
-        for name, dtype in _DTYPES.items()
+        for name, dtype in ARRAY_TYPES.items()
         if fields[name] is not None or name not in _OPTIONAL
     }
 
@@ -130,23 +133,7 @@ def check_arrays(arrays: Arrays, n_features: int) -> None:
         If shapes do not fit together, children are out of range, a node has no or two
         parents, or values are not finite.
     """
-    _require(len(arrays["iteration"]) > 0, "The model has no trees.")
-    values = arrays["leaf_value"]
-    _require(
-        values.ndim == 2 and values.shape[1] > 0,
-        f"leaf_value has shape {values.shape}; expected (n_leaves, leaf_width).",
-    )
-    for names, length in (
-        (_TREE_ARRAYS | _OPTIONAL_TREE_ARRAYS, len(arrays["iteration"])),
-        (_NODE_ARRAYS, len(arrays["feature"])),
-        (_OUTPUT_ARRAYS, len(arrays["base_score"])),
-        (_OPTIONAL_LEAF_ARRAYS, len(values)),
-    ):
-        for name in filter(arrays.__contains__, names):
-            _require(
-                arrays[name].shape == (length,),
-                f"{name} has shape {arrays[name].shape}; expected ({length},).",
-            )
+    check_shapes({name: array.shape for name, array in arrays.items()})
     for name in ("leaf_value", "shrinkage", *_OUTPUT_ARRAYS, *_OPTIONAL_LEAF_ARRAYS):
         _require(np.isfinite(arrays.get(name, 0.0)).all(), f"{name} must be finite.")
     for name in _OPTIONAL_LEAF_ARRAYS:
@@ -154,6 +141,50 @@ def check_arrays(arrays: Arrays, n_features: int) -> None:
     _check_trees(arrays)
     _check_leaf_rows(arrays)
     _check_nodes(arrays, n_features)
+
+
+def check_shapes(shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Check that the shapes of arrays fit together, whatever is in them.
+
+    Parameters
+    ----------
+    shapes : mapping of str to tuple of int
+        Shapes of the arrays of an ensemble.
+
+    Raises
+    ------
+    ModelFormatError
+        If they do not.
+    """
+    for name in ARRAY_TYPES:
+        _require(name in shapes or name in _OPTIONAL, f"{name} is missing.")
+        n_dimensions = 2 if name == "leaf_value" else 1
+        shape = shapes.get(name)
+        _require(
+            shape is None or len(shape) == n_dimensions,
+            f"{name} has shape {shape}; expected {n_dimensions} dimension(s).",
+        )
+    n_trees, n_nodes = shapes["iteration"][0], shapes["feature"][0]
+    n_leaves, leaf_width = shapes["leaf_value"]
+    _require(n_trees > 0, "The model has no trees.")
+    _require(leaf_width > 0, "leaf_value has no columns.")
+    _require(
+        n_leaves == n_nodes + n_trees,
+        "A tree must have one leaf more than it has nodes.",
+    )
+    for names, length in (
+        (_TREE_ARRAYS | _OPTIONAL_TREE_ARRAYS, n_trees),
+        (("node_offset", "leaf_offset"), n_trees + 1),
+        (_NODE_ARRAYS, n_nodes),
+        (("category_offset",), n_nodes + 1),
+        (_OUTPUT_ARRAYS, shapes["base_score"][0]),
+        (_OPTIONAL_LEAF_ARRAYS, n_leaves),
+    ):
+        for name in filter(shapes.__contains__, names):
+            _require(
+                shapes[name] == (length,),
+                f"{name} has shape {shapes[name]}; expected ({length},).",
+            )
 
 
 def take_trees(arrays: Arrays, trees: NDArray[np.int64]) -> dict[str, Any]:

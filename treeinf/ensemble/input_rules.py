@@ -91,6 +91,10 @@ class InputRules:
         for labels in self.categories or ():
             if labels is not None and not isinstance(labels, tuple):
                 _refuse("categories", labels, "tuples and None")
+            try:
+                hash(labels)
+            except TypeError:
+                _refuse("categories", labels, "labels that can be looked up")
         for name in _FLAGS:
             if not isinstance(getattr(self, name), bool):
                 _refuse(name, getattr(self, name), "True or False")

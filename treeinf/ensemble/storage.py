@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
+import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from treeinf.ensemble.arrays import ARRAY_TYPES, check_shapes
 from treeinf.ensemble.input_rules import InputRules
 from treeinf.ensemble.losses import loss_from_dict
 from treeinf.ensemble.training_facts import LeafRule, TrainingFacts
@@ -22,6 +25,9 @@ __all__ = ["FORMAT", "load", "save"]
 FORMAT = "treeinf-ensemble"
 _VERSION = 1
 _HEADER = "header"
+_MOST_UNPACKED = 1032
+"""Bytes that deflate can make of one."""
+_SMALL_MEMBER = 4096
 T = TypeVar("T")
 _RECORDS: dict[str, Any] = {
     "input_rules": InputRules,
@@ -98,8 +104,7 @@ def load(path: str | os.PathLike[str], build: Callable[..., T]) -> T:
         If the file is of another kind, or truncated.
     """
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            fields = {name: arrays[name] for name in arrays.files}
+        fields = _read_arrays(path)
         header = json.loads(fields.pop(_HEADER).tobytes().decode())
         if header.pop("format") != FORMAT:
             raise ModelFormatError(
@@ -119,6 +124,52 @@ def load(path: str | os.PathLike[str], build: Callable[..., T]) -> T:
         raise ModelFormatError(
             f"{path} is not a whole treeinf ensemble file: {error}"
         ) from error
+
+
+def _read_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
+    """Read the arrays of a file, whose sizes are checked before any is unpacked."""
+    expected = {f"{name}.npy": name for name in (*ARRAY_TYPES, _HEADER)}
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        names = {member.filename for member in members}
+        if len(names) < len(members) or not names <= set(expected):
+            unknown = sorted(names - set(expected))[:3]
+            raise ValueError(f"it has members twice, or unknown ones: {unknown}")
+        if sum(member.compress_size for member in members) > os.path.getsize(path):
+            raise ValueError("its members overlap")
+        shapes = {}
+        for member in members:
+            name = expected[member.filename]
+            shapes[name] = _read_shape(archive, member)
+        if len(shapes.pop(_HEADER, ())) != 1:
+            raise ValueError("it has no header")
+        check_shapes(shapes)
+        arrays = {}
+        for member in members:
+            with archive.open(member) as stream:
+                array = np.lib.format.read_array(stream, allow_pickle=False)
+            arrays[expected[member.filename]] = array
+    return arrays
+
+
+def _read_shape(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, ...]:
+    """Return the shape that an array claims, if the file can hold so much."""
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{member.filename} is compressed in another way than deflate")
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        if version != (1, 0):
+            raise ValueError(f"{member.filename} is of format {version}")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+        n_bytes = math.prod(shape) * dtype.itemsize + stream.tell()
+    if dtype.kind not in "biuf":
+        raise ValueError(f"{member.filename} has dtype {dtype}")
+    most = _MOST_UNPACKED * member.compress_size + _SMALL_MEMBER
+    if n_bytes != member.file_size or n_bytes > most:
+        raise ValueError(
+            f"{member.filename} claims {n_bytes:,} bytes, which are not there"
+        )
+    return tuple(shape)
 
 
 def _describe_labels(labels: NDArray[Any]) -> dict[str, Any]:

@@ -33,6 +33,14 @@ __all__ = ["TreeEnsemble"]
 
 _UNKNOWN_RULE = LeafRule("unknown")
 _NO_FACTS = TrainingFacts()
+_PLAIN_TYPES = {
+    "loss_name": str,
+    "is_averaged": bool | np.bool_,
+    "is_native": bool | np.bool_,
+    "initial_model": str | None,
+    "library": str,
+    "library_version": str,
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -166,6 +174,10 @@ class TreeEnsemble(DropsCached):
         check_arrays(arrays, self.n_features)
         for name, array in arrays.items():
             object.__setattr__(self, name, array)
+        for name, kind in _PLAIN_TYPES.items():
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                raise ModelFormatError(f"Got {name}={value!r}; expected {kind}.")
         if self.loss is not None and self.loss.n_outputs != self.n_outputs:
             raise ModelFormatError(
                 f"{self.loss!r} has {self.loss.n_outputs} outputs; the model has "
@@ -173,6 +185,12 @@ class TreeEnsemble(DropsCached):
             )
         if self.classes is not None:
             classes = np.array(self.classes)
+            n_classes = self.loss.n_classes if self.loss is not None else 0
+            if classes.ndim != 1 or (n_classes and len(classes) != n_classes):
+                raise ModelFormatError(
+                    f"classes has shape {classes.shape}; expected "
+                    f"({n_classes or 'n_classes'},)."
+                )
             classes.setflags(write=False)
             object.__setattr__(self, "classes", classes)
 

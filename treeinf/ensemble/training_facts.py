@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from treeinf.field_types import check_types
+
 __all__ = ["LeafRule", "TrainingFacts"]
 
 
@@ -59,6 +61,7 @@ class LeafRule:
     min_leaf_hessian: float = 0.0
 
     def __post_init__(self) -> None:
+        check_types(self)
         kinds = (*("newton", "full newton", "gradient", "quantile", "mean", "unknown"),)
         if self.kind not in kinds:
             raise ValueError(f"Got kind={self.kind!r}; expected one of {kinds}.")
@@ -138,3 +141,6 @@ class TrainingFacts:
     other_hessian_factor: float | None = None
     assumed: str | None = None
     other_rule: str | None = None
+
+    def __post_init__(self) -> None:
+        check_types(self)

@@ -7,6 +7,7 @@ from typing import Any
 
 from treeinf.ensemble.losses import classification, regression
 from treeinf.ensemble.losses.base import Loss
+from treeinf.field_types import check_types
 
 __all__ = ["LOSSES", "loss_from_dict"]
 
@@ -37,8 +38,10 @@ def loss_from_dict(description: dict[str, Any]) -> Loss:
         raise ValueError(f"Got loss {name!r}; expected one of {sorted(LOSSES)}.")
     init = {field.name for field in dataclasses.fields(LOSSES[name]) if field.init}
     try:
-        return LOSSES[name](
+        loss = LOSSES[name](
             **{key: parameters[key] for key in parameters if key in init}
         )
     except TypeError as error:
         raise ValueError(f"Got parameters {parameters!r} for loss {name}.") from error
+    check_types(loss)
+    return loss
