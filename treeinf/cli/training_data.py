@@ -259,6 +259,8 @@ def _read_features(table: Table, names: Sequence[str]) -> Any:
     import pandas as pd
 
     frame = table.frame[list(names)]
+    for name in names:
+        _refuse_nested(table, name)
     features = {}
     for name, values in read_columns(frame):
         column = frame[name]
@@ -281,6 +283,17 @@ def _read_features(table: Table, names: Sequence[str]) -> Any:
     return pd.DataFrame(features)
 
 
+def _refuse_nested(table: Table, name: str) -> None:
+    """Refuse a column of lists or of records."""
+    column = table.frame[name]
+    if column.dtype == object and column.map(np.ndim).any():
+        raise CommandError(
+            f"Column {name!r} of {table.path} holds lists; expected numbers, booleans "
+            "or text. Replace it by a column for each entry, or exclude it: "
+            f"--drop-columns {name!r}."
+        )
+
+
 def _read_target(
     table: Table, target: str, task: str, notes: list[str]
 ) -> tuple[NDArray[Any], str]:
@@ -288,6 +301,7 @@ def _read_target(
     import pandas as pd
 
     column = table.frame[target]
+    _refuse_nested(table, target)
     _, values = next(read_columns(table.frame[[target]]))
     is_missing = pd.isna(values)
     if is_missing.any():
