@@ -1,6 +1,11 @@
 """Targets and parameters of every kind users hold."""
 
+from decimal import Decimal
+
 import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from numpy.testing import assert_array_equal
 
@@ -75,3 +80,70 @@ def test_targets_that_do_not_fit_are_refused(y, given, error, words):
 def test_an_out_array_that_does_not_fit_is_refused(out, error):
     with pytest.raises(error, match="Got out of"):
         validation.check_out(out, (3, 2))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param(pd.Series([1, None], dtype="Int64"), id="Int64"),
+        pytest.param(pd.Series([True, None], dtype="boolean"), id="boolean"),
+        pytest.param(pd.Series([Decimal(1), None]), id="Decimal"),
+        pytest.param(pl.Series([1, None]), id="polars"),
+        pytest.param(pa.chunked_array([[1, None]]), id="pyarrow chunks"),
+        pytest.param(pa.array([1, None]), id="pyarrow array"),
+        pytest.param(np.ma.masked_array([1, 2], mask=[False, True]), id="masked"),
+    ],
+)
+def test_missing_targets_and_weights_of_every_kind_are_refused(values):
+    for check in (
+        lambda: validation.check_targets(values, 2, loss=None),
+        lambda: validation.check_weights(values, 2),
+    ):
+        with pytest.raises(ValueError, match="in 1 of 2 rows, first in row 1; drop"):
+            check()
+    with pytest.raises(ValueError, match="init_score must be finite"):
+        validation.check_offset(values, 2, 1)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [Decimal("1.5"), Decimal(2)],
+        pl.Series([Decimal("1.5"), Decimal(2)]),
+        pa.chunked_array([[Decimal("1.5"), Decimal("2.0")]]),
+        pd.Series([1.5, 2], dtype=object),
+        pd.DataFrame({"y": [1.5, 2.0]}),
+    ],
+)
+def test_decimals_and_objects_are_numbers_in_targets_and_weights(values):
+    assert_array_equal(validation.check_targets(values, 2, loss=None), [1.5, 2.0])
+    assert_array_equal(validation.check_weights(values, 2), [1.5, 2.0])
+
+
+def test_text_and_times_are_no_numbers():
+    for values in (["1", "2"], np.array(["1", "2"], object)):
+        with pytest.raises(TypeError, match="expected numbers"):
+            validation.check_weights(values, 2)
+    times = np.array(["2020-01-01", "2020-01-02"], "datetime64[D]")
+    with pytest.raises(TypeError, match="expected numbers"):
+        validation.check_targets(times, 2, loss=None)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        pd.Index(["r", "s", "t"]),
+        pd.MultiIndex.from_tuples([(1, "a"), (1, "b"), (2, "a")]),
+        pd.date_range("2020", periods=3, tz="UTC"),
+        pd.CategoricalIndex(["r", "s", "t"]),
+        pd.Index([0.5, np.nan, 2.0]),
+        pd.Index([4, 4, 5]),
+    ],
+)
+def test_an_index_is_compared_whatever_it_holds(index):
+    X, y = pd.DataFrame({"x": [1, 2, 3]}, index), pd.Series([1, 2, 3], index)
+    assert validation.open_rows(X, y=y, sample_weight=None) is X
+    validation.open_rows(X, y=y.reset_index(drop=True))
+    validation.open_rows(X.reset_index(drop=True), y=y)
+    with pytest.raises(ValueError, match=r"pass y.loc\[X.index\] .* y.to_numpy\(\)"):
+        validation.open_rows(X, y=y[::-1])

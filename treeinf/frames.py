@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from decimal import Decimal
 from typing import Any
 
 import narwhals.stable.v2 as nw
@@ -16,8 +17,12 @@ from treeinf.dtypes import REAL
 __all__ = [
     "as_frame",
     "as_plain",
+    "check_columns",
     "column_names",
     "count_rows",
+    "fill_masked",
+    "is_missing",
+    "open_table",
     "read_columns",
     "read_numbers",
     "row_labels",
@@ -26,10 +31,117 @@ __all__ = [
 ]
 
 
+def open_table(X: Any) -> Any:
+    """Return rows in a type that keeps all it holds when it is read as an array.
+
+    Parameters
+    ----------
+    X : array-like, sparse matrix or frame, shape (n_rows, n_features)
+        Rows. Masked values become NaN. Of CatBoost's Pool, XGBoost's DMatrix and
+        LightGBM's Dataset the table is taken, without labels and weights, where they
+        still hold it as it was.
+
+    Returns
+    -------
+    Array, frame, or the type of `X`
+
+    Raises
+    ------
+    TypeError
+        If a library's data set has no such table, or `X` is a structured array.
+    """
+    if isinstance(X, np.ndarray):
+        if isinstance(X, np.ma.MaskedArray):
+            return fill_masked(X)
+        if X.dtype.names:
+            raise TypeError(
+                "Got a structured array, which the libraries do not take either; pass "
+                "pandas.DataFrame(X)."
+            )
+        return X
+    for kind in type(X).__mro__:
+        unwrap = _DATA_SETS.get((kind.__module__.partition(".")[0], kind.__name__))
+        if unwrap is not None:
+            table = unwrap(X)
+            if table is None:
+                raise TypeError(
+                    f"Got a {type(X).__module__}.{type(X).__name__} that does not hold "
+                    "the numbers it was made from; pass the frame or array that you "
+                    "made it of, and its labels and weights as y and sample_weight."
+                )
+            return table
+    return X
+
+
+def fill_masked(values: np.ma.MaskedArray[Any, Any]) -> NDArray[Any]:
+    """Return the array without its mask: NaN where it was masked."""
+    if not np.ma.is_masked(values):
+        return np.ma.getdata(values)
+    dtype: Any = values.dtype
+    if dtype.kind not in "fO":
+        dtype = REAL if dtype.kind in "biu" else object
+    filled = np.ma.getdata(values).astype(dtype)
+    filled[np.ma.getmaskarray(values)] = np.nan
+    return filled
+
+
+def _unwrap_pool(pool: Any) -> Any:
+    if pool.is_quantized() or not pool.num_row():
+        return None
+    others = ("cat", "text", "embedding")
+    if any(len(getattr(pool, f"get_{kind}_feature_indices")()) for kind in others):
+        return None
+    return _name_columns(pool.get_features(), pool.get_feature_names())
+
+
+def _unwrap_matrix(matrix: Any) -> Any:
+    if type(matrix).__name__ != "DMatrix" or "c" in (matrix.feature_types or ()):
+        return None
+    present = matrix.get_data().tocoo()  # absent entries are missing
+    values = np.full(present.shape, np.nan)
+    values[present.row, present.col] = present.data
+    return _name_columns(values, matrix.feature_names)
+
+
+def _unwrap_data_set(data_set: Any) -> Any:
+    table = data_set.data
+    return table if hasattr(table, "shape") or as_frame(table) is not None else None
+
+
+def _name_columns(values: NDArray[Any], names: Sequence[str] | None) -> Any:
+    """Return a frame, so that the names are compared with the model's."""
+    if names is None:
+        return values
+    try:
+        import pandas as pd
+    except ImportError:
+        return None
+    return pd.DataFrame(values, columns=names)
+
+
+_DATA_SETS: dict[tuple[str, str], Callable[[Any], Any]] = {
+    ("catboost", "Pool"): _unwrap_pool,
+    ("lightgbm", "Dataset"): _unwrap_data_set,
+    ("xgboost", "DMatrix"): _unwrap_matrix,
+}
+"""Packages and classes of the libraries' data sets, and the function to the table."""
+
+
 def as_frame(X: Any) -> nw.DataFrame[Any] | None:
-    """Wrap a frame of pandas, polars or pyarrow; return None for other rows."""
+    """Wrap a frame of pandas, polars or pyarrow; return None for other rows.
+
+    Sparse columns of pandas become dense ones.
+    """
     if isinstance(X, np.ndarray):  # Narwhals costs as much as a small explanation
         return None
+    if hasattr(X, "iloc") and hasattr(X, "dtypes"):
+        types = X.dtypes.to_dict() if X.columns.is_unique else {}
+        dense = {
+            name: dtype.subtype
+            for name, dtype in types.items()
+            if type(dtype).__name__ == "SparseDtype"
+        }
+        X = X.astype(dense) if dense else X
     frame = nw.from_native(X, eager_only=True, pass_through=True)
     if isinstance(frame, nw.DataFrame):
         return frame
@@ -150,6 +262,51 @@ def column_names(X: Any) -> list[str] | None:
     return [str(name) for name in frame.columns]
 
 
+def check_columns(names: Iterable[Any], expected: Sequence[str]) -> None:
+    """Check the names of a frame's columns, and their order.
+
+    Parameters
+    ----------
+    names : iterable of str, or tuples where there are several levels
+        The names.
+    expected : sequence of str
+        The model's. Blanks may stand as underscores (LightGBM), and levels as one name
+        with blanks between them (XGBoost).
+
+    Raises
+    ------
+    ValueError
+        If the names or their order differ.
+    """
+    plain_expected = [name.replace(" ", "_") for name in expected]
+    plain_names = [str(name) for name in names]
+    for candidates in (plain_names, [_join_levels(name) for name in names]):
+        plain = [name.replace(" ", "_") for name in candidates]
+        if plain == plain_expected:
+            return
+        if sorted(plain) == sorted(plain_expected):
+            raise ValueError(
+                "The columns are in another order than the model was fitted on; pass "
+                f"X[{list(expected[:3])!r} + ...] in the order of its feature names."
+            )
+    missing = _leave_out(expected, candidates)
+    extra = _leave_out(candidates, expected)
+    raise ValueError(
+        f"The columns are not the model's: missing {missing[:5]!r}"
+        f"{' and more' if len(missing) > 5 else ''}, "
+        f"unexpected {extra[:5]!r}{' and more' if len(extra) > 5 else ''}."
+    )
+
+
+def _leave_out(names: Sequence[str], others: Sequence[str]) -> list[str]:
+    plain = {name.replace(" ", "_") for name in others}
+    return [name for name in names if name.replace(" ", "_") not in plain]
+
+
+def _join_levels(name: Any) -> str:
+    return " ".join(map(str, name)) if isinstance(name, tuple) else str(name)
+
+
 def read_columns(X: Any) -> Iterator[tuple[str, NDArray[Any]]]:
     """Iterate over the columns of any table.
 
@@ -177,7 +334,7 @@ def read_columns(X: Any) -> Iterator[tuple[str, NDArray[Any]]]:
             if column.dtype.is_numeric() or column.dtype == nw.Boolean:
                 yield str(column.name), read_numbers(column)
             else:
-                yield str(column.name), _as_labels(column.to_list())
+                yield str(column.name), _numbers_or_labels(column.to_list())
         return
     if sparse.issparse(X):
         columns = sparse.csc_array(X)
@@ -193,18 +350,21 @@ def read_columns(X: Any) -> Iterator[tuple[str, NDArray[Any]]]:
         if values.dtype.kind in "biuf":
             yield str(number), values[:, number].astype(REAL)
             continue
-        labels = _as_labels(values[:, number].tolist())
-        is_numeric = all(v is None or isinstance(v, int | float) for v in labels)
-        yield str(number), labels.astype(REAL) if is_numeric else labels
+        yield str(number), _numbers_or_labels(values[:, number].tolist())
 
 
-def _as_labels(values: list[Any]) -> NDArray[Any]:
+def _numbers_or_labels(values: list[Any]) -> NDArray[Any]:
+    """Return float64 if there are numbers alone, else objects; None where missing."""
     labels = np.empty(len(values), dtype=object)
-    labels[:] = [None if _is_missing(value) else value for value in values]
+    labels[:] = [None if is_missing(value) else value for value in values]
+    present = [value for value in labels if value is not None]
+    if present and all(isinstance(value, int | float | Decimal) for value in present):
+        return labels.astype(REAL)
     return labels
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Return whether a value stands for none: None, NaN, NaT or pandas.NA."""
     if value is None:
         return True
     try:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
-from treeinf.frames import as_plain
+from treeinf.frames import as_plain, fill_masked, is_missing, open_table, row_labels
 
 if TYPE_CHECKING:
     from treeinf.ensemble.losses import Loss
@@ -19,14 +19,96 @@ __all__ = [
     "check_count",
     "check_offset",
     "check_out",
+    "check_row_labels",
     "check_targets",
     "check_weights",
     "encode_labels",
+    "open_rows",
+    "read_vector",
 ]
 
 
-def _as_vector(values: Any, name: str, n_rows: int) -> NDArray[Any]:
-    """Convert to a one-dimensional array with one value per row."""
+def open_rows(X: Any, /, **values: Any) -> Any:
+    """Return the table of rows, after a comparison of pandas indexes.
+
+    Parameters
+    ----------
+    X : array-like, sparse matrix, frame or a library's data set
+        Rows; see `open_table`.
+    **values : array-like, shape (n_rows, ...), or None
+        What belongs to them, by name; see `check_row_labels`.
+    """
+    X = open_table(X)
+    check_row_labels(row_labels(X), **values)
+    return X
+
+
+def check_row_labels(labels: NDArray[Any] | None, /, **values: Any) -> None:
+    """Check that what belongs to rows has their pandas index, where it has any.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (n_rows,), or None
+        Labels of the rows, see `row_labels`; None if they have none. Then the first of
+        `values` that has an index sets the order.
+    **values : array-like, shape (n_rows, ...), or None
+        Targets, weights, initial scores or groups, by name.
+
+    Raises
+    ------
+    ValueError
+        If an index holds the same labels in another order, or other labels. An index
+        that merely numbers the rows from 0 is not compared with other labels: then the
+        order is that of the rows.
+    """
+    owner = "X"
+    for name, value in values.items():
+        index = row_labels(value)
+        if labels is None:
+            labels, owner = index, name
+            continue
+        if index is None or len(index) != len(labels) or _are_equal(index, labels):
+            continue
+        is_reordered = set(index.tolist()) == set(labels.tolist())
+        if is_reordered or not (_are_positions(index) or _are_positions(labels)):
+            what = "the same index in another order" if is_reordered else "other labels"
+            raise ValueError(
+                f"{name} has {what} in its pandas index: {index[:3].tolist()!r} ..., "
+                f"{owner} has {labels[:3].tolist()!r} .... Rows are matched by "
+                f"position: pass {name}.loc[{owner}.index] if the labels are right, or "
+                f"{name}.to_numpy() if the order is."
+            )
+
+
+def _are_equal(index: NDArray[Any], labels: NDArray[Any]) -> bool:
+    if index.dtype.kind in "iuf" and labels.dtype.kind in "iuf":
+        return np.array_equal(index, labels, equal_nan=True)
+    return bool(index.tolist() == labels.tolist())
+
+
+def _are_positions(labels: NDArray[Any]) -> bool:
+    return labels.dtype.kind in "iu" and bool((labels == np.arange(len(labels))).all())
+
+
+def read_vector(values: Any, name: str, n_rows: int) -> NDArray[Any]:
+    """Convert to a one-dimensional array with one value per row, none missing.
+
+    Parameters
+    ----------
+    values : array-like or series, shape (n_rows,) or (n_rows, 1)
+        Targets or weights.
+    name : str
+        Their name, for messages.
+    n_rows : int
+        Expected length.
+
+    Raises
+    ------
+    ValueError
+        If the shape does not fit, or a value is missing.
+    """
+    if isinstance(values, np.ma.MaskedArray):
+        values = fill_masked(values)
     if not isinstance(values, np.ndarray):
         values = nw.from_native(values, series_only=True, pass_through=True)
     array = values.to_numpy() if isinstance(values, nw.Series) else np.asarray(values)
@@ -36,6 +118,16 @@ def _as_vector(values: Any, name: str, n_rows: int) -> NDArray[Any]:
         raise ValueError(f"{name} has shape {array.shape}; expected ({n_rows},).")
     if len(array) != n_rows:
         raise ValueError(f"{name} has {len(array)} values, X has {n_rows} rows.")
+    is_absent = np.zeros(n_rows, bool)
+    if array.dtype.kind == "O":
+        is_absent = np.array([is_missing(value) for value in array], bool)
+    elif array.dtype.kind in "fMm":
+        is_absent = np.isnan(array)
+    if is_absent.any():
+        raise ValueError(
+            f"{name} is missing (NaN or None) in {int(is_absent.sum())} of {n_rows} "
+            f"rows, first in row {int(np.argmax(is_absent))}; drop these rows."
+        )
     return array
 
 
@@ -105,21 +197,14 @@ def check_targets(
     """
     if y is None:
         raise ValueError(f"{name} is None; targets are needed.")
-    values = _as_vector(y, name, n_rows)
-    if values.dtype.kind == "O":
-        is_missing = np.array([value is None or value != value for value in values])
-    else:
-        is_missing = np.isnan(values) if values.dtype.kind == "f" else np.array([False])
-    if is_missing.any():
-        raise ValueError(
-            f"{name} is missing (NaN or None) in {int(is_missing.sum())} of {n_rows} "
-            f"rows, first in row {int(np.argmax(is_missing))}; drop these rows."
-        )
+    values = read_vector(y, name, n_rows)
     n_classes = 0 if loss is None else loss.n_classes
     if classes is not None and n_classes:
         return encode_labels(values, classes)
     if values.dtype.kind not in "biuf":
         try:
+            if values.dtype.kind in "Mm":
+                raise TypeError("times")
             values = values.astype(REAL)
         except (TypeError, ValueError) as error:
             raise TypeError(
@@ -164,10 +249,15 @@ def check_weights(
     """
     if sample_weight is None:
         return None
-    values = _as_vector(sample_weight, name, n_rows)
-    if values.dtype.kind not in "biuf":
-        raise TypeError(f"{name} has dtype {values.dtype}; expected numbers.")
-    values = values.astype(REAL)
+    values = read_vector(sample_weight, name, n_rows)
+    try:
+        if values.dtype.kind not in "biufO":
+            raise TypeError
+        if values.dtype.kind == "O":
+            values = np.array([value + 0 for value in values])  # no text
+        values = values.astype(REAL)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} has dtype {values.dtype}; expected numbers.") from None
     wrong = ~(np.isfinite(values) & (values >= 0))
     if wrong.any():
         row = int(np.argmax(wrong))
@@ -181,9 +271,16 @@ def check_weights(
 
 
 def check_offset(
-    init_score: Any, n_rows: int, n_outputs: int
+    init_score: Any,
+    n_rows: int,
+    n_outputs: int,
+    replaced: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64] | None:
     """Validate initial scores; convert to float64, shape (n_rows, n_outputs).
+
+    Those of several outputs may be flat, all rows of the first output and then the
+    second, as in LightGBM. XGBoost's are of single precision, take the place of the
+    base score, which is `replaced`, and are never flat; the difference is returned.
 
     Raises
     ------
@@ -192,9 +289,14 @@ def check_offset(
     """
     if init_score is None:
         return None
-    values = np.asarray(init_score, dtype=REAL)
-    if values.ndim == 1 and values.size == n_rows * n_outputs:
-        # LightGBM's order: all rows of the first output, then the second
+    if isinstance(init_score, np.ma.MaskedArray):
+        init_score = fill_masked(init_score)
+    try:
+        values = np.asarray(init_score, dtype=REAL)
+    except (TypeError, ValueError) as error:  # pandas.NA is no number
+        raise ValueError(f"init_score must be finite numbers: {error}.") from error
+    is_flat = values.ndim == 1 and (n_outputs == 1 or replaced is None)
+    if is_flat and values.size == n_rows * n_outputs:
         values = values.reshape(n_outputs, n_rows).T
     if values.shape != (n_rows, n_outputs):
         raise ValueError(
@@ -202,6 +304,8 @@ def check_offset(
         )
     if not np.isfinite(values).all():
         raise ValueError("init_score must be finite.")
+    if replaced is not None:
+        values = values.astype(np.float32) - replaced
     return np.ascontiguousarray(values)
 
 

@@ -1,9 +1,12 @@
 """Rows of every kind users hold, as models read them."""
 
 import dataclasses
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from numpy.testing import assert_array_equal
 from scipy import sparse
@@ -13,7 +16,8 @@ from tests import models
 from tests.test_frames import frames
 from treeinf.adapters.parity import check_parity
 from treeinf.ensemble import InputRows, InputRules
-from treeinf.errors import ModelFormatError
+from treeinf.errors import ModelFormatError, TreeinfWarning
+from treeinf.kernels.label_hash import hash_label
 from treeinf.trace import StagedRows
 
 CATEGORIES = (None, ("a", "b", "c"))
@@ -181,3 +185,113 @@ def test_numbers_are_labels_where_the_library_says_so():
         InputRules(3, categories=(None, known[1], None), numbers_are_labels=True).read(
             mixed
         )
+
+
+AUTOMATIC = ([0, 1, 2], *([f"{p}{i}" for i in range(3)] for p in ("f", "x", "Column_")))
+
+
+@pytest.mark.parametrize("names", AUTOMATIC)
+@pytest.mark.parametrize("make", [pd.DataFrame, pl.DataFrame])
+def test_columns_named_by_numbers_in_another_order_are_refused(names, make):
+    rows = make({str(name): [float(i)] for i, name in enumerate(names)})
+    if make is pd.DataFrame:
+        rows.columns = names
+    own = tuple(map(str, names))
+    for expected in (own, None, tuple(AUTOMATIC[3])):
+        rules = InputRules(3, feature_names=expected)
+        assert_array_equal(rules.read(rows), [[0.0, 1.0, 2.0]])
+        with pytest.raises(ValueError, match="another order"):
+            rules.read(rows[[rows.columns[i] for i in (2, 0, 1)]])
+    other = make({"a": [1.0], "b": [2.0], "c": [3.0]})
+    if own != tuple(AUTOMATIC[3]):
+        with pytest.raises(ValueError, match="unexpected"):
+            InputRules(3, feature_names=own).read(other)
+
+
+def test_numbers_in_other_types_are_read():
+    frame = pd.DataFrame(
+        {
+            "decimal": [Decimal("1.5"), None],
+            "boolean": pd.Series([True, None], dtype=object),
+            "digits": pd.array(["1.5", None], dtype="string"),
+            "sparse": pd.arrays.SparseArray([0.0, 2.0]),
+        }
+    )
+    expected = [[1.5, 1.0, 1.5, 0.0], [np.nan, np.nan, np.nan, 2.0]]
+    assert_array_equal(InputRules(4).read(frame), expected)
+    values = frame.astype(object).to_numpy()
+    assert_array_equal(InputRules(4).read(values), expected)
+    decimals = pa.table({"x": pa.array([Decimal("1.5"), None])})
+    assert_array_equal(InputRules(1).read(decimals), [[1.5], [np.nan]])
+    for times in (np.zeros((2, 1), "M8[D]"), pd.DataFrame({"t": pd.to_datetime([1])})):
+        with pytest.raises(TypeError, match=r"expected numbers|not all numbers"):
+            InputRules(1).read(times)
+
+
+TEXT, NUMBERS, BOOLEANS = ("a", "b"), (1, 2), (False, True)
+UNKNOWN = {
+    "missing": {},
+    "equal": {"numbers_are_labels": True},
+    "refused": {"refuses_unknown": True},
+}
+
+
+@pytest.mark.parametrize(
+    ("policy", "known", "labels", "expected"),
+    [
+        ("missing", NUMBERS, [1, 3], [0, np.nan]),
+        ("missing", NUMBERS, [1.0, 2.0], [0, 1]),
+        ("missing", NUMBERS, ["1", "2"], TreeinfWarning),
+        ("missing", NUMBERS, [True, False], TreeinfWarning),
+        ("missing", BOOLEANS, [1, 0], TreeinfWarning),
+        ("missing", TEXT, ["c", "d"], [np.nan, np.nan]),
+        ("missing", TEXT, [1, 2], TreeinfWarning),
+        ("equal", NUMBERS, [1.0, 3], [0, np.nan]),
+        ("equal", NUMBERS, [True, False], [0, np.nan]),
+        ("equal", NUMBERS, ["1", "2"], TreeinfWarning),
+        ("equal", TEXT, [1, 2], TypeError),
+        ("refused", NUMBERS, [2, 1], [1, 0]),
+        ("refused", NUMBERS, [1, 3], ValueError),
+        ("refused", NUMBERS, [1.0, 2.0], ValueError),
+        ("refused", NUMBERS, ["1", "2"], ValueError),
+        ("refused", TEXT, ["a", "c"], ValueError),
+    ],
+)
+def test_labels_of_another_kind_are_what_they_are_to_the_library(
+    policy, known, labels, expected
+):
+    rules = InputRules(1, categories=(known,), **UNKNOWN[policy])
+    frame = pd.DataFrame({"c": pd.Categorical(labels, categories=labels)})
+    if isinstance(expected, list):
+        assert_array_equal(rules.read(frame)[:, 0], expected)
+    elif issubclass(expected, Warning):
+        with pytest.warns(expected, match="Column 'c' has the label"):
+            assert np.isnan(rules.read(frame)).all()
+    else:
+        with pytest.raises(expected, match="Column 'c' has the label"):
+            rules.read(frame)
+
+
+def test_text_that_lightgbm_refuses_is_refused_if_no_label_is_known():
+    rules = InputRules(1, categories=(TEXT,))
+    assert_array_equal(rules.read(pl.DataFrame({"c": ["b", "c"]})), [[1], [np.nan]])
+    with pytest.raises(TypeError, match="its library refuses such a column"):
+        rules.read(pl.DataFrame({"c": ["c", "d"]}))
+    empty = pl.DataFrame({"c": [None, None]}, schema={"c": pl.String})
+    assert np.isnan(rules.read(empty)).all()
+
+
+def test_missing_categories_of_catboost_name_their_column():
+    rules = InputRules(
+        2, ("a", "c"), categories=(None, (hash_label(3),)), labels_are_hashes=True
+    )
+    rows = np.array([[0.5, 3], [1.5, 4]], object)
+    codes = rules.read(rows)[:, 1]
+    assert codes[0] == 0.0
+    assert codes[1] < -1.0
+    for value in (np.nan, None, 3.5):
+        rows[1, 1] = value
+        with pytest.raises(TypeError, match=r"Column 1 \('c'\): Got "):
+            rules.read(rows)
+        with pytest.raises(TypeError, match="Column 'c': Got "):
+            rules.read(pd.DataFrame(rows, columns=["a", "c"]))

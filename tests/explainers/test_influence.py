@@ -9,6 +9,7 @@ from sklearn.exceptions import NotFittedError
 import treeinf as ti
 from tests import models
 from treeinf.errors import SelfExplanationWarning
+from treeinf.explainers import Influence
 
 VALUES = np.array([[3.0, -1.0], [0.0, 2.0], [-5.0, 4.0]])
 
@@ -250,3 +251,36 @@ def test_a_model_that_starts_from_another_model_is_explained():
     explainer = ti.BoostIn().fit(model, X[:200], y[:200])
     assert explainer.reproduction_.verdict == "exact"
     assert np.abs(explainer.total(X[200:], y[200:])).max() > 0
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        ([7, 7, 8], ["7", "7 (2)", "8"]),
+        ([1, "1", "1 (2)"], ["1", "1 (2)", "1 (2) (2)"]),
+        (["row", "a", "b"], ["row (2)", "a", "b"]),
+        ([(1, "a"), (1, "b"), (2, "a")], ["(1, 'a')", "(1, 'b')", "(2, 'a')"]),
+    ],
+)
+def test_frames_keep_a_column_for_each_label(library, labels, names):
+    pytest.importorskip(library)
+    test_labels = np.empty(3, object)
+    test_labels[:] = labels
+    values = np.arange(6.0).reshape(2, 3)
+    train_labels = np.array([5, "five"], object)
+    influence = Influence(
+        values, train_labels=train_labels, test_labels=test_labels, library=library
+    )
+    frame = influence.to_frame()
+    if library == "pandas":
+        assert frame.columns.tolist() == labels
+        assert frame.index.tolist() == [5, "five"]
+        assert_array_equal(frame, values)
+        return
+    found = frame.columns if library == "polars" else frame.column_names
+    assert found == ["row", *names]
+    assert list(frame["row"].to_numpy()) == ["5", "five"]
+    columns = [frame[name].to_numpy() for name in names]
+    assert_array_equal(np.column_stack(columns), values)
+    assert len(influence.top(2).to_frame()) == 6

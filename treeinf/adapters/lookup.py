@@ -169,13 +169,19 @@ def find_adapter(model: Any) -> tuple[Adapter, Any]:
         raise UnsupportedModelError(
             f"Got the class {model.__name__}, not a fitted model. {SUPPORTED}"
         )
-    inner = _INNER_MODELS.get(type(model).__name__, "best_estimator_")
-    if hasattr(model, inner):
-        return find_adapter(getattr(model, inner))
+    inner = _inner_model(model)
+    if inner is not None:
+        return find_adapter(inner)
     kind = type(model)
     raise UnsupportedModelError(
         f"Got a {kind.__module__}.{kind.__qualname__}. {SUPPORTED}{_way_out(model)}"
     )
+
+
+def _inner_model(model: Any) -> Any:
+    """Return the fitted model of a search or another wrapper; None for others."""
+    name = _INNER_MODELS.get(type(model).__name__, "best_estimator_")
+    return None if isinstance(model, type) else getattr(model, name, None)
 
 
 def _adapter_name(model: Any) -> str | None:
@@ -225,9 +231,10 @@ def unwrap_pipeline(model: Any) -> tuple[Any, Callable[[Any], Any]]:
     """
     steps: list[Any] = []
     while True:
-        best = getattr(model, "best_estimator_", None)
-        if hasattr(best, "steps"):
-            model = best
+        inner = _inner_model(model)
+        if inner is not None:
+            model = inner
+            continue
         if not hasattr(model, "steps"):
             return model, functools.partial(_apply_steps, steps)
         if len(model) > 1:
@@ -250,12 +257,16 @@ def _way_out(model: Any) -> str:
             "that the steps before it have transformed: model=pipeline[-1], "
             "X=pipeline[:-1].transform(X)."
         )
-    if hasattr(model, "calibrated_classifiers_") or any(
-        _adapter_name(member) for member in getattr(model, "estimators_", ())
-    ):
+    member = ""
+    if hasattr(model, "calibrated_classifiers_"):
+        member = "calibrated_classifiers_[0].estimator"
+    elif len(getattr(model, "estimators_", ())):
+        member = "estimators_[0]"
+    if member:
+        target = ", y=y[:, 0]" if type(model).__module__.endswith("multioutput") else ""
         return (
-            " It contains several models: pass one of them, with the rows that this "
-            "one was trained on."
+            f" It contains several models: pass one of them, model=model.{member}"
+            f"{target}, with the rows and targets that this one was trained on."
         )
     if hasattr(model, "regressor_") and hasattr(model, "transformer_"):
         return (
@@ -270,6 +281,7 @@ def _way_out(model: Any) -> str:
                 f"This {type(model).__name__} is not fitted; call fit first."
             )
         return " Fit the search with refit=True, or pass a fitted model."
-    if hasattr(model, "estimator"):
-        return " Pass the fitted model inside it."
+    if hasattr(model, "estimator_"):
+        rows = ", X=model.transform(X)" if hasattr(model, "transform") else ""
+        return f" Pass the fitted model inside it: model=model.estimator_{rows}."
     return ""

@@ -29,6 +29,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from treeinf.cleaning.rows import read_rows, read_trusted
 from treeinf.cleaning.trial.splits import check_validation
 from treeinf.errors import TreeinfWarning
+from treeinf.frames import check_columns, column_names
 from treeinf.training.cloning import rebuild
 from treeinf.training.early_stopping import (
     describe_stopping,
@@ -38,6 +39,7 @@ from treeinf.training.early_stopping import (
 from treeinf.training.learner import Learner, readable_rows
 from treeinf.training.parallel import Progress
 from treeinf.training.rows import LabelledRows
+from treeinf.validation import open_rows
 
 __all__ = ["RowMetaEstimator", "check_name", "check_number"]
 
@@ -176,6 +178,7 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
             X, y, sample_weight, classify=self._is_classification, **reading
         )
         validate_data(self, rows.X, skip_check_array=True)
+        self._column_names = column_names(rows.X)
         if classes is not None:
             self.classes_ = classes
         elif hasattr(self, "classes_"):
@@ -283,14 +286,22 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
         """Score the final model with its `score` method."""
         check_is_fitted(self)
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-        X = readable_rows(self.estimator_, X)
+        X = self._open_rows(X, y=y, sample_weight=sample_weight)
         return float(self.estimator_.score(X, y, **weights))
 
     def _call(self, name: str, X: Any) -> Any:
         check_is_fitted(self)
+        return getattr(self.estimator_, name)(self._open_rows(X))
+
+    def _open_rows(self, X: Any, **values: Any) -> Any:
+        """Check rows to predict against the train rows, for the estimator's library."""
+        X = open_rows(X, **values)
         if getattr(X, "ndim", 2) == 2:
             validate_data(self, X, skip_check_array=True, reset=False)
-        return getattr(self.estimator_, name)(readable_rows(self.estimator_, X))
+        names = column_names(X)
+        if names is not None and self._column_names is not None:
+            check_columns(names, self._column_names)
+        return readable_rows(self.estimator_, X)
 
     def __sklearn_clone__(self) -> Self:
         # scikit-learn cannot clone every estimator inside

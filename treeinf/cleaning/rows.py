@@ -12,12 +12,20 @@ from scipy import sparse
 from sklearn.utils import InputTags, check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from treeinf.frames import as_frame, count_rows, read_columns, row_labels
+from treeinf.frames import (
+    as_frame,
+    check_columns,
+    column_names,
+    count_rows,
+    fill_masked,
+    is_missing,
+    read_columns,
+    row_labels,
+)
 from treeinf.training.rows import LabelledRows
-from treeinf.validation import check_weights
+from treeinf.validation import check_weights, open_rows
 
 __all__ = [
-    "check_index",
     "check_table",
     "join_rows",
     "label_rows",
@@ -26,6 +34,7 @@ __all__ = [
     "read_rows",
     "read_trusted",
     "refuse_overlap",
+    "refuse_repeated_labels",
     "replace_labels",
 ]
 
@@ -68,8 +77,9 @@ def read_rows(
     ValueError, TypeError
         If rows, labels or weights cannot be used.
     """
+    X = open_rows(X, y=y, sample_weight=sample_weight)
     X = check_table(X, "X", tags=tags, owner=owner)
-    check_index(X, y)
+    refuse_repeated_labels(X)
     labels = read_labels(y, count_rows(X), "y")
     classes = read_classes(labels) if classify(labels) else None
     return label_rows(X, labels, classes, sample_weight), classes
@@ -85,7 +95,11 @@ def read_trusted(
     owner: str,
 ) -> LabelledRows:
     """Check validation rows passed by the user; see `read_rows`."""
+    X = open_rows(X, y_val=y)
     X = check_table(X, "X_val", tags=tags, owner=owner)
+    names, train_names = column_names(X), column_names(rows.X)
+    if names is not None and train_names is not None:
+        check_columns(names, train_names)
     if X.shape[1] != rows.X.shape[1]:
         raise ValueError(f"X_val has {X.shape[1]} columns, X has {rows.X.shape[1]}.")
     labels = read_labels(y, count_rows(X), "y_val")
@@ -142,6 +156,8 @@ def read_labels(y: Any, n_rows: int, name: str) -> NDArray[Any]:
             "This estimator requires y to be passed, but the target y is None."
         )
     values = y.to_numpy() if hasattr(y, "to_numpy") else y
+    if isinstance(values, np.ma.MaskedArray):
+        values = fill_masked(values)
     values = column_or_1d(values, warn=True)
     if len(values) != n_rows:
         raise ValueError(
@@ -149,7 +165,7 @@ def read_labels(y: Any, n_rows: int, name: str) -> NDArray[Any]:
             f"for {n_rows} rows."
         )
     if values.dtype.kind == "O":
-        missing = np.array([value is None or value != value for value in values])
+        missing = np.array([is_missing(value) for value in values])
     elif values.dtype.kind == "f":
         missing = ~np.isfinite(values)
     else:
@@ -227,13 +243,13 @@ def read_classes(y: NDArray[Any]) -> NDArray[Any]:
     return classes
 
 
-def check_index(X: Any, y: Any) -> None:
-    """Refuse an index with duplicates, or in another order than that of y.
+def refuse_repeated_labels(X: Any) -> None:
+    """Refuse a pandas index with duplicates.
 
     Raises
     ------
     ValueError
-        If a label occurs twice, or y has the same labels in another order.
+        If a label occurs twice.
     """
     if row_labels(X) is None:
         return
@@ -243,13 +259,6 @@ def check_index(X: Any, y: Any) -> None:
         raise ValueError(
             f"The index of X has labels more than once (such as {twice!r}), so the "
             "report cannot name rows; pass X.reset_index(drop=True), and y likewise."
-        )
-    if row_labels(y) is None or len(y) != len(X) or index.equals(y.index):
-        return
-    if index.sort_values().equals(y.index.sort_values()):
-        raise ValueError(
-            "X and y have the same index in different orders; rows are matched by "
-            "position, so pass y.loc[X.index]."
         )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
-from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import narwhals.stable.v2 as nw
@@ -14,14 +13,22 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from treeinf.dtypes import REAL
+from treeinf.ensemble.category_codes import find_codes, find_hashes, split_labels
 from treeinf.errors import ModelFormatError
-from treeinf.frames import as_frame, as_plain, read_numbers, take_rows
-from treeinf.kernels.label_hash import look_up_hashes
+from treeinf.frames import (
+    as_frame,
+    as_plain,
+    check_columns,
+    is_missing,
+    open_table,
+    read_numbers,
+    take_rows,
+)
 
 __all__ = ["InputRows", "InputRules"]
 
 _FLAGS = (
-    *("numbers_are_labels", "labels_are_hashes"),
+    *("numbers_are_labels", "labels_are_hashes", "refuses_unknown"),
     *("absent_is_missing", "round_to_single"),
 )
 
@@ -45,6 +52,9 @@ class InputRules:
     labels_are_hashes : bool, default=False
         `categories` holds hashes of labels, see `look_up_hashes`, not the labels;
         numbers are labels.
+    refuses_unknown : bool, default=False
+        Labels in frames that are not among `categories`, or are numbers of another
+        type, are an error; else they are missing.
     missing_value : float or None, default=None
         Value treated as missing, besides NaN.
     absent_is_missing : bool, default=False
@@ -67,6 +77,7 @@ class InputRules:
     categories: tuple[tuple[Any, ...] | None, ...] | None = None
     numbers_are_labels: bool = False
     labels_are_hashes: bool = False
+    refuses_unknown: bool = False
     missing_value: float | None = None
     absent_is_missing: bool = False
     zero_threshold: float = 0.0
@@ -106,6 +117,13 @@ class InputRules:
         if not _is_number(floor) or not -1.0 <= floor < 0.0:
             _refuse("category_floor", floor, "a number in [-1, 0)")
 
+    @property
+    def label_policy(self) -> str:
+        """What other labels than the categories are; see `find_codes`."""
+        if self.refuses_unknown:
+            return "refused"
+        return "equal" if self.numbers_are_labels else "missing"
+
     def read(self, X: Any) -> NDArray[np.float64]:
         """Convert rows to the numbers that nodes compare.
 
@@ -127,6 +145,7 @@ class InputRules:
         ValueError
             If the columns are not the model's, by number or name.
         """
+        X = open_table(X)
         frame = as_frame(X)
         if frame is not None:
             _check_columns(frame, self)
@@ -179,45 +198,22 @@ def _refuse(name: str, value: Any, expected: str) -> None:
 
 def _check_columns(frame: nw.DataFrame[Any], rules: InputRules) -> None:
     """Check a frame's columns against the model's, by name or number."""
-    names = [str(name) for name in frame.columns]
-    expected = list(rules.feature_names or ())
-    if not expected or _is_automatic(expected):
-        if len(names) != rules.n_features:
-            _refuse_width(len(names), rules)
+    names, n_features = rules.feature_names, rules.n_features
+    if names is not None and names != _automatic_names("Column_", n_features):
+        check_columns(frame.columns, names)
         return
-    # LightGBM puts underscores in place of blanks
-    plain = [name.replace(" ", "_") for name in names]
-    plain_expected = [name.replace(" ", "_") for name in expected]
-    if plain == plain_expected:
-        return
-    missing = [
-        name
-        for name, text in zip(expected, plain_expected, strict=True)
-        if text not in plain
-    ]
-    extra = [
-        name
-        for name, text in zip(names, plain, strict=True)
-        if text not in plain_expected
-    ]
-    if not missing and not extra:
-        raise ValueError(
-            "The columns are in another order than the model was fitted on; pass "
-            f"X[{expected[:3]!r} + ...] in the order of its feature names."
-        )
-    raise ValueError(
-        f"The columns are not the model's: missing {missing[:5]!r}"
-        f"{' and more' if len(missing) > 5 else ''}, "
-        f"unexpected {extra[:5]!r}{' and more' if len(extra) > 5 else ''}."
-    )
+    if len(frame.columns) != n_features:
+        _refuse_width(len(frame.columns), rules)
+    # the model was trained without names: only a frame that numbers its own columns
+    # can show that they are in another order
+    for prefix in ("", "f", "x", "Column_", "column_"):
+        expected = _automatic_names(prefix, n_features)
+        if set(map(str, frame.columns)) == set(expected):
+            check_columns(frame.columns, expected)
 
 
-def _is_automatic(names: Sequence[str]) -> bool:
-    """Return whether the names are defaults: ``Column_0``, ``f0``, ``x0``, ``0``."""
-    return all(
-        name in (f"Column_{i}", f"f{i}", f"x{i}", str(i))
-        for i, name in enumerate(names)
-    )
+def _automatic_names(prefix: str, n_features: int) -> tuple[str, ...]:
+    return tuple(f"{prefix}{i}" for i in range(n_features))
 
 
 def _refuse_width(n_columns: int, rules: InputRules) -> NoReturn:
@@ -235,30 +231,65 @@ def _read_frame(frame: nw.DataFrame[Any], rules: InputRules) -> NDArray[np.float
         zip(columns, all_categories, strict=True)
     ):
         is_numeric = column.dtype.is_numeric()
+        name = f"Column {column.name!r}"
         if categories is None:
-            if not is_numeric and column.dtype != nw.Boolean:
-                raise TypeError(
-                    f"Column {column.name!r} has dtype {column.dtype}; expected "
-                    "numbers, booleans or, where the model was trained on categories, "
-                    "a categorical column."
-                )
-            values[:, number] = read_numbers(column)
+            values[:, number] = _read_number_column(column)
         elif rules.labels_are_hashes:
-            labels = np.empty(len(column), dtype=object)
-            labels[:] = column.to_list()
-            values[:, number] = look_up_hashes(labels, categories)
-        elif not is_numeric:
-            values[:, number] = _encode_categories(column, categories)
-        elif rules.numbers_are_labels:
-            values[:, number] = _look_up(read_numbers(column), categories)
+            values[:, number] = find_hashes(column.to_list(), categories, name)
+        elif not is_numeric or rules.numbers_are_labels:
+            values[:, number] = _encode_column(column, categories, name, rules)
         else:
             raise TypeError(
-                f"Column {column.name!r} has dtype {column.dtype}; the model was "
+                f"{name} has dtype {column.dtype}; the model was "
                 f"trained on categories ({', '.join(map(repr, categories[:5]))}, ...). "
                 "Convert it to a categorical column, or pass an array of category "
                 "codes."
             )
     return values
+
+
+def _read_number_column(column: Any) -> NDArray[np.float64]:
+    """Read a column of a numeric feature, numbers in columns of objects too."""
+    if column.dtype.is_numeric() or column.dtype == nw.Boolean:
+        return read_numbers(column)
+    try:
+        if column.dtype not in (nw.Object, nw.String):
+            raise TypeError
+        values = [np.nan if is_missing(v) else v for v in column.to_list()]
+        return np.array([float(value) for value in values], dtype=REAL)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"Column {column.name!r} has dtype {column.dtype}; expected numbers, "
+            "booleans or, where the model was trained on categories and stores their "
+            "labels, a categorical column; else the codes that it was trained on."
+        ) from None
+
+
+def _encode_column(
+    column: Any, categories: tuple[Any, ...], name: str, rules: InputRules
+) -> NDArray[np.float64]:
+    """Return the category number of each entry of a column, NaN for other labels."""
+    native = column.to_native()
+    is_categorical = column.dtype in (nw.Categorical, nw.Enum)
+    if hasattr(native, "cat") and hasattr(native.cat, "codes"):
+        position = np.asarray(native.cat.codes)
+        used = np.unique(position[position >= 0])
+        labels = [as_plain(label) for label in native.cat.categories[used]]
+        position = np.where(position < 0, len(used), np.searchsorted(used, position))
+        labels.append(None)
+    else:
+        is_numeric = column.dtype.is_numeric()
+        labels, position = split_labels(
+            read_numbers(column) if is_numeric else column.to_list()
+        )
+    codes = find_codes(
+        labels,
+        categories,
+        name,
+        policy=rules.label_policy,
+        is_categorical=is_categorical,
+    )
+    return codes[position]
 
 
 def _read_array(X: Any, rules: InputRules) -> NDArray[np.float64]:
@@ -284,15 +315,20 @@ def _read_array(X: Any, rules: InputRules) -> NDArray[np.float64]:
         _refuse_width(values.shape[1], rules)
     if not has_labels:
         return np.ascontiguousarray(values, dtype=REAL)
-    look_up = look_up_hashes if rules.labels_are_hashes else _look_up
     result = np.empty(values.shape, dtype=REAL)
     for number, categories in enumerate(rules.categories or ()):
         column = values[:, number]
-        result[:, number] = (
-            _parse_numbers(column)
-            if categories is None
-            else look_up(column, categories)
-        )
+        name = f"Column {number}"
+        if rules.feature_names is not None:
+            name += f" ({rules.feature_names[number]!r})"
+        if categories is None:
+            result[:, number] = _parse_numbers(column)
+        elif rules.labels_are_hashes:
+            result[:, number] = find_hashes(column, categories, name)
+        else:
+            labels, position = split_labels(column)
+            codes = find_codes(labels, categories, name, policy=rules.label_policy)
+            result[:, number] = codes[position]
     return result
 
 
@@ -313,8 +349,11 @@ def _parse_numbers(values: NDArray[Any]) -> NDArray[Any]:
     if values.dtype.kind == "c":
         raise TypeError("Got complex rows; expected real numbers.")
     try:
-        if values.dtype.kind in "US":
-            raise ValueError("strings")
+        if values.dtype.kind not in "O":
+            raise ValueError("strings or times")
+        if values.dtype.kind == "O":
+            is_absent = np.frompyfunc(is_missing, 1, 1)(values).astype(bool)
+            values = np.where(is_absent, np.nan, values)
         return values.astype(REAL)
     except (TypeError, ValueError) as error:
         raise TypeError(
@@ -322,24 +361,3 @@ def _parse_numbers(values: NDArray[Any]) -> NDArray[Any]:
             "encode strings as numbers or as categorical columns of a frame, the way "
             "the model was trained."
         ) from error
-
-
-def _encode_categories(column: Any, categories: tuple[Any, ...]) -> NDArray[np.float64]:
-    """Return the category number of each entry of a column, NaN for other labels."""
-    native = column.to_native()
-    if not (hasattr(native, "cat") and hasattr(native.cat, "codes")):
-        return _look_up(np.asarray(column.to_list(), dtype=object), categories)
-    code_of_label = _look_up(native.cat.categories.to_numpy(dtype=object), categories)
-    return np.append(code_of_label, np.nan)[np.asarray(native.cat.codes)]
-
-
-def _look_up(values: NDArray[Any], categories: tuple[Any, ...]) -> NDArray[np.float64]:
-    """Return the category number of each value, NaN for other values."""
-    code_of = {as_plain(label): float(code) for code, label in enumerate(categories)}
-    if values.dtype.kind in "biuf":
-        labels, inverse = np.unique(values, return_inverse=True)
-        codes = [code_of.get(label, np.nan) for label in labels.tolist()]
-        return np.array(codes, dtype=REAL)[inverse]
-    return np.array(
-        [code_of.get(as_plain(value), np.nan) for value in values], dtype=REAL
-    )

@@ -18,6 +18,7 @@ from treeinf.ensemble.losses import Loss
 from treeinf.ensemble.routing import flatten_trees, route_rows
 from treeinf.ensemble.training_facts import LeafRule, TrainingFacts
 from treeinf.errors import ModelFormatError, ModelParityError, UnsupportedModelError
+from treeinf.frames import open_table
 from treeinf.kernels.cpu import replay as kernels
 from treeinf.kernels.device import CPU, Device
 from treeinf.kernels.flat import FlatLeaves, FlatLoss, FlatTrees
@@ -349,8 +350,7 @@ class TreeEnsemble(DropsCached):
         Parameters
         ----------
         X : array-like, SciPy sparse matrix or frame, shape (n_rows, n_features)
-            Rows. Columns of a frame are matched by name, categories by their labels;
-            unknown labels are missing values.
+            Rows, see `InputRules`.
 
         Returns
         -------
@@ -361,7 +361,10 @@ class TreeEnsemble(DropsCached):
         ValueError, TypeError
             If the rows do not fit the ensemble.
         """
-        return X if isinstance(X, InputRows) else InputRows(self.input_rules.read(X), X)
+        if isinstance(X, InputRows):
+            return X
+        X = open_table(X)
+        return InputRows(self.input_rules.read(X), X)
 
     def find_leaves(
         self, X: Any, device: Device = CPU
@@ -445,7 +448,7 @@ class TreeEnsemble(DropsCached):
     def check_init_score(
         self, init_score: Any, n_rows: int
     ) -> NDArray[np.float64] | None:
-        """Validate initial scores; see `check_offset`.
+        """Return initial scores on top of the base score; see `check_offset`.
 
         Raises
         ------
@@ -459,7 +462,8 @@ class TreeEnsemble(DropsCached):
                 "ensemble does not store; pass "
                 "init_score=treeinf.adapters.init_score(model, X)."
             )
-        return check_offset(init_score, n_rows, self.n_outputs)
+        replaced = self.base_score if self.training.init_score_replaces_base else None
+        return check_offset(init_score, n_rows, self.n_outputs, replaced)
 
     def apply(self, X: Any) -> NDArray[np.unsignedinteger[Any]]:
         """Find the leaf of each row in each tree.
@@ -485,7 +489,8 @@ class TreeEnsemble(DropsCached):
         X : array-like or frame, shape (n_rows, n_features)
             Rows.
         init_score : array-like, shape (n_rows,) or (n_rows, n_outputs), optional
-            Initial score of each row, on top of the base score.
+            Initial score of each row, on top of the base score; XGBoost's
+            ``base_margin`` is in its place.
 
         Returns
         -------

@@ -109,6 +109,9 @@ class TrainingFacts:
     estimates_base_score : bool, default=False
         The stored base score was estimated from the train rows, unless they had an
         ``init_score``.
+    init_score_replaces_base : bool, default=False
+        Rows with an ``init_score`` start from it, not from the base score plus it
+        (XGBoost's ``base_margin``).
     l2_per_weight : bool, default=False
         The L2 penalties are multiplied by the mean weight of the train rows.
     counts_zero_weights : bool, default=True
@@ -134,6 +137,7 @@ class TrainingFacts:
     single_gradients: bool = False
     single_inputs: bool = False
     estimates_base_score: bool = False
+    init_score_replaces_base: bool = False
     l2_per_weight: bool = False
     counts_zero_weights: bool = True
     subsample: str | None = None

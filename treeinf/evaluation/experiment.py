@@ -20,6 +20,7 @@ from treeinf.training.learner import copy_estimator
 from treeinf.training.parallel import run_numbered
 from treeinf.training.seeds import check_random_state, derive_seed
 from treeinf.training.subsets import SubsetLearner
+from treeinf.validation import open_rows
 
 __all__ = [
     "Experiment",
@@ -145,6 +146,8 @@ class Experiment:
                 )
         if not count_rows(X_test):
             raise ValueError("X_test has no rows.")
+        X_train = open_rows(X_train, y_train=y_train, sample_weight=sample_weight)
+        X_test = open_rows(X_test, y_test=y_test)
         learner = SubsetLearner.read(estimator, X_train, y_train, sample_weight)
         return cls(
             learner,

@@ -24,6 +24,7 @@ from treeinf.explainers.base import Explainer
 from treeinf.explainers.baselines.row_score import RowScore
 from treeinf.frames import to_pandas
 from treeinf.training.cloning import clone_estimator
+from treeinf.validation import open_rows
 
 __all__ = ["Cell", "Suite", "read_suite"]
 
@@ -333,7 +334,7 @@ def _as_dataset(name: str, X: Any, y: Any) -> Dataset:
     import pandas as pd
     from sklearn.utils.multiclass import type_of_target
 
-    frame = pd.DataFrame(to_pandas(X))
+    frame = pd.DataFrame(to_pandas(open_rows(X, y=y)))
     frame = frame.set_axis([str(column) for column in frame.columns], axis=1)
     target = np.asarray(y)
     kind = type_of_target(target)

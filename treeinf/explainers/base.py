@@ -22,10 +22,10 @@ from treeinf.explainers.influence import (
 )
 from treeinf.explainers.queries import OUTPUTS, Output, Queries
 from treeinf.explainers.self_explanation import SelfExplanation
-from treeinf.frames import row_labels
+from treeinf.frames import column_names, row_labels
 from treeinf.kernels.device import CPU, Device
 from treeinf.kernels.threads import check_n_jobs, limit_threads
-from treeinf.validation import check_count, check_out
+from treeinf.validation import check_count, check_out, open_rows
 
 __all__ = ["Columns", "ComputedColumns", "Explainer"]
 
@@ -377,6 +377,7 @@ class Explainer(BaseEstimator, abc.ABC, Generic[QueriesT]):
         """Store the train rows' labels, frame library and fingerprints."""
         self._n_train = len(fingerprint)
         self._train_labels = row_labels(X)
+        self._train_columns = column_names(X)
         self._library = frame_library(X)
         self._fingerprint = fingerprint
         self._self_explanation = SelfExplanation(fingerprint)
@@ -400,6 +401,14 @@ class Explainer(BaseEstimator, abc.ABC, Generic[QueriesT]):
                 f"{type(self).__name__} does not explain output={what}; it explains "
                 f"{' and '.join(self._outputs)}. LeafInfluence explains them all."
             )
+        derivative = None if isinstance(output, str) else output
+        X = open_rows(
+            X,
+            y=y,
+            sample_weight=sample_weight,
+            init_score=init_score,
+            output=derivative,
+        )
         queries = self._read_queries(X, y, output, sample_weight, init_score)
         self._self_explanation.check(queries, exclude_self=exclude_self, stacklevel=4)
         return queries

@@ -17,7 +17,9 @@ from treeinf.adapters.parity import check_parity
 from treeinf.ensemble import TreeEnsemble
 from treeinf.explainers.base import Explainer
 from treeinf.explainers.queries import EnsembleQueries, Output
+from treeinf.frames import check_columns, column_names
 from treeinf.kernels.threads import limit_threads
+from treeinf.validation import open_rows
 
 __all__ = ["TreeExplainer"]
 
@@ -85,11 +87,14 @@ class TreeExplainer(Explainer[EnsembleQueries]):
         X : array-like or frame, shape (n_train, n_features)
             The rows it was trained on.
         y : array-like, shape (n_train,)
-            Their targets.
+            Their targets. Rows are matched by position; a pandas index that has the
+            labels of X in another order, or other labels, is refused, here and for
+            weights and initial scores, unless one of both just numbers the rows from 0.
         sample_weight : array-like, shape (n_train,), optional
             The weights it was trained with.
         init_score : array-like, shape (n_train,) or (n_train, n_outputs), optional
-            The initial scores it was trained with.
+            The initial scores it was trained with; XGBoost's ``base_margin``, in place
+            of its base score.
 
         Returns
         -------
@@ -106,7 +111,9 @@ class TreeExplainer(Explainer[EnsembleQueries]):
             can tell.
         """
         self._check_parameters()
-        source = X
+        source = X = open_rows(
+            X, y=y, sample_weight=sample_weight, init_score=init_score
+        )
         model, transform = unwrap_pipeline(model)
         ensemble = read_model(model)
         X = transform(X)
@@ -114,14 +121,14 @@ class TreeExplainer(Explainer[EnsembleQueries]):
         model_init_score = (
             functools.partial(find_init_score, model) if is_live else None
         )
-        if model_init_score is not None:
-            own_init_score = model_init_score(X)
-            if own_init_score is None:  # the live model need not be kept
-                model_init_score = None
-            elif init_score is None:
-                init_score = own_init_score
         with limit_threads(self.n_jobs):
-            rows = ensemble.read_rows(X)
+            rows = ensemble.read_rows(X)  # names the columns that do not fit
+            if model_init_score is not None:
+                own_init_score = model_init_score(X)
+                if own_init_score is None:  # the live model need not be kept
+                    model_init_score = None
+                elif init_score is None:
+                    init_score = own_init_score
             if is_live:
                 check_parity(ensemble, model, rows, rows=self.parity)
             fingerprint = self._learn(
@@ -138,7 +145,9 @@ class TreeExplainer(Explainer[EnsembleQueries]):
         self, X: Any, y: Any, output: Output, sample_weight: Any, init_score: Any
     ) -> EnsembleQueries:
         """Check the rows to explain and route them."""
-        X = self._transform(X)
+        source, X = X, self._transform(X)
+        if X is source:
+            self._check_order(X)
         if init_score is None and self._model_init_score is not None:
             init_score = self._model_init_score(X)
         if init_score is None and self._needs_init_score:
@@ -155,3 +164,9 @@ class TreeExplainer(Explainer[EnsembleQueries]):
                 sample_weight=sample_weight,
                 init_score=init_score,
             )
+
+    def _check_order(self, X: Any) -> None:
+        """Refuse the columns of the train rows in another order."""
+        train, names = self._train_columns, column_names(X)
+        if train is not None and names is not None and set(train) == set(names):
+            check_columns(names, train)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
+from treeinf.frames import as_plain
 from treeinf.validation import check_count
 
 __all__ = ["Influence", "RankedRows", "make_frame"]
@@ -49,11 +51,33 @@ def make_frame(columns: dict[str, Any], like: str = "pandas") -> Any:
         except ImportError:
             continue
         data = {
-            name: list(values) if np.asarray(values).dtype.kind == "O" else values
-            for name, values in columns.items()
+            name: _plain_values(values, backend) for name, values in columns.items()
         }
         return nw.from_dict(data, backend=backend).to_native()
     raise ImportError("A frame needs pandas, polars or pyarrow; install one of them.")
+
+
+def _plain_values(values: Any, library: str) -> Any:
+    """Return values as a column holds them; polars and pyarrow need one type of all."""
+    if np.asarray(values).dtype.kind != "O":
+        return values
+    values = [as_plain(value) for value in values]
+    kinds = {type(value) for value in values if value is not None}
+    if library != "pandas" and (len(kinds) > 1 or tuple in kinds):
+        return [None if value is None else str(value) for value in values]
+    return values
+
+
+def _unique_names(labels: list[Any], taken: str) -> list[str]:
+    """Return the labels as text, numbered where two are alike: a, a (2), a (3)."""
+    names: list[str] = [taken]
+    for label in labels:
+        candidates = (f"{label} ({n})" for n in itertools.count(2))
+        name = str(label)
+        while name in names:
+            name = next(candidates)
+        names.append(name)
+    return names[1:]
 
 
 def frame_library(X: Any) -> str:
@@ -321,30 +345,31 @@ class Influence(NDArrayOperatorsMixin):
         -------
         Frame
             pandas: indexed by the train rows' labels, one column
-            ``influence`` or one for each test row. Others: labels in a column ``row``.
+            ``influence`` or one for each test row, named by its label. Others: labels
+            in a column ``row``; of columns with the same name the later ones are
+            numbered.
         """
         labels = self._labels()
-        if self.ndim == 1:
-            columns: dict[Any, Any] = {"influence": self.values}
-        else:
-            tests = self.test_labels
-            if tests is None:
-                tests = np.arange(self.shape[1])
-            columns = {
-                label: self.values[:, t] for t, label in enumerate(tests.tolist())
-            }
+        tests: list[Any] = ["influence"]
+        if self.ndim == 2:
+            tests = list(range(self.shape[1]))
+            if self.test_labels is not None:
+                tests = list(self.test_labels)
+        values = self.values.reshape(len(labels), -1)
         if self.library == "pandas" and _is_installed("pandas"):
             import pandas as pd
 
-            if self.ndim == 1:
-                return pd.DataFrame(columns, index=pd.Index(labels, name="row"))
-            return pd.DataFrame(
-                self.values,
-                index=pd.Index(labels, name="row"),
-                columns=pd.Index(list(columns), name=self.kinds[1].replace(" ", "_")),
-            )
-        named = {str(name): values for name, values in columns.items()}
-        return make_frame({"row": labels, **named}, self.library)
+            columns = pd.Index(tests)
+            if self.ndim == 2 and columns.nlevels == 1:
+                columns.name = self.kinds[1].replace(" ", "_")
+            index = pd.Index(labels)
+            if index.nlevels == 1:
+                index.name = "row"
+            return pd.DataFrame(values, index=index, columns=columns)
+        names = _unique_names(tests, "row")
+        return make_frame(
+            {"row": labels, **dict(zip(names, values.T, strict=True))}, self.library
+        )
 
     def plot(self, test_row: int | None = None, k: int = 10, ax: Any = None) -> Any:
         """Draw the most helpful and most harmful rows; needs matplotlib.

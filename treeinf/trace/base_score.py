@@ -164,11 +164,11 @@ def find_base_estimate(
     loss = ensemble.loss
     assert loss is not None
     ones = np.ones(ensemble.n_outputs)
-    kinds = (
-        ("initial", "centred", "step")
-        if isinstance(loss, Softmax)
-        else ("initial", "step")
-    )
+    kinds = ["initial"]
+    if isinstance(loss, Softmax):
+        kinds.append("centred")
+    if loss.is_differentiable:
+        kinds.append("step")
     for is_second, weight in enumerate(weights):
         for kind in kinds:
             estimate = BaseEstimate(kind, loss, target, weight, ones, bool(is_second))

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
-from treeinf.ensemble import TreeEnsemble
+from treeinf.ensemble import InputRows, TreeEnsemble
 from treeinf.kernels.cpu import replay as kernels
 from treeinf.kernels.cpu import routing as routing_kernels
 from treeinf.kernels.device import CPU, Device
 from treeinf.kernels.flat import FlatRows
 from treeinf.pickling import DropsCached
-from treeinf.validation import check_targets, check_weights
+from treeinf.validation import check_targets, check_weights, open_rows
 
 __all__ = ["StagedRows", "sum_derivatives"]
 
@@ -86,6 +86,8 @@ class StagedRows(DropsCached):
         ValueError, TypeError
             If they do not fit the ensemble.
         """
+        if not isinstance(X, InputRows):
+            X = open_rows(X, y=y, sample_weight=sample_weight, init_score=init_score)
         input_rows = ensemble.read_rows(X)
         n_rows = len(input_rows)
         if n_rows == 0:

@@ -268,7 +268,12 @@ def _refuse_unexplainable(ensemble: TreeEnsemble) -> None:
     """Raise for models whose leaf values do not follow from gradients."""
     way_out = "TreeSim, Trex and LOO explain it; reading, routing and predicting work."
     if ensemble.is_averaged:
-        way_out = "LeafRefit, TargetInfluence, TreeSim, Trex and LOO explain it."
+        by_target = "" if ensemble.n_outputs > 2 else "TargetInfluence, "
+        way_out = f"LeafRefit, {by_target}TreeSim, Trex and LOO explain it."
+    elif ensemble.loss is None and ensemble.n_outputs > 1:
+        way_out = "Fit one model for each of its outputs, and explain these."
+    elif ensemble.loss is None:
+        way_out = "TreeSim explains it, and Trex its output='raw_score'."
     if ensemble.is_averaged and ensemble.n_trees == 1:
         what, reason = "a single tree", "there is no boosting to replay"
     elif ensemble.is_averaged:

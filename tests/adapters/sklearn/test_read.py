@@ -1,5 +1,6 @@
 """Which scikit-learn models are read, which are not, and what is said then."""
 
+import re
 import subprocess
 import sys
 
@@ -15,12 +16,19 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.model_selection import GridSearchCV, TunedThresholdClassifierCV
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    GridSearchCV,
+    TunedThresholdClassifierCV,
+)
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.semi_supervised import SelfTrainingClassifier
 
 from tests.adapters.sklearn.models import make_rows, make_targets
-from treeinf.adapters import find_adapter, read_model
+from treeinf.adapters import find_adapter, read_model, unwrap_pipeline
 from treeinf.adapters.parity import check_parity
 from treeinf.adapters.sklearn.reader import leaf_nodes
 from treeinf.ensemble import TreeEnsemble
@@ -187,10 +195,48 @@ def test_transformed_target():
     assert check_parity(read_model(model.regressor_), model.regressor_, X) < 1e-14
 
 
-def test_calibrated_classifier():
-    model = CalibratedClassifierCV(sk.RandomForestClassifier(2), cv=2).fit(X, Y)
-    with pytest.raises(UnsupportedModelError, match="It contains several models"):
+@pytest.mark.parametrize(
+    ("model", "member"),
+    [
+        (
+            CalibratedClassifierCV(sk_tree.DecisionTreeClassifier(), cv=2),
+            "calibrated_classifiers_[0].estimator",
+        ),
+        (OneVsRestClassifier(sk_tree.DecisionTreeClassifier()), "estimators_[0]"),
+        (
+            sk.VotingClassifier([("a", sk_tree.DecisionTreeClassifier())]),
+            "estimators_[0]",
+        ),
+        (
+            MultiOutputRegressor(sk_tree.DecisionTreeRegressor()),
+            "estimators_[0], y=y[:, 0]",
+        ),
+        (SelfTrainingClassifier(sk_tree.DecisionTreeClassifier()), "estimator_."),
+    ],
+)
+def test_a_model_of_models_names_the_attribute_to_pass(model, member):
+    targets = np.column_stack([VALUES, VALUES]) if "y=" in member else Y
+    if member == "estimator_.":
+        targets = np.unique(Y, return_inverse=True)[1]
+        targets[:5] = -1  # unlabelled
+    model = model.fit(X, targets)
+    with pytest.raises(UnsupportedModelError, match=re.escape(f"model=model.{member}")):
         read_model(model)
+    name = member.partition(",")[0].rstrip(".")
+    assert read_model(eval(f"model.{name}")).n_trees == 1
+
+
+def test_pipelines_inside_wrappers_are_unwrapped():
+    pipeline = make_pipeline(StandardScaler(), sk_tree.DecisionTreeClassifier())
+    pipeline.fit(X, Y)
+    for model in (
+        FrozenEstimator(pipeline),
+        FixedThresholdClassifier(FrozenEstimator(pipeline)).fit(X, Y),
+        GridSearchCV(pipeline, {}, cv=2).fit(X, Y),
+    ):
+        inner, transform = unwrap_pipeline(model)
+        assert isinstance(inner, sk_tree.DecisionTreeClassifier)
+        assert_array_equal(transform(X), pipeline[0].transform(X))
 
 
 def test_the_adapter_imports_scikit_learn_late():

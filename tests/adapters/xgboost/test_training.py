@@ -366,3 +366,27 @@ def test_leaf_nodes_are_those_of_all_trees(rows):
     leaves = frame[frame["Feature"] == "Leaf"].sort_values(["Tree", "Node"])
     assert_array_equal(numbers, leaves["Node"])
     assert_allclose(read_model(booster).leaf_value[:, 0], leaves["Gain"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("objective", ["count:poisson", "binary:logistic", "softmax"])
+def test_a_base_margin_takes_the_place_of_the_base_score(objective, rng):
+    X = rng.normal(size=(90, 3))
+    n_outputs = 3 if objective == "softmax" else 1
+    margin = rng.normal(size=(90, n_outputs)).squeeze()
+    y = rng.integers(max(n_outputs, 2), size=90)
+    kind = xgboost.XGBRegressor if n_outputs == 1 else xgboost.XGBClassifier
+    objective = objective if n_outputs == 1 else "multi:softprob"
+    model = kind(objective=objective, n_estimators=4, max_depth=3, n_jobs=1)
+    model.fit(X, y, base_margin=margin)
+    ensemble = read_model(model)
+    trace = TrainingTrace.build(ensemble, X, y, init_score=margin)
+    assert trace.report.verdict == "exact"
+    theirs = model.get_booster().predict(
+        xgboost.DMatrix(X, base_margin=margin), output_margin=True
+    )
+    ours = ensemble.raw_score(X, init_score=margin)
+    assert_allclose(ours, theirs.reshape(90, -1), rtol=1e-5, atol=1e-6)
+    assert not trace.base_score_gradient.size
+    if n_outputs > 1:
+        with pytest.raises(ValueError, match=r"init_score has shape \(270,\)"):
+            ensemble.raw_score(X, init_score=margin.ravel())

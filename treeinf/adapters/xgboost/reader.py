@@ -274,6 +274,7 @@ def _assemble(
             feature_names=file.feature_names,
             categories=file.labels,
             missing_value=missing_value,
+            refuses_unknown=True,
             absent_is_missing=True,
             category_floor=float(np.nextafter(0.0, -1.0)),  # no categories below 0
             round_to_single=True,
@@ -284,6 +285,7 @@ def _assemble(
         training=TrainingFacts(
             positive_weight=positive_weight(file, objective),
             single_precision=True,
+            init_score_replaces_base=True,
             estimates_base_score=file.estimates_base_score and loss is not None,
             subsample=settings.subsample,
             approximations=tuple(_approximations(file, settings)),

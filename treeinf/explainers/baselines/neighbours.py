@@ -14,7 +14,7 @@ from treeinf.explainers.queries import Output
 from treeinf.frames import count_rows
 from treeinf.kernels.cpu import neighbours as kernels
 from treeinf.training.encoding import TableEncoder, Task, fingerprint_table
-from treeinf.validation import check_count, check_weights
+from treeinf.validation import check_count, check_weights, open_rows
 
 __all__ = ["EncodedRows", "InputSim", "KNNShapley", "TableExplainer"]
 
@@ -116,6 +116,7 @@ class TableExplainer(Explainer[EncodedRows]):
             If the rows do not fit one another, or a column cannot be read.
         """
         self._check_parameters()
+        X = open_rows(X, y=y, sample_weight=sample_weight)
         n_train = count_rows(X)
         if n_train == 0:
             raise ValueError("X has no rows.")

@@ -13,7 +13,7 @@ from treeinf.explainers.queries import Output
 from treeinf.frames import count_rows
 from treeinf.training.encoding import fingerprint_table
 from treeinf.training.seeds import check_random_state, derive_seed
-from treeinf.validation import check_weights
+from treeinf.validation import check_weights, open_rows
 
 __all__ = ["Random"]
 
@@ -77,6 +77,7 @@ class Random(Explainer["_Draws"]):
         """
         self._check_parameters()
         self.seed_ = check_random_state(self.random_state)
+        X = open_rows(X, y=y, sample_weight=sample_weight)
         self._store_rows(X, fingerprint_table(X, np.zeros(count_rows(X))))
         return self
 

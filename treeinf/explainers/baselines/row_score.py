@@ -19,6 +19,7 @@ from treeinf.ensemble import TreeEnsemble
 from treeinf.explainers.influence import Influence, frame_library
 from treeinf.frames import row_labels
 from treeinf.kernels.threads import check_n_jobs, limit_threads
+from treeinf.validation import open_rows
 
 __all__ = ["RowScore"]
 
@@ -80,6 +81,7 @@ class RowScore(BaseEstimator, abc.ABC):
             If parameters or rows do not fit.
         """
         self._check_parameters()
+        X = open_rows(X, y=y, sample_weight=sample_weight)
         with limit_threads(self.n_jobs):
             scores = self._score(model, X, y, sample_weight)
         self.scores_ = scores

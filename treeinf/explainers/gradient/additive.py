@@ -23,7 +23,7 @@ from treeinf.explainers.queries import EnsembleQueries, Output
 from treeinf.kernels.device import resolve_device
 from treeinf.kernels.threads import limit_threads
 from treeinf.trace import TrainingTrace
-from treeinf.validation import check_targets
+from treeinf.validation import check_row_labels, check_targets
 
 __all__ = ["AdditiveExplainer"]
 
@@ -187,6 +187,8 @@ class AdditiveExplainer(TreeExplainer):
         rows for each.
         """
         queries = self._open_queries(X, y, output, sample_weight, init_score, False)
+        if np.ndim(labels) == 2:
+            check_row_labels(self._train_labels, labels=labels)
         trace, rows = self.trace_, self._rows
         names, values = _read_labels(labels, trace.ensemble, trace.rows.n_rows)
         influence = np.empty(values.shape, dtype=REAL)

@@ -24,10 +24,11 @@ from treeinf.explainers.refit.fixed_structure import (
     Refit,
     Removals,
 )
-from treeinf.frames import row_labels
+from treeinf.frames import fill_masked, is_missing, row_labels
 from treeinf.kernels.cpu.refit import REMOVAL_BATCH
 from treeinf.kernels.threads import limit_threads
 from treeinf.trace import StagedRows, TrainingTrace
+from treeinf.validation import check_row_labels
 
 __all__ = ["LeafRefit"]
 
@@ -146,6 +147,7 @@ class LeafRefit(TreeExplainer):
         replace one another as long as one of them is left.
         """
         check_is_fitted(self)
+        check_row_labels(self._train_labels, groups=groups)
         labels, sets = _read_groups(groups, self._n_train)
         removals = Removals.of(sets)
         _refuse_unfittable(self._refit, removals, labels)
@@ -188,6 +190,7 @@ class LeafRefit(TreeExplainer):
         machine unlearning.
         """
         check_is_fitted(self)
+        check_row_labels(self._train_labels, rows=rows)
         removals = Removals.of([_read_positions(rows, self._n_train, "rows")])
         _refuse_unfittable(self._refit, removals, np.array(["rows"]))
         with limit_threads(self.n_jobs):
@@ -444,6 +447,8 @@ def _is_list_of_arrays(groups: Any) -> bool:
 def _split_by_label(
     groups: Any, n_train: int
 ) -> tuple[NDArray[Any], list[NDArray[np.int64]]]:
+    if isinstance(groups, np.ma.MaskedArray):
+        groups = fill_masked(groups)
     labels = np.asarray(groups)
     if labels.shape != (n_train,):
         raise ValueError(
@@ -452,7 +457,7 @@ def _split_by_label(
         )
     members: dict[Any, list[int]] = {}
     for row, label in enumerate(labels.tolist()):
-        if not _is_missing(label):
+        if not is_missing(label):
             members.setdefault(label, []).append(row)
     if not members:
         raise ValueError("All labels of groups are missing.")
@@ -461,13 +466,6 @@ def _split_by_label(
     if labels.dtype.kind != "O":
         names = names.astype(labels.dtype)
     return names, [np.array(rows, OFFSET) for rows in members.values()]
-
-
-def _is_missing(label: Any) -> bool:
-    try:
-        return label is None or bool(label != label)
-    except TypeError:  # pandas.NA is neither equal nor unequal
-        return True
 
 
 def _read_positions(rows: Any, n_train: int, name: str) -> NDArray[np.int64]:

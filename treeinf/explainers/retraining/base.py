@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from treeinf.dtypes import REAL
 from treeinf.explainers.base import Explainer
 from treeinf.explainers.queries import Output
-from treeinf.frames import count_rows, take_rows
+from treeinf.frames import check_columns, column_names, count_rows, take_rows
 from treeinf.kernels.threads import check_n_jobs
 from treeinf.training.checkpoint import (
     ResultFolder,
@@ -27,7 +27,7 @@ from treeinf.training.encoding import Task, fingerprint_table
 from treeinf.training.parallel import run_numbered
 from treeinf.training.seeds import check_random_state
 from treeinf.training.subsets import SubsetLearner
-from treeinf.validation import check_weights
+from treeinf.validation import check_weights, open_rows
 
 __all__ = [
     "LOWEST_PROBABILITY",
@@ -220,6 +220,7 @@ class RetrainingExplainer(Explainer[RetrainingQueries]):
         """
         self._check_parameters()
         _refuse_init_score(init_score)
+        X = open_rows(X, y=y, sample_weight=sample_weight)
         learner = SubsetLearner.read(model, X, y, sample_weight, self.by)
         fingerprint = fingerprint_table(X, learner.target)
         self._learner = learner
@@ -280,6 +281,12 @@ class RetrainingExplainer(Explainer[RetrainingQueries]):
         if not isinstance(output, str) or output not in self._outputs:
             raise ValueError(f"Got output={output!r}; expected one of {self._outputs}.")
         task = self._learner.task
+        names = column_names(X)
+        # the steps of a pipeline may pick their columns by name
+        if not (names is None or self._train_columns is None) and not hasattr(
+            self._learner.estimator, "steps"
+        ):
+            check_columns(names, self._train_columns)
         n_rows = count_rows(X)
         if n_rows == 0:
             raise ValueError("X has no rows.")
