@@ -1,8 +1,10 @@
 """Numbers, encodings and separators as people save them."""
 
+import datetime
 import gzip
 import io
 import zipfile
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -223,3 +225,41 @@ def test_names_are_written_as_the_shell_and_the_option_take_them(table):
     notes = " ".join(read_training_data(table(data), "y").notes)
     assert """--drop-columns 'my id,"a, b"'""" in notes
     assert split_names('my id,"a, b"') == ["my id", "a, b"]
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "message"),
+    [
+        ([Decimal("1.25"), Decimal("2.50"), Decimal("9")], float, None),
+        ([True, None, False], float, None),
+        ([1, None, 3], float, None),
+        ([datetime.date(2024, 1, 1)] * 3, None, "holds date values"),
+        ([pd.Timestamp("2024-01-01")] * 3, None, "holds Timestamp values"),
+        ([[1, 2], [3], []], None, "holds lists"),
+        ([{"a": 1}] * 3, None, "holds dict values"),
+        ([b"x", b"y", b"z"], None, "holds bytes values"),
+    ],
+)
+def test_columns_of_parquet_are_numbers_or_are_refused(
+    tmp_path, values, dtype, message
+):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "t.parquet"
+    pd.DataFrame({"x": values, "y": [0, 1, 1]}).to_parquet(path)
+    if message is None:
+        assert read_training_data(read_table(path), "y").X["x"].dtype == dtype
+        return
+    for target in "yx":
+        with pytest.raises(CommandError) as raised:
+            read_training_data(read_table(path), target)
+        assert message.split()[-1] in str(raised.value)
+        assert "'x'" in str(raised.value)
+
+
+def test_decimal_targets_of_parquet_are_values(tmp_path):
+    pytest.importorskip("pyarrow")
+    path = tmp_path / "t.parquet"
+    pd.DataFrame({"y": [Decimal("1.25"), Decimal("2.5"), Decimal("9")], "x": 1}
+                 ).to_parquet(path)  # fmt: skip
+    data = read_training_data(read_table(path), "y")
+    assert (data.task, data.y.tolist()) == ("regression", [1.25, 2.5, 9.0])

@@ -161,6 +161,29 @@ def test_exports_what_is_shown_or_ticked_in_the_order_shown(open_page):
     assert len(export(page)[1]) == 40
 
 
+FORMULAS = [
+    ("=1+1", True), ("+a", True), ("-a", True), ("@a", True), ('"=1', True),
+    ("\uff1d1", True), ("-1.5", False), ("-1,5", False), ("a=1", False), ("+5%", False),
+]  # fmt: skip
+
+
+def test_exports_no_formulas_unless_asked(browser, tmp_path):
+    path = tmp_path / "report.html"
+    texts = [text for text, _ in FORMULAS]
+    write_cleaning_report(
+        path,
+        make_cleaner(n_rows=30, n_removed=len(texts)),
+        values=(["=note"], [[text] for text in texts]),
+    )
+    page = browser.new_page(accept_downloads=True)
+    page.goto(path.as_uri())
+    expected = ["'" + text if is_run else text for text, is_run in FORMULAS]
+    assert [row["'=note"] for row in export(page)[1]] == expected
+    page.uncheck("#escape")
+    assert [row["=note"] for row in export(page)[1]] == texts
+    page.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1400])
 def test_fits_narrow_and_wide_pages_in_light_and_dark(open_page, width, scheme):

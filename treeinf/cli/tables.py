@@ -359,7 +359,7 @@ def _refuse_duplicates(names: Sequence[str], where: str) -> None:
     for name in names:
         if name and name in seen:
             raise CommandError(
-                f"{where} has two columns named {name!r}; rename one of them. The first "
-                "line must hold the names."
+                f"{where} has two columns named {name!r}; rename one of them. The "
+                "first line must hold the names."
             )
         seen.add(name)
