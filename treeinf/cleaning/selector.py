@@ -84,7 +84,7 @@ class InfluenceSelector(RowMetaEstimator):
     random_state : int, RandomState or None, default=None
         Seed; the result does not depend on `n_jobs`.
     n_jobs : int or None, default=None
-        Copies trained in parallel; None for 1, -1 for one per core.
+        Copies trained in parallel; None or -1 for one per core.
     verbose : bool, default=False
         Show a progress bar with the time left.
 

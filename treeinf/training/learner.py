@@ -65,7 +65,8 @@ class Learner:
     classes : ndarray or None
         Labels in order; None for regression.
     n_jobs : int or None
-        Copies that `run` trains in parallel; None for 1, -1 for one per core.
+        Copies that `run` trains in parallel; None or -1 for one per core, see
+        `check_n_jobs`.
     progress : Progress or None
         Advanced by every copy that `run` trains.
     isolated : bool, default=False
@@ -84,7 +85,7 @@ class Learner:
     @property
     def n_workers(self) -> int:
         """Copies trained in parallel."""
-        return 1 if self.n_jobs is None else check_n_jobs(self.n_jobs)
+        return check_n_jobs(self.n_jobs)
 
     def copy(self, seed: int) -> Any:
         """Return an unfitted copy; see `copy_estimator`."""
@@ -111,7 +112,7 @@ class Learner:
             name: copy.deepcopy(value) if name.endswith("callbacks") else value
             for name, value in self.fit_params.items()
         }
-        with self._limit_threads():
+        with self.limit_threads():
             if find_stopping(estimator, arguments) and not has_eval_set(arguments):
                 estimator, arguments = find_iterations(estimator, rows, arguments, seed)
             if rows.weight is not None:
@@ -121,9 +122,12 @@ class Learner:
                 _route_weights(estimator)
             return estimator.fit(rows.X, rows.y, **arguments)
 
-    def _limit_threads(self) -> contextlib.AbstractContextManager[Any]:
-        # scikit-learn's histogram boosting has no parameter for threads
-        if self.isolated and find_library(self.estimator) not in BOOSTERS:
+    def limit_threads(self) -> contextlib.AbstractContextManager[Any]:
+        """Let a copy use one thread where its library has no parameter for them.
+
+        So has scikit-learn's histogram boosting.
+        """
+        if find_library(self.estimator) not in BOOSTERS:
             return _find_thread_pools(len(sys.modules)).limit(
                 limits=1, user_api="openmp"
             )
@@ -157,13 +161,15 @@ class Learner:
         n_rows = count_rows(X)
         X = readable_rows(model, X)
         if self.classes is None:
-            values = np.asarray(model.predict(X), dtype=REAL).reshape(-1)
+            with self.limit_threads():
+                values = np.asarray(model.predict(X), dtype=REAL).reshape(-1)
             return self._check_shape(values, (n_rows,))
         if met is None:
             met = np.searchsorted(self.classes, model.classes_)
         result = np.full((n_rows, len(self.classes)), np.nan)
         if hasattr(model, "predict_proba"):
-            values = np.asarray(model.predict_proba(X), dtype=REAL)
+            with self.limit_threads():
+                values = np.asarray(model.predict_proba(X), dtype=REAL)
             result[:, met] = self._check_shape(values, (n_rows, len(met)))
         else:
             result[:, met] = 0.0

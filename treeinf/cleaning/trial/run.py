@@ -107,14 +107,20 @@ def _try(
     if model is None:
         model = learner.fit(candidate.apply(split.train.rows), seed)
     return [
-        (learner.predict(model, row_set.rows.X), _score(scorer, model, row_set.rows))
+        (
+            learner.predict(model, row_set.rows.X),
+            _score(scorer, model, row_set.rows, learner),
+        )
         for row_set in split.sets
     ]
 
 
-def _score(scorer: Callable[..., float], model: Any, rows: LabelledRows) -> float:
+def _score(
+    scorer: Callable[..., float], model: Any, rows: LabelledRows, learner: Learner
+) -> float:
     """Score a model on rows; NaN where the score is not defined on them."""
     try:
-        return float(scorer(model, readable_rows(model, rows.X), rows.y))
+        with learner.limit_threads():
+            return float(scorer(model, readable_rows(model, rows.X), rows.y))
     except ValueError:
         return np.nan
