@@ -6,6 +6,7 @@ import contextlib
 import functools
 import importlib.util
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -103,6 +104,8 @@ def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     # advice for Python that does not apply to the command line
     text = text.replace(" Pass on_mismatch='warn' to continue nevertheless.", "")
+    text = text.replace("the estimator, the booster or read_model(", "read_model(")
+    text = re.sub(r"read_model\(\.\.\., parameters={(.*?)}\)", _as_option, text)
     return text or type(error).__name__
 
 
@@ -112,6 +115,12 @@ def need_pyarrow(path: Path) -> None:
         raise CommandError(
             f"{path} is Parquet, which needs pyarrow; pip install 'treeinf[parquet]'."
         )
+
+
+def _as_option(call: re.Match[str]) -> str:
+    """Turn parameters of `read_model` into the option of the command line."""
+    name, colon, value = call[1].replace("'", "").partition(": ")
+    return f"--parameter {name}={value}" if colon else "--parameter NAME=VALUE"
 
 
 @contextlib.contextmanager

@@ -11,13 +11,12 @@ from typing import Any
 
 from treeinf.cleaning.rows import join_rows
 from treeinf.cli.exits import CommandError
+from treeinf.cli.model_rows import as_model_reads, find_texts, task_of
 from treeinf.cli.models import (
     estimator_like,
     model_file,
     new_estimator,
     read_model_file,
-    task_of,
-    with_model_columns,
 )
 from treeinf.cli.number_columns import list_names
 from treeinf.cli.options import split_names
@@ -28,7 +27,6 @@ from treeinf.cli.table_format import TableFormat
 from treeinf.cli.tables import Table, read_table
 from treeinf.cli.training_data import (
     TrainingData,
-    number_labels,
     read_test_rows,
     read_training_data,
     with_safe_names,
@@ -251,6 +249,7 @@ def read_tables(
     drop_columns: str = "",
     task: str = "auto",
     table_format: TableFormat,
+    parameters: Mapping[str, Any] | None = None,
 ) -> Tables:
     """Read a model file and tables.
 
@@ -272,6 +271,8 @@ def read_tables(
         Kind of model; ignored for a model file, which determines it.
     table_format : TableFormat
         How CSV files are written.
+    parameters : dict or None
+        Training parameters of the model file; see `read_model`.
 
     Raises
     ------
@@ -279,8 +280,15 @@ def read_tables(
         If a table or the model is invalid.
     """
     file = model_file(model)
-    ensemble = None if file is None else read_model_file(file)
-    table = read_table(train, table_format, option=option)
+    if file is None and parameters:
+        raise CommandError(
+            f"--parameter describes the training of a model file; got {model!r}, which "
+            "is trained with its defaults.",
+            code=2,
+        )
+    ensemble = None if file is None else read_model_file(file, parameters)
+    is_text = find_texts(ensemble)
+    table = read_table(train, table_format, option=option, is_text=is_text)
     data = read_training_data(
         table,
         target,
@@ -296,10 +304,9 @@ def read_tables(
         if path is not None
     }
     if ensemble is not None:
-        data = with_model_columns(data, ensemble)
+        data = as_model_reads(data, ensemble)
         rows = {
-            name: with_model_columns(data_of, ensemble)
-            for name, data_of in rows.items()
+            name: as_model_reads(data_of, ensemble) for name, data_of in rows.items()
         }
     if ensemble is None or ensemble.library == "lightgbm":
         data = with_safe_names(data)
@@ -318,6 +325,7 @@ def read_job(
     drop_columns: str,
     task: str,
     table_format: TableFormat,
+    parameters: Mapping[str, Any] | None,
     outputs: Mapping[str, Path | None],
     force: bool,
 ) -> Job:
@@ -325,7 +333,7 @@ def read_job(
 
     Parameters
     ----------
-    train, target, model, weight, drop_columns, task, table_format
+    train, target, model, weight, drop_columns, task, table_format, parameters
         See `read_tables`.
     test : pathlib.Path or None
         Table of test rows.
@@ -354,13 +362,14 @@ def read_job(
         drop_columns=drop_columns,
         task=task,
         table_format=table_format,
+        parameters=parameters,
     )
     notes = list(tables.data.notes)
     if tables.ensemble is None:
         estimator = new_estimator(model, tables.data.task, data=tables.data)
     else:
-        estimator, note = estimator_like(Path(model), tables.ensemble)
-        notes += [*number_labels(tables.data), note]
+        estimator, note = estimator_like(Path(model), tables.ensemble, parameters)
+        notes.append(note)
     return Job(
         table=tables.table,
         data=tables.data,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 from treeinf.adapters import read_model
+from treeinf.adapters.lightgbm.parameters import LightGBMParameters
 from treeinf.adapters.parity import check_parity
 from treeinf.cli.exits import CommandError
+from treeinf.cli.model_rows import task_of
 from treeinf.cli.options import Library
-from treeinf.cli.training_data import TrainingData, with_safe_names
+from treeinf.cli.training_data import TrainingData
 from treeinf.ensemble import TreeEnsemble
 from treeinf.training.estimators import make_estimator
 
@@ -22,8 +24,6 @@ __all__ = [
     "model_file",
     "new_estimator",
     "read_model_file",
-    "task_of",
-    "with_model_columns",
 ]
 
 N_ESTIMATORS = 100
@@ -87,13 +87,17 @@ def model_file(model: str) -> Path | None:
     return None if model in get_args(Library) else Path(model)
 
 
-def read_model_file(path: Path) -> TreeEnsemble:
-    """Read a model file.
+def read_model_file(
+    path: Path, parameters: Mapping[str, Any] | None = None
+) -> TreeEnsemble:
+    """Read a model file, with its library where only that finds the leaves.
 
     Parameters
     ----------
     path : pathlib.Path
-        LightGBM's model text, its dumped JSON, or what `TreeEnsemble.save` wrote.
+        What `read_model` takes.
+    parameters : dict or None
+        See `read_model`.
 
     Returns
     -------
@@ -109,52 +113,16 @@ def read_model_file(path: Path) -> TreeEnsemble:
     if path.is_dir() or not path.exists():
         kind = "is a folder" if path.is_dir() else "does not exist"
         raise CommandError(f"The model file {path} {kind}.")
-    return read_model(path)
-
-
-def task_of(ensemble: TreeEnsemble) -> str:
-    """Return what a model was trained for: "classification" or "regression"."""
-    is_classifier = ensemble.loss is not None and ensemble.loss.n_classes > 0
-    return "classification" if is_classifier else "regression"
-
-
-def with_model_columns(data: TrainingData, ensemble: TreeEnsemble) -> TrainingData:
-    """Select the model's columns, in its order.
-
-    Parameters
-    ----------
-    data : TrainingData
-        Rows.
-    ensemble : TreeEnsemble
-        The model.
-
-    Returns
-    -------
-    TrainingData
-        Unchanged unless all names of the model are columns; a mismatch raises later.
-    """
-    names = [str(name) for name in ensemble.input_rules.feature_names or ()]
-    columns = list(data.X.columns)
-    if names == columns or not names:
-        return data
-    # names as models store them lead to those of the file, where that is certain
-    safe = list(with_safe_names(data).X.columns)
-    by_name = dict(zip(safe, columns, strict=True)) | {name: name for name in columns}
-    if not set(names) <= set(by_name):
-        return data
-    names_in_file = [by_name[name] for name in names]
-    order = [columns.index(name) for name in names_in_file]
-    dropped = [data.columns[i] for i in range(len(columns)) if i not in order]
-    notes = data.notes
-    if dropped:
-        listed = ", ".join(map(repr, dropped[:8]))
-        notes = (*notes, f"Columns that the model does not use: {listed}.")
-    return dataclasses.replace(
-        data,
-        X=data.X[names_in_file].set_axis(names, axis=1),
-        columns=tuple(data.columns[i] for i in order),
-        notes=notes,
-    )
+    ensemble = read_model(path, parameters=parameters)
+    if not ensemble.is_native:
+        return ensemble
+    model = load_with_library(path, ensemble)
+    if model is None:
+        raise CommandError(
+            f"{path} tests statistics of categories or text, which only CatBoost "
+            "computes; pip install 'treeinf[catboost]'."
+        )
+    return read_model(model, parameters=parameters)
 
 
 def compare_with_library(
@@ -299,7 +267,9 @@ def _make(library: str, task: str, **parameters: Any) -> Any:
         ) from error
 
 
-def estimator_like(path: Path, ensemble: TreeEnsemble) -> tuple[Any, str]:
+def estimator_like(
+    path: Path, ensemble: TreeEnsemble, parameters: Mapping[str, Any] | None
+) -> tuple[Any, str]:
     """Make an estimator with the training parameters that a model file lists.
 
     Parameters
@@ -308,6 +278,8 @@ def estimator_like(path: Path, ensemble: TreeEnsemble) -> tuple[Any, str]:
         The model file.
     ensemble : TreeEnsemble
         The model read from it.
+    parameters : dict or None
+        LightGBM's parameters that override those listed.
 
     Returns
     -------
@@ -327,29 +299,27 @@ def estimator_like(path: Path, ensemble: TreeEnsemble) -> tuple[Any, str]:
             "cannot be retrained from the command line; only LightGBM's can."
         )
     written = _written_parameters(path)
-    parameters: dict[str, Any] = {"n_estimators": ensemble.n_iterations}
-    for name, (keyword, default) in _LIGHTGBM_PARAMETERS.items():
-        value = (written or {}).get(name, default)
-        if value != default:
-            parameters[keyword] = _parse(value)
-    objective = ensemble.loss_name.split()[0] if ensemble.loss_name else ""
-    if objective not in ("", "binary", "regression", "multiclass"):
-        parameters["objective"] = objective
+    settings = LightGBMParameters(written, parameters, None)
+    arguments: dict[str, Any] = {"n_estimators": ensemble.n_iterations}
+    source = f"with the training parameters that {path.name} lists"
     if written is None:
-        parameters.update(
-            learning_rate=float(ensemble.shrinkage.max()),
-            num_leaves=max(ensemble.most_leaves, 2),
-        )
+        arguments["learning_rate"] = float(ensemble.shrinkage.max())
+        arguments["num_leaves"] = max(ensemble.most_leaves, 2)
         source = (
             f"{path.name} does not list its training parameters: number and size of "
             "trees and learning rate are read from its trees, all others are "
             "LightGBM's "
             "defaults"
         )
-    else:
-        source = f"with the training parameters that {path.name} lists"
-    shown = ", ".join(f"{name}={value}" for name, value in parameters.items())
-    estimator = _make("lightgbm", task_of(ensemble), **parameters)
+    for name, (keyword, default) in _LIGHTGBM_PARAMETERS.items():
+        value = settings.get(name)
+        if value not in (None, default):
+            arguments[keyword] = _parse(value) if isinstance(value, str) else value
+    objective = ensemble.loss_name.split()[0] if ensemble.loss_name else ""
+    if objective not in ("", "binary", "regression", "multiclass"):
+        arguments["objective"] = objective
+    shown = ", ".join(f"{name}={value}" for name, value in arguments.items())
+    estimator = _make("lightgbm", task_of(ensemble), **arguments)
     note = (
         "A model file cannot be retrained, so a new LightGBM model is trained instead "
         f"({source}: {shown})."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import json
 import pkgutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ __all__ = [
     "Jobs",
     "Json",
     "Library",
+    "Parameters",
     "Quiet",
     "Seed",
     "Target",
@@ -32,6 +34,7 @@ __all__ = [
     "Train",
     "Weight",
     "parse_amount",
+    "parse_parameters",
     "split_names",
     "with_defaults_of",
 ]
@@ -60,6 +63,16 @@ EscapeFormulas = Annotated[
         "formulas: those that begin with = + - @. By default not in --out of clean "
         "and select, which is to be trained on.",
         show_default=False,
+    ),
+]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--parameter",
+        "--parameters",
+        metavar="NAME=VALUE|FILE.json",
+        help="Parameter that the model file was trained with, such as eta=0.1, or a "
+        "JSON file of them; may be repeated.",
     ),
 ]
 Task = Annotated[
@@ -131,6 +144,41 @@ def _is_named(node: Any, name: str) -> bool:
 def split_names(text: str) -> Sequence[str]:
     """Split names separated by commas; a name with a comma stands in quotes."""
     return [name for name in next(csv.reader([text]), []) if name]
+
+
+def parse_parameters(texts: Sequence[str] | None) -> dict[str, Any] | None:
+    """Read training parameters, given one by one or as files of JSON.
+
+    Raises
+    ------
+    CommandError
+        If one is neither.
+    """
+    parameters: dict[str, Any] = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        path = Path(text)
+        if equals and not path.is_file():
+            try:
+                parameters[name.strip()] = json.loads(value)
+            except ValueError:
+                parameters[name.strip()] = value
+            continue
+        expected = "NAME=VALUE, such as eta=0.1, or a JSON file of an object"
+        try:
+            content = json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise CommandError(
+                f"Got --parameter {text!r} ({error}); expected {expected}.", code=2
+            ) from error
+        if not isinstance(content, dict):
+            raise CommandError(
+                f"Got --parameter {text!r}, whose JSON is a {type(content).__name__}; "
+                f"expected {expected}.",
+                code=2,
+            )
+        parameters |= content
+    return parameters or None
 
 
 def parse_amount(text: str, option: str) -> Amount:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +249,7 @@ def read_table(
     *,
     option: str = "TRAIN",
     like: Table | None = None,
+    is_text: Callable[[str], bool] = lambda name: False,
 ) -> Table:
     """Read a CSV or Parquet file; its content decides which it is.
 
@@ -263,6 +264,8 @@ def read_table(
     like : Table, optional
         The train rows: what is text in them is text here, and what they write with a
         decimal comma is read so where both readings are possible.
+    is_text : callable
+        Whether a column of this name is text, whatever it looks like.
 
     Returns
     -------
@@ -282,7 +285,7 @@ def read_table(
     if data.startswith(_PARQUET):
         table = _read_parquet(path, where)
     else:
-        table = _read_csv(path, data, where, form or TableFormat(), like)
+        table = _read_csv(path, data, where, form or TableFormat(), like, is_text)
     if table.n_rows == 0:
         raise CommandError(f"{where} has a header and no rows.")
     return table
@@ -306,7 +309,12 @@ def _read_parquet(path: Path, where: str) -> Table:
 
 
 def _read_csv(
-    path: Path, data: bytes, where: str, form: TableFormat, like: Table | None
+    path: Path,
+    data: bytes,
+    where: str,
+    form: TableFormat,
+    like: Table | None,
+    is_text: Callable[[str], bool],
 ) -> Table:
     import pandas as pd
 
@@ -334,7 +342,8 @@ def _read_csv(
         ]
         return frame
 
-    texts = [] if like is None else [n for n in like.text_columns if n in names]
+    of_train = () if like is None else like.text_columns
+    texts = [name for name in names if name in of_train or is_text(name)]
     try:
         frame = read(dtype={names.index(name): str for name in texts})
         numbers = read_numbers(

@@ -20,9 +20,9 @@ from treeinf.frames import read_columns
 __all__ = [
     "TASKS",
     "TrainingData",
-    "number_labels",
     "read_test_rows",
     "read_training_data",
+    "safe_name",
     "with_safe_names",
 ]
 
@@ -54,6 +54,8 @@ class TrainingData:
         Labels in sorted order; empty for regression.
     notes : tuple of str
         Decisions made while reading, one sentence each.
+    model_y : ndarray, shape (n_rows,)
+        `y` in the labels of a model file; empty until `as_model_reads` finds them.
     """
 
     X: Any
@@ -64,10 +66,11 @@ class TrainingData:
     columns: tuple[str, ...]
     classes: tuple[Any, ...]
     notes: tuple[str, ...]
+    model_y: NDArray[Any] = dataclasses.field(default_factory=lambda: np.empty(0))
 
     @property
     def codes(self) -> NDArray[Any]:
-        """Class numbers of the sorted labels, as model files use them; or values."""
+        """Class numbers of the sorted labels; or values."""
         if self.task == "regression":
             return self.y
         return np.searchsorted(np.array(self.classes), self.y)
@@ -143,30 +146,6 @@ def read_training_data(
     )
 
 
-def number_labels(data: TrainingData) -> list[str]:
-    """Describe the class numbers of a model file, unless labels are numbers from 0.
-
-    Parameters
-    ----------
-    data : TrainingData
-        Train rows.
-
-    Returns
-    -------
-    list of str
-        One sentence, or none.
-    """
-    if not data.classes or data.classes == tuple(range(len(data.classes))):
-        return []
-    pairs = [f"{label!r} is {number}" for number, label in enumerate(data.classes[:10])]
-    more = ", ..." if len(data.classes) > 10 else ""
-    return [
-        "A model file stores classes as numbers; labels are numbered in sorted order, "
-        "as "
-        f"LGBMClassifier does: {', '.join(pairs)}{more}."
-    ]
-
-
 def read_test_rows(table: Table, train: TrainingData) -> TrainingData:
     """Read rows to test on, in the columns and categories of the train rows.
 
@@ -220,11 +199,16 @@ def read_test_rows(table: Table, train: TrainingData) -> TrainingData:
     return dataclasses.replace(train, X=X, y=y, weight=None, notes=tuple(notes))
 
 
+def safe_name(name: str) -> str:
+    """Replace what LightGBM or XGBoost refuse in the name of a feature."""
+    return _UNSAFE.sub("_", name) or "_"
+
+
 def with_safe_names(data: TrainingData) -> TrainingData:
     """Rename the features to distinct names that LightGBM and XGBoost accept."""
     safe: list[str] = []
     for name in data.X.columns:
-        plain = _UNSAFE.sub("_", name) or "_"
+        plain = safe_name(name)
         while plain in safe:
             plain += "_"
         safe.append(plain)

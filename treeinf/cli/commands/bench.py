@@ -47,6 +47,7 @@ def bench(
     ] = None,
     weight: options.Weight = None,
     drop_columns: options.DropColumns = "",
+    parameter: options.Parameters = None,
     repeats: Annotated[
         int,
         typer.Option(
@@ -72,6 +73,7 @@ def bench(
         weight=weight,
         drop_columns=drop_columns,
         table_format=table_format,
+        parameters=options.parse_parameters(parameter),
     )
     data, test_data = tables.data, tables.others.get("--test")
     ensemble = tables.ensemble
@@ -81,12 +83,12 @@ def bench(
         fitted.fit(data.X, data.y, sample_weight=data.weight)
         y, library_model = data.y, fitted
     else:
-        y, library_model = data.codes, _load(Path(model), ensemble)
+        y, library_model = data.model_y, _load(Path(model), ensemble)
     if test_data is None:
         X_test, y_test = data.X.iloc[:_N_TEST], y[:_N_TEST]
     else:
         X_test = test_data.X
-        y_test = test_data.y if ensemble is None else test_data.codes
+        y_test = test_data.y if ensemble is None else test_data.model_y
     if not len(y_test):
         raise CommandError("--test has no rows; expected at least one.")
     result = bench_model(

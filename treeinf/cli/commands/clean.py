@@ -53,6 +53,7 @@ def clean(
     ] = None,
     weight: options.Weight = None,
     drop_columns: options.DropColumns = "",
+    parameter: options.Parameters = None,
     task: options.Task = "auto",
     method: Annotated[
         str,
@@ -177,6 +178,7 @@ def clean(
             drop_columns=drop_columns,
             task=task,
             table_format=table_format,
+            parameters=options.parse_parameters(parameter),
             outputs={"--out": out, "--removed": removed, "--report": report},
             force=force,
         )
@@ -279,7 +281,7 @@ def _explain_model_file(
     def fit(kind: Any) -> Any:
         explainer = kind(n_jobs=n_jobs, verbose=printer.shows_progress)
         return explainer.fit(
-            job.ensemble, data.X, data.codes, sample_weight=data.weight
+            job.ensemble, data.X, data.model_y, sample_weight=data.weight
         )
 
     with clock.measure("route"):
@@ -291,7 +293,7 @@ def _explain_model_file(
     with clock.measure("influence"):
         marks = {"model_self_influence": np.asarray(explainer.self_influence())}
         if test is not None:
-            total = fit(LeafInfluence).total(test.X, test.codes)
+            total = fit(LeafInfluence).total(test.X, test.model_y)
             marks["model_influence_on_test"] = np.asarray(total)
     return marks
 

@@ -78,6 +78,7 @@ def explain(
     escape_formulas: options.EscapeFormulas = None,
     weight: options.Weight = None,
     drop_columns: options.DropColumns = "",
+    parameter: options.Parameters = None,
     task: options.Task = "auto",
     seed: options.Seed = 0,
     n_jobs: options.Jobs = None,
@@ -94,7 +95,6 @@ def explain(
     from treeinf.cli.outputs import check_outputs
     from treeinf.cli.printing import Printer
     from treeinf.cli.tables import write_frame
-    from treeinf.cli.training_data import number_labels
     from treeinf.files import write_together
 
     printer = Printer(as_json=json, quiet=quiet)
@@ -110,15 +110,14 @@ def explain(
         drop_columns=drop_columns,
         task=task,
         table_format=table_format,
+        parameters=options.parse_parameters(parameter),
     )
     data, test_data = tables.data, tables.others["--test"]
     kind: Any = getattr(treeinf.explainers, _EXPLAINERS[method])
     explainer = kind(n_jobs=n_jobs, verbose=printer.shows_progress)
     if tables.ensemble is not None:
-        explainer.fit(tables.ensemble, data.X, data.codes, sample_weight=data.weight)
-        y_test = test_data.codes
-        for note in number_labels(data):
-            printer.say(note)
+        explainer.fit(tables.ensemble, data.X, data.model_y, sample_weight=data.weight)
+        y_test = test_data.model_y
     else:
         estimator = new_estimator(model, data.task, data=data, seed=seed, n_jobs=n_jobs)
         estimator.fit(data.X, data.y, sample_weight=data.weight)

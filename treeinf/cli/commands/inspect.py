@@ -28,19 +28,16 @@ def inspect(
     ] = None,
     weight: options.Weight = None,
     drop_columns: options.DropColumns = "",
+    parameter: options.Parameters = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Describe a model file; with --train, check whether these rows trained it."""
-    from treeinf.cli.models import (
-        compare_with_library,
-        read_model_file,
-        task_of,
-        with_model_columns,
-    )
+    from treeinf.cli.model_rows import as_model_reads, find_texts, task_of
+    from treeinf.cli.models import compare_with_library, read_model_file
     from treeinf.cli.printing import Printer
     from treeinf.cli.tables import read_table
-    from treeinf.cli.training_data import number_labels, read_training_data
+    from treeinf.cli.training_data import read_training_data
     from treeinf.trace import TrainingTrace
 
     if train is not None and target is None:
@@ -52,7 +49,7 @@ def inspect(
             "--target, --weight and --drop-columns need --train.", code=2
         )
     printer = Printer(as_json=json, quiet=quiet)
-    ensemble = read_model_file(model)
+    ensemble = read_model_file(model, options.parse_parameters(parameter))
     printer.say(ensemble.describe())
     result: dict[str, Any] = {
         "command": "inspect",
@@ -72,15 +69,15 @@ def inspect(
         printer.finish(result)
         return
     data = read_training_data(
-        read_table(train, table_format, option="--train"),
+        read_table(train, table_format, option="--train", is_text=find_texts(ensemble)),
         str(target),
         weight=weight,
         task=task_of(ensemble),
         drop_columns=options.split_names(drop_columns),
     )
-    data = with_model_columns(data, ensemble)
+    data = as_model_reads(data, ensemble)
     trace = TrainingTrace.build(
-        ensemble, data.X, data.codes, sample_weight=data.weight, on_mismatch="ignore"
+        ensemble, data.X, data.model_y, sample_weight=data.weight, on_mismatch="ignore"
     )
     parity = compare_with_library(model, ensemble, data.X)
     report = trace.report
@@ -90,7 +87,7 @@ def inspect(
         printer.facts(
             [("raw scores", f"  largest difference {parity[1]:.2g} from {parity[0]}")]
         )
-    for note in (*data.notes, *number_labels(data)):
+    for note in data.notes:
         printer.say(note)
     result["train"] = {
         "path": str(train),

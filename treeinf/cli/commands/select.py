@@ -44,6 +44,7 @@ def select(
     ] = None,
     weight: options.Weight = None,
     drop_columns: options.DropColumns = "",
+    parameter: options.Parameters = None,
     task: options.Task = "auto",
     keep: Annotated[
         str,
@@ -125,6 +126,7 @@ def select(
             drop_columns=drop_columns,
             task=task,
             table_format=table_format,
+            parameters=options.parse_parameters(parameter),
             outputs={"--out": out, "--ranking": ranking},
             force=force,
         )
