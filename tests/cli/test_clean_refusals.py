@@ -66,10 +66,9 @@ BAD_TABLES = [
     (with_column("t", lambda i: f"{i}.5"), ["-y", "t", "--task", "classification"],
      "fractions"),
     (with_column("t", lambda i: "inf" if i else "1.5"), ["-y", "t"], "is inf in row 1"),
-    (GOOD, ["--amount", "1.5"], "amount=1.5"),
-    (GOOD, ["--amount", "40"], "amount=40"),
-    (GOOD, ["--method", "guess"], "method='guess'"),
-    (GOOD, ["--validation", "1"], "validation=1"),
+    (GOOD, ["--amount", "1.5"], "--amount 1.5"),
+    (GOOD, ["--amount", "40"], "--amount 40"),
+    (GOOD, ["--validation", "1"], "--validation 1"),
 ]  # fmt: skip
 
 
@@ -144,7 +143,19 @@ def test_bad_model_files_are_refused(run, tmp_path, command, content, message):
 
 @pytest.mark.parametrize(
     "options",
-    [["--amount", "many"], ["--validation", "none.csv"], ["--task", "ranking"]],
+    [
+        ["--amount", "many"],
+        ["--validation", "none.csv"],
+        ["--task", "ranking"],
+        ["--method", "guess"],
+        ["--seed", "-1"],
+        ["--n-jobs", "0"],
+        ["--sep", ""],
+        ["--encoding", "hex"],
+        ["--encoding", "none"],
+        ["--out", "cleaned.xlsx"],
+        ["--decimal", ",", "--thousands", ","],
+    ],
 )
 def test_options_that_are_not_understood_are_usage_errors(run, tables, options):
     result = run("clean", tables / "train.csv", *TARGET, *options)

@@ -6,13 +6,13 @@ import contextlib
 import functools
 import importlib.util
 import os
-import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from treeinf.cli.advice import as_options
 from treeinf.errors import TrainingDataMismatchError, TreeinfError
 
 __all__ = ["EPILOG", "CommandError", "ends_cleanly", "need_pyarrow", "show_warnings"]
@@ -101,12 +101,7 @@ def _code_of(error: Exception) -> int | None:
 
 
 def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    # advice for Python that does not apply to the command line
-    text = text.replace(" Pass on_mismatch='warn' to continue nevertheless.", "")
-    text = text.replace("the estimator, the booster or read_model(", "read_model(")
-    text = re.sub(r"read_model\(\.\.\., parameters={(.*?)}\)", _as_option, text)
-    return text or type(error).__name__
+    return as_options(" ".join(str(error).split())) or type(error).__name__
 
 
 def need_pyarrow(path: Path) -> None:
@@ -117,19 +112,13 @@ def need_pyarrow(path: Path) -> None:
         )
 
 
-def _as_option(call: re.Match[str]) -> str:
-    """Turn parameters of `read_model` into the option of the command line."""
-    name, colon, value = call[1].replace("'", "").partition(": ")
-    return f"--parameter {name}={value}" if colon else "--parameter NAME=VALUE"
-
-
 @contextlib.contextmanager
 def show_warnings(stream: TextIO | None = None) -> Iterator[None]:
     """Show each warning once and as one line, without the source it came from."""
     shown: set[str] = set()
 
     def show(message: Any, category: Any, *_: Any, **__: Any) -> None:
-        line = f"Warning: {' '.join(str(message).split())}"
+        line = f"Warning: {as_options(' '.join(str(message).split()))}"
         if line not in shown:
             shown.add(line)
             print(line, file=stream or sys.stderr, flush=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from treeinf.cleaning.rows import join_rows
+from treeinf.cli.advice import as_options
 from treeinf.cli.exits import CommandError
 from treeinf.cli.model_rows import as_model_reads, find_texts, task_of
 from treeinf.cli.models import (
@@ -211,7 +212,7 @@ def closing_facts(
     ]
     return [
         ("time", f"{', '.join(times)} ({report.n_fits:,} models trained)"),
-        *(("note", note) for note in report.notes),
+        *(("note", as_options(note)) for note in report.notes),
         *(written or [("wrote", f"nothing; name files with {options}")]),
     ]
 

@@ -79,10 +79,22 @@ Task = Annotated[
     Literal["auto", "classification", "regression"],
     typer.Option("--task", help="Kind of model; auto infers it from the target."),
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Random seed.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Random seed.")]
+
+
+def _check_jobs(value: int | None) -> int | None:
+    if value is not None and value != -1 and value < 1:
+        raise typer.BadParameter(f"got {value}; expected a positive number, or -1.")
+    return value
+
+
 Jobs = Annotated[
     int | None,
-    typer.Option("--n-jobs", help="Number of threads; all cores by default."),
+    typer.Option(
+        "--n-jobs",
+        callback=_check_jobs,
+        help="Number of threads; all cores by default.",
+    ),
 ]
 Force = Annotated[
     bool, typer.Option("--force", help="Replace output files that exist.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import dataclasses
 import functools
 import inspect
@@ -101,8 +100,9 @@ def _options(
         )
     if encoding is not None:
         try:
-            codecs.lookup(encoding)
-            b"".decode(encoding)
+            b"ab".decode(encoding)
+        except UnicodeError:
+            pass
         except LookupError:
             raise CommandError(
                 f"Got --encoding {encoding!r}; expected one that Python knows, such as "

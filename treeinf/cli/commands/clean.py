@@ -56,11 +56,12 @@ def clean(
     parameter: options.Parameters = None,
     task: options.Task = "auto",
     method: Annotated[
-        str,
+        Literal[
+            "stacking", "boostin", "boostin_self", "boostin_total", "loss", "random"
+        ],
         typer.Option(
             "--method",
-            help="How rows are scored: stacking, boostin, boostin_self, "
-            "boostin_total, loss or random.",
+            help="How rows are scored.",
         ),
     ] = FROM_ESTIMATOR,
     amount: Annotated[

@@ -113,6 +113,7 @@ def explain(
         parameters=options.parse_parameters(parameter),
     )
     data, test_data = tables.data, tables.others["--test"]
+    chosen = _parse_rows(rows, len(test_data.y))
     kind: Any = getattr(treeinf.explainers, _EXPLAINERS[method])
     explainer = kind(n_jobs=n_jobs, verbose=printer.shows_progress)
     if tables.ensemble is not None:
@@ -128,7 +129,6 @@ def explain(
     report = getattr(explainer, "reproduction_", None)
     verdict = "not checked" if report is None else report.verdict
     printer.say(f"Train rows: {verdict}.")
-    chosen = _parse_rows(rows, len(y_test))
     X_test, y_test = test_data.X.iloc[chosen], y_test[chosen]
     result: dict[str, Any] = {
         "command": "explain",
