@@ -100,7 +100,9 @@ def test_data_sets_of_the_libraries_give_their_table_or_are_named():
         table = open_table(data_set)
         assert list(table.columns) == ["a", "b"]
         assert_array_equal(table, values)
-    assert_array_equal(open_table(xgboost.DMatrix(values)), values)
+    for unnamed in (xgboost.DMatrix(values), catboost.Pool(values, y)):
+        assert isinstance(open_table(unnamed), np.ndarray)
+        assert_array_equal(open_table(unnamed), values)
     labels = frame.assign(b=["u", "v", "u"])
     for data_set in (
         catboost.Pool(labels, y, cat_features=["b"]),

@@ -110,7 +110,7 @@ def _unwrap_data_set(data_set: Any) -> Any:
 
 def _name_columns(values: NDArray[Any], names: Sequence[str] | None) -> Any:
     """Return a frame, so that the names are compared with the model's."""
-    if names is None:
+    if not any(names or ()):  # a Pool of an array has names without a letter
         return values
     try:
         import pandas as pd

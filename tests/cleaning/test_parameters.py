@@ -108,7 +108,7 @@ DATA = [
     (lambda X, y: (pd.DataFrame(X)[:0], y[:0]), "X has 0 rows and 3 columns"),
     (lambda X, y: (X[:4], y[[0, 1, 2, 3]]), "too few|one class"),
     (_frame_twice, "index of X has labels more than once"),
-    (_other_order, "same index in different orders"),
+    (_other_order, "y has the same index in another order"),
 ]
 
 
@@ -125,7 +125,7 @@ def test_bad_data_are_refused(spoil, message):
         (np.ones(59), "sample_weight has 59 values"),
         (np.full(60, -1.0), "sample_weight is -1 in row 0"),
         (np.zeros(60), "sample_weight is zero in every row"),
-        (np.r_[np.nan, np.ones(59)], "sample_weight is nan in row 0"),
+        (np.r_[np.nan, np.ones(59)], r"sample_weight is missing .* in 1 of 60"),
     ],
 )
 def test_bad_weights_are_refused(weight, message):
