@@ -1,8 +1,10 @@
 """The committed results: what the pages say is what the files hold."""
 
+import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from treeinf.evaluation import MEASURES, rank_table
@@ -23,8 +25,38 @@ def lines_of_tables(text):
 
 def test_tables_of_the_page_are_those_of_the_results():
     page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
-    known = set((RESULTS / "evaluation.md").read_text(encoding="utf-8").splitlines())
+    known = set()
+    for name in ("evaluation.md", "removal.md"):
+        known |= set((RESULTS / name).read_text(encoding="utf-8").splitlines())
     assert [line for line in lines_of_tables(page) if line not in known] == []
+
+
+def test_the_removal_table_follows_from_its_cells():
+    result = json.loads((RESULTS / "removal.json").read_text(encoding="utf-8"))
+    text = (RESULTS / "removal.md").read_text(encoding="utf-8")
+    for library, averages in result["averages"].items():
+        section = text.partition(f"## {library}: methods")[2].partition("##")[0]
+        shown = {
+            line.split(" | ")[0].removeprefix("| "): line.split(" | ")
+            for line in lines_of_tables(section)[1:]
+        }
+        assert shown.keys() == averages.keys()
+        cells = [cell for cell in result["cells"] if cell["library"] == library]
+        for method in averages:
+            for column, part in enumerate(("validation", "test"), 3):
+                of_set = {}
+                for cell in cells:
+                    figures = [
+                        line[part]
+                        for name, line in cell["methods"].items()
+                        if name == method
+                        or (name.startswith(f"{method} ") and method == "Random")
+                    ]
+                    if figures:
+                        of_set.setdefault(cell["data"], []).append(np.mean(figures))
+                mean = 100.0 * np.mean([np.mean(values) for values in of_set.values()])
+                told = float(shown[method][column].partition(" ")[0])
+                assert told == pytest.approx(mean, abs=0.06)
 
 
 def test_tables_of_the_readme_are_those_of_the_results():

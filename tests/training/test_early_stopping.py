@@ -87,8 +87,10 @@ def count_iterations(model):
     return ti.read_model(model).n_iterations
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("is_weighted", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "is_weighted"),
+    [*((kind, False) for kind in KINDS), *((library, True) for library in NAMES)],
+)
 def test_a_copy_is_trained_on_all_its_rows_up_to_where_it_stops(kind, is_weighted):
     X, y = draw()
     weight = np.random.default_rng(1).uniform(0.5, 2.0, len(y)) if is_weighted else None

@@ -240,8 +240,9 @@ def find_influential_rows(
         except UnsupportedModelError:
             # readable class, but influence is not defined with these parameters
             return {}
-        n_trees = max(explainer.ensemble_.n_trees, 1)
-        asked = changed[: max(1, int(_MOST_WORK / (rows.n_rows * n_trees)))]
+        # every output of softmax reacts to every other
+        n_steps = explainer.ensemble_.n_trees * explainer.ensemble_.n_outputs
+        asked = changed[: max(1, int(_MOST_WORK / (rows.n_rows * max(n_steps, 1))))]
         queries = rows.take(asked)
         influential = {}
         for kind, order in (("opponent", "harmful"), ("helper", "helpful")):
