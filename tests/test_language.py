@@ -1,7 +1,7 @@
 """The field's English: words that the package does not use, with the word to use.
 
 Works on the source alone. ``python tests/test_language.py [PATH ...]`` lists what is
-left below each path of the package.
+left below each path: Python files whole, and the prose of Markdown.
 """
 
 import ast
@@ -114,12 +114,7 @@ def find_private_words(path: str, source: str) -> list[str]:
         for pattern, use in WHOLE_NAMES:
             if re.fullmatch(pattern, name):
                 complaints.append(f"{path}:{line} {name}: use {use}")
-    for text, line in _prose(source):
-        for pattern, use in PROSE:
-            complaints += [
-                f"{path}:{line} {match[0]!r}: use {use}"
-                for match in re.finditer(pattern, text)
-            ]
+    complaints += _private_prose(path, ((line, text) for text, line in _prose(source)))
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Module)):
             opening = re.match(OPENINGS[0], ast.get_docstring(node) or "")
@@ -129,23 +124,31 @@ def find_private_words(path: str, source: str) -> list[str]:
     return complaints
 
 
-def _complaints(paths=(PACKAGE,)) -> list[str]:
-    files = [
-        file
-        for path in paths
-        for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])
-    ]
+def _private_prose(path, lines):
     return [
-        line
-        for file in files
-        for line in find_private_words(
-            file.relative_to(PACKAGE).as_posix(), file.read_text(encoding="utf-8")
-        )
+        f"{path}:{line} {match[0]!r}: use {use}"
+        for line, text in lines
+        for pattern, use in PROSE
+        for match in re.finditer(pattern, text)
     ]
+
+
+def _complaints(paths=(PACKAGE,)) -> list[str]:
+    complaints = []
+    for path in paths:
+        for file in sorted(path.rglob("*.*")) if path.is_dir() else [path]:
+            name = file.relative_to(PACKAGE if PACKAGE in file.parents else ROOT)
+            if file.suffix == ".py":
+                source = file.read_text(encoding="utf-8")
+                complaints += find_private_words(name.as_posix(), source)
+            elif file.suffix == ".md":
+                lines = enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
+                complaints += _private_prose(name.as_posix(), lines)
+    return complaints
 
 
 def test_the_package_speaks_the_field_s_english():
-    complaints = _complaints()
+    complaints = _complaints((PACKAGE, ROOT / "docs", ROOT / "README.md"))
     assert not complaints, "\n" + "\n".join(complaints)
 
 

@@ -8,52 +8,21 @@ from typing import Any
 
 from sklearn.base import clone
 
+from treeinf import explainers as all_explainers
 from treeinf.evaluation.experiment import Experiment
-from treeinf.explainers import (
-    LOO,
-    BoostIn,
-    DataShapley,
-    GradientNorm,
-    GradientVariance,
-    InputSim,
-    KNNShapley,
-    LeafInfluence,
-    LeafRefit,
-    Loss,
-    OutOfBagProbability,
-    OutOfFoldLoss,
-    Random,
-    SubSample,
-    TrainingDynamics,
-    TreeSim,
-    Trex,
-)
+from treeinf.explainers import Random
 from treeinf.explainers.base import Explainer
 from treeinf.explainers.baselines.row_score import RowScore
 
 __all__ = ["METHODS", "new_method", "read_experiment", "read_methods"]
 
+_NO_METHODS = {"AdditiveExplainer", "Explainer", "Influence", "RankedRows"}
+_NO_LOSSES = {"TargetInfluence"}
+
 METHODS: dict[str, type[Any]] = {
-    kind.__name__: kind
-    for kind in (
-        LOO,
-        BoostIn,
-        DataShapley,
-        GradientNorm,
-        GradientVariance,
-        InputSim,
-        KNNShapley,
-        LeafInfluence,
-        LeafRefit,
-        Loss,
-        OutOfBagProbability,
-        OutOfFoldLoss,
-        Random,
-        SubSample,
-        TrainingDynamics,
-        TreeSim,
-        Trex,
-    )
+    name: getattr(all_explainers, name)
+    for name in all_explainers.__all__
+    if name not in _NO_METHODS | _NO_LOSSES
 }
 """Methods by name: explainers, and scores of the train rows alone."""
 

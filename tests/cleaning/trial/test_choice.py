@@ -41,17 +41,17 @@ def test_the_smallest_amount_as_good_as_the_best_is_chosen(means, chosen):
 
 
 def test_the_selection_loss_chooses_only_among_what_the_guard_loss_cannot_tell_apart():
-    selection = gains(0.1, 0.3, 0.5).selection
-    guard = gains(0.3, 0.29, -0.2).selection
+    selection = gains(0.1, 0.3, 0.5).selection_loss
+    guard = gains(0.3, 0.29, -0.2).selection_loss
     same = np.zeros_like(selection)
     assert choose_amount(RowLosses(selection, guard, same)) == 2
     assert choose_amount(RowLosses(selection, selection, same)) == 3
 
 
 def test_what_lowers_the_primary_score_beyond_noise_is_not_chosen():
-    selection = gains(0.3, 0.5, 0.9).selection
+    selection = gains(0.3, 0.5, 0.9).selection_loss
     for fall, chosen in ((0.5, 2), (0.05, 3)):
-        primary = gains(0.0, 0.0, -fall).selection
+        primary = gains(0.0, 0.0, -fall).selection_loss
         losses = RowLosses(selection, selection, primary)
         assert choose_amount(losses) == chosen
 

@@ -20,9 +20,9 @@ def test_halves_calibrate_each_other_and_losses_keep_their_rows(rng, is_weighted
     losses = judging.losses_within(predictions)
     again = judging.row_losses(predictions, predictions)
     # what needs no calibration is the same as without halves
-    np.testing.assert_allclose(losses.selection, again.selection, rtol=1e-12)
-    np.testing.assert_array_equal(losses.primary, again.primary)
-    assert (losses.guard != again.guard).any()
+    np.testing.assert_allclose(losses.selection_loss, again.selection_loss, rtol=1e-12)
+    np.testing.assert_array_equal(losses.primary_loss, again.primary_loss)
+    assert (losses.guard_loss != again.guard_loss).any()
 
 
 def test_each_selection_set_chooses_for_the_guard_set_beside_it(rng):
@@ -37,13 +37,15 @@ def test_each_selection_set_chooses_for_the_guard_set_beside_it(rng):
     ]
     outcome = judging.evaluate_trial(
         [(sets[0], sets[1]), (sets[1], sets[0])],
-        lambda losses: [0, int(losses.selection.mean(axis=1).argmin())],
+        lambda losses: [0, int(losses.selection_loss.mean(axis=1).argmin())],
         groups=np.array([0, 1, 2, 2]),
     )
     assert outcome.choices == [[0, 1], [0, 0]]
     np.testing.assert_allclose(outcome.candidates.score, [1.0, 1.05, 1.5])
-    means = outcome.candidates.losses.guard.mean(axis=1)
+    means = outcome.candidates.losses.guard_loss.mean(axis=1)
     np.testing.assert_allclose(means, [1.0, 1.05, 1.5])
     # the second model on the set where it is bad, the first one on the other set
-    np.testing.assert_allclose(outcome.chosen.losses.guard.mean(axis=1), [1.0, 1.5])
+    np.testing.assert_allclose(
+        outcome.chosen.losses.guard_loss.mean(axis=1), [1.0, 1.5]
+    )
     np.testing.assert_allclose(outcome.chosen.score, [1.0, 1.5])

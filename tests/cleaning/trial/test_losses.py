@@ -100,8 +100,8 @@ def test_the_error_of_noisy_labels_ranks_models_as_clean_labels_do(rng):
     models = rng.dirichlet([1.0, 1.0, 1.0], (4, 20_000))
     models[np.arange(4)[:, None], np.arange(20_000), truth] += [[0.1], [0.5], [1], [3]]
     models /= models.sum(axis=2, keepdims=True)
-    clean = class_losses(truth, models, truth, models).selection.mean(axis=1)
-    seen = class_losses(noisy, models, noisy, models).selection.mean(axis=1)
+    clean = class_losses(truth, models, truth, models).selection_loss.mean(axis=1)
+    seen = class_losses(noisy, models, noisy, models).selection_loss.mean(axis=1)
     # uniform noise of share e: (1 - e) times the clean error, plus e (1 - 1 / K)
     np.testing.assert_allclose(seen, 0.7 * clean + 0.3 * 2 / 3, atol=0.01)
 
@@ -111,7 +111,7 @@ def test_raw_log_loss_on_noisy_rows_misjudges_what_the_guard_judges_right(rng):
     other_code, other = noisy_task(rng, 2_000, 0.25)
     raw = -np.log(models[:, np.arange(2_000), code]).mean(axis=1)
     assert raw[1] > raw[0]
-    losses = class_losses(code, models, other_code, other).guard.mean(axis=1)
+    losses = class_losses(code, models, other_code, other).guard_loss.mean(axis=1)
     assert losses[1] < losses[0]
 
 
@@ -124,8 +124,8 @@ def test_overconfidence_alone_gains_nothing_with_the_guard(rng):
     losses = class_losses(
         code[half[0]], models[:, half[0]], code[half[1]], models[:, half[1]]
     )
-    assert losses.selection[1].mean() < losses.selection[0].mean()
-    assert losses.guard[1].mean() > losses.guard[0].mean() - 1e-3
+    assert losses.selection_loss[1].mean() < losses.selection_loss[0].mean()
+    assert losses.guard_loss[1].mean() > losses.guard_loss[0].mean() - 1e-3
 
 
 def test_a_class_never_met_is_judged_without_failing():
@@ -133,17 +133,17 @@ def test_a_class_never_met_is_judged_without_failing():
     model = np.full((1, 4, 3), 0.5)
     model[..., 2] = np.nan
     losses = class_losses(code, model, code, model)
-    assert np.isfinite(losses.selection).all()
-    assert np.isfinite(losses.guard).all()
-    assert losses.selection[0, 2] == 1.0
+    assert np.isfinite(losses.selection_loss).all()
+    assert np.isfinite(losses.guard_loss).all()
+    assert losses.selection_loss[0, 2] == 1.0
 
 
 def test_wild_targets_are_capped_but_not_in_the_primary_score():
     target = np.array([0.0, 1.0, 2.0, 1000.0])
     prediction = np.array([[0.1, 1.1, 2.1, 3.0]])
     losses = value_losses(target, prediction, target[:3], prediction[:, :3])
-    assert losses.selection[0, 3] == pytest.approx(2.0 * 1.4826 * 0.1)
-    assert losses.primary[0, 3] == pytest.approx(997.0**2 / target.var())
+    assert losses.selection_loss[0, 3] == pytest.approx(2.0 * 1.4826 * 0.1)
+    assert losses.primary_loss[0, 3] == pytest.approx(997.0**2 / target.var())
 
 
 def test_weights_scale_losses_to_the_same_mean(rng):
@@ -151,8 +151,8 @@ def test_weights_scale_losses_to_the_same_mean(rng):
     weight = rng.uniform(0.5, 2.0, 400)
     weighted = losses.weighted(weight)
     np.testing.assert_allclose(
-        weighted.selection.mean(axis=1),
-        np.average(losses.selection, axis=1, weights=weight),
+        weighted.selection_loss.mean(axis=1),
+        np.average(losses.selection_loss, axis=1, weights=weight),
     )
 
 
@@ -160,6 +160,6 @@ def test_rows_that_judge_twice_are_averaged():
     one = RowLosses(*np.array([[[1.0, 2.0]]] * 3))
     two = RowLosses(*np.array([[[5.0, 6.0]], [[7.0, 8.0]], [[9.0, 4.0]]]))
     both = RowLosses.average([one, two], [np.array([4, 9]), np.array([9, 2])])
-    np.testing.assert_array_equal(both.selection, [[6.0, 1.0, 3.5]])
-    np.testing.assert_array_equal(both.guard, [[8.0, 1.0, 4.5]])
-    np.testing.assert_array_equal(both.primary, [[4.0, 1.0, 5.5]])
+    np.testing.assert_array_equal(both.selection_loss, [[6.0, 1.0, 3.5]])
+    np.testing.assert_array_equal(both.guard_loss, [[8.0, 1.0, 4.5]])
+    np.testing.assert_array_equal(both.primary_loss, [[4.0, 1.0, 5.5]])

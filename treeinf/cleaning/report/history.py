@@ -33,25 +33,25 @@ def list_amounts(
     lines = []
     evaluation = trial.outcome.candidates
     losses = evaluation.losses
-    unclean = losses.selection[0]
+    unclean = losses.selection_loss[0]
     for number, share in enumerate(trial.shares):
-        gain = paired_interval(unclean - losses.selection[number], confidence)
+        gain = paired_interval(unclean - losses.selection_loss[number], confidence)
         by_chance: tuple[float | None, ...] = (None, None, None)
         if number in trial.random:
-            removal = losses.selection[trial.random[number]]
+            removal = losses.selection_loss[trial.random[number]]
             by_chance = paired_interval(unclean - removal, confidence)
-        guard_loss = float(losses.guard[number].mean())
+        guard_loss = float(losses.guard_loss[number].mean())
         lines.append(
             {
                 "share": share,
                 "n_removed": None if np.isnan(share) else round(share * n_scored),
-                "loss": float(losses.selection[number].mean()),
+                "loss": float(losses.selection_loss[number].mean()),
                 **_interval("gain", gain),
                 **_interval("random_gain", by_chance),
                 "score": float(evaluation.score[number]),
                 "guard_loss": guard_loss,
-                "guard_gain": float(losses.guard[0].mean()) - guard_loss,
-                "primary": 1.0 - float(losses.primary[number].mean()),
+                "guard_gain": float(losses.guard_loss[0].mean()) - guard_loss,
+                "primary": 1.0 - float(losses.primary_loss[number].mean()),
                 "n_rows": evaluation.n_rows,
                 "chosen": number == trial.chosen,
             }

@@ -40,14 +40,14 @@ def choose_amount(losses: RowLosses) -> int:
     worse than the uncleaned model's by more than two standard errors are not
     considered.
     """
-    if losses.guard.shape[1] < 2:
+    if losses.guard_loss.shape[1] < 2:
         return 0
-    behind = losses.primary - losses.primary[0]
+    behind = losses.primary_loss - losses.primary_loss[0]
     is_vetoed = behind.mean(axis=1) > _TIED * _standard_error(behind)
-    best = int(np.where(is_vetoed, np.inf, losses.guard.mean(axis=1)).argmin())
-    behind = losses.guard - losses.guard[best]
+    best = int(np.where(is_vetoed, np.inf, losses.guard_loss.mean(axis=1)).argmin())
+    behind = losses.guard_loss - losses.guard_loss[best]
     is_tied = behind.mean(axis=1) <= _TIED * _standard_error(behind)
-    difference = losses.selection[0] - losses.selection
+    difference = losses.selection_loss[0] - losses.selection_loss
     gain, error = difference.mean(axis=1), _standard_error(difference)
     is_open = is_tied & (gain > error) & ~is_vetoed
     if not is_open.any():
@@ -96,17 +96,19 @@ def choose_subset(
     int
         Number of the subset; 0, all rows, if none is within the tolerance.
     """
-    allowed = tolerance * float(losses.guard[0].mean())
+    allowed = tolerance * float(losses.guard_loss[0].mean())
     for share in sorted(shares):
         numbers = [
             number
             for number, (strategy, size) in enumerate(subsets)
             if size == share and strategy in strategies
         ]
-        best = min(numbers, key=lambda number: float(losses.guard[number].mean()))
+        best = min(numbers, key=lambda number: float(losses.guard_loss[number].mean()))
         if not is_free:
             return best
-        _, low, _ = paired_interval(losses.guard[0] - losses.guard[best], confidence)
+        _, low, _ = paired_interval(
+            losses.guard_loss[0] - losses.guard_loss[best], confidence
+        )
         if low >= -allowed:
             return best
     return 0

@@ -89,7 +89,7 @@ class Evaluation:
     @property
     def n_rows(self) -> int:
         """Number of rows."""
-        return self.losses.guard.shape[1]
+        return self.losses.guard_loss.shape[1]
 
     def compare_selection(
         self, before: int, after: int, confidence: float, metric: str
@@ -97,7 +97,7 @@ class Evaluation:
         """Compare two models by the loss that amounts are chosen by."""
         loss = "probability of other labels" if self.n_classes else _CAPPED
         return self._compare(
-            self.losses.selection, before, after, loss, confidence, metric
+            self.losses.selection_loss, before, after, loss, confidence, metric
         )
 
     def compare_guard(
@@ -105,12 +105,14 @@ class Evaluation:
     ) -> Comparison:
         """Compare two models by the loss that the guard decides by."""
         loss = "recalibrated log loss" if self.n_classes else _CAPPED
-        return self._compare(self.losses.guard, before, after, loss, confidence, metric)
+        return self._compare(
+            self.losses.guard_loss, before, after, loss, confidence, metric
+        )
 
     def compare_primary(self, before: int, after: int, confidence: float) -> Comparison:
         """Compare two models by the score that must not fall."""
         metric = primary_metric(self.n_classes)
-        losses = self.losses.primary
+        losses = self.losses.primary_loss
         return compare(
             losses[before],
             losses[after],
@@ -198,7 +200,8 @@ def losses_within(predictions: Predictions) -> RowLosses:
         halves = order, order
     # the primary score may rank all rows together
     whole = row_losses(predictions, predictions)
-    selection, guard = np.empty_like(whole.selection), np.empty_like(whole.guard)
+    shape = whole.selection_loss.shape
+    selection, guard = np.empty(shape), np.empty(shape)
 
     def half_of(rows: NDArray[np.int64]) -> Predictions:
         return dataclasses.replace(
@@ -207,11 +210,11 @@ def losses_within(predictions: Predictions) -> RowLosses:
 
     for rows, others in (halves, halves[::-1]):
         half = row_losses(half_of(rows), half_of(others))
-        selection[:, rows], guard[:, rows] = half.selection, half.guard
-    losses = RowLosses(selection, guard, whole.primary)
+        selection[:, rows], guard[:, rows] = half.selection_loss, half.guard_loss
+    losses = RowLosses(selection, guard, whole.primary_loss)
     if weight is None:
         return losses
-    return dataclasses.replace(losses.weighted(weight), primary=whole.primary)
+    return dataclasses.replace(losses.weighted(weight), primary_loss=whole.primary_loss)
 
 
 def evaluate_trial(

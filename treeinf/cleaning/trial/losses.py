@@ -68,23 +68,25 @@ class RowLosses:
 
     Parameters
     ----------
-    selection : ndarray of float64, shape (n_models, n_rows)
+    selection_loss : ndarray of float64, shape (n_models, n_rows)
         Loss that amounts are chosen by.
-    guard : ndarray of float64, shape (n_models, n_rows)
+    guard_loss : ndarray of float64, shape (n_models, n_rows)
         Loss that the guard decides by.
-    primary : ndarray of float64, shape (n_models, n_rows)
+    primary_loss : ndarray of float64, shape (n_models, n_rows)
         Its mean is 1 minus the score that must not get worse beyond noise.
     """
 
-    selection: NDArray[np.float64]
-    guard: NDArray[np.float64]
-    primary: NDArray[np.float64]
+    selection_loss: NDArray[np.float64]
+    guard_loss: NDArray[np.float64]
+    primary_loss: NDArray[np.float64]
 
     def map(
         self, function: Callable[[NDArray[np.float64]], NDArray[np.float64]]
     ) -> RowLosses:
         """Apply a function to each of the three arrays."""
-        return RowLosses(*map(function, (self.selection, self.guard, self.primary)))
+        return RowLosses(
+            *map(function, (self.selection_loss, self.guard_loss, self.primary_loss))
+        )
 
     @classmethod
     def average(
@@ -107,9 +109,9 @@ class RowLosses:
             return np.array([np.bincount(row, line) / count for line in lines])
 
         return cls(
-            mean([losses.selection for losses in sets]),
-            mean([losses.guard for losses in sets]),
-            mean([losses.primary for losses in sets]),
+            mean([losses.selection_loss for losses in sets]),
+            mean([losses.guard_loss for losses in sets]),
+            mean([losses.primary_loss for losses in sets]),
         )
 
     def weighted(self, weight: NDArray[np.float64]) -> RowLosses:
