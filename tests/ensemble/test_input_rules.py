@@ -16,6 +16,7 @@ from tests import models
 from tests.test_frames import frames
 from treeinf.adapters.parity import check_parity
 from treeinf.ensemble import InputRows, InputRules
+from treeinf.ensemble.routing import find_leaves
 from treeinf.errors import ModelFormatError, TreeinfWarning
 from treeinf.kernels.label_hash import hash_label
 from treeinf.trace import StagedRows
@@ -69,7 +70,7 @@ def test_rows_are_read_once(monkeypatch):
     rows = ensemble.read_rows(X)
     assert ensemble.read_rows(rows) is rows
     assert check_parity(ensemble, model, rows) < 1e-12
-    assert_array_equal(ensemble.apply(rows), ensemble.find_leaves(rows).T)
+    assert_array_equal(ensemble.apply(rows), find_leaves(ensemble, rows).T)
     StagedRows.read(ensemble, rows, y)
     assert len(n_read) == 1
     ti.BoostIn().fit(model, X, y)

@@ -1,12 +1,17 @@
 """What is explained of a row: values, and slopes by finite differences."""
 
+import sys
+import types
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
 import treeinf as ti
 from tests import models
+from treeinf.ensemble import routing
 from treeinf.explainers.queries import EnsembleQueries
+from treeinf.kernels.cpu import routing as kernels
 
 
 @pytest.mark.parametrize(
@@ -99,3 +104,21 @@ def test_influence_on_the_loss_is_that_on_its_derivative(recipe):
     assert_allclose(
         total, desired.sum(axis=1), rtol=0, atol=1e-11 * np.abs(desired).max()
     )
+
+
+def test_queries_are_routed_at_most_five_calls_below_the_public_one(monkeypatch):
+    model, X, y, _, X_test, y_test = models.fit("binary")
+    explainer = ti.BoostIn().fit(model, X, y)
+    names = []
+
+    def route(values, *arguments):
+        frame = sys._getframe(1)
+        while frame.f_code.co_name != "explain":
+            names.append(frame.f_code.co_name)
+            frame = frame.f_back
+        return kernels.route_masks(values, *arguments)
+
+    twin = types.SimpleNamespace(route_masks=route)
+    monkeypatch.setattr(routing, "kernels", twin)
+    explainer.explain(X_test, y_test)
+    assert names[::-1] == ["_read_queries", "read", "read", "find_leaves"]

@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from treeinf.dtypes import NODE, OFFSET, REAL, leaf_id_dtype
+from treeinf.dtypes import NODE, OFFSET, REAL
 from treeinf.ensemble import storage
 from treeinf.ensemble.arrays import Missing, check_arrays, freeze_arrays, take_trees
 from treeinf.ensemble.input_rules import InputRows, InputRules
 from treeinf.ensemble.losses import Loss
-from treeinf.ensemble.routing import flatten_trees, route_rows
+from treeinf.ensemble.routing import find_leaves, flatten_trees
 from treeinf.ensemble.training_facts import LeafRule, TrainingFacts
-from treeinf.errors import ModelFormatError, ModelParityError, UnsupportedModelError
+from treeinf.errors import ModelFormatError, UnsupportedModelError
 from treeinf.frames import open_table
 from treeinf.kernels.cpu import replay as kernels
-from treeinf.kernels.device import CPU, Device
 from treeinf.kernels.flat import FlatLeaves, FlatLoss, FlatTrees
 from treeinf.kernels.formulas.derivatives import UNIT_HESSIAN
 from treeinf.kernels.ranked_trees import RankedTrees, rank_trees
@@ -366,51 +365,6 @@ class TreeEnsemble(DropsCached):
         X = open_table(X)
         return InputRows(self.input_rules.read(X), X)
 
-    def find_leaves(
-        self, X: Any, device: Device = CPU
-    ) -> NDArray[np.unsignedinteger[Any]]:
-        """Find the leaf of each row in each tree, in the layout that kernels read.
-
-        Parameters
-        ----------
-        X : array-like, frame or InputRows, shape (n_rows, n_features)
-            Rows.
-        device : Device, default=CPU
-            Where they are routed.
-
-        Returns
-        -------
-        ndarray of uint8, uint16 or uint32, shape (n_structures, n_rows)
-            Leaf within each tree, in the smallest type that fits; one row for each
-            number in `leaf_row`, where trees share leaf ids.
-
-        Raises
-        ------
-        UnsupportedModelError
-            If only the library can find the leaves, and the model came from a file.
-        """
-        if not self.is_native:
-            values = self.read_rows(X).values
-            return route_rows(
-                self.flat_trees, lambda: self.ranked_trees, values, device
-            )
-        if self.leaf_source is None:
-            raise UnsupportedModelError(
-                f"This {self.library} model has splits that only {self.library} can "
-                f"evaluate. Load it with {self.library} and pass the live model "
-                "instead of the file."
-            )
-        source = X.source if isinstance(X, InputRows) else X
-        leaf = np.asarray(self.leaf_source(source)).T
-        n_leaves = np.diff(self.leaf_offset)
-        if self.leaf_row is not None:
-            n_leaves = n_leaves[np.unique(self.leaf_row, return_index=True)[1]]
-        if len(leaf) != len(n_leaves) or (leaf >= n_leaves[:, np.newaxis]).any():
-            raise ModelParityError(
-                f"{self.library} returned leaf ids that the model read does not have."
-            )
-        return np.ascontiguousarray(leaf, leaf_id_dtype(self.most_leaves))
-
     def add_leaf_values(
         self,
         leaf: NDArray[np.unsignedinteger[Any]],
@@ -478,7 +432,7 @@ class TreeEnsemble(DropsCached):
         ndarray of uint8, uint16 or uint32, shape (n_rows, n_trees)
             Leaf within each tree; a view, with each tree's leaves contiguous.
         """
-        leaf = self.find_leaves(X)
+        leaf = find_leaves(self, X)
         return leaf.T if self.leaf_row is None else leaf[self.leaf_row].T
 
     def raw_score(self, X: Any, *, init_score: Any = None) -> NDArray[np.float64]:
@@ -502,7 +456,7 @@ class TreeEnsemble(DropsCached):
             If the rows do not fit the ensemble, or the model has an `initial_model` and
             `init_score` is None.
         """
-        leaf = self.find_leaves(X)
+        leaf = find_leaves(self, X)
         offset = self.check_init_score(init_score, leaf.shape[1])
         return self.add_leaf_values(leaf, offset=offset)
 
@@ -520,7 +474,7 @@ class TreeEnsemble(DropsCached):
         ------
         ndarray of float64, shape (n_rows, n_outputs)
         """
-        leaf = self.find_leaves(X)
+        leaf = find_leaves(self, X)
         offset = self.check_init_score(init_score, leaf.shape[1])
         for stop in self.flat_leaves.iteration_start[1:]:
             yield self.add_leaf_values(leaf, offset=offset, n_trees=int(stop))

@@ -219,9 +219,9 @@ class Explainer(BaseEstimator, abc.ABC, Generic[QueriesT]):
         ValueError, TypeError
             If the rows, their targets or `out` do not fit.
         """
-        queries = self._open_queries(
-            X, y, output, sample_weight, init_score, exclude_self
-        )
+        rows, output = self._open_rows(X, y, output, sample_weight, init_score)
+        queries = self._read_queries(rows, y, output, sample_weight, init_score)
+        self._self_explanation.check(queries, exclude_self=exclude_self, stacklevel=3)
         values = check_out(out, (self._n_train, queries.n_rows))
         with limit_threads(self.n_jobs):
             for batch in self._batches(
@@ -259,11 +259,15 @@ class Explainer(BaseEstimator, abc.ABC, Generic[QueriesT]):
         Additive methods take O((n_train + n_test) n_trees) time; none builds an array
         of n_train x n_test numbers.
         """
-        queries = self._open_queries(
-            X, y, output, sample_weight, init_score, exclude_self
-        )
+        rows, output = self._open_rows(X, y, output, sample_weight, init_score)
+        queries = self._read_queries(rows, y, output, sample_weight, init_score)
+        self._self_explanation.check(queries, exclude_self=exclude_self, stacklevel=3)
         with limit_threads(self.n_jobs):
-            values = self._total(queries)
+            with np.errstate(over="ignore", invalid="ignore"):
+                values = self._total(queries)
+            if not np.isfinite(values).all():
+                # some gradients overflow in their sum over the queries alone
+                values = Explainer._total(self, queries)
             if exclude_self:
                 values -= self._diagonal(queries)
         return self._wrap(values, None)
@@ -321,7 +325,9 @@ class Explainer(BaseEstimator, abc.ABC, Generic[QueriesT]):
         check_is_fitted(self)
         n_train = self._n_train
         k, sign = check_ranking(k, order, n_train - int(exclude_self))
-        queries = self._open_queries(X, y, output, None, init_score, exclude_self)
+        rows, output = self._open_rows(X, y, output, None, init_score)
+        queries = self._read_queries(rows, y, output, None, init_score)
+        self._self_explanation.check(queries, exclude_self=exclude_self, stacklevel=3)
         with limit_threads(self.n_jobs):
             positions, values = self._rank_rows(
                 lambda batch: self._columns(queries.take(batch)),
@@ -382,16 +388,23 @@ class Explainer(BaseEstimator, abc.ABC, Generic[QueriesT]):
         self._fingerprint = fingerprint
         self._self_explanation = SelfExplanation(fingerprint)
 
-    def _open_queries(
+    def _open_rows(
         self,
         X: Any,
         y: Any,
         output: Output | None,
         sample_weight: Any,
         init_score: Any,
-        exclude_self: bool,
-    ) -> QueriesT:
-        """Read the queries, and check whether the train rows are among them."""
+    ) -> tuple[Any, Output]:
+        """Return the rows to explain, opened, and what of them.
+
+        Raises
+        ------
+        NotFittedError
+            If the explainer is not fitted.
+        ValueError
+            If it does not explain this output, or targets are of other rows.
+        """
         check_is_fitted(self)
         output = self._default_output if output is None else output
         name = output if isinstance(output, str) else "derivative"
@@ -401,17 +414,14 @@ class Explainer(BaseEstimator, abc.ABC, Generic[QueriesT]):
                 f"{type(self).__name__} does not explain output={what}; it explains "
                 f"{' and '.join(self._outputs)}. LeafInfluence explains them all."
             )
-        derivative = None if isinstance(output, str) else output
-        X = open_rows(
+        rows = open_rows(
             X,
             y=y,
             sample_weight=sample_weight,
             init_score=init_score,
-            output=derivative,
+            output=None if isinstance(output, str) else output,
         )
-        queries = self._read_queries(X, y, output, sample_weight, init_score)
-        self._self_explanation.check(queries, exclude_self=exclude_self, stacklevel=4)
-        return queries
+        return rows, output
 
     def _batches(self, n: int, size: int, what: str) -> Iterator[slice]:
         """Yield batches of at most `size` of `n`, with a progress bar over several."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
 from treeinf.ensemble import InputRows, TreeEnsemble
+from treeinf.ensemble.routing import find_leaves
 from treeinf.kernels.cpu import replay as kernels
 from treeinf.kernels.cpu import routing as routing_kernels
 from treeinf.kernels.device import CPU, Device
@@ -105,7 +106,7 @@ class StagedRows(DropsCached):
         fingerprint = np.empty(n_rows, np.uint64)
         routing_kernels.fingerprint_rows(input_rows.values, target, fingerprint)
         return cls(
-            leaf=ensemble.find_leaves(input_rows, device),
+            leaf=find_leaves(ensemble, input_rows, device),
             y=target,
             weight=np.empty(0, REAL) if weight is None else weight,
             offset=np.empty((0, ensemble.n_outputs), REAL)

@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import treeinf as ti
 from tests import models
 from tests.naive.boosting import NaiveModel, boostin
+from treeinf.ensemble.routing import find_leaves
 from treeinf.errors import SelfExplanationWarning
 from treeinf.explainers.gradient import factors
 
@@ -160,7 +161,7 @@ def test_full_matrices_are_followed(steps):
     explainer = ti.BoostIn().fit(model, X[:240], y[:240], sample_weight=weight[:240])
     trace, ensemble = explainer.trace_, explainer.ensemble_
     leaf, w = trace.rows.leaf, trace.rows.weight
-    leaf_test = ensemble.find_leaves(X[240:])
+    leaf_test = find_leaves(ensemble, X[240:])
     target = y[240:].astype(np.float64)
     desired = np.zeros((240, len(target)))
     own = np.zeros(240)

@@ -98,3 +98,19 @@ def test_total_is_the_sum_of_explain_and_self_influence_its_diagonal(name, monke
         each = explainer.explain(X, y).values
         error = np.abs(explainer.self_influence().values - np.diagonal(each))
         assert_array_less(error, TOLERANCE * np.abs(each).sum(axis=1) + 1e-300, method)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning:sklearn")
+def test_total_is_finite_where_only_sums_over_the_queries_overflow():
+    ensemble = pytest.importorskip("sklearn.ensemble")
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(160, 4))
+    y = rng.poisson(np.exp(X[:, 0] + np.sin(2 * X[:, 1]))).astype(float)
+    options = dict(loss="poisson", learning_rate=10.0, max_iter=25, min_samples_leaf=3)
+    model = ensemble.HistGradientBoostingRegressor(**options).fit(X[:120], y[:120])
+    explainer = ti.BoostIn().fit(model, X[:120], y[:120])
+    each = explainer.explain(X[120:], y[120:]).values
+    assert np.isfinite(each).all()
+    total = explainer.total(X[120:], y[120:]).values
+    error = np.abs(total - each.sum(axis=1))
+    assert_array_less(error, TOLERANCE * np.abs(each).sum(axis=1) + 1e-300)

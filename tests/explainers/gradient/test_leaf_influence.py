@@ -8,6 +8,7 @@ import treeinf as ti
 from tests import models
 from tests.naive.boosting import NaiveModel, derivatives
 from tests.naive.leaf_influence import leaf_influence
+from treeinf.ensemble.routing import find_leaves
 from treeinf.errors import SelfExplanationWarning
 from treeinf.explainers.gradient.adjoint import Adjoint
 
@@ -120,7 +121,7 @@ def test_influence_is_minus_the_derivative_of_a_refit(recipe, through_base_score
     explainer = ti.LeafInfluence(through_base_score=through_base_score)
     explainer.fit(model, X, y, sample_weight=weight)
     trace, ensemble = explainer.trace_, explainer.ensemble_
-    leaf_test = ensemble.find_leaves(X_test)
+    leaf_test = find_leaves(ensemble, X_test)
     target = y_test.astype(np.float32).astype(np.float64)
     final = ensemble.raw_score(X_test)
     gradient, _ = ensemble.loss.derivatives(target, final)
@@ -368,7 +369,7 @@ def test_influence_is_the_derivative_of_a_refit_in_other_libraries(family, task)
 def check_derivative(explainer, X_test, y_test, n_checked=6, tolerance=2e-6):
     """Compare with central differences of a refit, rounding of the library apart."""
     trace, ensemble = explainer.trace_, explainer.ensemble_
-    leaf_test = ensemble.find_leaves(X_test)
+    leaf_test = find_leaves(ensemble, X_test)
     target = explainer._read_queries(X_test, y_test, "loss", None, None).rows.y
     w = trace.rows.weight if trace.rows.weight.size else np.ones(trace.rows.n_rows)
     final = ensemble.raw_score(X_test)

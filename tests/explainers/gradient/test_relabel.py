@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose
 import treeinf as ti
 from tests import models
 from tests.explainers.gradient.test_leaf_influence import fit_catboost, newton_steps
+from treeinf.ensemble.routing import find_leaves
 
 
 def refit_two(trace, other, share, i, base, leaf_test):
@@ -58,7 +59,7 @@ def test_influence_is_the_derivative_on_the_way_to_the_label(recipe):
     actual = explainer.relabel(X_test, y_test, labels=labels)
     names = labels if labels is not None else model.classes_
     assert (actual.test_labels == names).all()
-    leaf_test = ensemble.find_leaves(X_test)
+    leaf_test = find_leaves(ensemble, X_test)
     gradient, _ = ensemble.loss.derivatives(
         y_test.astype(np.float32).astype(np.float64), ensemble.raw_score(X_test)
     )

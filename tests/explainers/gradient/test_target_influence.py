@@ -11,6 +11,7 @@ from tests.explainers.gradient.test_leaf_influence import (
     fit_family,
     newton_steps,
 )
+from treeinf.ensemble.routing import find_leaves
 from treeinf.errors import UnsupportedModelError
 
 
@@ -88,7 +89,7 @@ def refit_scores(trace, target, base_score, leaf_test):
 
 def check_derivative(explainer, X_test):
     trace, ensemble = explainer.trace_, explainer.ensemble_
-    leaf_test = ensemble.find_leaves(X_test)
+    leaf_test = find_leaves(ensemble, X_test)
     actual = explainer.explain(X_test, output="raw_score").values
     eps = 1e-5
     for i in range(0, trace.rows.n_rows, 40):

@@ -186,7 +186,9 @@ class AdditiveExplainer(TreeExplainer):
         other rows keep theirs. One backward pass for all labels and one pass over the
         rows for each.
         """
-        queries = self._open_queries(X, y, output, sample_weight, init_score, False)
+        rows, output = self._open_rows(X, y, output, sample_weight, init_score)
+        queries = self._read_queries(rows, y, output, sample_weight, init_score)
+        self._self_explanation.check(queries, exclude_self=False, stacklevel=3)
         if np.ndim(labels) == 2:
             check_row_labels(self._train_labels, labels=labels)
         trace, rows = self.trace_, self._rows

@@ -151,7 +151,9 @@ class LeafRefit(TreeExplainer):
         labels, sets = _read_groups(groups, self._n_train)
         removals = Removals.of(sets)
         _refuse_unfittable(self._refit, removals, labels)
-        queries = self._open_queries(X, y, output, sample_weight, init_score, False)
+        rows, output = self._open_rows(X, y, output, sample_weight, init_score)
+        queries = self._read_queries(rows, y, output, sample_weight, init_score)
+        self._self_explanation.check(queries, exclude_self=False, stacklevel=3)
         values = np.empty((removals.n_sets, queries.n_rows), REAL)
         with limit_threads(self.n_jobs):
             self._changes(queries, "group_influence").write(removals, values)

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from treeinf.dtypes import REAL
 from treeinf.ensemble import TreeEnsemble
+from treeinf.ensemble.routing import find_leaves
 from treeinf.explainers.base import Columns
 from treeinf.explainers.fitting import TreeExplainer
 from treeinf.explainers.influence import (
@@ -147,7 +148,7 @@ class TreeSim(TreeExplainer):
         """
         check_is_fitted(self)
         with limit_threads(self.n_jobs):
-            leaf = self.ensemble_.find_leaves(self._transform(X))
+            leaf = find_leaves(self.ensemble_, self._transform(X))
             n_rows = leaf.shape[1]
             values = check_out(out, (self._n_train, n_rows))
             for batch in self._batches(n_rows, self._query_batch_size, "similarity"):
@@ -186,7 +187,7 @@ class TreeSim(TreeExplainer):
         n_train = self._n_train
         k, sign = check_ranking(k, "helpful", n_train - int(exclude_self))
         with limit_threads(self.n_jobs):
-            leaf = self.ensemble_.find_leaves(self._transform(X))
+            leaf = find_leaves(self.ensemble_, self._transform(X))
             n_rows = leaf.shape[1]
             if exclude_self and not np.array_equal(leaf, self._rows.leaf):
                 raise ValueError(

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from treeinf.dtypes import NODE, REAL
 from treeinf.ensemble import TreeEnsemble, losses
+from treeinf.ensemble.routing import find_leaves
 from treeinf.errors import UnsupportedModelError
 from treeinf.explainers.base import Columns
 from treeinf.explainers.fitting import TreeExplainer
@@ -162,7 +163,7 @@ class Trex(TreeExplainer):
         """
         check_is_fitted(self)
         with limit_threads(self.n_jobs):
-            leaf = self.ensemble_.find_leaves(self._transform(X))
+            leaf = find_leaves(self.ensemble_, self._transform(X))
             return self._features.multiply(leaf, self.coef_)
 
     def _check_parameters(self) -> None:
