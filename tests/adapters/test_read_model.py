@@ -157,7 +157,7 @@ XGBOOST_0 = bytes(136) + b"\x0f" + bytes(7) + b"binary:logistic\x06" + bytes(40)
             r"old binary form.*xgboost<3\.1.*save_model",
         ),
         (b"booster[0]:\n0:leaf=1", UnsupportedModelError, "XGBoost's dump"),
-        (b"[{}]", UnsupportedModelError, "list in JSON, such as XGBoost's dump"),
+        (b"[{}]", UnsupportedModelError, "XGBoost's dump"),
         (b"<?xml version='1.0'?><PMML>", UnsupportedModelError, "PMML"),
         (b"\x08\x08\x12\x07skl2onnx", UnsupportedModelError, "ONNX"),
         (b"\x89HDF\r\n", UnsupportedModelError, "HDF5"),

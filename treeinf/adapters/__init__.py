@@ -44,9 +44,10 @@ def read_model(
     parameters : dict or None
         Training parameters, under the library's names, that override those stored in
         the model. LightGBM's dumped JSON and XGBoost's files store none, and methods
-        that replay the training need them; parameters left out take the library's
-        defaults. ``version`` is the version of XGBoost that trained the model, if a
-        later one wrote it.
+        that replay the training need them: what the trees of XGBoost imply is taken,
+        else the library's default, and the replay tells whether it was right.
+        ``objective`` is a built-in one with the gradients of a custom one; ``version``
+        is the version of XGBoost that trained the model, if a later one wrote it.
 
     Returns
     -------

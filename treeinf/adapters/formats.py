@@ -27,6 +27,10 @@ _OLD_XGBOOST = (
     "an XGBoost model in the old binary form. Load it with an XGBoost from 1.0 to 3.0 "
     f"(pip install 'xgboost<3.1') and {_SAVE_XGBOOST}"
 )
+_DUMP = (
+    "a list of trees, such as XGBoost's dump, which leaves out the base score. Load "
+    f"the model itself and {_SAVE_XGBOOST}"
+)
 _UNREADABLE = {
     b"\x80": (
         "a pickle (joblib writes them too), which can run code when it is opened. If "
@@ -36,14 +40,9 @@ _UNREADABLE = {
     b"x\x9c": "compressed with zlib, as joblib does; load it and pass the model",
     b"binf": _OLD_XGBOOST,
     b"bs64": _OLD_XGBOOST,
-    b"[": (
-        "a list in JSON, such as XGBoost's dump, which leaves out the base score. Load "
-        f"the model itself and {_SAVE_XGBOOST}"
-    ),
-    b"booster[": (
-        "XGBoost's dump, which rounds thresholds and leaves out the base score. Load "
-        f"the model itself and {_SAVE_XGBOOST}"
-    ),
+    b"[{": _DUMP,
+    b"[\n": _DUMP,
+    b"booster[": _DUMP,
     b"<": (
         "XML or HTML, such as PMML, which does not hold what training needs. Pass the "
         "fitted model or the file that its own library writes"

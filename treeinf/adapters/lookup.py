@@ -102,8 +102,8 @@ class Adapter(Protocol):
             First iterations to read; None for all.
         parameters : dict or None
             Training parameters that override those in the file. Files without any need
-            them for a replay of the training; those left out take the library's
-            defaults.
+            them for a replay of the training; those left out are inferred from the
+            trees (XGBoost) or take the library's defaults.
 
         Returns
         -------

@@ -220,7 +220,7 @@ def _warn_if_newer(file: XGBoostFile) -> None:
 
 
 # numbers out of range raise errors, not NumPy warnings
-@np.errstate(over="ignore", invalid="ignore")
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def _assemble(
     file: XGBoostFile,
     settings: XGBoostParameters,
