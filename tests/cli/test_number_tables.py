@@ -188,6 +188,7 @@ def test_what_cannot_be_read_names_the_way_out(table, data, message):
     [
         (["12.5"] * 20 + ["unknown"], "'unknown' in row 20 (line 22)"),
         (["12.5"] * 20 + ["-"], "first in row 20 (line 22)"),
+        (["12.5"] * 20 + ["-"], "No numbers are '-'."),
         ([f"t{i}" for i in range(51)], "51 different texts"),
         (["yes", "no", "None", "yes"], "'None' counts as missing"),
         (["yes", "no", "NA", "yes"], "--na-values"),

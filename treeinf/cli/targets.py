@@ -121,12 +121,14 @@ def _describe_missing(table: Table, target: str, is_missing: NDArray[np.bool_]) 
         return f"The target {target!r} of {table.path} is missing in all rows."
     first = int(np.argmax(is_missing))
     words = table.missing_words(target)
-    labels = (
-        f" {list_names(words)} count{'s' if len(words) == 1 else ''} as missing; if "
-        'that is a label, pass --na-values "".'
-        if words
-        else ""
-    )
+    labels = ""
+    if words and target in table.numbers:
+        labels = f" No numbers are {list_names(words)}."
+    elif words:
+        labels = (
+            f" {list_names(words)} count{'s' if len(words) == 1 else ''} as missing; "
+            'if that is a label, pass --na-values "".'
+        )
     return (
         f"The target {target!r} is missing in {int(is_missing.sum()):,} of "
         f"{len(is_missing):,} rows, first in {table.locate(first)}; fill or drop them."
