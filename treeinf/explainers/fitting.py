@@ -53,6 +53,11 @@ class TreeExplainer(Explainer[EnsembleQueries]):
         super().__init__(batch_size=batch_size, n_jobs=n_jobs, verbose=verbose)
         self.parity = parity
 
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        if self.parity not in ("sample", "all"):
+            raise ValueError(f"Got parity={self.parity!r}; expected 'sample' or 'all'.")
+
     @abc.abstractmethod
     def _learn(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,8 @@ def plot_influence(
             title = f"the sum over {values.shape[1]:,} test rows"
             values = values.sum(axis=1)
         else:
+            if isinstance(test_row, bool) or not isinstance(test_row, Integral):
+                raise TypeError(f"Got test_row={test_row!r}; expected an integer.")
             if not -values.shape[1] <= test_row < values.shape[1]:
                 raise ValueError(
                     f"Got test_row={test_row!r}; there are {values.shape[1]} queries."

@@ -24,7 +24,7 @@ from treeinf.explainers.refit.fixed_structure import (
     Refit,
     Removals,
 )
-from treeinf.frames import fill_masked, is_missing, row_labels
+from treeinf.frames import as_plain, fill_masked, is_missing, row_labels
 from treeinf.kernels.cpu.refit import REMOVAL_BATCH
 from treeinf.kernels.threads import limit_threads
 from treeinf.trace import StagedRows, TrainingTrace
@@ -414,7 +414,9 @@ def _refuse_unfittable(
     unfittable = refit.find_unfittable(removals)
     if unfittable is not None:
         number, missing = unfittable
-        name = f"row {number}" if labels is None else f"group {labels[number]!r}"
+        name = (
+            f"row {number}" if labels is None else f"group {as_plain(labels[number])!r}"
+        )
         raise ValueError(f"Leaving out {name} leaves {missing} to fit.")
 
 
