@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from treeinf.dtypes import NODE, OFFSET, REAL
 from treeinf.ensemble import storage
-from treeinf.ensemble.arrays import Missing, check_arrays, freeze_arrays, take_trees
+from treeinf.ensemble.arrays import check_arrays, freeze_arrays, take_trees
+from treeinf.ensemble.description import describe_ensemble
 from treeinf.ensemble.input_rules import InputRows, InputRules
 from treeinf.ensemble.losses import Loss
 from treeinf.ensemble.routing import find_leaves, flatten_trees
@@ -500,41 +501,7 @@ class TreeEnsemble(DropsCached):
 
     def describe(self) -> str:
         """Describe the model in a few printable lines."""
-        leaves = np.diff(self.leaf_offset)
-        kinds = []
-        if self.is_categorical.any():
-            kinds.append(f"{int(self.is_categorical.sum()):,} categorical")
-        if (self.missing == Missing.ZERO).any():
-            kinds.append("zero counts as missing")
-        splits = f"{self.n_nodes:,}" + (f" ({', '.join(kinds)})" if kinds else "")
-        loss = "unknown to treeinf" if self.loss is None else repr(self.loss)
-        if self.base_score_folded.any():
-            base = "estimated from the train rows, inside the first tree"
-        else:
-            base = np.array2string(self.base_score, precision=6, threshold=8)
-        rates = np.unique(self.shrinkage)
-        shrinkage = (
-            f"{rates[0]:g}" if len(rates) == 1 else (f"{rates[0]:g} to {rates[-1]:g}")
-        )
-        lines = [
-            ("library", f"{self.library} {self.library_version}"),
-            ("loss", f"{self.loss_name} ({loss})"),
-            ("trees", f"{self.n_trees:,} in {self.n_iterations:,} iterations"),
-            ("leaves", f"{self.n_leaves:,} ({leaves.min()} to {leaves.max()} a tree)"),
-            ("splits", splits),
-            ("features", f"{self.n_features:,}"),
-            ("outputs", f"{self.n_outputs}"),
-            ("base score", base),
-            *([("starts from", self.initial_model)] if self.initial_model else []),
-            ("shrinkage", shrinkage),
-            ("leaf rule", self.leaf_rule.describe(self.leaf_l2)),
-        ]
-        if self.classes is not None:
-            lines.append(("classes", ", ".join(map(str, self.classes[:20]))))
-        if self.training.subsample:
-            lines.append(("row sampling", self.training.subsample))
-        lines += [("approximate", text) for text in self.training.approximations]
-        return "\n".join(f"{name:<13}{text}" for name, text in lines)
+        return describe_ensemble(self)
 
     def __repr__(self) -> str:
         return (
