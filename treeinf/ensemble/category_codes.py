@@ -157,10 +157,6 @@ def find_hashes(
     distinct = np.empty(len(labels), object)
     distinct[:] = labels
     try:
-        if any(is_missing(label) for label in labels):
-            raise TypeError(
-                'Got a missing value as a category; replace it by a label, such as "".'
-            )
         return look_up_hashes(distinct, hashes)[position]
     except TypeError as error:
         raise TypeError(f"{column}: {error}") from None
