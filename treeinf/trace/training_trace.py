@@ -87,6 +87,12 @@ shape (n_leaves, leaf_width, leaf_width)
     report: ReproductionReport
 
     @property
+    def raw_score(self) -> NDArray[np.float64]:
+        """Raw scores after the last tree, shape (n_train, n_outputs)."""
+        offset = self.rows.offset if self.rows.offset.size else None
+        return self.ensemble.add_leaf_values(self.rows.leaf, offset=offset)
+
+    @property
     def base_score_gradient(self) -> NDArray[np.float64]:
         """Derivative of the base score with respect to the logarithm of each weight.
 
