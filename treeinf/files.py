@@ -32,7 +32,18 @@ def write_together(paths: Mapping[str, Path]) -> Iterator[dict[str, Path]]:
     dict of str to pathlib.Path
         Temporary file to write for each key, in the same folder. If the block raises,
         KeyboardInterrupt included, all are removed and none is renamed.
+
+    Raises
+    ------
+    FileNotFoundError
+        If a folder does not exist.
     """
+    for path in paths.values():
+        if not path.parent.is_dir():
+            raise FileNotFoundError(
+                f"{path} cannot be written: there is no folder {path.parent}; create "
+                "it first."
+            )
     temporary: dict[str, Path] = {}
     try:
         for key, path in paths.items():

@@ -371,6 +371,8 @@ def is_missing(value: Any) -> bool:
         return bool(value != value)
     except TypeError:  # bool(pandas.NA) raises
         return True
+    except ValueError:  # an array has no single truth value
+        return False
 
 
 def read_numbers(column: Any) -> NDArray[np.float64]:

@@ -106,6 +106,8 @@ def read_vector(values: Any, name: str, n_rows: int) -> NDArray[Any]:
     ------
     ValueError
         If the shape does not fit, or a value is missing.
+    TypeError
+        If the values are complex.
     """
     if isinstance(values, np.ma.MaskedArray):
         values = fill_masked(values)
@@ -116,6 +118,8 @@ def read_vector(values: Any, name: str, n_rows: int) -> NDArray[Any]:
         array = array[:, 0]
     if array.ndim != 1:
         raise ValueError(f"{name} has shape {array.shape}; expected ({n_rows},).")
+    if array.dtype.kind == "c":
+        raise TypeError(f"{name} holds complex numbers; expected real ones.")
     if len(array) != n_rows:
         raise ValueError(f"{name} has {len(array)} values, X has {n_rows} rows.")
     is_absent = np.zeros(n_rows, bool)

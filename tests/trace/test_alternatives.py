@@ -120,7 +120,7 @@ def test_sampling_that_a_file_does_not_store_is_named(rows, objective):
     with pytest.raises(TrainingDataMismatchError, match=r"subsample=1 .* parameters="):
         ti.BoostIn().fit(file, X, y)
     told = ti.read_model(file, parameters={"subsample": 0.6})
-    with pytest.warns(SubsampledTrainingWarning, match="go on where rows are ranked"):
+    with pytest.warns(SubsampledTrainingWarning, match="go on to find wrong labels"):
         ti.BoostIn().fit(told, X, y)
 
 

@@ -14,6 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from treeinf.frames import (
     as_frame,
+    as_plain,
     check_columns,
     column_names,
     count_rows,
@@ -237,8 +238,8 @@ def read_classes(y: NDArray[Any]) -> NDArray[Any]:
     classes: NDArray[Any] = np.unique(y)
     if len(classes) < 2:
         raise ValueError(
-            f"y has one class only, {classes[0]!r}; a classifier needs rows of at "
-            "least two."
+            f"y has one class only, {as_plain(classes[0])!r}; a classifier needs rows "
+            "of at least two."
         )
     return classes
 

@@ -31,7 +31,7 @@ _MEAN_ROWS = 2**16
 _TINY = float(np.finfo(REAL).tiny)
 _SAMPLED = (
     "Which rows a tree saw is not stored, so influence is computed as if it had seen "
-    "all: go on where rows are ranked (wrong labels are found as well as without "
+    "all: go on to find wrong labels (BoostIn finds them about as well as without "
     "sampling), and read single figures as approximate."
 )
 
