@@ -18,7 +18,7 @@ from treeinf.cli.commands.demo.explanation import (
     InfluentialRow,
     explain_worst_row,
 )
-from treeinf.cli.training_data import TrainingData
+from treeinf.cli.tables.training_data import TrainingData
 
 N_TRAIN = 120
 

@@ -9,7 +9,7 @@ pytest.importorskip("pandas")
 from sklearn import metrics
 
 from treeinf.cli.scores import compare_on_test_rows, score_on_test_rows
-from treeinf.cli.training_data import TrainingData
+from treeinf.cli.tables.training_data import TrainingData
 
 
 def make_data(y, classes=()):

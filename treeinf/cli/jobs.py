@@ -19,14 +19,14 @@ from treeinf.cli.models import (
     new_estimator,
     read_model_file,
 )
-from treeinf.cli.number_columns import list_names
 from treeinf.cli.options import split_names
 from treeinf.cli.outputs import check_outputs
 from treeinf.cli.printing import Printer
 from treeinf.cli.scores import ScoreChange, compare_on_test_rows, predict_for_scores
-from treeinf.cli.table_format import TableFormat
-from treeinf.cli.tables import Table, read_table
-from treeinf.cli.training_data import (
+from treeinf.cli.tables.files import Table, read_table
+from treeinf.cli.tables.format import TableFormat
+from treeinf.cli.tables.number_columns import list_names
+from treeinf.cli.tables.training_data import (
     TrainingData,
     read_test_rows,
     read_training_data,

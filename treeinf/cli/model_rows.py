@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.cli.exits import CommandError
-from treeinf.cli.number_columns import list_names
-from treeinf.cli.training_data import TrainingData, safe_name, with_safe_names
+from treeinf.cli.tables.number_columns import list_names
+from treeinf.cli.tables.training_data import TrainingData, safe_name, with_safe_names
 from treeinf.ensemble import TreeEnsemble
 from treeinf.kernels.label_hash import look_up_hashes
 

@@ -13,7 +13,7 @@ from treeinf.adapters.parity import check_parity
 from treeinf.cli.exits import CommandError
 from treeinf.cli.model_rows import task_of
 from treeinf.cli.options import Library
-from treeinf.cli.training_data import TrainingData
+from treeinf.cli.tables.training_data import TrainingData
 from treeinf.ensemble import TreeEnsemble
 from treeinf.training.estimators import make_estimator
 

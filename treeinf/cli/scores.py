@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from treeinf.cli.printing import Printer
-from treeinf.cli.training_data import TrainingData
+from treeinf.cli.tables.training_data import TrainingData
 
 __all__ = [
     "ScoreChange",

@@ -12,7 +12,7 @@ import typer
 from treeinf.cli import options
 from treeinf.cli.exits import CommandError
 from treeinf.cli.printing import Printer
-from treeinf.cli.table_format import TableFormat, takes_table_format
+from treeinf.cli.tables.format import TableFormat, takes_table_format
 
 if TYPE_CHECKING:
     from treeinf.ensemble import TreeEnsemble

@@ -13,7 +13,7 @@ import typer
 from treeinf.cli import options
 from treeinf.cli.exits import LIMIT_REACHED, CommandError
 from treeinf.cli.options import FROM_ESTIMATOR
-from treeinf.cli.table_format import TableFormat, takes_table_format
+from treeinf.cli.tables.format import TableFormat, takes_table_format
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,7 +13,7 @@ from treeinf.cleaning import InfluenceCleaner
 from treeinf.cli.exits import CommandError
 from treeinf.cli.jobs import Job
 from treeinf.cli.scores import ScoreChange
-from treeinf.cli.tables import Table, write_frame
+from treeinf.cli.tables.files import Table, write_frame
 
 __all__ = ["check_weight_column", "to_lines", "write_cleaned"]
 

@@ -10,14 +10,14 @@ import typer
 
 from treeinf.cli import options
 from treeinf.cli.exits import CommandError
-from treeinf.cli.table_format import TableFormat, takes_table_format
+from treeinf.cli.tables.format import TableFormat, takes_table_format
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from treeinf.cli.printing import Printer
-    from treeinf.cli.training_data import TrainingData
+    from treeinf.cli.tables.training_data import TrainingData
 
 __all__ = ["explain"]
 
@@ -94,7 +94,7 @@ def explain(
     from treeinf.cli.models import model_file, new_estimator
     from treeinf.cli.outputs import check_outputs
     from treeinf.cli.printing import Printer
-    from treeinf.cli.tables import write_frame
+    from treeinf.cli.tables.files import write_frame
     from treeinf.files import write_together
 
     printer = Printer(as_json=json, quiet=quiet)

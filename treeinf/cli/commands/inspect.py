@@ -9,7 +9,7 @@ import typer
 
 from treeinf.cli import options
 from treeinf.cli.exits import MISMATCH, CommandError
-from treeinf.cli.table_format import TableFormat, takes_table_format
+from treeinf.cli.tables.format import TableFormat, takes_table_format
 
 __all__ = ["inspect"]
 
@@ -36,8 +36,8 @@ def inspect(
     from treeinf.cli.model_rows import as_model_reads, find_texts, task_of
     from treeinf.cli.models import compare_with_library, read_model_file
     from treeinf.cli.printing import Printer
-    from treeinf.cli.tables import read_table
-    from treeinf.cli.training_data import read_training_data
+    from treeinf.cli.tables.files import read_table
+    from treeinf.cli.tables.training_data import read_training_data
     from treeinf.trace import TrainingTrace
 
     if train is not None and target is None:

@@ -10,7 +10,7 @@ import typer
 
 from treeinf.cli import options
 from treeinf.cli.options import FROM_ESTIMATOR
-from treeinf.cli.table_format import TableFormat, takes_table_format
+from treeinf.cli.tables.format import TableFormat, takes_table_format
 
 if TYPE_CHECKING:
     from treeinf.cleaning import InfluenceSelector
@@ -110,7 +110,7 @@ def select(
     from treeinf.cleaning import InfluenceSelector
     from treeinf.cli.jobs import Clock, read_job
     from treeinf.cli.printing import Printer
-    from treeinf.cli.tables import write_frame
+    from treeinf.cli.tables.files import write_frame
     from treeinf.files import write_together
 
     printer, clock = Printer(as_json=json, quiet=quiet), Clock()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from treeinf.cleaning import InfluenceCleaner
-    from treeinf.cli.training_data import TrainingData
+    from treeinf.cli.tables.training_data import TrainingData
     from treeinf.datasets import Dataset
 
 __all__ = ["demo"]
@@ -199,7 +199,7 @@ def _flip(
     """Split the data and flip training labels, which are text."""
     import numpy as np
 
-    from treeinf.cli.training_data import TrainingData
+    from treeinf.cli.tables.training_data import TrainingData
     from treeinf.datasets import flip_labels
 
     split = _split_codes(dataset, seed)

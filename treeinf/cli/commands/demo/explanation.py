@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.cli.printing import Printer
-from treeinf.cli.training_data import TrainingData
+from treeinf.cli.tables.training_data import TrainingData
 from treeinf.explainers import LeafInfluence
 
 __all__ = ["Explanation", "InfluentialRow", "explain_worst_row"]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from treeinf.cleaning import InfluenceCleaner
 from treeinf.cli.commands.cleaned_files import to_lines
 from treeinf.cli.commands.demo.explanation import COLUMNS, Explanation
-from treeinf.cli.training_data import TrainingData
+from treeinf.cli.tables.training_data import TrainingData
 from treeinf.datasets import Dataset
 from treeinf.files import write_whole
 

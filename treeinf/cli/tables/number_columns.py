@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from treeinf.cli.exits import CommandError
-from treeinf.cli.number_texts import (
+from treeinf.cli.tables.number_texts import (
     NumberColumn,
     NumberFormat,
     list_formats,

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.cli.exits import CommandError
-from treeinf.cli.number_columns import list_names
-from treeinf.cli.tables import Table
+from treeinf.cli.tables.files import Table
+from treeinf.cli.tables.number_columns import list_names
 from treeinf.frames import read_columns
 
 __all__ = ["NUMBERS", "read_target", "refuse_nested"]

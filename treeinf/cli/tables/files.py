@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.cli.csv_files import CsvRecords, decode, find_records, unpack
 from treeinf.cli.exits import CommandError, need_pyarrow
-from treeinf.cli.formulas import escape_formula, escape_frame
-from treeinf.cli.number_columns import read_numbers
-from treeinf.cli.number_texts import NumberColumn, list_formats
-from treeinf.cli.table_format import TableFormat
+from treeinf.cli.tables.csv_text import CsvRecords, decode, find_records, unpack
+from treeinf.cli.tables.format import TableFormat
+from treeinf.cli.tables.formulas import escape_formula, escape_frame
+from treeinf.cli.tables.number_columns import read_numbers
+from treeinf.cli.tables.number_texts import NumberColumn, list_formats
 
 __all__ = ["Table", "read_table", "write_frame"]
 

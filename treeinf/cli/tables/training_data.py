@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.cli.column_notes import describe_features
 from treeinf.cli.exits import CommandError
-from treeinf.cli.number_columns import describe_numbers, list_names
-from treeinf.cli.tables import Table
-from treeinf.cli.targets import NUMBERS, read_target, refuse_nested
+from treeinf.cli.tables.files import Table
+from treeinf.cli.tables.notes import describe_features
+from treeinf.cli.tables.number_columns import describe_numbers, list_names
+from treeinf.cli.tables.targets import NUMBERS, read_target, refuse_nested
 from treeinf.frames import read_columns
 
 __all__ = [

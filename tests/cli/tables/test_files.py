@@ -9,7 +9,7 @@ pytest.importorskip("typer")
 pd = pytest.importorskip("pandas")
 
 from treeinf.cli.exits import CommandError  # noqa: E402
-from treeinf.cli.tables import read_table  # noqa: E402
+from treeinf.cli.tables.files import read_table  # noqa: E402
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from treeinf.cli.number_texts import is_number
+from treeinf.cli.tables.number_texts import is_number
 
 __all__ = ["escape_formula", "escape_frame"]
 

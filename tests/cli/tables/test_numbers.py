@@ -13,9 +13,9 @@ pytest.importorskip("typer")
 pd = pytest.importorskip("pandas")
 
 from treeinf.cli.exits import CommandError  # noqa: E402
-from treeinf.cli.table_format import TableFormat  # noqa: E402
-from treeinf.cli.tables import read_table  # noqa: E402
-from treeinf.cli.training_data import read_training_data  # noqa: E402
+from treeinf.cli.tables.files import read_table  # noqa: E402
+from treeinf.cli.tables.format import TableFormat  # noqa: E402
+from treeinf.cli.tables.training_data import read_training_data  # noqa: E402
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.cli.exits import CommandError
-from treeinf.cli.formulas import escape_formula
+from treeinf.cli.tables.formulas import escape_formula
 
 __all__ = ["CsvRecords", "decode", "find_records", "unpack"]
 

@@ -8,8 +8,8 @@ import pytest
 pytest.importorskip("typer")
 pd = pytest.importorskip("pandas")
 
-from treeinf.cli.formulas import escape_formula, escape_frame  # noqa: E402
-from treeinf.cli.tables import read_table, write_frame  # noqa: E402
+from treeinf.cli.tables.files import read_table, write_frame  # noqa: E402
+from treeinf.cli.tables.formulas import escape_formula, escape_frame  # noqa: E402
 
 FORMULAS = [
     "=1+1", "+SUM(A1)", "-cmd|' /C calc'!A0", "@SUM(1)", "\t=1", "\r=1", "\n=1", "  =1",

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from treeinf.cli.number_columns import list_names
-from treeinf.cli.tables import Table
+from treeinf.cli.tables.files import Table
+from treeinf.cli.tables.number_columns import list_names
 
 __all__ = ["describe_features"]
 
