@@ -16,7 +16,7 @@ from treeinf.datasets import flip_labels  # noqa: E402
 @pytest.fixture(autouse=True)
 def no_announcement(monkeypatch):
     """Say nothing of kernels, which tests may or may not find compiled."""
-    monkeypatch.setattr("treeinf.cli.printing.announce_compilation", lambda: None)
+    monkeypatch.setattr("treeinf.cli.printing._show_log", lambda: None)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numba.core.caching import NullCache
 from numpy.testing import assert_array_equal
 
 from treeinf.kernels import compilation
@@ -102,3 +103,20 @@ def test_code_on_disk_is_of_one_state_of_all_kernels(tmp_path):
     with (tmp_path / "treeinf" / "kernels" / "lanes.py").open("a") as file:
         file.write("# another state\n")
     assert [count_hits(), count_hits()] == [0, 1]
+
+
+def test_the_first_compilation_is_logged_once(caplog, monkeypatch):
+    monkeypatch.setattr(compilation._ANNOUNCEMENT, "is_due", True)
+
+    def add(number):
+        return number + 1
+
+    add.__module__ = "treeinf.kernels"
+    with caplog.at_level("INFO", "treeinf"):
+        for argument in (1, 1.0):
+            compiled = compilation.kernel(add)
+            compiled._cache = NullCache()
+            assert compiled(argument) == argument + 1
+    assert [record.getMessage() for record in caplog.records] == [
+        "Compiling kernels, once per machine; this may take minutes ..."
+    ]

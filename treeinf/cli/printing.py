@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["Printer", "announce_compilation"]
+__all__ = ["Printer"]
 
 
 class Printer:
@@ -30,7 +31,7 @@ class Printer:
         self._is_silent = as_json or quiet
         self._console = Console(highlight=False, soft_wrap=True)
         if not quiet:
-            announce_compilation()
+            _show_log()
 
     @property
     def shows_progress(self) -> bool:
@@ -78,24 +79,14 @@ class Printer:
             print(json.dumps(to_plain(result), indent=2))
 
 
+class _ToStderr(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr, flush=True)
+
+
 @functools.cache
-def announce_compilation() -> None:
-    """Print a line on stderr when the first kernel is compiled, which takes a while."""
-    if "numba" not in sys.modules:
-        return  # a command that has no kernels
-    from numba.core import caching, event
-
-    class Announcement(event.Listener):
-        is_due = True
-
-        def on_start(self, event: Any) -> None:
-            cache = getattr(event.data.get("dispatcher"), "_cache", None)
-            if self.is_due and isinstance(cache, caching.FunctionCache):
-                self.is_due = False
-                text = "Compiling kernels, once per machine; this may take minutes ..."
-                print(text, file=sys.stderr, flush=True)
-
-        def on_end(self, event: Any) -> None:
-            pass
-
-    event.register("numba:compile", Announcement())
+def _show_log() -> None:
+    """Print the package's log on stderr, such as that kernels are compiled."""
+    logger = logging.getLogger("treeinf")
+    logger.addHandler(_ToStderr())
+    logger.setLevel(logging.INFO)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import logging
 import os
 import pickle
 import threading
@@ -16,6 +17,7 @@ from typing import Any
 import numba
 import numpy as np
 from numba import types
+from numba.core import event
 from numba.core.caching import CompileResultCacheImpl, FunctionCache
 from numba.core.serialize import dumps
 from numba.extending import intrinsic
@@ -58,6 +60,27 @@ def _hash_sources() -> str:
 
 
 _SOURCES = _hash_sources()
+
+
+class _Announcement(event.Listener):
+    """Log the first compilation of a kernel, which the caller waits for."""
+
+    is_due = True
+
+    def on_start(self, event: Any) -> None:
+        function = getattr(event.data.get("dispatcher"), "py_func", None)
+        if self.is_due and getattr(function, "__module__", "").startswith("treeinf."):
+            self.is_due = False
+            logging.getLogger(__name__).info(
+                "Compiling kernels, once per machine; this may take minutes ..."
+            )
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+_ANNOUNCEMENT = _Announcement()
+event.register("numba:compile", _ANNOUNCEMENT)
 
 
 class _CheckedCode(CompileResultCacheImpl):
