@@ -55,7 +55,7 @@ def check_explanation(found):
         assert sizes == sorted(sizes, reverse=True)
     flipped = sum(row["is_flipped"] for row in harmful)
     assert f"{flipped} of the 5" in found["answer"]
-    assert {row["label"] for row in harmful} == {found["predicted"]}
+    assert found["predicted"] in {row["label"] for row in harmful}
 
 
 def test_the_explanation_comes_before_the_cleaning(run, tmp_path):

@@ -87,11 +87,11 @@ def test_a_table_of_validation_rows_and_targets_that_are_numbers(run, tables):
     [
         (("--keep", "many"), 2, "Got --keep 'many'"),
         (("--keep", "score>=1"), 1, "keep="),
-        (("--keep", "240"), 1, "keep=240"),
+        (("--keep", "240"), 1, "--keep 240"),
         (("--strategy", "best"), 2, "best"),
-        (("--tolerance", "-1"), 1, "tolerance=-1"),
+        (("--tolerance", "-1"), 1, "--tolerance -1"),
         (("--validation", "none.csv"), 2, "existing table"),
-        (("--validation", "1"), 1, "validation=1"),
+        (("--validation", "1"), 1, "--validation 1"),
     ],
 )
 def test_bad_options_are_refused_before_long_work(

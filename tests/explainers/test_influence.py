@@ -137,7 +137,7 @@ def test_explainers_keep_scikit_learns_manners():
         ({"count_power": np.nan}, "Got count_power=nan"),
         ({"batch_size": 0}, "Got batch_size=0"),
         ({"n_jobs": 0}, "Got n_jobs=0"),
-        ({"parity": "some"}, "Got rows='some'"),
+        ({"parity": "some"}, "Got parity='some'"),
         ({"on_mismatch": "no"}, "Got on_mismatch='no'"),
     ],
 )

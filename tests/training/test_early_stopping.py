@@ -129,6 +129,7 @@ def test_rows_to_stop_on_come_from_the_rows_of_the_copy(monkeypatch):
         validation=0.3,
         baselines=False,
         n_repeats=1,
+        n_jobs=1,
         random_state=0,
     ).fit(X, y)
     assert len(calls) == 2 * cleaner.report_.n_fits

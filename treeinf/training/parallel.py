@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, TypeVar
 
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
+from sklearn.utils.parallel import Parallel, delayed
 from tqdm.auto import tqdm
 
 from treeinf.kernels.threads import check_n_jobs
@@ -90,7 +90,8 @@ def run_tasks(
     Returns
     -------
     iterator
-        Results; several workers start at once, a single one computes lazily.
+        Results; several workers start at once, a single one computes lazily. Workers
+        have scikit-learn's configuration of the calling thread.
     """
     if n_workers <= 1 or len(tasks) <= 1:
         return (task() for task in tasks)

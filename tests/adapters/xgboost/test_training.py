@@ -352,10 +352,9 @@ def test_initial_scores(rows):
     booster = train(xgboost, X, score, data={"base_margin": margin})
     ensemble = read_model(booster)
     own = own_raw_score(xgboost, booster, X, base_margin=margin)
-    offset = margin - ensemble.base_score[0]
-    found = ensemble.raw_score(X, init_score=offset)
+    found = ensemble.raw_score(X, init_score=margin)
     assert_allclose(found, own, rtol=0, atol=1e-6 * np.abs(own).max())
-    assert verdict(ensemble, X, score, init_score=offset) == "exact"
+    assert verdict(ensemble, X, score, init_score=margin) == "exact"
 
 
 def test_leaf_nodes_are_those_of_all_trees(rows):
