@@ -129,9 +129,11 @@ def read(content, path):
     try:
         rows = np.zeros((3, ensemble.n_features), np.int64)
         assert np.isfinite(ensemble.raw_score(rows)).all()
-    except ValueError as error:
-        # splits that CatBoost alone can evaluate, scores on top of another model
-        if "evaluate" not in str(error) and "init_score" not in str(error):
+    except (ValueError, TypeError) as error:
+        # splits that CatBoost alone can evaluate, scores on top of another model,
+        # categories whose labels are no numbers
+        expected = ("evaluate", "init_score", "the model was trained on '")
+        if not any(words in str(error) for words in expected):
             raise
     ensemble.describe()
     return "read"
