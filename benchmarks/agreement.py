@@ -497,11 +497,16 @@ def main() -> None:
         "cells": cells,
     }
     text = to_markdown(result)
+    write_result(arguments.out, to_json(result), text)
+
+
+def write_result(out: Path | None, content: str, text: str) -> None:
+    """Print the report; write it and the figures where a path is passed."""
     print(text)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.with_suffix(".json").write_text(to_json(result))
-        arguments.out.with_suffix(".md").write_text(text)
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.with_suffix(".json").write_text(content)
+        out.with_suffix(".md").write_text(text)
 
 
 def to_json(result: dict[str, Any]) -> str:

@@ -37,7 +37,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.agreement import round_figures, to_json
+from benchmarks.agreement import round_figures, to_json, write_result
 from treeinf.evaluation.machine import describe_run
 
 FEW = ("adult", "spambase", "concrete", "power")
@@ -443,11 +443,7 @@ def main() -> None:
         ],
     }
     text = to_markdown(result)
-    print(text)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.with_suffix(".json").write_text(to_json(result))
-        arguments.out.with_suffix(".md").write_text(text)
+    write_result(arguments.out, to_json(result), text)
 
 
 if __name__ == "__main__":

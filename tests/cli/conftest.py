@@ -20,6 +20,16 @@ def no_announcement(monkeypatch):
 
 
 @pytest.fixture
+def outputs(tmp_path):
+    """Name the files that `treeinf clean` writes."""
+    return {
+        "--out": tmp_path / "cleaned.csv",
+        "--removed": tmp_path / "removed.csv",
+        "--report": tmp_path / "report.html",
+    }
+
+
+@pytest.fixture
 def run():
     """Run a command and give its result: exit_code, stdout, stderr."""
     try:

@@ -16,15 +16,6 @@ QUICK = ("--validation", "0.3", "--n-jobs", "1")
 TARGET = ("--target", "label", "--drop-columns", "value,row_weight")
 
 
-@pytest.fixture
-def outputs(tmp_path):
-    return {
-        "--out": tmp_path / "cleaned.csv",
-        "--removed": tmp_path / "removed.csv",
-        "--report": tmp_path / "report.html",
-    }
-
-
 def flat(outputs):
     return [part for pair in outputs.items() for part in pair]
 
