@@ -28,7 +28,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from treeinf.cleaning.rows import read_rows, read_trusted
 from treeinf.cleaning.trial.splits import check_validation
-from treeinf.errors import TreeinfWarning
+from treeinf.errors import SelfExplanationWarning, TreeinfWarning
 from treeinf.frames import check_columns, column_names
 from treeinf.training.cloning import rebuild
 from treeinf.training.early_stopping import (
@@ -327,7 +327,11 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
 
 @contextlib.contextmanager
 def _once_each() -> Iterator[None]:
-    """Defer warnings and issue each once; of treeinf's, one per category."""
+    """Defer warnings and issue each once; of treeinf's, one per category.
+
+    Tables may have duplicates, so that unseen rows equal train rows: no warning. The
+    filter is applied here, because filters are not safe in the threads of copies.
+    """
     caught: list[warnings.WarningMessage] = []
     try:
         with warnings.catch_warnings(record=True) as caught:
@@ -336,6 +340,8 @@ def _once_each() -> Iterator[None]:
     finally:
         seen = set()
         for warning in caught:
+            if issubclass(warning.category, SelfExplanationWarning):
+                continue
             is_ours = issubclass(warning.category, TreeinfWarning)
             key = (warning.category, "" if is_ours else str(warning.message))
             if key not in seen:

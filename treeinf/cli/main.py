@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import warnings
 
 __all__ = ["run"]
 
@@ -24,8 +23,6 @@ def run() -> None:
             file=sys.stderr,
         )
         sys.exit(1)
-    # joblib's warning about tasks that an error or an interrupt stopped
-    warnings.filterwarnings("ignore", message=r"\d+ tasks ", category=UserWarning)
     # treat SIGTERM like Ctrl-C, so that temporary files are removed
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     app(prog_name="treeinf")

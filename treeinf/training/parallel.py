@@ -6,7 +6,8 @@ import contextlib
 import functools
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -91,7 +92,8 @@ def run_tasks(
     -------
     iterator
         Results; several workers start at once, a single one computes lazily. Workers
-        have scikit-learn's configuration of the calling thread.
+        have scikit-learn's configuration of the calling thread. Closed or dropped
+        before its end, it cancels the tasks that have not begun.
     """
     if n_workers <= 1 or len(tasks) <= 1:
         return (task() for task in tasks)
@@ -102,9 +104,23 @@ def run_tasks(
         return_as="generator" if ordered else "generator_unordered",
         **where,
     )
-    return itertools.chain.from_iterable(
-        parallel(delayed(_run_chunk)(chunk) for chunk in chunks)
-    )
+    results = _close_silently(parallel(delayed(_run_chunk)(chunk) for chunk in chunks))
+    next(results)  # so that the clean-up also runs if no result is ever asked for
+    return itertools.chain.from_iterable(results)
+
+
+def _close_silently(results: Generator[list[T], None, None]) -> Iterator[list[T]]:
+    """Yield an empty list, then joblib's results, and end joblib's generator.
+
+    joblib warns of tasks that have run in vain where a generator is dropped before its
+    end: after an error or an interrupt, both of which are reported anyway.
+    """
+    try:
+        yield []
+        yield from results
+    finally:
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            results.close()
 
 
 def _run_chunk(tasks: Sequence[Callable[[], T]]) -> list[T]:

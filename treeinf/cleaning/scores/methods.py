@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.errors import SelfExplanationWarning
 from treeinf.explainers import BoostIn
 from treeinf.explainers.gradient.additive import AdditiveExplainer
 from treeinf.training.rows import LabelledRows
@@ -22,7 +20,6 @@ __all__ = [
     "Measure",
     "Method",
     "explain_model",
-    "ignore_duplicate_warnings",
     "keep_known_classes",
 ]
 
@@ -45,11 +42,6 @@ def keep_known_classes(model: Any, rows: LabelledRows) -> LabelledRows:
     if rows.code is None:
         return rows
     return rows.take(np.flatnonzero(np.isin(rows.y, model.classes_)))
-
-
-def ignore_duplicate_warnings() -> warnings.catch_warnings[None]:
-    """Ignore warnings that unseen rows equal train rows: tables may have duplicates."""
-    return warnings.catch_warnings(action="ignore", category=SelfExplanationWarning)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,9 +80,8 @@ def _total_influence(
 ) -> NDArray[np.float64]:
     """Compute the influence of each row on the mean loss of the query rows."""
     queries = keep_known_classes(model, queries)
-    with ignore_duplicate_warnings():
-        explainer = explain_model(model, rows)
-        total = explainer.total(queries.X, queries.y, sample_weight=queries.weight)
+    explainer = explain_model(model, rows)
+    total = explainer.total(queries.X, queries.y, sample_weight=queries.weight)
     return np.asarray(total) / queries.n_rows
 
 

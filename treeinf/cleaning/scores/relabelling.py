@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from treeinf.cleaning.scores.methods import (
     explain_model,
-    ignore_duplicate_warnings,
     keep_known_classes,
 )
 from treeinf.errors import UnsupportedModelError
@@ -122,15 +121,14 @@ def estimate_label_gains(
         if not unseen.n_rows:
             continue
         is_met, labels = _name_suggestions(model, seen, suggestion[in_bag], classes)
-        with ignore_duplicate_warnings():
-            explainer = explain_model(model, seen)
-            change = explainer.relabel(
-                unseen.X,
-                unseen.y,
-                labels=labels[:, np.newaxis],
-                sample_weight=unseen.weight,
-            )
-            removal = explainer.total(unseen.X, unseen.y, sample_weight=unseen.weight)
+        explainer = explain_model(model, seen)
+        change = explainer.relabel(
+            unseen.X,
+            unseen.y,
+            labels=labels[:, np.newaxis],
+            sample_weight=unseen.weight,
+        )
+        removal = explainer.total(unseen.X, unseen.y, sample_weight=unseen.weight)
         positions = in_bag[is_met]
         relabel[positions] -= np.asarray(change)[is_met, 0] / unseen.n_rows
         drop[positions] -= np.asarray(removal)[is_met] / unseen.n_rows
