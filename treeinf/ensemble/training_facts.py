@@ -119,6 +119,10 @@ class TrainingFacts:
     subsample : str or None
         The library's setting by which each iteration was fitted on a sample of the
         rows.
+    row_sampling : tuple of (name, value) pairs, or None
+        The parameters of that sampling as the adapter's ``find_sampler`` reads them;
+        None where draws cannot be replayed. Values are numbers, strings, None, or
+        tuples of numbers.
     approximations : tuple of str
         Settings that a replay follows only approximately, and how.
     other_hessian_factor : float or None
@@ -141,6 +145,7 @@ class TrainingFacts:
     l2_per_weight: bool = False
     counts_zero_weights: bool = True
     subsample: str | None = None
+    row_sampling: tuple[tuple[str, Any], ...] | None = None
     approximations: tuple[str, ...] = ()
     other_hessian_factor: float | None = None
     assumed: str | None = None

@@ -35,7 +35,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FlatLeaves", "FlatLoss", "FlatRows", "FlatTrees"]
+__all__ = ["FlatBags", "FlatLeaves", "FlatLoss", "FlatRows", "FlatTrees"]
 
 
 class FlatTrees(NamedTuple):
@@ -114,6 +114,24 @@ class FlatLeaves(NamedTuple):
     is_averaged: bool
     leaf_row: NDArray[np.int32]
     base_score: NDArray[np.float64]
+
+
+class FlatBags(NamedTuple):
+    """The rows that each tree was fitted on; see `treeinf.ensemble.bags.Bags`.
+
+    Attributes
+    ----------
+    bits : ndarray of uint64, shape (n_bags, n_words) or (0, 0)
+        Row i is in a bag if bit ``i % 64`` of word ``i // 64`` is set.
+    factor : ndarray of float32, shape (n_bags, n_rows) or (0, 0)
+        Factor of each row on its gradient and hessian, where it is not 0 or 1.
+    of_tree : ndarray of int32, shape (n_trees,) or (0,)
+        Bag of each tree, -1 for all rows; empty if all trees saw all rows.
+    """
+
+    bits: NDArray[np.uint64]
+    factor: NDArray[np.float32]
+    of_tree: NDArray[np.int32]
 
 
 class FlatRows(NamedTuple):

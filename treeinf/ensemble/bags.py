@@ -1,0 +1,88 @@
+"""Which train rows each tree was fitted on, and with which factor."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from treeinf.dtypes import NODE
+from treeinf.kernels.flat import FlatBags
+
+__all__ = ["Bags"]
+
+_WORD = 64
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Bags:
+    """The bag of each tree: a factor of every train row on its gradient and hessian.
+
+    Trees may share bags. The factors of all bags are 0 or 1, kept in one bit each, or
+    any numbers, kept in float32.
+
+    Parameters
+    ----------
+    n_rows : int
+        Train rows.
+    bits : ndarray of uint64, shape (n_bags, ceil(n_rows / 64)) or (0, 0)
+        Row i is in a bag if bit ``i % 64`` of word ``i // 64`` is set.
+    factor : ndarray of float32, shape (n_bags, n_rows) or (0, 0)
+        Where sampling weighs rows or draws them several times; `bits` is empty then.
+    of_tree : ndarray of int32, shape (n_trees,) or (0,)
+        Bag of each tree; -1 for all rows with factor 1. Empty if that is all trees.
+    """
+
+    n_rows: int
+    bits: NDArray[np.uint64]
+    factor: NDArray[np.float32]
+    of_tree: NDArray[np.int32]
+
+    @classmethod
+    def all_rows(cls, n_rows: int) -> Bags:
+        """Return the bags of a training that did not sample rows."""
+        return cls.from_rows(n_rows, [], [])
+
+    @classmethod
+    def from_rows(
+        cls, n_rows: int, bags: Sequence[NDArray], of_tree: ArrayLike
+    ) -> Bags:
+        """Collect bags that are given row by row.
+
+        Parameters
+        ----------
+        n_rows : int
+            Train rows.
+        bags : sequence of ndarray of bool or float32, shape (n_rows,)
+            Whether each row is in the bag, or its factor; one kind for all bags.
+        of_tree : array-like of int, shape (n_trees,) or (0,)
+            Position in `bags` of each tree's bag; -1 for all rows.
+        """
+        bits = np.empty((0, 0), np.uint64)
+        factor = np.empty((0, 0), np.float32)
+        if len(bags) and bags[0].dtype == np.bool_:
+            bits = np.zeros((len(bags), -(-n_rows // _WORD)), np.uint64)
+            for words, bag in zip(bits.view(np.uint8), bags, strict=True):
+                packed = np.packbits(bag, bitorder="little")
+                words[: len(packed)] = packed
+        elif len(bags):
+            factor = np.stack(bags).astype(np.float32)
+        return cls(n_rows, bits, factor, np.asarray(of_tree, NODE))
+
+    @property
+    def flat(self) -> FlatBags:
+        """The arrays that kernels read."""
+        return FlatBags(self.bits, self.factor, self.of_tree)
+
+    def row_factors(self, tree: int) -> NDArray[np.bool_] | NDArray[np.float32] | None:
+        """Return each row's factor in a tree, shape (n_rows,); None for all rows."""
+        number = -1 if not self.of_tree.size else int(self.of_tree[tree])
+        if number < 0:
+            return None
+        if self.factor.size:
+            return self.factor[number]
+        words = self.bits[number].view(np.uint8)
+        unpacked = np.unpackbits(words, bitorder="little", count=self.n_rows)
+        return unpacked.astype(np.bool_)
