@@ -1,0 +1,107 @@
+"""Row samples drawn by kernels are those of the generators, draw by draw."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from tests.naive import lightgbm_draws as naive
+from treeinf.kernels import compilation
+from treeinf.kernels.cpu import random_draws as kernels
+
+
+def pack(rows):
+    words = np.zeros(-(-len(rows) // 64), np.uint64)
+    packed = np.packbits(rows, bitorder="little")
+    words.view(np.uint8)[: len(packed)] = packed
+    return words
+
+
+def start(seed, n_units):
+    return (np.arange(-(-n_units // kernels.RUN_ROWS)) + seed).astype(np.uint64)
+
+
+@pytest.mark.parametrize("n_rows", [1, 63, 64, 1000, 1024, 1025, 2100])
+@pytest.mark.parametrize("by_class", [False, True])
+def test_bags_are_those_of_single_draws(n_rows, by_class, rng):
+    positive = rng.random(n_rows) < 0.3
+    fractions = np.where(positive & by_class, 0.9, 0.37)
+    words = pack(positive) if by_class else np.empty(0, np.uint64)
+    states, bits = start(99, n_rows), np.empty((3, -(-n_rows // 64)), np.uint64)
+    limits = [int(np.ceil(share * 2**15)) for share in (0.37, 0.9)]
+    kernels.draw_lightgbm_bags(states, n_rows, limits[0], words, limits[1], bits)
+    generators = naive.start(99, n_rows)
+    for bag in bits:
+        assert_array_equal(bag, pack(naive.draw_bag(generators, fractions)))
+    assert states.tolist() == [one.state for one in generators]
+
+
+def test_limits_of_none_and_all():
+    states, bits = start(0, 70), np.empty((1, 2), np.uint64)
+    for limit, expected in ((0, np.zeros(70, bool)), (2**15, np.ones(70, bool))):
+        kernels.draw_lightgbm_bags(states, 70, limit, np.empty(0, np.uint64), 0, bits)
+        assert_array_equal(bits[0], pack(expected))
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "block_rows", "rates"),
+    [(300, 300, (0.2, 0.1)), (2500, 1024, (0.3, 0.4)), (2500, 2048, (0.2, 0.0))],
+)
+def test_goss_is_that_of_single_draws(n_rows, block_rows, rates, rng):
+    size = np.round(rng.exponential(size=n_rows), 2).astype(np.float32)
+    sizes = np.diff([*range(0, n_rows, block_rows), n_rows])
+    n_top = np.maximum((sizes * rates[0]).astype(np.int64), 1)
+    n_other = (sizes * rates[1]).astype(np.int64)
+    threshold = np.array(
+        [
+            np.sort(size[k * block_rows : (k + 1) * block_rows])[-n]
+            for k, n in enumerate(n_top)
+        ]
+    )
+    states, factor = start(5, n_rows), np.empty(n_rows, np.float32)
+    kernels.draw_lightgbm_goss(
+        states, size, block_rows, n_top, n_other, threshold, factor
+    )
+    generators = naive.start(5, n_rows)
+    expected = naive.draw_goss(generators, size, block_rows, *rates)
+    assert_array_equal(factor, expected)
+    assert states.tolist() == [one.state for one in generators]
+
+
+def test_screening_keeps_the_seeds_whose_bag_fits(rng):
+    n_rows, seeds, fraction = 1500, range(40), 0.6
+    leaf = rng.integers(0, 3, n_rows)
+    by_leaf = np.argsort(leaf, kind="stable")
+    offset = np.concatenate([[0], np.cumsum(np.bincount(leaf))])
+    factor, shift = kernels.list_lightgbm_steps(kernels.RUN_ROWS)
+    step = by_leaf % kernels.RUN_ROWS
+    rows = [by_leaf // kernels.RUN_ROWS, factor[step], shift[step]]
+    rows = [part.astype(np.uint64) for part in rows]
+
+    def count(seed, share):
+        bag = naive.draw_bag(naive.start(seed, n_rows), [share] * n_rows)
+        return np.bincount(leaf[bag], minlength=3)
+
+    wanted = count(17, fraction)
+    passes = np.empty(len(seeds), bool)
+    for low, high in ((0.6, 0.6), (0.59, 0.61)):
+        limits = [int(np.ceil(share * 2**15)) for share in (low, high)]
+        kernels.screen_lightgbm_seeds(0, *rows, offset, wanted, *limits, passes)
+        expected = [
+            bool((count(s, low) <= wanted).all() and (count(s, high) >= wanted).all())
+            for s in seeds
+        ]
+        assert passes.tolist() == expected
+    assert passes[17]
+
+
+@pytest.mark.skipif(compilation.jit_disabled, reason="nothing is compiled")
+def test_threads_change_no_bag(monkeypatch):
+    found = []
+    for limit in (2**19, 0):
+        monkeypatch.setattr(compilation, "SMALL_CALL", limit)
+        states, bits = start(3, 9000), np.empty((4, 141), np.uint64)
+        none = np.empty(0, np.uint64)
+        kernels.draw_lightgbm_bags(states, 9000, 20000, none, 0, bits)
+        found.append((states, bits))
+    for one, other in zip(*found, strict=True):
+        assert_array_equal(one, other)

@@ -1,0 +1,189 @@
+"""Row samples drawn by the generators of the libraries.
+
+LightGBM's generator is a linear congruence, ``x <- 214013 x + 2531011`` modulo 2**32,
+of whose state bits 16 to 30 are a draw in [0, 2**15). There is one for each run of
+`RUN_ROWS` rows. After k steps a state is ``factor[k - 1] x + shift[k - 1]``: the draws
+of a whole word of rows are independent of each other.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import prange
+
+from treeinf.kernels.compilation import linear_kernel, parallel_kernel, scalar_rule
+
+__all__ = [
+    "RUN_ROWS",
+    "draw_lightgbm_bags",
+    "draw_lightgbm_goss",
+    "list_lightgbm_steps",
+    "screen_lightgbm_seeds",
+]
+
+RUN_ROWS = 1024
+"""Rows that share one of LightGBM's generators."""
+
+_WORD = 64
+_MULTIPLIER, _INCREMENT = 214013, 2531011
+_LOW_32 = np.uint64(2**32 - 1)
+_LOW_31 = np.uint64(2**31 - 1)
+_LOW_15 = np.uint64(2**15 - 1)
+_ONE, _DRAW_SHIFT = np.uint64(1), np.uint64(16)
+_STEP_FACTOR, _STEP_SHIFT = np.uint64(_MULTIPLIER), np.uint64(_INCREMENT)
+
+
+def list_lightgbm_steps(n_steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return factor and shift of the state after 1 to `n_steps` steps.
+
+    Returns
+    -------
+    factor, shift : ndarray of uint32, shape (n_steps,)
+    """
+    factor, shift = np.empty(n_steps, np.uint32), np.empty(n_steps, np.uint32)
+    a, c = 1, 0
+    for k in range(n_steps):
+        a = a * _MULTIPLIER % 2**32
+        c = (c * _MULTIPLIER + _INCREMENT) % 2**32
+        factor[k], shift[k] = a, c
+    return factor, shift
+
+
+_FACTOR, _SHIFT = list_lightgbm_steps(_WORD)
+
+
+@scalar_rule
+def _draw_word(state, limit):
+    """Return which of the next 64 draws are below a limit, one bit each."""
+    word = np.uint64(0)
+    for k in range(_WORD):
+        moved = np.uint64(_FACTOR[k]) * state + np.uint64(_SHIFT[k])
+        word |= np.uint64(moved & _LOW_31 < limit) << np.uint64(k)
+    return word
+
+
+@linear_kernel
+def draw_lightgbm_bags(states, n_units, limit, positive, positive_limit, bits):
+    """Draw bags one after the other.
+
+    Parameters
+    ----------
+    states : ndarray of uint64, shape (n_runs,)
+        State of each generator; moved on.
+    n_units : int64
+        Rows, or queries where bags are drawn of queries.
+    limit : int64
+        In the bag if the draw is below it, in [0, 2**15].
+    positive : ndarray of uint64, shape (n_words,) or (0,)
+        A bit for each unit that has `positive_limit` in place of `limit`.
+    positive_limit : int64
+        Their limit.
+    bits : ndarray of uint64, shape (n_bags, n_words)
+        Output, overwritten: unit i is in a bag if bit ``i % 64`` of word ``i // 64`` is
+        set.
+    """
+    n_bags, n_words = bits.shape
+    run_words = RUN_ROWS // _WORD
+    last_size = n_units - (n_words - 1) * _WORD
+    last_mask = ~np.uint64(0) >> np.uint64(_WORD - last_size)
+    scaled = np.uint64(limit) << _DRAW_SHIFT
+    positive_scaled = np.uint64(positive_limit) << _DRAW_SHIFT
+    for run in prange(states.size):
+        state = states[run]
+        for bag in range(n_bags):
+            for word in range(run * run_words, min((run + 1) * run_words, n_words)):
+                drawn = _draw_word(state, scaled)
+                if positive.size:
+                    others = drawn & ~positive[word]
+                    drawn = others | _draw_word(state, positive_scaled) & positive[word]
+                n_drawn = _WORD
+                if word == n_words - 1:
+                    drawn &= last_mask
+                    n_drawn = last_size
+                bits[bag, word] = drawn
+                state = np.uint64(_FACTOR[n_drawn - 1]) * state
+                state = state + np.uint64(_SHIFT[n_drawn - 1]) & _LOW_32
+        states[run] = state
+
+
+@linear_kernel
+def draw_lightgbm_goss(states, size, block_rows, n_top, n_other, threshold, factor):
+    """Draw one sample by size of the gradients (GOSS).
+
+    Parameters
+    ----------
+    states : ndarray of uint64, shape (n_runs,)
+        State of each generator; moved on.
+    size : ndarray of float32, shape (n_rows,)
+        Sum over the outputs of ``abs(gradient * hessian)``.
+    block_rows : int64
+        Rows that are ranked together; whole runs, or all rows.
+    n_top, n_other : ndarray of int64, shape (n_blocks,)
+        Rows of each block that are in for their size, and rows drawn of the others.
+    threshold : ndarray of float32, shape (n_blocks,)
+        Size from which rows are in.
+    factor : ndarray of float32, shape (n_rows,)
+        Output, overwritten: 1 for those, 0 for rows that are out, and for rows drawn
+        the quotient by which they stand for the others.
+    """
+    n_rows = size.size
+    for block in prange(n_top.size):
+        begin = block * block_rows
+        end = min(begin + block_rows, n_rows)
+        rest = np.float32(end - begin - n_top[block])
+        amplification = np.float32(rest / np.float32(max(n_other[block], 1)))
+        n_big = n_drawn = 0
+        for i in range(begin, end):
+            if size[i] >= threshold[block]:
+                factor[i] = np.float32(1.0)
+                n_big += 1
+                continue
+            run = i // RUN_ROWS
+            states[run] = states[run] * _STEP_FACTOR + _STEP_SHIFT & _LOW_32
+            draw = np.float64(states[run] >> _DRAW_SHIFT & _LOW_15) / 32768.0
+            left = (end - i) - (n_top[block] - n_big)
+            if draw < (n_other[block] - n_drawn) / left:
+                factor[i] = amplification
+                n_drawn += 1
+            else:
+                factor[i] = np.float32(0.0)
+
+
+@parallel_kernel
+def screen_lightgbm_seeds(
+    first_seed, run, factor, shift, leaf_offset, leaf_count, low, high, passes
+):
+    """Find seeds whose first bag may have the counts of a tree's leaves.
+
+    Parameters
+    ----------
+    first_seed : int64
+        Seed of the first element of `passes`.
+    run, factor, shift : ndarray of uint64, shape (n_rows,)
+        For each row, leaf by leaf: the number of its generator, and the factor and
+        shift by which the generator gets from its start to the row.
+    leaf_offset : ndarray of int64, shape (n_leaves + 1,)
+        Where each leaf's rows begin. Small leaves first are fastest.
+    leaf_count : ndarray of int64, shape (n_leaves,)
+        Rows of each leaf in the bag.
+    low, high : int64
+        Smallest and largest limit that draws in the bag may be below.
+    passes : ndarray of bool, shape (n_seeds,)
+        Output, overwritten: False where some leaf has too many rows in the bag at the
+        smallest limit, or too few at the largest.
+    """
+    low_scaled = np.uint64(low) << _DRAW_SHIFT
+    high_scaled = np.uint64(high) << _DRAW_SHIFT
+    for number in prange(passes.size):
+        seed = np.uint64(first_seed + number)
+        passes[number] = True
+        for leaf in range(leaf_count.size):
+            fewest = most = 0
+            for i in range(leaf_offset[leaf], leaf_offset[leaf + 1]):
+                state = seed + run[i] & _LOW_32
+                moved = factor[i] * state + shift[i] & _LOW_31
+                fewest += moved < low_scaled
+                most += moved < high_scaled
+            if fewest > leaf_count[leaf] or most < leaf_count[leaf]:
+                passes[number] = False
+                break
