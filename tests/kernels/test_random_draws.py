@@ -43,26 +43,26 @@ def test_limits_of_none_and_all():
 
 
 @pytest.mark.parametrize(
-    ("n_rows", "block_rows", "rates"),
+    ("n_rows", "batch_rows", "rates"),
     [(300, 300, (0.2, 0.1)), (2500, 1024, (0.3, 0.4)), (2500, 2048, (0.2, 0.0))],
 )
-def test_goss_is_that_of_single_draws(n_rows, block_rows, rates, rng):
+def test_goss_is_that_of_single_draws(n_rows, batch_rows, rates, rng):
     size = np.round(rng.exponential(size=n_rows), 2).astype(np.float32)
-    sizes = np.diff([*range(0, n_rows, block_rows), n_rows])
+    sizes = np.diff([*range(0, n_rows, batch_rows), n_rows])
     n_top = np.maximum((sizes * rates[0]).astype(np.int64), 1)
     n_other = (sizes * rates[1]).astype(np.int64)
     threshold = np.array(
         [
-            np.sort(size[k * block_rows : (k + 1) * block_rows])[-n]
+            np.sort(size[k * batch_rows : (k + 1) * batch_rows])[-n]
             for k, n in enumerate(n_top)
         ]
     )
     states, factor = start(5, n_rows), np.empty(n_rows, np.float32)
     kernels.draw_lightgbm_goss(
-        states, size, block_rows, n_top, n_other, threshold, factor
+        states, size, batch_rows, n_top, n_other, threshold, factor
     )
     generators = naive.start(5, n_rows)
-    expected = naive.draw_goss(generators, size, block_rows, *rates)
+    expected = naive.draw_goss(generators, size, batch_rows, *rates)
     assert_array_equal(factor, expected)
     assert states.tolist() == [one.state for one in generators]
 

@@ -26,11 +26,11 @@ def draw_bag(generators, fractions):
     )
 
 
-def draw_goss(generators, size, block_rows, top_rate, other_rate):
+def draw_goss(generators, size, batch_rows, top_rate, other_rate):
     """Draw the factor of each row by the size of its gradient, part by part."""
     factor = np.zeros(len(size), np.float32)
-    for begin in range(0, len(size), block_rows):
-        part = range(begin, min(begin + block_rows, len(size)))
+    for begin in range(0, len(size), batch_rows):
+        part = range(begin, min(begin + batch_rows, len(size)))
         n_top = max(1, int(len(part) * top_rate))
         n_other = int(len(part) * other_rate)
         threshold = sorted((size[i] for i in part), reverse=True)[n_top - 1]

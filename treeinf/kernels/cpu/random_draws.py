@@ -107,7 +107,7 @@ def draw_lightgbm_bags(states, n_units, limit, positive, positive_limit, bits):
 
 
 @linear_kernel
-def draw_lightgbm_goss(states, size, block_rows, n_top, n_other, threshold, factor):
+def draw_lightgbm_goss(states, size, batch_rows, n_top, n_other, threshold, factor):
     """Draw one sample by size of the gradients (GOSS).
 
     Parameters
@@ -116,33 +116,33 @@ def draw_lightgbm_goss(states, size, block_rows, n_top, n_other, threshold, fact
         State of each generator; moved on.
     size : ndarray of float32, shape (n_rows,)
         Sum over the outputs of ``abs(gradient * hessian)``.
-    block_rows : int64
+    batch_rows : int64
         Rows that are ranked together; whole runs, or all rows.
-    n_top, n_other : ndarray of int64, shape (n_blocks,)
-        Rows of each block that are in for their size, and rows drawn of the others.
-    threshold : ndarray of float32, shape (n_blocks,)
+    n_top, n_other : ndarray of int64, shape (n_batches,)
+        Rows of each batch that are in for their size, and rows drawn of the others.
+    threshold : ndarray of float32, shape (n_batches,)
         Size from which rows are in.
     factor : ndarray of float32, shape (n_rows,)
         Output, overwritten: 1 for those, 0 for rows that are out, and for rows drawn
         the quotient by which they stand for the others.
     """
     n_rows = size.size
-    for block in prange(n_top.size):
-        begin = block * block_rows
-        end = min(begin + block_rows, n_rows)
-        rest = np.float32(end - begin - n_top[block])
-        amplification = np.float32(rest / np.float32(max(n_other[block], 1)))
+    for batch in prange(n_top.size):
+        begin = batch * batch_rows
+        end = min(begin + batch_rows, n_rows)
+        rest = np.float32(end - begin - n_top[batch])
+        amplification = np.float32(rest / np.float32(max(n_other[batch], 1)))
         n_big = n_drawn = 0
         for i in range(begin, end):
-            if size[i] >= threshold[block]:
+            if size[i] >= threshold[batch]:
                 factor[i] = np.float32(1.0)
                 n_big += 1
                 continue
             run = i // RUN_ROWS
             states[run] = states[run] * _STEP_FACTOR + _STEP_SHIFT & _LOW_32
             draw = np.float64(states[run] >> _DRAW_SHIFT & _LOW_15) / 32768.0
-            left = (end - i) - (n_top[block] - n_big)
-            if draw < (n_other[block] - n_drawn) / left:
+            left = (end - i) - (n_top[batch] - n_big)
+            if draw < (n_other[batch] - n_drawn) / left:
                 factor[i] = amplification
                 n_drawn += 1
             else:
