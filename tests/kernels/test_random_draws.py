@@ -84,7 +84,9 @@ def test_screening_keeps_the_seeds_whose_bag_fits(rng):
     wanted = count(17, fraction)
     passes = np.empty(len(seeds), bool)
     for low, high in ((0.6, 0.6), (0.59, 0.61)):
-        limits = [int(np.ceil(share * 2**15)) for share in (low, high)]
+        limits = [
+            np.full(n_rows, np.ceil(share * 2**15), np.uint64) for share in (low, high)
+        ]
         kernels.screen_lightgbm_seeds(0, *rows, offset, wanted, *limits, passes)
         expected = [
             bool((count(s, low) <= wanted).all() and (count(s, high) >= wanted).all())

@@ -166,14 +166,13 @@ def screen_lightgbm_seeds(
         Where each leaf's rows begin. Small leaves first are fastest.
     leaf_count : ndarray of int64, shape (n_leaves,)
         Rows of each leaf in the bag.
-    low, high : int64
-        Smallest and largest limit that draws in the bag may be below.
+    low, high : ndarray of uint64, shape (n_rows,)
+        For each row, the smallest and the largest limit that its draw may have to be
+        below.
     passes : ndarray of bool, shape (n_seeds,)
         Output, overwritten: False where some leaf has too many rows in the bag at the
         smallest limit, or too few at the largest.
     """
-    low_scaled = np.uint64(low) << _DRAW_SHIFT
-    high_scaled = np.uint64(high) << _DRAW_SHIFT
     for number in prange(passes.size):
         seed = np.uint64(first_seed + number)
         passes[number] = True
@@ -181,9 +180,9 @@ def screen_lightgbm_seeds(
             fewest = most = 0
             for i in range(leaf_offset[leaf], leaf_offset[leaf + 1]):
                 state = seed + run[i] & _LOW_32
-                moved = factor[i] * state + shift[i] & _LOW_31
-                fewest += moved < low_scaled
-                most += moved < high_scaled
+                draw = factor[i] * state + shift[i] >> _DRAW_SHIFT & _LOW_15
+                fewest += draw < low[i]
+                most += draw < high[i]
             if fewest > leaf_count[leaf] or most < leaf_count[leaf]:
                 passes[number] = False
                 break
