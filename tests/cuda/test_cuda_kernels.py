@@ -237,7 +237,7 @@ def test_sweep(device, code, n_outputs, width, kind, n_steps, n_targets, iterati
         *(rows, flat, loss, moved_rule, iteration, moved_score),
         *(moved_factor, moved_state, moved_sums),
     )
-    cpu_sweep.sweep_stretch(
+    cpu_sweep.sweep_segment(
         *(case.rows, leaves, loss, rule, iteration, raw_score[np.newaxis], 2),
         *(factor, state),
     )

@@ -22,7 +22,7 @@ __all__ = ["invert_factor"]
 
 @functools.cache
 def _lapack(name: str, n_options: int) -> Any:
-    """Return a routine of options, a size, a matrix, its stride and a status."""
+    """Return a routine: its arguments are options, size, matrix, stride and status."""
     number = ctypes.POINTER(ctypes.c_int)
     prototype = ctypes.CFUNCTYPE(
         None, *[ctypes.c_char_p] * n_options, number, ctypes.c_void_p, number, number
@@ -50,8 +50,8 @@ def invert_factor(matrix: NDArray[np.float64]) -> None:
 
     Notes
     -----
-    Two thirds of the time of an inverse by Cholesky's method. The same bits in every
-    call as long as BLAS keeps its number of threads.
+    Takes two thirds of the time of an inverse by Cholesky's method. Bitwise the same in
+    every call as long as BLAS keeps its number of threads.
     """
     n_rows = len(matrix)
     if matrix.shape != (n_rows, n_rows) or matrix.dtype != np.float64:

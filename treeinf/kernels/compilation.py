@@ -44,7 +44,7 @@ NaN and inf keep their meaning and sums keep their order. Measured on the replay
 """
 
 SMALL_CALL = 2**19
-"""Numbers in the arrays of a call of a `linear_kernel` that takes one thread: a few
+"""Most entries of the arrays of a `linear_kernel` call that uses one thread: a few
 milliseconds."""
 
 jit_disabled: bool = bool(numba.config.DISABLE_JIT)
@@ -84,7 +84,7 @@ event.register("numba:compile", _ANNOUNCEMENT)
 
 
 class _CheckedCode(CompileResultCacheImpl):
-    """Machine code on disk with a checksum: damaged code may crash the process."""
+    """Machine code on disk with a checksum, since damaged code can crash a process."""
 
     def reduce(self, result: Any) -> tuple[bytes, bytes]:
         content = dumps(super().reduce(result))
@@ -98,7 +98,7 @@ class _CheckedCode(CompileResultCacheImpl):
 
 
 class _KernelCache(FunctionCache):
-    """Machine code on disk; what cannot be read or written is compiled, not an error.
+    """Machine code on disk; where it cannot be read or written, kernels are compiled.
 
     Numba takes cached code for fresh if the kernel's own file is unchanged. Inlined
     code of other files is in it too: after an update of treeinf it could mix two
@@ -180,7 +180,7 @@ class _ThreadedKernel:
         return self._threaded(*arguments)
 
     def _start(self, *arguments: Any) -> Any:
-        """Call it for the first time, and choose how it is called from then on."""
+        """Call it for the first time, and decide how later calls are made."""
         numba.get_num_threads()  # launches the threads
         self._threaded = self._compiled
         if numba.threading_layer() == "workqueue":
@@ -203,7 +203,7 @@ class _ThreadedKernel:
             function.__defaults__,
             function.__closure__,
         )
-        # the cache on disk goes by this name, whatever the options
+        # the cache on disk is keyed by this name, whatever the options
         twin.__qualname__ = f"{function.__qualname__}_alone"
         return _compile(twin, fastmath=CONTRACT, nogil=True)
 
@@ -219,7 +219,7 @@ class _ThreadedKernel:
 
 
 class _SizedKernel(_ThreadedKernel):
-    """A kernel of whose versions a call's size selects one."""
+    """A kernel whose threads only calls of a certain size use."""
 
     def __call__(self, *arguments: Any) -> Any:
         size = sum(array.size for array in _list_arrays(arguments))
@@ -261,8 +261,8 @@ def _list_arrays(arguments: tuple[Any, ...]) -> list[NDArray[Any]]:
 def linear_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a parallel kernel whose time grows with the size of its arrays.
 
-    A call with at most `SMALL_CALL` numbers in its arrays and those of its `FlatRows`
-    takes a version without threads, which compiles in less than half the time: with
+    A call with at most `SMALL_CALL` entries in its arrays and those of its `FlatRows`
+    uses a version without threads, which compiles in less than half the time: with
     small data, compiling is what one waits for. The choice does not depend on the
     number of threads, which changes no bit of a result.
     """

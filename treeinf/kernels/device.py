@@ -33,10 +33,10 @@ _USED_SHARE = 0.9
 
 
 _HELD: weakref.WeakKeyDictionary[Any, dict[int, Any]] = weakref.WeakKeyDictionary()
-"""Copies on the device, by owner and by the identity of the array, which is kept."""
+"""Copies on the device, by owner and array id; the array is kept alive beside them."""
 
 
-def _same(value: Any) -> Any:
+def _identity(value: Any) -> Any:
     return value
 
 
@@ -61,12 +61,11 @@ class Device:
     zeros : callable
         Allocates an array of 0.0 of a shape.
     most_batches : int, default=64
-        Batches of rows that are worth adding up apart.
+        Largest number of batches of rows whose sums are formed separately.
     batch_bytes : int, default=2**24
-        Size of the row factors that are written at once: what fits in the cache.
+        Size of a batch of row factors: what fits in the cache.
     memory : callable
-        Returns the free bytes and all bytes, or None where the operating system manages
-        them.
+        Returns free and total bytes, or None where the operating system manages them.
     """
 
     name: str
@@ -76,8 +75,8 @@ class Device:
     products: ModuleType = products
     reverse_sweep: ModuleType = reverse_sweep
     leaf_features: ModuleType = leaf_features
-    put: Callable[..., Any] = _same
-    get: Callable[..., Any] = _same
+    put: Callable[..., Any] = _identity
+    get: Callable[..., Any] = _identity
     empty: Callable[..., Any] = np.empty
     zeros: Callable[..., Any] = np.zeros
     most_batches: int = 64
@@ -227,7 +226,7 @@ def resolve_device(device: str) -> Device:
 
 @functools.cache
 def _open_cuda() -> Device:
-    """Import the CUDA kernels, and run one to see that they do run."""
+    """Import the CUDA kernels, and run one of them as a test."""
     from numba import config
 
     if not config.ENABLE_CUDASIM and importlib.util.find_spec("numba_cuda") is None:

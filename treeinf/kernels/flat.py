@@ -5,7 +5,7 @@ Arguments of these names mean the same in all kernels, and are described here al
 rows, leaves, loss : FlatRows, FlatLeaves, FlatLoss
     The rows, the ensemble's leaves, and the loss.
 leaf : ndarray of unsigned integer, shape (n_structures, n_rows)
-    Leaf of each row within each tree, which reads its line ``leaf_row``.
+    Leaf of each row within each tree; tree t reads line ``leaf_row[t]``.
 leaf_offset : ndarray of int64, shape (n_trees + 1,)
     Number of each tree's first leaf, over all trees.
 leaf_row : ndarray of int32, shape (n_trees,)
@@ -13,8 +13,8 @@ leaf_row : ndarray of int32, shape (n_trees,)
 tree_leaf : ndarray of unsigned integer, shape (n_rows,)
     Leaf of every row within one tree: a line of `leaf`.
 begin, n : int64
-    First row of a tile, and its number of rows. A tile is rows that are handled
-    together, so that their scores and derivatives stay in the L1 cache.
+    First row of a tile, and its number of rows: few enough for their scores and
+    derivatives to stay in the L1 cache.
 score, gradient, hessian : ndarray of float64, shape (n_outputs, >= n)
     Raw scores of a tile, and the derivatives of the loss there.
 first_row : int64
@@ -26,6 +26,11 @@ group_start, group_query : ndarray of int64, shape (n_leaves + 1,), and int32, s
     Queries of each leaf, leaf by leaf; see `group_rows_by_leaf`.
 leaf_factor : ndarray of float64, shape (n_leaves, leaf_width, n_queries)
     Derivative of each query with respect to the gradient sum of each leaf.
+
+So do local variables: ``number`` is a leaf's number over all trees (``first``, the
+tree's first leaf, plus the leaf within the tree), ``i`` a row within its tile, ``k`` an
+output, ``column`` a column of the leaf values and ``t`` a query. The rows of a matrix
+whose rows are not rows of a table are called lines.
 """
 
 from __future__ import annotations
@@ -39,7 +44,7 @@ __all__ = ["FlatBags", "FlatLeaves", "FlatLoss", "FlatRows", "FlatTrees"]
 
 
 class FlatTrees(NamedTuple):
-    """What routing reads; node and leaf numbers are local to their tree.
+    """Nodes as routing reads them, numbered within their tree, and so are leaves.
 
     Attributes
     ----------
@@ -62,9 +67,9 @@ class FlatTrees(NamedTuple):
     category_bits : ndarray of uint32, shape (n_words,)
         The sets.
     zero_threshold : float
-        Values of at most this size are read as 0.0.
+        Values of at most this absolute value are read as 0.0.
     category_floor : float
-        Values of at most this are in no category set.
+        Values up to this one are in no category set.
     round_to_single : bool
         Values are rounded to float32 before they are compared.
     """
@@ -87,7 +92,7 @@ class FlatTrees(NamedTuple):
 
 
 class FlatLeaves(NamedTuple):
-    """What replay and contraction read; leaves are numbered over all trees.
+    """Leaves as replay and contraction read them, numbered over all trees.
 
     Attributes
     ----------
@@ -102,7 +107,7 @@ class FlatLeaves(NamedTuple):
     is_averaged : bool
         Gradients are taken at the base score in every iteration.
     leaf_row : ndarray of int32, shape (n_trees,)
-        Line of each tree in the leaf ids: trees that share structure share it.
+        Line of `leaf` that each tree reads: trees of one structure share a line.
     base_score : ndarray of float64, shape (n_outputs,)
         Raw score before the first tree.
     """
@@ -140,7 +145,7 @@ class FlatRows(NamedTuple):
     Attributes
     ----------
     leaf : ndarray of unsigned integer, shape (n_structures, n_rows)
-        Leaf of each row within each tree, which reads its line ``leaf_row``.
+        Leaf of each row within each tree; tree t reads line ``leaf_row[t]``.
     y : ndarray of float64, shape (n_rows,)
         Targets; class numbers for classifiers.
     weight : ndarray of float64, shape (n_rows,) or (0,)

@@ -14,15 +14,15 @@ from treeinf.kernels.flat import FlatTrees
 __all__ = ["CATEGORICAL", "MASK_ROWS", "MASK_WORDS", "RankedTrees", "rank_trees"]
 
 MASK_WORDS = 4
-"""Words of 64 rows in a tile."""
+"""Words of a mask of a tile: a word has one bit for each of 64 rows."""
 MASK_ROWS = 64 * MASK_WORDS
 """Rows of a tile."""
 CATEGORICAL = 2**32 - 1
-"""In place of a column, in nodes that test whether a value is in a set."""
+"""Stands for the column in nodes that test whether a value is in a set."""
 
 
 class RankedTrees(NamedTuple):
-    """What routing by masks reads, beside the `FlatTrees` it was made from.
+    """Trees as routing by masks reads them, beside the `FlatTrees` they come from.
 
     The rank of a value is the number of its feature's thresholds below it, so that
     ``x <= threshold`` is ``rank(x) <= rank(threshold)``. Nodes may differ in where NaN
@@ -86,16 +86,16 @@ def rank_trees(trees: FlatTrees) -> RankedTrees:
     position = np.searchsorted(used, feature)
     rank = np.cumsum(is_first) - 1 - offset[position]
     threshold_offset = np.append(offset, len(firsts))
-    # a rank no threshold has: such values go right everywhere; those of rank 0 left
+    # no threshold has the highest rank: its values go right everywhere, of rank 0 left
     highest = np.diff(threshold_offset)[position]
     below_zero = np.bincount(position[firsts], threshold[firsts] < 0.0, len(used))
-    natural = below_zero.astype(OFFSET)[position]
+    plain_rank = below_zero.astype(OFFSET)[position]
     is_plain = trees.is_plain[ranked]
     nan_left, zero_left = trees.nan_left[ranked], trees.zero_left[ranked]
     nan_differs = np.bincount(position, ~is_plain | (nan_left != zero_left), len(used))
-    zero_rank = np.where(is_plain, natural, np.where(zero_left, 0, highest))
+    zero_rank = np.where(is_plain, plain_rank, np.where(zero_left, 0, highest))
     nan_rank = np.where(
-        nan_differs[position] > 0, np.where(nan_left, 0, highest), natural
+        nan_differs[position] > 0, np.where(nan_left, 0, highest), plain_rank
     )
     # three numbers in one, since sorting rows of a matrix is slow
     size = int(highest.max(initial=0)) + 1
@@ -131,7 +131,7 @@ def _order_nodes(node_offset, left, right, order, node):
         if n_nodes == 0:
             continue
         order[first] = first
-        height = 1
+        n_ordered = 1
         for position in range(n_nodes):
             parent = order[first + position]
             for side in range(2):
@@ -139,6 +139,6 @@ def _order_nodes(node_offset, left, right, order, node):
                 if child < 0:
                     node[parent, 2 + side] = n_nodes + ~child
                 else:
-                    node[parent, 2 + side] = height
-                    order[first + height] = first + child
-                    height += 1
+                    node[parent, 2 + side] = n_ordered
+                    order[first + n_ordered] = first + child
+                    n_ordered += 1

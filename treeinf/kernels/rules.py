@@ -73,8 +73,8 @@ def in_category_set(value, floor, bits, start, stop):
 
 
 @scalar_rule
-def newton_step(gradient, hessian, l2, l1, largest, lightest):
-    """Return a leaf value before shrinkage and how far it moves: the leaf rule.
+def newton_step(gradient, hessian, l2, l1, max_value, min_hessian):
+    """Return a leaf value before shrinkage, and its derivative: the leaf rule.
 
     Parameters
     ----------
@@ -82,37 +82,37 @@ def newton_step(gradient, hessian, l2, l1, largest, lightest):
         Sums over the leaf's train rows.
     l2, l1 : float64
         Penalties.
-    largest : float64
-        Bound on the size of the value; 0 for none.
-    lightest : float64
-        Less hessian than this gives 0.
+    max_value : float64
+        Bound on the absolute value; 0 for none.
+    min_hessian : float64
+        The value is 0 where the sum of hessians is smaller.
 
     Returns
     -------
     step : float64
-        ``-gradient / (hessian + l2)``, the gradient brought nearer to 0 by `l1`; 0
-        where there is nothing to divide by.
+        ``-gradient / (hessian + l2)``, the gradient soft-thresholded by `l1`; 0 where
+        the denominator is not positive.
     response : float64
         Minus the derivative of the step with respect to the gradient sum: 0 where the
         l1 penalty or the bound holds the step fixed.
     """
     denominator = hessian + l2
-    if not denominator > 0.0 or hessian < lightest:
+    if not denominator > 0.0 or hessian < min_hessian:
         return 0.0, 0.0
     if l1 > 0.0:
-        size = abs(gradient) - l1
-        if size <= 0.0:
+        excess = abs(gradient) - l1
+        if excess <= 0.0:
             return 0.0, 0.0
-        gradient = size if gradient > 0.0 else -size
+        gradient = excess if gradient > 0.0 else -excess
     step, response = -gradient / denominator, 1.0 / denominator
-    if largest > 0.0 and abs(step) > largest:
-        return largest if step > 0.0 else -largest, 0.0
+    if max_value > 0.0 and abs(step) > max_value:
+        return max_value if step > 0.0 else -max_value, 0.0
     return step, response
 
 
 @scalar_rule
 def _rank_key(value, sign):
-    """Return the number that rows are ranked by, the largest first."""
+    """Return the key that rows are ranked by, the largest first."""
     return abs(value) if sign == 0 else sign * value
 
 
@@ -140,7 +140,7 @@ def _exponential(x):
     Parameters
     ----------
     x : float64
-        Held within [-708, 708], where the result is a normal number.
+        Clipped to [-708, 708], where the result is a normal number.
 
     Returns
     -------

@@ -1,6 +1,6 @@
 """SIMD vectors written out where LLVM does not find them in a loop; with plain twins.
 
-Each stands here for its gain over a loop that Numba compiles, measured on one core with
+Each is here for its gain over a loop that Numba compiles, measured on one core with
 AVX-512: `at_most` makes routing by masks 2.8 times and `number_masks` 16 times as fast,
 `add_lines` dense products 6.5 times, `add_shared_lines` those of the leaf coupling 2.3
 times; `prefetch` gains dense products of many queries 20 %. The plain twins at the end
@@ -37,7 +37,7 @@ CACHE_LINE = 64
 """Bytes of a line of the cache."""
 
 LINE_WIDTHS = (8, 32)
-"""Numbers of a line that `add_lines` can add up."""
+"""Values of a line that `add_lines` can add up."""
 
 TERMS_AT_ONCE = 8
 """Terms of a sum for which `add_lines` needs no loop."""
@@ -65,17 +65,17 @@ def _fill_lanes(builder: Any, vector: Any, value: Any) -> Any:
 
 
 def _store_lanes(builder: Any, vector: Any, address: Any, item_bytes: int) -> None:
-    """Write a vector behind the address of a number."""
-    held = cgutils.alloca_once_value(builder, vector)
+    """Write a vector from the address of a value on."""
+    copy = cgutils.alloca_once_value(builder, vector)
     n_lanes = cgutils.intp_t(vector.type.count)
-    cgutils.raw_memcpy(builder, address, held, n_lanes, item_bytes)
+    cgutils.raw_memcpy(builder, address, copy, n_lanes, item_bytes)
 
 
 @intrinsic
 def compare_lanes(typing_context, ranks, first, rank):
     """Compare 64 ranks from `first` on with `rank`; see `at_most`.
 
-    LLVM makes one instruction of it where there is one, which it does not find in a
+    LLVM makes one instruction of it where the CPU has one, which it does not do for a
     loop that sets bits.
     """
 
@@ -99,7 +99,7 @@ def compare_lanes(typing_context, ranks, first, rank):
 
 @intrinsic
 def number_lanes(typing_context, masks, first, step, n_masks, numbers, begin):
-    """Write which of some masks has each of 64 bits; see `number_masks`.
+    """Write, for each of 64 bits, the number of its mask; see `number_masks`.
 
     The numbers stay in a register until the last mask has been read.
     """
@@ -224,7 +224,7 @@ def add_scaled_lanes(
 
 @intrinsic
 def prefetch_number(typing_context, numbers, index):
-    """Prefetch the line of the cache that a number is in; see `prefetch`."""
+    """Prefetch the line of the cache that a value is in; see `prefetch`."""
 
     def generate(context, builder, signature, arguments):
         from llvmlite import ir
@@ -265,7 +265,7 @@ def _at_most(ranks, first, rank):
 
 
 def _number_masks(masks, first, step, n_masks, numbers, begin):
-    """Write which of some masks has each of 64 bits, which is on in just one.
+    """Write, for each of 64 bits, the number of the one mask in which it is set.
 
     Parameters
     ----------
@@ -284,12 +284,12 @@ def _number_masks(masks, first, step, n_masks, numbers, begin):
 def _add_lines(
     width, lines, where, term_step, scale, scale_step, n_terms, sums, n_sums
 ):
-    """Add scaled lines of numbers to lines of sums.
+    """Add scaled lines of values to lines of sums.
 
     Parameters
     ----------
     width : int64
-        Numbers of a line, one of `LINE_WIDTHS`.
+        Values of a line, one of `LINE_WIDTHS`.
     lines : ndarray of float64 or float32, shape (n,)
         The lines; single precision is read as double.
     where : ndarray of uint32, shape (n,)
@@ -298,9 +298,9 @@ def _add_lines(
     term_step : int64
         Distance to a sum's next term.
     scale : ndarray of float64 or float32, shape (n,)
-        What to multiply each term with, a sum's side by side.
+        Factor of each term, those of one sum side by side.
     scale_step : int64
-        Distance to the next sum's.
+        Distance to the factors of the next sum.
     n_terms : int64
         Terms of a sum, added in their order; best `TERMS_AT_ONCE`.
     sums : ndarray of float64, shape (>= n_sums * width,)
@@ -320,7 +320,7 @@ def _add_lines(
 
 
 def _add_shared_lines(lines, where, scale, n_terms, sums):
-    """Add wide lines of numbers to `SUMS_AT_ONCE` lines of sums, scaled for each.
+    """Add wide lines of values to `SUMS_AT_ONCE` lines of sums, scaled for each.
 
     Parameters
     ----------
@@ -329,7 +329,7 @@ def _add_shared_lines(lines, where, scale, n_terms, sums):
     where : ndarray of uint32, shape (>= n_terms,)
         Where in `lines` the terms begin, which the sums share.
     scale : ndarray of float64, shape (>= n_terms * SUMS_AT_ONCE,)
-        What to multiply with: for each term `SUMS_AT_ONCE` numbers.
+        Factors of each term, one for each of `SUMS_AT_ONCE` sums.
     sums : ndarray of float64, shape (>= SUMS_AT_ONCE * LINE_WIDTHS[1],)
         The first are changed in place.
     """
@@ -337,12 +337,12 @@ def _add_shared_lines(lines, where, scale, n_terms, sums):
 
 
 def _prefetch(numbers, begin, end):
-    """Prefetch numbers, so that they are in the cache when they are needed.
+    """Prefetch values, so that they are in the cache when they are needed.
 
     Parameters
     ----------
     numbers : ndarray, shape (n,)
-        The numbers.
+        The values.
     begin, end : int64
         Those to prefetch.
     """
@@ -351,14 +351,14 @@ def _prefetch(numbers, begin, end):
 
 
 def empty_aligned(size):
-    """Return an array of numbers that begins at a line of the cache, not yet written.
+    """Return an array that begins at a line of the cache, without initial values.
 
     A vector across two lines would be loaded twice.
 
     Parameters
     ----------
     size : int64
-        Numbers.
+        Its length.
 
     Returns
     -------
@@ -370,17 +370,17 @@ def empty_aligned(size):
 
 
 aligned_buffer = kernel(empty_aligned)
-"""The same in kernels."""
+"""`empty_aligned` for kernels."""
 
 
 @kernel
 def copy_line(source, to):
-    """Copy numbers; with an offset in the index, LLVM would do it one by one.
+    """Copy values; with an offset in the index, LLVM would not vectorise it.
 
     Parameters
     ----------
     source : ndarray of float64, shape (n,)
-        The numbers.
+        The values.
     to : ndarray of float64, shape (>= n,)
         The first are overwritten.
     """
@@ -393,7 +393,7 @@ if jit_disabled:  # the intrinsics above exist in compiled code only
     def add_lines(
         width, lines, where, term_step, scale, scale_step, n_terms, sums, n_sums
     ):
-        """Add scaled lines of numbers to lines of sums (plain Python twin)."""
+        """Add scaled lines of values to lines of sums (plain Python twin)."""
         for number in range(n_sums):
             total = sums[number * width :][:width]
             for term in range(n_terms):
@@ -402,7 +402,7 @@ if jit_disabled:  # the intrinsics above exist in compiled code only
                 total += float(scale[number * scale_step + term]) * line
 
     def add_shared_lines(lines, where, scale, n_terms, sums):
-        """Add wide lines of numbers to lines of sums (plain Python twin)."""
+        """Add wide lines of values to lines of sums (plain Python twin)."""
         width = LINE_WIDTHS[1]
         for number in range(SUMS_AT_ONCE):
             total = sums[number * width :]
@@ -417,7 +417,7 @@ if jit_disabled:  # the intrinsics above exist in compiled code only
         return np.packbits(is_at_most, bitorder="little").view(np.uint64)[0]
 
     def number_masks(masks, first, step, n_masks, numbers, begin):
-        """Write which of some masks has each of 64 bits (plain Python twin)."""
+        """Write, for each of 64 bits, the number of its mask (plain Python twin)."""
         for number in range(n_masks):
             mask = masks[first + number * step : first + number * step + 1]
             is_on = np.unpackbits(mask.view(np.uint8), bitorder="little") == 1

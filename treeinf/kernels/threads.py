@@ -20,7 +20,7 @@ __all__ = [
     "uses_openmp",
 ]
 
-_WORTH_A_THREAD = 4096
+_WORK_PER_THREAD = 4096
 
 
 def check_n_jobs(n_jobs: int | None) -> int:
@@ -65,16 +65,16 @@ def limit_threads(n_jobs: int | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def threads_for(work: int) -> Iterator[None]:
-    """Let kernels use only as many threads as pay, inside the ``with`` block.
+    """Let kernels use no more threads than pay off inside the ``with`` block.
 
     Parameters
     ----------
     work : int
-        Rows times queries of one call. Waking a thread and waiting for it pays from a
-        few thousand on; where another program has the core, the wait is long.
+        Rows times queries of one call. Waking a thread and waiting for it pays off from
+        a few thousand on; where another program has the core, the wait is long.
     """
     before = numba.get_num_threads()
-    numba.set_num_threads(max(1, min(before, work // _WORTH_A_THREAD)))
+    numba.set_num_threads(max(1, min(before, work // _WORK_PER_THREAD)))
     try:
         yield
     finally:

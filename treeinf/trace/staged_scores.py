@@ -57,14 +57,14 @@ class StagedScores:
         """Return how many scores of each row and output are held at most."""
         return 2 * math.isqrt(n_iterations - 1) + 3
 
-    def stretches(self) -> Iterator[tuple[int, Any]]:
-        """Yield stretches of iterations, from the last to the first.
+    def segments(self) -> Iterator[tuple[int, Any]]:
+        """Yield segments of iterations, from the last to the first.
 
         Yields
         ------
         first_iteration : int
-            First iteration of the stretch.
-        staged : array of float64, shape (n_iterations_of_stretch, n_rows, n_outputs)
+            First iteration of the segment.
+        staged : array of float64, shape (n_iterations_of_segment, n_rows, n_outputs)
             Raw scores before each, on the device; overwritten by the next.
         """
         buffer = self._device.empty((self._step, *self._checkpoints.shape[1:]))

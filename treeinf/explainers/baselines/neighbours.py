@@ -315,7 +315,7 @@ class KNNShapley(TableExplainer):
 
     def _columns(self, queries: EncodedRows) -> Columns:
         value = np.empty((queries.n_rows, self._n_train), dtype=REAL)
-        kernels.share_among_neighbours(
+        kernels.neighbour_shapley_values(
             self._train.features,
             self._train.y,
             queries.features,

@@ -216,8 +216,8 @@ class Adjoint(DropsCached):
         influence = np.zeros((rows.n_rows * with_influence, n_queries), dtype=REAL)
         n_batches = min(-(-rows.n_rows // kernels.SWEEP_ROWS), _MAX_ACCUMULATORS)
         with threads_for(rows.n_rows * n_queries):
-            for first_iteration, staged in self._scores.stretches():
-                kernels.sweep_stretch(
+            for first_iteration, staged in self._scores.segments():
+                kernels.sweep_segment(
                     *(rows.flat, ensemble.flat_leaves, ensemble.flat_loss, self._rule),
                     *(first_iteration, staged, n_batches, leaf_factor),
                     SweepState(adjoint, inner, influence),

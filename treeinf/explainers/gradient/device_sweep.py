@@ -66,7 +66,7 @@ def sweep_on_device(
     stays = len(batches) == 1
     scores = StagedScores(ensemble, trace.rows, device if stays else CPU)
     sums: list[Any] = []
-    for first_iteration, staged in scores.stretches():
+    for first_iteration, staged in scores.segments():
         for stage in reversed(range(len(staged))):
             iteration = first_iteration + stage
             kernels.apply_leaf_response(

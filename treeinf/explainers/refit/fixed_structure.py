@@ -365,7 +365,7 @@ def _make_rule(trace: TrainingTrace) -> Any:
         l1_leaf=float(rule.l1_leaf),
         max_leaf_value=float(rule.max_leaf_value),
         path_smooth=float(rule.path_smooth),
-        lightest=float(rule.min_leaf_hessian) * (1.0 - _ROUNDING),
+        min_hessian=float(rule.min_leaf_hessian) * (1.0 - _ROUNDING),
         is_full=rule.kind == "full newton",
         n_steps=int(rule.n_steps),
         leaf_l2=ensemble.leaf_l2,

@@ -1,8 +1,8 @@
-"""Row factor times leaf factor, added over trees: every additive influence.
+"""Row factor times leaf factor, summed over trees: every additive influence.
 
-Row factors (``formulas/row_factors.py``) are made by replaying the rows' scores, in one
-pass over all rows or for a batch of them at a time, so that nothing of size n_rows x
-n_trees is stored.
+Row factors (``formulas/row_factors.py``) are computed by replaying the rows' scores, in
+one pass over all rows or for a batch of them at a time, so that nothing of size n_rows
+x n_trees is stored.
 """
 
 from __future__ import annotations
@@ -27,24 +27,26 @@ from treeinf.kernels.formulas.scores import add_tree, apply_weights, start_score
 __all__ = ["contract_rows", "stage_factors"]
 
 STAGED_ROWS = 256
-"""Rows whose factors are made together."""
+"""Rows whose factors are computed together."""
 
 
 def contract_rows(rows, leaves, loss, rule, leaf_factor, is_own, influence):
-    """Multiply each row's factors by one factor a leaf and add over trees.
+    """Multiply each row's factors by those of its leaves, and sum over trees.
 
     Parameters
     ----------
     rows, leaves, loss
         See `treeinf.kernels.flat`.
     rule : FactorRule
-        The row factors, of any kind; if `is_own`, propagated or not adjusting.
+        The row factors, of any kind; if `is_own`, one that is propagated or adjusts no
+        derivatives.
     leaf_factor : ndarray of float64, shape (n_leaves, leaf_width)
         Derivative of the query, for instance the loss of all test rows, with respect to
         the gradient sum of each leaf; not read if `is_own`.
     is_own : bool
-        The factor is the row's own gradient, of weight 1: self influence. The staged
-        one; or, where changes of the row's own score are propagated, its final one.
+        The leaf factor is the row's own gradient, of weight 1: self influence. That is
+        the staged gradient or, where changes of the row's score are propagated, the
+        final one.
     influence : ndarray of float64, shape (n_rows,)
         Output, overwritten.
 
@@ -69,7 +71,7 @@ def stage_factors(rows, leaves, loss, rule, first_row, factor):
     rows, leaves, loss, first_row
         See `treeinf.kernels.flat`.
     rule : FactorRule
-        The row factors; a scale of 1 and a theta of 0 give the staged gradients.
+        The row factors; with a scale of 1 and a theta of 0, the staged gradients.
     factor : ndarray of float64 or float32, shape (n_lines, n_trees * leaf_width)
         Output, overwritten. For batches of rows, never for all train rows at once.
     """
@@ -84,9 +86,9 @@ def stage_factors(rows, leaves, loss, rule, first_row, factor):
 def _contract_unadjusted(rows, leaves, loss, rule, leaf_factor, is_own, influence):
     """Add up factors of a rule that adjusts no derivatives; see `contract_rows`.
 
-    Factors of leaf and row are multiplied leaf by leaf beforehand, which is worth a
-    walk apart from `_walk_rows`. The bracket ``g + theta h`` is not multiplied out: it
-    may be all but 0, and is then what its roundings leave, here as there.
+    Scale and leaf factor are multiplied leaf by leaf beforehand, which is worth a
+    kernel beside `_walk_rows`. The bracket ``g + theta h`` is not expanded: where it
+    cancels to almost 0, both kernels must round it in the same way.
     """
     leaf, weight = rows.leaf, rows.weight
     n_rows = leaf.shape[1]
@@ -145,11 +147,11 @@ def _add_products(tree_leaf, scale, theta, gradient, hessian, is_own, sums):
     tree_leaf : ndarray of unsigned integer, shape (n,)
         Leaf of each row of the tile within the tree.
     scale, theta : ndarray of float64, shape (>= leaves of the tree,)
-        Numbers of the leaves: a product is ``scale * (g + theta * h)``.
+        Values of the leaves: a product is ``scale * (g + theta * h)``.
     gradient, hessian : ndarray of float64, shape (>= n,)
         Derivatives.
     is_own : bool
-        Multiply with the gradient once more.
+        Multiply by the gradient once more.
     sums : ndarray of float64, shape (>= n,)
         Added to in place.
     """
@@ -173,7 +175,7 @@ def _walk_rows(
     is_own,
     influence,
 ):
-    """Make the row factors of a batch of rows, and write or contract them.
+    """Compute the row factors of a batch of rows, and write or contract them.
 
     Parameters
     ----------
@@ -187,10 +189,9 @@ def _walk_rows(
 
     Notes
     -----
-    What stands under ``if argument is not None`` is left out when the kernel is
-    compiled for None: without derivatives to adjust, that takes half the time. Numba
-    leaves nothing out for arguments of other types, so that each branch needs one that
-    is None.
+    Numba prunes the code under ``if argument is not None`` where the kernel is compiled
+    for None: without derivatives to adjust, that takes half the time. It prunes nothing
+    for arguments of other types, so that each branch needs one that may be None.
     """
     leaf = rows.leaf
     n_outputs = leaves.base_score.size

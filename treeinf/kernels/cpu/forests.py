@@ -18,14 +18,14 @@ def sum_leaf_totals(leaf, leaves, tree_weight, value, total):
     Parameters
     ----------
     leaf, leaves
-        See `treeinf.kernels.flat`; a line of `leaf` a tree.
+        See `treeinf.kernels.flat`; each tree has a line of `leaf`.
     tree_weight : ndarray of float64, shape (n_trees, n_rows)
         Weight of each row in each tree.
     value : ndarray of float64, shape (n_rows, leaf_width)
         Values.
     total : ndarray of float64, shape (n_leaves, 2 + leaf_width)
-        Output, which must come zeroed: number of rows of a weight other than 0, sum of
-        weights, weighted sums of the values. Each thread owns trees.
+        Output, 0 on entry: number of rows of non-zero weight, sum of weights, weighted
+        sums of the values. Each thread owns trees.
     """
     for tree in prange(leaf.shape[0]):
         first = leaves.leaf_offset[tree]
@@ -92,11 +92,12 @@ def refit_means(
     shape : TreeShape
         Nodes and leaves.
     value : ndarray of float64, shape (n_rows, leaf_width)
-        What a leaf averages: the target, or whether it is each class.
+        What a leaf averages: the target, or its one-hot encoding.
     tree_weight : ndarray of float64, shape (n_trees, n_rows)
         Weight of each row in each tree; 0 where it was not drawn.
     leaf_total : ndarray of float64, shape (n_leaves, 2 + leaf_width)
-        Rows of some weight, their weights and their weighted targets in each leaf.
+        Number of rows of non-zero weight in each leaf, and sums of their weights and
+        weighted targets.
     node_total : ndarray of float64, shape (n_nodes, 2 + leaf_width)
         The same of all leaves below each node.
     removed_start, removed_row

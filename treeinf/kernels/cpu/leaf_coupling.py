@@ -1,6 +1,6 @@
-"""Leaf coupling: derivatives of each leaf's gradient sum in every earlier leaf value.
+"""Leaf coupling: how each leaf's gradient sum depends on every earlier leaf value.
 
-With the train rows summed up in these numbers once, queries are back-propagated from
+With these derivatives summed over the train rows once, queries are back-propagated from
 leaf to leaf, without another pass over the rows. See ``docs/methods.md``.
 """
 
@@ -29,17 +29,17 @@ from treeinf.kernels.simd import (
 __all__ = ["add_products", "couple_leaves", "find_coefficients"]
 
 PRODUCT_LINES = 64
-"""Lines of a product that one thread takes at a time."""
+"""Lines of a product that a thread computes at a time."""
 
 PRODUCT_QUERIES = 512
-"""Queries that one thread takes at a time."""
+"""Queries that a thread handles at a time."""
 
 
 @parallel_kernel
 def find_coefficients(
     rows, leaves, loss, rule, iteration, begin, raw_score, coefficient
 ):
-    """Differentiate row factors in the scores before an iteration, and pass it.
+    """Differentiate row factors with respect to scores, and advance an iteration.
 
     Parameters
     ----------
@@ -55,7 +55,8 @@ def find_coefficients(
         Scores of the batch before the iteration; changed in place to those after it.
     coefficient : ndarray of float64, shape (n_columns, n_outputs, n_batch_rows)
         Output, overwritten: derivative of the row factor of each column of the
-        iteration's leaves (tree by tree) in each output's score, with weights.
+        iteration's leaves (tree by tree) with respect to each output's score before the
+        iteration, times the row's weight.
     """
     leaf, weight, theta = rows.leaf, rows.weight, rule.theta
     n_outputs, n_batch_rows = raw_score.shape
@@ -120,8 +121,8 @@ def couple_leaves(
     iteration : int64
         The later iteration.
     kind : int64
-        Bits `CROSS_CLASS` and `FULL_NEWTON`: outputs have derivatives in the scores of
-        the others.
+        Bits `CROSS_CLASS` and `FULL_NEWTON`: gradients of an output depend on the
+        scores of the others.
     begin : int64
         First row of the batch.
     coefficient : ndarray of float64, shape (n_columns, n_outputs, n_batch_rows)
@@ -176,7 +177,7 @@ def couple_leaves(
 
 @parallel_kernel
 def add_products(product, first_line, first_column, factor, total):
-    """Multiply a matrix with the factors of several queries and add.
+    """Multiply a matrix by the factors of several queries, and add the products.
 
     Parameters
     ----------
@@ -193,7 +194,7 @@ def add_products(product, first_line, first_column, factor, total):
     -----
     Sums run in the order of the columns for every query, whichever others are with it.
     Columns that are 0 in lines that are added together are left out: those of outputs
-    without derivatives in one another's scores.
+    that do not depend on one another's scores.
     """
     n_columns, n_queries = factor.shape
     n_lines = total.shape[0]
@@ -253,11 +254,11 @@ def _select_columns(
     first_column, n_columns : int64
         The columns.
     width : int64
-        Numbers of a line of factors.
+        Width of a line of factors.
     first : int64
         Where to write, in terms.
     where, scale : ndarray of uint32 and float64
-        Overwritten from there on, see `add_shared_lines`; 0 for lines that lack.
+        Overwritten from there on, see `add_shared_lines`; 0 for missing lines.
 
     Returns
     -------

@@ -1,12 +1,12 @@
-"""Products with the features that a row's leaves make, without building them.
+"""Products with the matrix of leaf features, which is never built.
 
-A row's features are a sum over trees of a vector of its leaf. A product with all rows
-is then a gather of numbers of the leaves, and a product with their transpose a sum of
-rows over leaves.
+A row's features are a sum over trees of a vector of its leaf. A product with the matrix
+of all rows is then a gather of values of the leaves, and a product with its transpose a
+sum of rows by leaf.
 
-Groups of trees can be read as one, so that rows have fewer leaf ids to look up: a leaf
-of each, taken together, is one *merged leaf*. It is numbered within its group as digits
-are: the leaf of the group's last tree counts ones.
+Groups of trees can be read as one tree, so that rows have fewer leaf ids to look up: a
+*merged leaf* is a combination of one leaf of each. The leaves are the digits of its
+number within the group, that of the group's last tree the lowest.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ __all__ = [
     "sum_rows_by_leaf",
 ]
 
-_TILE_NUMBERS = 4096
+_TILE_VALUES = 4096
 _TREES_AT_ONCE = 4
 
 
 @kernel
 def _gather_column(leaf, leaf_offset, leaf_row, table, begin, sums):
-    """Add up one number a leaf over a tile of rows, four trees in a pass.
+    """Add up a value of each row's leaves for a tile of rows, four trees in a pass.
 
     Parameters
     ----------
     leaf, leaf_offset, leaf_row, begin
         See `treeinf.kernels.flat`.
     table : ndarray of float64, shape (n_leaves,)
-        Number of each leaf.
+        Value of each leaf.
     sums : ndarray of float64, shape (n,)
         Changed in place.
 
@@ -72,14 +72,14 @@ def _gather_column(leaf, leaf_offset, leaf_row, table, begin, sums):
 
 @parallel_kernel
 def gather_leaves(leaf, leaf_offset, leaf_row, table, first_row, first_column, total):
-    """Add up numbers of the leaves that each row is in.
+    """Add up values of the leaves that each row is in.
 
     Parameters
     ----------
     leaf, leaf_offset, leaf_row, first_row
         See `treeinf.kernels.flat`.
     table : ndarray of float64, shape (n_leaves, n_columns)
-        Numbers of each leaf.
+        Values of each leaf.
     first_column : int64
         Column of `total` for column 0 of `table`.
     total : ndarray of float64, shape (n_lines, >= first_column + n_columns)
@@ -92,7 +92,7 @@ def gather_leaves(leaf, leaf_offset, leaf_row, table, first_row, first_column, t
     """
     n_lines, n_columns = total.shape[0], table.shape[1]
     flat = table.reshape(table.size)
-    tile_rows = max(1, min(1024, _TILE_NUMBERS // max(n_columns, 1)))
+    tile_rows = max(1, min(1024, _TILE_VALUES // max(n_columns, 1)))
     for tile in prange((n_lines + tile_rows - 1) // tile_rows):
         line = tile * tile_rows
         n = min(tile_rows, n_lines - line)
@@ -117,14 +117,14 @@ def gather_leaves(leaf, leaf_offset, leaf_row, table, first_row, first_column, t
 
 @parallel_kernel
 def sum_rows_by_leaf(leaf, leaf_offset, leaf_row, value, total):
-    """Add up numbers of the rows in each leaf.
+    """Add up values of the rows in each leaf.
 
     Parameters
     ----------
     leaf, leaf_offset, leaf_row
         See `treeinf.kernels.flat`.
     value : ndarray of float64, shape (n_rows, n_columns)
-        Numbers of each row.
+        Values of each row.
     total : ndarray of float64, shape (n_leaves, n_columns)
         Output, overwritten.
 
@@ -179,7 +179,7 @@ def add_shared_leaves(
     n_queries,
     product,
 ):
-    """Add up a number of each leaf that a row and a query are both in.
+    """Add up a value of each leaf that a row and a query share.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def add_shared_leaves(
 n_queries
         See `treeinf.kernels.flat`.
     square : ndarray of float64, shape (n_leaves,)
-        What sharing the leaf adds.
+        Value of each leaf.
     product : ndarray of float64, shape (n_lines, >= first_query + n_queries)
         Output; the queries' columns are overwritten.
 
@@ -216,7 +216,7 @@ def compare_leaves(
     start : ndarray of int64, shape (n_leaves + 1,)
         Where the vector of each leaf begins in `feature` and `value`.
     feature : ndarray of int32, shape (n_entries,)
-        Features in which a vector is not 0, rising.
+        Features in which a vector is not 0, in rising order.
     value : ndarray of float64, shape (n_entries,)
         Its entries there.
     leaf_offset, leaf_row
@@ -226,8 +226,8 @@ def compare_leaves(
     is_distance : bool
         Compute squared distances, else products.
     table : ndarray of float64, shape (n_leaves, n_queries)
-        Output, overwritten. Features belong to one tree each, so that gathering these
-        numbers over a row's leaves compares the row with the query.
+        Output, overwritten. Each feature belongs to one tree, so that gathering these
+        values over a row's leaves compares the row with the query.
 
     Notes
     -----
@@ -242,30 +242,30 @@ def compare_leaves(
         for number in range(first, leaf_offset[tree + 1]):
             for query in range(n_queries):
                 other = first + line[query]
-                here, there = start[number], start[other]
-                here_end, there_end = start[number + 1], start[other + 1]
+                entry, other_entry = start[number], start[other]
+                stop, other_stop = start[number + 1], start[other + 1]
                 total = 0.0
-                while here < here_end and there < there_end:
-                    if feature[here] == feature[there]:
+                while entry < stop and other_entry < other_stop:
+                    if feature[entry] == feature[other_entry]:
                         if is_distance:
-                            total += (value[here] - value[there]) ** 2
+                            total += (value[entry] - value[other_entry]) ** 2
                         else:
-                            total += value[here] * value[there]
-                        here += 1
-                        there += 1
-                    elif feature[here] < feature[there]:
+                            total += value[entry] * value[other_entry]
+                        entry += 1
+                        other_entry += 1
+                    elif feature[entry] < feature[other_entry]:
                         if is_distance:
-                            total += value[here] ** 2
-                        here += 1
+                            total += value[entry] ** 2
+                        entry += 1
                     else:
                         if is_distance:
-                            total += value[there] ** 2
-                        there += 1
+                            total += value[other_entry] ** 2
+                        other_entry += 1
                 if is_distance:
-                    for entry in range(here, here_end):
-                        total += value[entry] ** 2
-                    for entry in range(there, there_end):
-                        total += value[entry] ** 2
+                    for rest in range(entry, stop):
+                        total += value[rest] ** 2
+                    for rest in range(other_entry, other_stop):
+                        total += value[rest] ** 2
                 table[number, query] = total
 
 
@@ -302,12 +302,12 @@ def merge_leaves(leaf, leaf_offset, leaf_row, first_tree, merged):
 
 @kernel
 def spread_leaves(table, leaf_offset, first_tree, merged_offset, merged):
-    """Add up numbers of the leaves that a merged leaf is made of.
+    """Add up values of the leaves that a merged leaf combines.
 
     Parameters
     ----------
     table : ndarray of float64, shape (n_leaves, n_columns)
-        Numbers of each leaf.
+        Values of each leaf.
     leaf_offset
         See `treeinf.kernels.flat`.
     first_tree : ndarray of int64, shape (n_groups + 1,)
@@ -332,22 +332,22 @@ def spread_leaves(table, leaf_offset, first_tree, merged_offset, merged):
             first = leaf_offset[tree]
             size = leaf_offset[tree + 1] - first
             for number in range(n - 1, -1, -1):
-                behind = of_group[number * size : (number + 1) * size]
+                children = of_group[number * size : (number + 1) * size]
                 for column in range(n_columns):
-                    before = of_group[number, column]
+                    parent = of_group[number, column]
                     for leaf in range(size):
-                        behind[leaf, column] = before + table[first + leaf, column]
+                        children[leaf, column] = parent + table[first + leaf, column]
             n *= size
 
 
 @kernel
 def fold_leaves(merged, leaf_offset, first_tree, merged_offset, total):
-    """Add up numbers of merged leaves for each leaf that they are made of.
+    """Add up values of merged leaves for each leaf that they combine.
 
     Parameters
     ----------
     merged : ndarray of float64, shape (n_merged, n_columns)
-        Numbers of each merged leaf; overwritten.
+        Values of each merged leaf; overwritten.
     leaf_offset, first_tree, merged_offset
         See `spread_leaves`.
     total : ndarray of float64, shape (n_leaves, n_columns)

@@ -11,7 +11,7 @@ __all__ = ["fit_leaves", "smooth_tree", "smooth_trees"]
 
 
 @kernel
-def fit_leaves(gradient, hessian, l2, l1, largest, lightest, step, response):
+def fit_leaves(gradient, hessian, l2, l1, max_value, min_hessian, step, response):
     """Apply `newton_step` to every leaf.
 
     Parameters
@@ -20,7 +20,7 @@ def fit_leaves(gradient, hessian, l2, l1, largest, lightest, step, response):
         Sums over each leaf's train rows.
     l2 : ndarray of float64, shape (n_leaves,)
         L2 penalties.
-    l1, largest, lightest : float64
+    l1, max_value, min_hessian : float64
         See `newton_step`.
     step, response : ndarray of float64, shape (n_leaves, leaf_width)
         Outputs, overwritten.
@@ -29,13 +29,13 @@ def fit_leaves(gradient, hessian, l2, l1, largest, lightest, step, response):
         for column in range(gradient.shape[1]):
             step[number, column], response[number, column] = newton_step(
                 *(gradient[number, column], hessian[number, column], l2[number]),
-                *(l1, largest, lightest),
+                *(l1, max_value, min_hessian),
             )
 
 
 @kernel
 def smooth_tree(
-    left, right, l2, l1, largest, path_smooth, gradient, hessian, count, value
+    left, right, l2, l1, max_value, path_smooth, gradient, hessian, count, value
 ):
     """Shrink the values of one output of a tree towards their parents', from the root.
 
@@ -48,7 +48,7 @@ def smooth_tree(
         Children; ``~leaf`` for a leaf.
     l2 : ndarray of float64, shape (n_leaves,)
         L2 penalties.
-    l1, largest : float64
+    l1, max_value : float64
         See `newton_step`.
     path_smooth : float64
         Strength of the smoothing.
@@ -79,19 +79,19 @@ def smooth_tree(
                 node_sum[node, 0] += gradient[~child]
                 node_sum[node, 1] += hessian[~child]
                 node_sum[node, 2] += count[~child]
-    above = np.zeros(n_nodes)
+    parent_value = np.zeros(n_nodes)
     for i in range(n_nodes):
         node = order[i]
         share = node_sum[node, 2] / (node_sum[node, 2] + path_smooth)
         step, _ = newton_step(
-            node_sum[node, 0], node_sum[node, 1], smallest_l2, l1, largest, 0.0
+            node_sum[node, 0], node_sum[node, 1], smallest_l2, l1, max_value, 0.0
         )
         smoothed = share * step
         if i > 0:
-            smoothed += (1.0 - share) * above[node]
+            smoothed += (1.0 - share) * parent_value[node]
         for child in (left[node], right[node]):
             if child >= 0:
-                above[child] = smoothed
+                parent_value[child] = smoothed
             else:
                 share = count[~child] / (count[~child] + path_smooth)
                 value[~child] = share * value[~child] + (1.0 - share) * smoothed
@@ -105,7 +105,7 @@ def smooth_trees(
     right,
     l2,
     l1,
-    largest,
+    max_value,
     path_smooth,
     gradient,
     hessian,
@@ -118,7 +118,7 @@ def smooth_trees(
     ----------
     node_offset, leaf_offset, left, right
         See `FlatTrees`.
-    l2, l1, largest, path_smooth
+    l2, l1, max_value, path_smooth
         See `smooth_tree`.
     gradient, hessian : ndarray of float64, shape (n_leaves, leaf_width)
         Sums over each leaf's train rows.
@@ -132,7 +132,8 @@ def smooth_trees(
         nodes = slice(node_offset[tree], node_offset[tree + 1])
         for column in range(value.shape[1]):
             smooth_tree(
-                *(left[nodes], right[nodes], l2[first:last], l1, largest, path_smooth),
+                *(left[nodes], right[nodes], l2[first:last]),
+                *(l1, max_value, path_smooth),
                 *(gradient[first:last, column], hessian[first:last, column]),
                 *(count[first:last], value[first:last, column]),
             )

@@ -7,7 +7,7 @@ from numba import prange
 
 from treeinf.kernels.compilation import kernel, parallel_kernel
 
-__all__ = ["COSINE", "DOT", "EUCLIDEAN", "compare_rows", "share_among_neighbours"]
+__all__ = ["COSINE", "DOT", "EUCLIDEAN", "compare_rows", "neighbour_shapley_values"]
 
 DOT = 0
 COSINE = 1
@@ -16,7 +16,7 @@ EUCLIDEAN = 2
 
 @kernel
 def _compare(a, b, measure):
-    """Measure how alike two rows are; see `compare_rows`."""
+    """Compute the similarity of two rows; see `compare_rows`."""
     total = 0.0
     if measure == EUCLIDEAN:
         for k in range(a.size):
@@ -36,7 +36,7 @@ def _compare(a, b, measure):
 
 @parallel_kernel
 def compare_rows(train, test, measure, similarity):
-    """Measure how alike rows are.
+    """Compute the similarity of rows.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ def compare_rows(train, test, measure, similarity):
 
 
 @kernel
-def _share_matches(order, is_match, k, value):
-    """Share out the matches among the k nearest, along the order of distance."""
+def _match_values(order, is_match, k, value):
+    """Write Shapley values of the matches among the k nearest rows."""
     n = order.size
     last = order[n - 1]
     value[last] = is_match[last] * min(k, n) / (k * n)
@@ -67,39 +67,39 @@ def _share_matches(order, is_match, k, value):
 
 
 @kernel
-def _share_error(order, y, test_y, k, value):
-    """Share out minus half the squared error of the mean of the k nearest."""
+def _error_values(order, y, test_y, k, value):
+    """Write Shapley values of minus half the squared error of the k nearest rows."""
     n = order.size
-    # sums over the rows nearer and further than the pair: of their shares of the mean,
-    # and of these times the share of sets in which they are among the k nearest
-    before = 0.0
-    behind = 0.0
+    # sums over the rows nearer and further than the pair: of their contributions to the
+    # mean, and of these times the share of sets in which they are among the k nearest
+    nearer = 0.0
+    beyond = 0.0
     for position in range(n - 1):
-        before += y[order[position]] / k
+        nearer += y[order[position]] / k
     last = order[n - 1]
-    most = min(k, n)
+    m = min(k, n)
     share = y[last] / k
-    value[last] = -0.5 * share * (share - 2.0 * test_y) * most / n
+    value[last] = -0.5 * share * (share - 2.0 * test_y) * m / n
     if n > 1:
-        value[last] -= share * before * most * (most - 1) / (2.0 * n * (n - 1))
+        value[last] -= share * nearer * m * (m - 1) / (2.0 * n * (n - 1))
     for position in range(n - 1, 0, -1):
         row, further = order[position - 1], order[position]
         a, b = y[row] / k, y[further] / k
-        before -= a
-        most = min(k, position)
-        others = behind
+        nearer -= a
+        m = min(k, position)
+        correction = beyond
         if position > 1:
-            others += before * most * (most - 1) / (2.0 * position * (position - 1))
-        step = 0.5 * (a + b - 2.0 * test_y) * most / position + others
+            correction += nearer * m * (m - 1) / (2.0 * position * (position - 1))
+        step = 0.5 * (a + b - 2.0 * test_y) * m / position + correction
         value[row] = value[further] - (a - b) * step
-        # of the next pair, `further` is behind
+        # `further` is further than the next pair
         if position > 1:
-            fits = min(k - 1, position - 1)
-            behind += b * fits * (fits + 1) / (2.0 * position * (position - 1))
+            q = min(k - 1, position - 1)
+            beyond += b * q * (q + 1) / (2.0 * position * (position - 1))
 
 
 @parallel_kernel
-def share_among_neighbours(train, train_y, test, test_y, k, is_class, value):
+def neighbour_shapley_values(train, train_y, test, test_y, k, is_class, value):
     """Compute the Shapley value of each train row for each test row's k neighbours.
 
     Parameters
@@ -117,23 +117,24 @@ def share_among_neighbours(train, train_y, test, test_y, k, is_class, value):
     is_class : bool
         The targets are classes.
     value : ndarray of float64, shape (n_queries, n_rows)
-        Output, overwritten. The worth of a set of rows is, with its k nearest or all if
-        it has fewer: the number of them of the test row's class, over k; or minus half
-        the squared difference of the sum of their targets over k from the test row's.
+        Output, overwritten. The utility of a set of rows is, for its k nearest or all
+        if it has fewer: the number of them of the test row's class, over k; or minus
+        half the squared difference of the sum of their targets over k from the test
+        row's.
 
     Notes
     -----
     O(n_rows (n_features + log n_rows)) time for a test row, which one thread owns. Rows
-    at the same distance stand in their own order.
+    at the same distance keep their order.
 
     The value of the furthest row follows from the definition, and the differences of
     rows next to one another in the order of distance from the lemma of Jia et al.:
-    ``s_i - s_j`` is the sum, over sets S of the others, of weight(S) (worth of S and i
-    less worth of S and j). The weights are those of drawing each row with one chance
-    that is uniform in [0, 1], from which the sums of the squared error come in closed
-    form: with m = min(k, i), rows before i are in the k nearest with i in them in a
-    share m (m - 1) / (2 i (i - 1)), and row l behind i + 1 in a share
-    q (q + 1) / (2 (l - 1) (l - 2)), q = min(k - 1, l - 2).
+    ``s_i - s_j`` is the sum, over sets S of the other rows, of
+    ``weight(S) (utility(S + i) - utility(S + j))``. The weights are those of drawing
+    each row with the same probability, itself uniform in [0, 1], from which the sums of
+    the squared error come in closed form. With m = min(k, i), rows before i are among
+    the k nearest of sets with i in a share m (m - 1) / (2 i (i - 1)), and row l after
+    i + 1 in a share q (q + 1) / (2 (l - 1) (l - 2)), q = min(k - 1, l - 2).
 
     References
     ----------
@@ -154,6 +155,6 @@ def share_among_neighbours(train, train_y, test, test_y, k, is_class, value):
             is_match = np.empty(n_rows)
             for i in range(n_rows):
                 is_match[i] = 1.0 if train_y[i] == test_y[j] else 0.0
-            _share_matches(order, is_match, k, value[j])
+            _match_values(order, is_match, k, value[j])
         else:
-            _share_error(order, train_y, test_y[j], k, value[j])
+            _error_values(order, train_y, test_y[j], k, value[j])

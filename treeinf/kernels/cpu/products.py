@@ -28,20 +28,19 @@ __all__ = [
 ]
 
 LINE_BATCH = 512
-"""Lines of a dense product that one thread takes at a time."""
+"""Lines of a dense product that a thread computes at a time."""
 
 TILE_BATCH = 8
-"""Tiles that one thread takes at a time: 6 MB with 100 trees of 31 leaves."""
+"""Tiles that a thread reads at a time: 6 MB with 100 trees of 31 leaves."""
 
 PRODUCT_LINES = 64
-"""Lines of the product of the base scores that one thread takes at a time."""
+"""Lines of the product with base scores that a thread computes at a time."""
 
 PREFETCH_LINES = 16
-"""Lines of a dense product between two prefetches of numbers of the next trees."""
+"""Lines of a dense product between two prefetches of factors of the next trees."""
 
 MOST_PREFETCHED = 64
-"""Most numbers of the next trees that are prefetched by a line: more than that would
-hardly be used."""
+"""Most factors of the next trees to prefetch a line: more would hardly be used."""
 
 
 @linear_kernel
@@ -212,7 +211,7 @@ def _add_trees(leaves, where, factor, tile, n_lines, sums):
     leaf_width = leaves.leaf_value.shape[1]
     n_trees, tile_width = leaves.leaf_row.size, tile.shape[1]
     n_terms = n_trees * leaf_width
-    # those of 8 trees of 31 leaves are 63 kB, which mostly stay in L1
+    # factors of 8 trees of 31 leaves are 63 kB, which mostly stay in L1
     n_together = max(1, TERMS_AT_ONCE // leaf_width)
     numbers = tile.reshape(tile.size)
     sums[:] = 0.0
@@ -244,7 +243,7 @@ def _locate_lines(leaf, leaves, first_row, n_rows, tile_width, where):
     first_row, n_rows : int64
         The rows.
     tile_width : int64
-        Numbers of a line.
+        Width of a tile.
     where : ndarray of uint32, shape (n_trees * leaf_width * n_rows,)
         Output, overwritten, tree by tree.
     """
@@ -265,14 +264,14 @@ def add_product(change, factor, first_query, influence):
     Parameters
     ----------
     change : ndarray of float64, shape (n_lines, n_outputs)
-        Numbers of the lines.
+        Left matrix.
     factor : ndarray of float64, shape (n_outputs, n_queries)
-        Numbers of the queries.
+        Right matrix.
     first_query : int64
         See `treeinf.kernels.flat`.
     influence : ndarray of float64, shape (n_lines, >= first_query + n_queries)
-        Changed in place, in the queries' columns: a line's products are summed up
-        before they are added.
+        Changed in place, in the queries' columns: products of a line are summed before
+        they are added.
     """
     n_outputs, n_queries = factor.shape
     n_lines = change.shape[0]
@@ -301,7 +300,7 @@ def merge_top(influence, first_row, sign, best_row, best_value):
     first_row : int64
         Row of the first line.
     sign : int64
-        1 ranks the largest first, -1 the smallest, 0 the largest size.
+        1 ranks the largest first, -1 the smallest, 0 the largest absolute value.
     best_row : ndarray of int64, shape (n_queries, k)
         Changed in place: rows from best to worst.
     best_value : ndarray of float64, shape (n_queries, k)
@@ -309,8 +308,9 @@ def merge_top(influence, first_row, sign, best_row, best_value):
 
     Notes
     -----
-    A sorted list by insertion: rows come in rising order and only a strictly better one
-    moves another down, so that ties keep the lower row. Each thread owns queries.
+    An insertion sort: rows come in rising order and only a strictly better one moves
+    another down, so that the lower of two equal rows stays first. Each thread owns
+    queries.
     """
     for query in prange(influence.shape[1]):
         merge_query(influence, first_row, sign, query, best_row, best_value)

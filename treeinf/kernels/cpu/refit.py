@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 REMOVAL_BATCH = 8
-"""Sets of rows that are left out side by side."""
+"""Sets of rows that are left out together."""
 
 TILE_ROWS = 64
 """Rows of a tile: their derivatives, for all sets of a batch, stay in the L1 cache."""
@@ -38,7 +38,7 @@ SOFTMAX_LOSS = FlatLoss(SOFTMAX, 1.0)
 
 RefitRule = namedtuple(
     "RefitRule",
-    "l1_leaf max_leaf_value path_smooth lightest is_full n_steps "
+    "l1_leaf max_leaf_value path_smooth min_hessian is_full n_steps "
     "leaf_l2 shrinkage step_length is_fitted leaf_rows",
 )
 RefitRule.__doc__ = """How sums of derivatives become leaf values.
@@ -47,8 +47,8 @@ Parameters
 ----------
 l1_leaf, max_leaf_value, path_smooth : float64
     See `LeafRule`.
-lightest : float64
-    A leaf whose hessians sum to less has the value 0.
+min_hessian : float64
+    The value is 0 where the sum of hessians is smaller.
 is_full : bool
     The outputs are solved for together, with the matrix of second derivatives of a
     softmax.
@@ -241,7 +241,7 @@ def _add_tree(leaf, leaves, tree, begin, n, leaf_value, score):
 
 @kernel
 def _add_sums(tree_leaf, begin, n, first, output, values, total):
-    """Add a tile's numbers, from line `output` on, to its rows' leaves."""
+    """Add a tile's values, from line `output` on, to its rows' leaves."""
     for column in range(total.shape[1]):
         line = values[output + column]
         for i in range(n):
@@ -252,7 +252,7 @@ def _add_sums(tree_leaf, begin, n, first, output, values, total):
 
 @kernel
 def _apply_weights(weight, begin, n, values):
-    """Multiply a tile's numbers with its rows' weights, in all sets."""
+    """Multiply a tile's values by its rows' weights, in all sets."""
     for k in range(values.shape[0]):
         for i in range(n):
             for r in range(REMOVAL_BATCH):
@@ -320,7 +320,7 @@ def _set_values(
                     leaf_gradient[local, column, r],
                     leaf_hessian[local, column, r],
                     rule.leaf_l2[number] * l2_factor[r],
-                    *(rule.l1_leaf, rule.max_leaf_value, rule.lightest),
+                    *(rule.l1_leaf, rule.max_leaf_value, rule.min_hessian),
                 )
                 leaf_value[number, column, r] = step
     if rule.path_smooth > 0.0:
@@ -367,7 +367,7 @@ def solve_leaf(gradient, lower, l2, l2_factor, value):
         largest = 0.0
         for k in range(n_outputs):
             largest = max(largest, lower[k * (k + 1) // 2 + k, r])
-        # CatBoost's guard, in single precision
+        # CatBoost's lower bound on the ridge, in single precision
         ridge = max(l2 * l2_factor[r], 1.1920928955078125e-07 * largest)
         if largest + ridge <= 0.0:
             value[:, r] = 0.0

@@ -1,4 +1,4 @@
-"""Boosting replayed over rows: staged derivatives, by leaf and over iterations."""
+"""Boosting replayed over rows: staged derivatives, summed by leaf or iteration."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ _MOST_CELLS = 8192
 
 @kernel
 def count_accumulators(n_cells):
-    """Return how many copies of the leaf sums rows are added to in turn; a power of 2.
+    """Return the number of accumulators of a leaf sum, a power of 2.
 
-    Neighbouring rows are often in one leaf: with one sum, each waits for the sum before
-    it.
+    Rows are added to them in turn. Neighbouring rows are often in one leaf: with one
+    accumulator, each addition would wait for the one before.
 
     Parameters
     ----------
     n_cells : int64
-        Numbers in one copy.
+        Size of one copy of all sums.
 
     Returns
     -------
@@ -131,12 +131,12 @@ def replay(rows, leaves, loss, raw_score, batch_gradient, batch_hessian):
         Output, overwritten: raw scores after the last tree.
     batch_gradient, batch_hessian : ndarray of float64, \
 shape (n_batches, n_leaves, leaf_width)
-        Outputs, which must come zeroed: sums over each batch of the rows, for the
-        caller to add up. The batches are `n_batches` runs of rows of equal length.
+        Outputs, 0 on entry: sums over each batch of the rows, for the caller to add up.
+        The batches are consecutive rows, of equal length but for the last.
 
     Notes
     -----
-    One pass, O(n_rows n_trees) time, no array of n_rows x n_trees numbers. A batch is
+    One pass, O(n_rows n_trees) time, no array of size n_rows x n_trees. A batch is
     added up by one thread in the order of its rows: the sums are bitwise the same for
     any number of threads.
     """
@@ -204,7 +204,7 @@ def _add_derivatives(tree_leaf, gradient, hessian, sums):
     gradient, hessian : ndarray of float64, shape (>= n,)
         Derivatives.
     sums : ndarray of float64, shape (n_accumulators, >= leaves of the tree, 2)
-        Added to in place: rows take turns.
+        Added to in place, an accumulator for each row in turn.
     """
     last = np.uint64(sums.shape[0] - 1)
     for i in range(tree_leaf.size):
@@ -222,7 +222,7 @@ def count_leaf_rows(leaf, leaf_offset, leaf_row, count):
     leaf, leaf_offset, leaf_row
         See `treeinf.kernels.flat`.
     count : ndarray of int64, shape (n_leaves,)
-        Output, which must come zeroed. Each thread owns trees.
+        Output, 0 on entry. Each thread owns trees.
     """
     for tree in prange(leaf_row.size):
         first = leaf_offset[tree]
@@ -248,7 +248,7 @@ def sum_leaf_weights(leaf, leaf_offset, leaf_row, weight, total):
     weight : ndarray of float64, shape (n_rows,)
         Row weights.
     total : ndarray of float64, shape (n_leaves,)
-        Output, which must come zeroed. Each thread owns trees.
+        Output, 0 on entry. Each thread owns trees.
     """
     for tree in prange(leaf_row.size):
         first = leaf_offset[tree]
@@ -325,7 +325,7 @@ def trace_probabilities(rows, leaves, loss, n_iterations, mean, deviation, corre
         iterations) of the probability.
     correct : ndarray of float64, shape (n_rows,)
         Output, overwritten: share of the iterations in which the own class has the
-        largest score; among equals the first has.
+        largest score, the first of equal ones.
 
     Notes
     -----

@@ -1,9 +1,9 @@
 """Full LeafInfluence, back-propagated from the last iteration to the first.
 
-With one adjoint for each train row, output and query, one pass over the rows of an
-iteration adds up the derivatives of the queries with respect to its leaf values, and
-takes the adjoint one iteration back. See ``docs/methods.md`` for the derivation. Scores
-come replayed: to subtract trees from later scores loses digits where those are larger.
+There is one adjoint for each train row, output and query. One pass over the rows sums
+the derivatives of the queries with respect to an iteration's leaf values, and takes the
+adjoint one iteration back. See ``docs/methods.md`` for the derivation. Scores are
+replayed: subtracting trees from later scores would lose digits where those are larger.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from treeinf.kernels.formulas.derivatives import (
 from treeinf.kernels.formulas.row_factors import CROSS_CLASS, FULL_NEWTON
 from treeinf.kernels.formulas.scores import apply_weights
 
-__all__ = ["SWEEP_ROWS", "sweep_stretch"]
+__all__ = ["SWEEP_ROWS", "sweep_segment"]
 
 SWEEP_ROWS = 256
 """Rows of a tile."""
 
 
 @linear_kernel
-def sweep_stretch(
+def sweep_segment(
     rows, leaves, loss, rule, first_iteration, staged, n_batches, leaf_factor, state
 ):
-    """Take a stretch of iterations back: their rows' influence, and the adjoint.
+    """Back-propagate through a segment of iterations, and add their influence.
 
     Parameters
     ----------
@@ -46,23 +46,24 @@ def sweep_stretch(
     rule : SweepRule
         How the row factors follow from scores.
     first_iteration : int64
-        The stretch's first iteration, which is taken back last. Iterations are steps
-        of a tree, where trees take several.
+        First iteration of the segment, the last that is back-propagated. Where trees
+        take several steps, an iteration is one step.
     staged : ndarray of float64, shape (n_iterations, n_rows, n_outputs)
         Raw scores before each of its iterations.
     n_batches : int64
-        Batches of the rows that are added up apart.
+        Batches of the rows whose sums are formed separately.
     leaf_factor : ndarray of float64, shape (n_leaves, leaf_width, n_queries)
-        Changed in place, from adjoints of leaf values to those of the leaves' gradient
-        sums. Leaves of the stretch must come with all of it but what flows through
-        its own rows; those of the iteration before leave with all of it.
+        Changed in place, from derivatives with respect to leaf values to those with
+        respect to gradient sums. On entry, leaves of the segment hold all but what the
+        segment itself propagates to them; on return, so do those of the iteration
+        before, which hold all of it.
     state : SweepState
-        Changed in place from after the stretch to before it. The adjoint changes once
-        the first step of a tree is taken back.
+        Changed in place from after the segment to before it. The adjoint changes with
+        the first step of each tree.
 
     Notes
     -----
-    O(n_rows n_trees_of_stretch n_queries) time. A batch is added up by one thread in
+    O(n_rows n_trees_of_segment n_queries) time. A batch is added up by one thread in
     the order of its rows: bitwise the same for any number of threads.
     """
     n_rows = state.adjoint.shape[0]
@@ -104,14 +105,14 @@ def _sweep_rows(
 ):
     """Take one iteration back for a batch of rows.
 
-    Apart from the loop over batches, since that is compiled in several versions.
+    Not inside the loop over batches, which Numba compiles in several versions.
 
     Parameters
     ----------
     start, stop : int64
         First row of the batch, and the first behind it.
     rows, leaves, loss, rule, leaf_factor, state
-        See `sweep_stretch`.
+        See `sweep_segment`.
     iteration : int64
         The iteration.
     raw_score : ndarray of float64, shape (n_rows, n_outputs)
@@ -247,7 +248,7 @@ def _add_adjoints(tree_leaf, first, column, k, adjoint, sums):
     adjoint : ndarray of float64, shape (n, n_outputs, n_queries)
         The adjoints.
     sums : ndarray of float64, shape (n_accumulators, n_leaves, leaf_width, n_queries)
-        Added to in place: rows take turns.
+        Added to in place, an accumulator for each row in turn.
     """
     n_queries = sums.shape[3]
     last = np.uint64(sums.shape[0] - 1)

@@ -88,13 +88,13 @@ def route_masks(X, trees, ranked, leaf):
 
     Notes
     -----
-    O(n_rows n_nodes) time, but a few instructions for 64 rows and a node and no branch
-    that depends on a row: a node splits the mask of the rows that reach it by comparing
-    64 ranks. O(n_rows n_features log n_thresholds) for the ranks. Each thread owns
-    tiles of rows.
+    O(n_rows n_nodes) time, but only a few instructions for a node and 64 rows, and no
+    branch that depends on a row: a node splits the mask of the rows that reach it by
+    comparing 64 ranks. O(n_rows n_features log n_thresholds) for the ranks. Each thread
+    owns tiles of rows.
 
-    Ranks and bit vectors are QuickScorer's, transposed: a bit a row for each leaf, in
-    place of a bit a leaf for each row.
+    Ranks and bit vectors are QuickScorer's, transposed: each leaf has a bit for every
+    row, in place of a bit for every leaf in each row.
 
     References
     ----------
@@ -135,7 +135,7 @@ def _rank_values(rows, trees, ranked, ranks):
     trees, ranked
         See `route_masks`.
     ranks : ndarray of unsigned integer, shape (n_columns * MASK_ROWS,)
-        Output; a column's first n numbers are overwritten.
+        Output; the first n entries of each column are overwritten.
     """
     n = rows.shape[0]
     values = np.empty((_TILE_FEATURES, MASK_ROWS))
@@ -155,7 +155,7 @@ def _rank_values(rows, trees, ranked, ranks):
                 ranked.threshold_offset[used],
                 ranked.threshold_offset[used + 1],
             )
-            _search(values[j, :n], ranked.threshold[first:last], rank)
+            _count_below(values[j, :n], ranked.threshold[first:last], rank)
             for column in range(
                 ranked.column_offset[used], ranked.column_offset[used + 1]
             ):
@@ -169,8 +169,8 @@ def _rank_values(rows, trees, ranked, ranks):
 
 
 @kernel
-def _search(values, thresholds, rank):
-    """Count the thresholds below each value, all values in step.
+def _count_below(values, thresholds, rank):
+    """Count the thresholds below each value, by a binary search in step for all.
 
     Parameters
     ----------
@@ -210,7 +210,7 @@ def _split_masks(rows, trees, ranked, first, n_nodes, ranks, masks):
     ranks : ndarray of unsigned integer, shape (n_columns * MASK_ROWS,)
         Ranks of the tile.
     masks : ndarray of uint64, shape (>= n_masks * MASK_WORDS,)
-        Output: `MASK_WORDS` words a node, then as many a leaf.
+        Output: `MASK_WORDS` words for each node, then for each leaf.
     """
     words = np.uint64(MASK_WORDS)
     for word in range(MASK_WORDS):

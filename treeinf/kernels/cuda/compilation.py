@@ -1,4 +1,4 @@
-"""How kernels are compiled for CUDA: shared formulas, for a tile of one row."""
+"""How kernels are compiled for CUDA: shared formulas, for tiles of one row."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MOST_BLOCKS = 2 if SIMULATED else 4096
 
 
 def count_blocks(n: int) -> int:
-    """Return the number of blocks for a loop over `n` with a stride of the grid."""
+    """Return the number of blocks for a grid-stride loop over `n`."""
     return max(1, min(_MOST_BLOCKS, -(-n // THREADS)))
 
 
@@ -38,7 +38,7 @@ def on_device(function: Callable[..., Any], n_outputs: int = 1) -> Callable[...,
     function : callable
         A `kernel` or `scalar_rule` of the CPU. What it calls is compiled with it.
     n_outputs : int, default=1
-        Size of what it allocates: for a tile of one row, no buffer holds more.
+        Length of the arrays it allocates; for tiles of one row, none is longer.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def _on_device(function: Callable[..., Any], n_outputs: int) -> Callable[..., An
 
 
 def _exponential(x):
-    """Compute e**x, held within the range of `rules.exponential`."""
+    """Compute e**x, x clipped to the range of `rules.exponential`."""
     return math.exp(max(min(x, 708.0), -708.0))
 
 
@@ -79,7 +79,7 @@ exponential = _exponential if SIMULATED else cuda.jit(device=True)(_exponential)
 
 @functools.cache
 def _device_numpy(n_outputs: int) -> types.ModuleType:
-    """Make a stand-in for NumPy of what the rules use of it."""
+    """Return a module with the functions of NumPy that formulas use."""
 
     @cuda.jit(device=True, inline="always")
     def empty(n):

@@ -17,7 +17,7 @@ __all__ = ["contract_rows", "stage_factors"]
 
 
 def contract_rows(rows, leaves, loss, rule, leaf_factor, is_own, influence):
-    """Multiply each row's factors by one factor a leaf and add over trees.
+    """Multiply each row's factors by those of its leaves, and sum over trees.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ __all__ = ["add_shared_leaves", "gather_leaves", "sum_rows_by_leaf"]
 
 
 def gather_leaves(leaf, leaf_offset, leaf_row, table, first_row, first_column, total):
-    """Add up numbers of the leaves that each row is in.
+    """Add up values of the leaves that each row is in.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def _gather_leaves(leaf, leaf_offset, leaf_row, table, first_row, first_column, 
 
 
 def sum_rows_by_leaf(leaf, leaf_offset, leaf_row, value, total):
-    """Add up numbers of the rows in each leaf.
+    """Add up values of the rows in each leaf.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def add_shared_leaves(
     n_queries,
     product,
 ):
-    """Add up a number of each leaf that a row and a query are both in.
+    """Add up a value of each leaf that a row and a query share.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ first_query, n_queries, product
 
     Notes
     -----
-    A block takes a line, and its threads the queries of each of the line's leaves.
+    Each block computes a line; its threads share the queries of each leaf of the line.
     """
     if len(product):
         _add_shared_leaves[len(product), THREADS](

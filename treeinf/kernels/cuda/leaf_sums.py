@@ -1,7 +1,7 @@
-"""Sums over the rows of each leaf, with the same bits in every run.
+"""Sums over the rows of each leaf, bitwise the same in every run.
 
-Each thread adds up rows of its own in shared memory that no other writes to, then the
-threads of a block and the blocks are added up, in a fixed order: no atomics.
+Each thread adds up its rows in shared memory of its own; then the sums of the threads
+of a block, and those of the blocks, are added in a fixed order: no atomics.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 MOST_BATCHES = 2 if SIMULATED else 528
-"""Most batches of rows that are added up apart: four blocks for each of 132 SMs."""
+"""Most batches of rows that are summed separately: four blocks for each of 132 SMs."""
 
 _BATCH_ROWS = 8 if SIMULATED else 4096
 _SLOTS = 64 if SIMULATED else 6144
@@ -32,18 +32,18 @@ _MOST_BYTES = 256 * 2**20
 
 
 def count_batches(n_rows: int, n_trees: int, n_entries: int) -> int:
-    """Return the number of batches of rows that are added up apart.
+    """Return the number of batches of rows that are summed separately.
 
     Parameters
     ----------
     n_rows, n_trees, n_entries : int
-        Rows and trees that are summed, and numbers that come out.
+        Rows and trees that are summed, and number of sums.
 
     Returns
     -------
     int
-        It depends on these alone: `MOST_BATCHES` blocks in all, as long as each has
-        some thousand rows and their sums fit in 256 MiB.
+        `MOST_BATCHES` blocks in all, as long as each has some thousand rows and their
+        sums fit in 256 MiB. Depends on the arguments alone.
     """
     most = min(-(-n_rows // _BATCH_ROWS), -(-MOST_BATCHES // n_trees))
     return max(1, min(most, _MOST_BYTES // (8 * max(n_entries, 1))))
@@ -62,7 +62,7 @@ def sum_trees(
     first,
     batch_sum,
 ):
-    """Add up numbers of the rows in each leaf of some trees, batch by batch.
+    """Add up values of the rows in each leaf of some trees, batch by batch.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def sum_trees(
     most_leaves : int
         Leaves of the largest of them.
     value : device array of float64, shape (n_rows, n_all) or (0, n_all)
-        Numbers of each row; empty for 1.
+        Values of each row; empty for 1.
     also : device array of float64, shape (n_rows, n_all) or (0, n_all)
         Added to them; empty for none.
     n_columns : int
@@ -88,7 +88,7 @@ def sum_trees(
         Entry of `batch_sum` for the first leaf of the first tree.
     batch_sum : device array of float64, shape (n_batches, n_entries)
         Output; ``n_leaves_of_trees * n_columns`` entries are overwritten. The batches
-        are `n_batches` runs of rows of equal length.
+        are consecutive rows, of equal length but for the last.
 
     Notes
     -----
@@ -160,14 +160,14 @@ def _sum_trees(
     for slot in range(thread, n_slots, n_threads):
         total = 0.0
         for i in range(n_threads):
-            # each thread starts elsewhere, against bank conflicts
+            # threads start at different slots, which avoids bank conflicts
             total += sums[slot * n_threads + (i + thread) % n_threads]
         number, c = slot // width, slot % width
         batch_sum[cuda.blockIdx.x, entry + number * n_columns + c] = total
 
 
 def sum_all_trees(leaf, leaf_offset, leaf_row, value, total):
-    """Add up numbers of the rows in each leaf of every tree.
+    """Add up values of the rows in each leaf of every tree.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def sum_columns(value):
     Parameters
     ----------
     value : device array of float64, shape (n_rows, n_columns)
-        Numbers of each row.
+        Values of each row.
 
     Returns
     -------
@@ -212,7 +212,7 @@ def sum_columns(value):
 
 
 def add_batches(batch_sum, first, scale, total):
-    """Add up what `sum_trees` gave, in the order of the batches, and scale it.
+    """Add up the results of `sum_trees`, in the order of the batches, and scale them.
 
     Parameters
     ----------
@@ -221,7 +221,7 @@ def add_batches(batch_sum, first, scale, total):
     first : int
         Entry of `total` for the first entry of `batch_sum`.
     scale : device array of float64, shape (>= first + n_entries,) or (0,)
-        Factor of each entry in the end; empty for 1.
+        Factor on each entry of the result; empty for 1.
     total : device array of float64, shape (>= first + n_entries,)
         Added to in place, then scaled.
     """

@@ -97,7 +97,7 @@ def put(value: Any) -> Any:
 
 
 def get(array: Any) -> Any:
-    """Copy an array back; one of NumPy is returned as it is."""
+    """Copy an array back; NumPy arrays are returned as they are."""
     return array if isinstance(array, np.ndarray) else array.copy_to_host()
 
 
@@ -128,7 +128,7 @@ def zeros(shape: Any) -> Any:
 
 
 def count_bytes() -> tuple[int, int] | None:
-    """Return the free bytes and all bytes; None in the simulator."""
+    """Return free and total bytes; None in the simulator."""
     if SIMULATED:
         return None
     free, total = cuda.current_context().get_memory_info()
@@ -136,7 +136,7 @@ def count_bytes() -> tuple[int, int] | None:
 
 
 def describe_device() -> str:
-    """Name the device."""
+    """Return the name of the device."""
     if SIMULATED:
         return "the CUDA simulator"
     name = cuda.get_current_device().name

@@ -79,7 +79,7 @@ n_queries, first_query, influence
 
     Notes
     -----
-    A block takes a line, and its threads the queries of each of the line's leaves.
+    Each block computes a line; its threads share the queries of each leaf of the line.
     """
     if len(influence):
         _contract_sparse[len(influence), THREADS](

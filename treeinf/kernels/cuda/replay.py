@@ -94,8 +94,8 @@ def replay(rows, leaves, loss, raw_score, batch_gradient, batch_hessian):
 
     Notes
     -----
-    An iteration at a time: the rows' derivatives are written down and their scores
-    taken past its trees, then the derivatives are added up leaf by leaf.
+    An iteration at a time: a kernel stores the rows' derivatives and advances their
+    scores, then the derivatives are added up leaf by leaf.
     """
     n_rows, n_outputs = raw_score.shape
     flat, width = leaves.device, leaves.leaf_width
@@ -104,7 +104,7 @@ def replay(rows, leaves, loss, raw_score, batch_gradient, batch_hessian):
     hessian = memory.empty((n_rows, n_outputs))
     none = memory.nothing(n_outputs)
     output = memory.nothing(0, np.int32) if width > 1 else flat.output
-    step = _take_iteration(int(loss.code), n_outputs)
+    step = _replay_iteration(int(loss.code), n_outputs)
     for iteration in range(leaves.n_iterations):
         trees = leaves.trees(iteration)
         step[count_blocks(n_rows), THREADS](
@@ -122,11 +122,11 @@ def replay(rows, leaves, loss, raw_score, batch_gradient, batch_hessian):
 
 
 @functools.cache
-def _take_iteration(loss_code, n_outputs):
+def _replay_iteration(loss_code, n_outputs):
     differentiate = on_device(loss_derivatives, n_outputs)
 
     @cuda.jit
-    def take_iteration(
+    def replay_iteration(
         rows,
         leaves,
         first_tree,
@@ -158,7 +158,7 @@ def _take_iteration(loss_code, n_outputs):
             for k in range(n_outputs):
                 raw_score[row, k] = score[k, 0]
 
-    return take_iteration
+    return replay_iteration
 
 
 def count_leaf_rows(leaf, leaf_offset, leaf_row, count):

@@ -26,12 +26,12 @@ __all__ = ["apply_leaf_response", "count_batches", "sum_columns", "sweep_iterati
 def sweep_iteration(
     rows, leaves, loss, rule, iteration, raw_score, leaf_factor, state, batch_sum
 ):
-    """Take one iteration back: its rows' influence, and the adjoint before it.
+    """Back-propagate through one iteration, and add its influence.
 
     Parameters
     ----------
     rows, leaves, loss, rule, state
-        See the CPU's `sweep_stretch`; arrays on the device.
+        See the CPU's `sweep_segment`; arrays on the device.
     iteration : int
         The iteration.
     raw_score : device array of float64, shape (n_rows, n_outputs)
@@ -45,8 +45,8 @@ shape (n_batches, n_previous, leaf_width, n_queries)
 
     Notes
     -----
-    Two launches: a thread for each row, then the sums over the leaves before. The
-    kernel is compiled anew for each loss, number of outputs and number of queries.
+    Two launches: a thread for each row, then the sums over the previous leaves. The
+    kernel is compiled for each loss, number of outputs and number of queries.
     """
     adjoint, inner = state.adjoint, state.inner
     n_rows, n_outputs, n_queries = adjoint.shape
@@ -165,7 +165,7 @@ def _sweep_rows(loss_code, n_outputs, leaf_width, kind, n_queries, has_inner):
 def apply_leaf_response(
     leaves, iteration, batch_sums, response, inverse_hessian, leaf_factor
 ):
-    """Turn derivatives in an iteration's leaf values into those in its gradient sums.
+    """Turn derivatives with respect to leaf values into those for gradient sums.
 
     Parameters
     ----------
@@ -175,14 +175,14 @@ def apply_leaf_response(
         The iteration.
     batch_sums : list of device array of float64, \
 shape (n_batches, n_leaves_of_iteration, leaf_width, n_queries)
-        What `sweep_iteration` gave of the iteration after, for each block of rows; all
-        of it is added first.
+        Results of `sweep_iteration` for the next iteration, one for each batch of
+        rows that fits on the device; they are added first.
     response : device array of float64, shape (n_leaves * leaf_width * n_queries,)
         Derivative of each leaf value with respect to its gradient sum, shrinkage
         included; with `inverse_hessian`, minus the shrinkage.
     inverse_hessian : device array of float64, \
 shape (n_leaves, leaf_width, leaf_width) or (0, ...)
-        Multiplied with it.
+        Multiplied by it.
     leaf_factor : device array of float64, shape (n_leaves, leaf_width, n_queries)
         Changed in place, for the leaves of the iteration.
     """

@@ -25,7 +25,7 @@ def route_walk(X, trees, leaf):
 
     Notes
     -----
-    A thread takes a row through all trees, so that the row's values stay near; the
+    A thread routes a row through all trees, so that the row's values stay cached; the
     leaves of neighbouring rows are written side by side.
     """
     _route_walk[count_blocks(X.shape[0]), THREADS](X, trees, leaf)

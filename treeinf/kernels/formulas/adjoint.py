@@ -1,8 +1,8 @@
 """Back-propagation through the row factors of one iteration, for a tile of rows.
 
-The adjoint of a row's score is minus the derivative of a query in it. One iteration
-adds ``u (dg/dF + theta dh/dF)`` to it, where u is the derivative of the query with
-respect to the gradient sum of the row's leaf: its *leaf factor*.
+The adjoint of a row's score is minus the derivative of a query with respect to it. One
+iteration adds ``u (dg/dF + theta dh/dF)`` to it, where u is the derivative of the query
+with respect to the gradient sum of the row's leaf: its *leaf factor*.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class SweepRule(NamedTuple):
         included; with `inverse_hessian`, minus the shrinkage.
     inverse_hessian : ndarray of float64, \
 shape (n_leaves, leaf_width, leaf_width) or (0, ...)
-        What it is multiplied with under full Newton.
+        What the response is multiplied by under full Newton.
     shrinkage : ndarray of float64, shape (n_trees,)
         Read where trees take several steps.
     """
@@ -59,10 +59,11 @@ class SweepState(NamedTuple):
     Attributes
     ----------
     adjoint : ndarray of float64, shape (n_rows, n_outputs, n_queries)
-        Minus the derivative of each query in the row's score, through later trees.
+        Minus the derivative of each query with respect to the row's score, through
+        later trees.
     inner : ndarray of float64, shape (n_rows, n_outputs, n_queries) or (0, ...)
-        Through later steps of the same tree, divided by the shrinkage. Empty where
-        trees take one step.
+        The same through later steps of the same tree, divided by the shrinkage. Empty
+        where trees take one step.
     influence : ndarray of float64, shape (n_rows, n_queries) or (0, n_queries)
         Added to in place, for rows of weight 1; left alone if it has no rows.
     """
@@ -74,7 +75,7 @@ class SweepState(NamedTuple):
 
 @kernel
 def apply_leaf_response(rule, first, last, leaf_factor):
-    """Turn derivatives in leaf values into those in the leaves' gradient sums.
+    """Turn derivatives with respect to leaf values into those for gradient sums.
 
     Parameters
     ----------
@@ -130,7 +131,7 @@ def back_propagate_full_newton(
     weight : ndarray of float64, shape (n_rows,) or (0,)
         Row weights.
     theta, leaf_factor
-        See `sweep_stretch`.
+        See `sweep_segment`.
     gradient : ndarray of float64, shape (n_outputs, >= n)
         Without weights.
     probability : ndarray of float64, shape (n_outputs, >= n)
@@ -145,7 +146,7 @@ def back_propagate_full_newton(
     Notes
     -----
     With means over the classes by their probabilities p, the derivative of
-    ``u' (g + H theta)`` in the score of class c is
+    ``u' (g + H theta)`` with respect to the score of class c is
     ``p_c ((u_c - mean(u)) (1 + theta_c - mean(theta)) - cov(u, theta))``.
     """
     n_outputs, n_queries = gradient.shape[0], mean_factor.size
@@ -198,11 +199,11 @@ def back_propagate_tree(
         Leaf values before shrinkage, from the tree's first leaf on.
     leaf_factor : ndarray of float64, shape (>= leaves of the tree, leaf_width, \
 n_queries)
-        See `sweep_stretch`, from the tree's first leaf on.
+        See `sweep_segment`, from the tree's first leaf on.
     column : int64
         Column of the leaf values.
     gradient, hessian : ndarray of float64, shape (>= n,)
-        Derivatives of the loss in the output, without weights.
+        Derivatives of the loss with respect to the output, without weights.
     slope, third : ndarray of float64, shape (>= n,)
         Derivatives of these, with weights.
     k : int64
@@ -239,14 +240,14 @@ n_queries)
 
 @kernel
 def apply_softmax_jacobian(probability, is_cross_class, n, mean, update):
-    """Multiply adjoint updates with the derivatives of a softmax.
+    """Multiply adjoint updates by the Jacobian of a softmax.
 
     Parameters
     ----------
     probability : ndarray of float64, shape (n_outputs, >= n)
         Of the softmax.
     is_cross_class : bool
-        Take each output's derivatives in the scores of the others.
+        Use the whole Jacobian, else its diagonal.
     n : int64
         Rows.
     mean : ndarray of float64, shape (n_queries,)

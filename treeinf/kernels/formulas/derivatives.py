@@ -54,7 +54,7 @@ UNIT_HESSIAN = 64
 
 @kernel
 def loss_derivatives(loss, n, y, raw_score, gradient, hessian):
-    """Differentiate the loss in the raw score, row by row.
+    """Differentiate the loss with respect to the raw score, row by row.
 
     Parameters
     ----------
@@ -65,22 +65,22 @@ def loss_derivatives(loss, n, y, raw_score, gradient, hessian):
         (`TWEEDIE`), width of the quadratic part (`HUBER`, `HUBER_EXACT`,
         `PSEUDO_HUBER`, `FAIR`).
     n : int64
-        Rows of the tile; what lies behind them may be overwritten.
+        Rows of the tile; entries after them may be overwritten.
     y : ndarray of float64, shape (>= n,)
         Targets; class numbers for `SOFTMAX` and `ONE_VS_ALL`.
     raw_score : ndarray of float64, shape (n_outputs, >= n)
         Raw scores.
     gradient, hessian : ndarray of float64, shape (n_outputs, >= n)
         Outputs, overwritten: derivatives for a row of weight 1. The hessian is the one
-        that the library uses in its leaf values, which for `SOFTMAX` is a diagonal
-        times a factor and for `POISSON` is enlarged.
+        that the library uses in its leaf values: for `SOFTMAX` the diagonal times a
+        factor, for `POISSON` enlarged.
 
     Notes
     -----
     Half squared error; logistic loss of a scaled score; cross-entropy; the negative
     log-likelihoods of Poisson, gamma and Tweedie with a log link; Huber; Fair;
     exponential; pseudo-Huber; half the squared difference of ``log(1 + x)``, whose
-    score is held above -1 and whose hessian above 1e-6, as XGBoost does.
+    score is clipped above -1 and whose hessian above 1e-6, as XGBoost does.
     """
     n_outputs = raw_score.shape[0]
     code, parameter = loss.code, loss.parameter
@@ -184,7 +184,7 @@ def loss_derivatives(loss, n, y, raw_score, gradient, hessian):
 
 @kernel
 def differentiate_twice(loss, n, y, raw_score, slope, third):
-    """Differentiate gradient and hessian of the loss in the row's own output.
+    """Differentiate gradient and hessian with respect to the output they belong to.
 
     Parameters
     ----------
@@ -193,12 +193,11 @@ def differentiate_twice(loss, n, y, raw_score, slope, third):
     slope : ndarray of float64, shape (n_outputs, >= n)
         Output, overwritten: derivative of the gradient, that is the second derivative
         of the loss without the factors that a library puts into its hessian. For
-        `SOFTMAX` it is the probability p; the derivative of g_k in F_c is
+        `SOFTMAX` it is the probability p; the derivative of g_k by F_c is
         ``p_k ((k = c) - p_c)``.
     third : ndarray of float64, shape (n_outputs, >= n)
         Output, overwritten: derivative of the library's hessian. For `SOFTMAX` it is
-        ``parameter (1 - 2 p)``, the factor from the derivative of g_k in F_c to that of
-        h_k.
+        ``parameter (1 - 2 p)``, the ratio of the derivatives of h_k and g_k by F_c.
     """
     n_outputs = raw_score.shape[0]
     code, parameter = loss.code, loss.parameter
@@ -322,12 +321,12 @@ def moves_with_target(loss_code):
 
 @kernel
 def differentiate_in_target(loss, n, y, raw_score, gradient, hessian):
-    """Differentiate gradient and hessian of losses of one output in the target.
+    """Differentiate gradient and hessian with respect to the target.
 
     Parameters
     ----------
     loss, n, y, raw_score
-        See `loss_derivatives`; of losses for which `moves_with_target` holds.
+        See `loss_derivatives`; for losses with `moves_with_target` alone.
     gradient, hessian : ndarray of float64, shape (1, >= n)
         Outputs, overwritten: derivatives of those of `loss_derivatives`.
     """
@@ -350,7 +349,7 @@ def differentiate_in_target(loss, n, y, raw_score, gradient, hessian):
             gradient[0, i] = -exponential((1.0 - parameter) * raw_score[0, i])
             hessian[0, i] = (1.0 - parameter) * gradient[0, i]
     elif code in (HUBER, HUBER_EXACT, FAIR, PSEUDO_HUBER):
-        # functions of the residual: derivatives in target and score are opposite
+        # functions of the residual: derivatives by target and by score are opposite
         differentiate_twice(loss, n, y, raw_score, gradient, hessian)
         for i in range(n):
             gradient[0, i] = -gradient[0, i]

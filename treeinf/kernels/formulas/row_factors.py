@@ -1,12 +1,12 @@
 """Row factors: what a train row contributes to the leaf it is in.
 
 The factor of row i in a leaf is ``scale * (g_i + theta * h_i)`` with the row's gradient
-and hessian before the leaf's tree, times the row's weight; `scale` and `theta` are
-numbers of the leaf, chosen by the explainer. Three kinds of rules replace g and h:
+and hessian before the leaf's tree, times the row's weight; the explainer chooses the
+`scale` and `theta` of each leaf. Three kinds of rules replace g and h:
 *propagated* ones are those after the row's own removal has changed its own score
 (LeafInfluence, single point), those of *full Newton* leaves use the matrix of second
 derivatives of a softmax (CatBoost's MultiClass), and those *by target* are derivatives
-in the row's target.
+with respect to the row's target.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ __all__ = [
 PROPAGATED = 1
 """Bit of `FactorRule.kind`: changes of a row's own score reach its later factors."""
 CROSS_CLASS = 2
-"""Bit: each output of a softmax has derivatives in the scores of the others."""
+"""Bit: gradients of a softmax depend on the scores of all outputs."""
 FULL_NEWTON = 4
 """Bit: leaf values come from the matrix of second derivatives of a softmax."""
 BY_TARGET = 8
-"""Bit: derivatives of g and h in the row's target replace them."""
+"""Bit: derivatives of g and h with respect to the row's target replace them."""
 
 FactorRule = namedtuple(
     "FactorRule",
@@ -64,7 +64,7 @@ scale, theta : ndarray of float64, shape (n_leaves, leaf_width)
     The factor is ``scale * (g + theta * h)``.
 inverse_hessian : ndarray of float64, shape (n_leaves, leaf_width, leaf_width) or \
 (0, ...)
-    Multiplied with the factors of a leaf's outputs; empty for none.
+    Multiplied by the factors of a leaf's outputs; empty for none.
 base_score_gradient : ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
     Derivative of the base score with respect to the logarithm of each row's weight;
     empty for none.
@@ -80,15 +80,16 @@ def is_adjusting(rule):
 
 @kernel
 def seed_score_change(rule, begin, n, change):
-    """Set how a tile's scores fall with the logarithm of their rows' weights.
+    """Set the derivatives of a tile's scores by the logarithms of its rows' weights.
 
     Parameters
     ----------
     rule, begin, n
         See `tree_factors`.
     change : ndarray of float64, shape (3, n_outputs, >= n)
-        Output, overwritten: the fall of the score at which the next derivatives are
-        taken; that before the current tree; what the current iteration adds.
+        Output, overwritten: minus the derivative of the score at which gradients are
+        next computed; of that before the current tree; what the current iteration adds
+        to it.
     """
     change[:] = 0.0
     if (rule.kind & PROPAGATED) != 0 and rule.base_score_gradient.shape[0] > 0:
@@ -102,7 +103,7 @@ def seed_score_change(rule, begin, n, change):
 def adjust_derivatives(
     loss, rule, n, y, score, change, gradient, hessian, slope, third
 ):
-    """Replace a tile's derivatives by those that the rule asks for.
+    """Replace a tile's derivatives by those that the rule is about.
 
     Parameters
     ----------
@@ -111,11 +112,11 @@ def adjust_derivatives(
     rule : FactorRule
         An adjusting one.
     change : ndarray of float64, shape (3, n_outputs, >= n)
-        See `seed_score_change`: a fall, so that what it adds is subtracted.
+        See `seed_score_change`, for its sign too.
     gradient, hessian : ndarray of float64, shape (n_outputs, >= n)
         Changed in place. Propagated ones follow the change of the scores. Under full
         Newton the gradient stays and the hessian becomes the probability, for
-        `tree_factors`. By target, they are derivatives in it.
+        `tree_factors`. By target, they are derivatives with respect to it.
     slope, third : ndarray of float64, shape (n_outputs, >= n)
         Overwritten.
     """
@@ -244,7 +245,7 @@ def tree_factors(
 
 @kernel
 def propagate_score_change(leaves, rule, iteration, n, change):
-    """Take the change of a tile's scores past an iteration.
+    """Advance the changes of a tile's scores past an iteration.
 
     Parameters
     ----------
@@ -257,7 +258,7 @@ def propagate_score_change(leaves, rule, iteration, n, change):
 
     Notes
     -----
-    Inside a tree of several steps scores move by whole steps, and behind it by the
+    Within a tree of several steps scores change by whole steps, and after it by the
     shrunken sum of all.
     """
     is_last = (iteration + 1) % rule.n_steps == 0

@@ -64,7 +64,7 @@ def add_iteration(leaf, leaves, iteration, begin, n, raw_score):
 
 @kernel
 def apply_weights(weight, begin, n, values):
-    """Multiply numbers of a tile with the weights of its rows.
+    """Multiply values of a tile by the weights of its rows.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def apply_weights(weight, begin, n, values):
         Row weights; empty for weights of 1.
     begin, n : int64
         See `treeinf.kernels.flat`.
-    values : ndarray of float64, shape (n_numbers, >= n)
+    values : ndarray of float64, shape (n_lines, >= n)
         Changed in place.
     """
     if weight.size > 0:
