@@ -53,6 +53,10 @@ class TrainingParameters:
         """Return a parameter as it was passed or stored, or its default."""
         return self._values.get(name, self.defaults.get(name))
 
+    def is_passed(self, name: str) -> bool:
+        """Return whether the caller passed a parameter."""
+        return name in self._overrides
+
     def number(self, name: str) -> float:
         """Return a parameter as a finite number."""
         value = self.get(name)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from treeinf.ensemble import TreeEnsemble
 from treeinf.ensemble.bags import Bags
@@ -38,12 +38,16 @@ class StagedTrees(Protocol):
         Targets as the loss reads them.
     weight : ndarray of float64, shape (n_rows,) or (0,)
         Weights of the gradients; empty for 1.
+    compares_values : bool
+        Whether `fits` compares leaf values; else it compares counts alone, and several
+        bags may fit a small tree.
     """
 
     ensemble: TreeEnsemble
     n_rows: int
     y: NDArray[np.float64]
     weight: NDArray[np.float64]
+    compares_values: bool
 
     def leaf(self, tree: int) -> NDArray[np.unsignedinteger[Any]]:
         """Return the leaf of each row within a tree, shape (n_rows,)."""
@@ -120,7 +124,9 @@ def _load(module: str) -> Any:
     return importlib.import_module(module)
 
 
-def find_sampler(ensemble: TreeEnsemble, *, is_wide: bool = False) -> RowSampler | None:
+def find_sampler(
+    ensemble: TreeEnsemble, *, is_wide: bool = False, group: ArrayLike | None = None
+) -> RowSampler | None:
     """Return what replays the row sampling of a model.
 
     Parameters
@@ -129,6 +135,9 @@ def find_sampler(ensemble: TreeEnsemble, *, is_wide: bool = False) -> RowSampler
         The model as it was read.
     is_wide : bool, default=False
         Search through many seeds where the seed is not stored, which takes minutes.
+    group : array-like of int, shape (n_queries,), optional
+        Rows of each query, as they were passed to the training, where whole queries
+        were drawn (LightGBM's ``bagging_by_query``).
 
     Returns
     -------
@@ -139,5 +148,13 @@ def find_sampler(ensemble: TreeEnsemble, *, is_wide: bool = False) -> RowSampler
     module = _SAMPLERS.get(ensemble.library)
     if module is None:
         return None
-    sampler: RowSampler | None = _load(module).find_sampler(ensemble, is_wide=is_wide)
+    options: dict[str, Any] = {"is_wide": is_wide}
+    if group is not None and ensemble.library != "lightgbm":
+        raise ValueError(
+            f"Got group for a model of {ensemble.library}, which draws rows; pass it "
+            "for LightGBM's bagging_by_query alone."
+        )
+    if group is not None:
+        options["group"] = group
+    sampler: RowSampler | None = _load(module).find_sampler(ensemble, **options)
     return sampler

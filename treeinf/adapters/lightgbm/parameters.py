@@ -11,8 +11,10 @@ __all__ = ["ALIASES", "DEFAULTS", "LightGBMParameters"]
 
 DEFAULTS: dict[str, str] = {
     "alpha": "0.9",
+    "bagging_by_query": "0",
     "bagging_fraction": "1",
     "bagging_freq": "0",
+    "bagging_seed": "3",
     "boost_from_average": "1",
     "boosting": "gbdt",
     "cat_l2": "10",
@@ -29,11 +31,13 @@ DEFAULTS: dict[str, str] = {
     "monotone_constraints": "",
     "neg_bagging_fraction": "1",
     "num_grad_quant_bins": "4",
+    "num_threads": "0",
     "other_rate": "0.1",
     "path_smooth": "0",
     "poisson_max_delta_step": "0.7",
     "pos_bagging_fraction": "1",
     "scale_pos_weight": "1",
+    "seed": "0",
     "sigmoid": "1",
     "top_rate": "0.2",
     "tweedie_variance_power": "1.5",
@@ -44,6 +48,7 @@ DEFAULTS: dict[str, str] = {
 ALIASES: dict[str, tuple[str, ...]] = {
     "bagging_fraction": ("sub_row", "subsample", "bagging"),
     "bagging_freq": ("subsample_freq",),
+    "bagging_seed": ("bagging_fraction_seed",),
     "boosting": ("boosting_type", "boost"),
     "categorical_feature": (
         "cat_feature",
@@ -59,7 +64,9 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "max_delta_step": ("max_tree_output", "max_leaf_output"),
     "monotone_constraints": ("mc", "monotone_constraint", "monotonic_cst"),
     "neg_bagging_fraction": ("neg_sub_row", "neg_subsample", "neg_bagging"),
+    "num_threads": ("num_thread", "nthread", "nthreads", "n_jobs"),
     "pos_bagging_fraction": ("pos_sub_row", "pos_subsample", "pos_bagging"),
+    "seed": ("random_seed", "random_state"),
 }
 """LightGBM's aliases of them."""
 
@@ -120,6 +127,12 @@ class LightGBMParameters(TrainingParameters):
     def is_dart(self) -> bool:
         """Whether trees were dropped and rescaled during training."""
         return self.text("boosting") == "dart"
+
+    @property
+    def is_goss(self) -> bool:
+        """Whether rows were sampled by the size of their gradients."""
+        names = self.text("data_sample_strategy"), self.text("boosting")
+        return "goss" in names
 
     def unround(self, name: str, number: float) -> float:
         """Return a number of six digits at full precision where it is known."""

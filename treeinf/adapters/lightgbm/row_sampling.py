@@ -2,12 +2,279 @@
 
 from __future__ import annotations
 
-from treeinf.adapters.row_sampling import RowSampler
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from treeinf.adapters.lightgbm.bag_search import BagSearch
+from treeinf.adapters.lightgbm.row_draws import (
+    Bagging,
+    Goss,
+    Units,
+    batch_rows,
+    pack_rows,
+    to_limit,
+    unpack_rows,
+)
+from treeinf.adapters.lightgbm.seed_search import round_fraction
+from treeinf.adapters.row_sampling import RecoveredBags, RowSampler, StagedTrees
+from treeinf.dtypes import NODE
 from treeinf.ensemble import TreeEnsemble
+from treeinf.ensemble.bags import Bags
 
-__all__ = ["find_sampler"]
+__all__ = ["LightGBMSampler", "find_sampler"]
+
+_DEFAULT_SEED = 3
+_MOST_THREADS = 512
 
 
-def find_sampler(ensemble: TreeEnsemble, *, is_wide: bool = False) -> RowSampler | None:
-    """Return what replays the row sampling of a model, if anything does."""
-    return None
+def find_sampler(
+    ensemble: TreeEnsemble,
+    *,
+    is_wide: bool = False,
+    group: ArrayLike | None = None,
+) -> RowSampler | None:
+    """Return what replays the row sampling of a model, if anything does.
+
+    Parameters
+    ----------
+    ensemble : TreeEnsemble
+        The model as it was read.
+    is_wide : bool, default=False
+        Try all bagging seeds where none that follows from ``seed`` fits.
+    group : array-like of int, shape (n_queries,), optional
+        Rows of each query, as they were passed to the training.
+    """
+    if ensemble.training.row_sampling is None:
+        return None
+    settings = dict(ensemble.training.row_sampling)
+    if settings["kind"] in ("none", "unknown"):
+        # leaf counts may know better: of trees of an earlier call of training, or where
+        # the file does not list the parameters
+        if ensemble.leaf_count is None:
+            return None
+        counts = np.add.reduceat(ensemble.leaf_count, ensemble.leaf_offset[:-1])
+        counts = counts[np.diff(ensemble.leaf_offset) > 1]
+        is_unknown = settings["kind"] == "unknown"
+        if not len(counts) or (not is_unknown and (counts == counts[0]).all()):
+            return None
+    return LightGBMSampler(settings, is_wide, group)
+
+
+class LightGBMSampler:
+    """Bagging and GOSS with the parameters of one model.
+
+    Parameters
+    ----------
+    settings : dict
+        See `row_settings.sampling_settings`.
+    is_wide : bool
+        Try all bagging seeds where none that follows from ``seed`` fits.
+    group : array-like of int, shape (n_queries,), or None
+        Rows of each query.
+    """
+
+    def __init__(
+        self, settings: dict[str, Any], is_wide: bool, group: ArrayLike | None
+    ) -> None:
+        self._settings = settings
+        self._is_wide = is_wide
+        self._group = group
+
+    def draw(self, trees: StagedTrees) -> RecoveredBags | None:
+        """Draw all bags; see `RowSampler`."""
+        settings = self._settings
+        if settings["kind"] != "bagging" or settings["seed"] is None:
+            return None
+        units = self._units(trees)
+        if units is None:
+            return None
+        ensemble = trees.ensemble
+        bagging = self._baggings()[0]
+        draws = bagging.start(units)
+        number = np.arange(ensemble.n_iterations)
+        has_split = np.diff(ensemble.leaf_offset) > 1
+        if not has_split[ensemble.iteration == 0].any() and not ensemble.is_averaged:
+            # the first iteration without a split is kept, and its number used again
+            number = np.maximum(number - 1, 0)
+        bag = np.cumsum(number % bagging.freq == 0) - 1
+        bits = draws.draw(int(bag[-1]) + 1)
+        # once a bag has all rows, none is drawn any more
+        is_full = np.bitwise_count(bits).sum(axis=1, dtype=np.int64) == units.n_rows
+        last = int(np.argmax(is_full)) if is_full.any() else len(bits)
+        bag[bag >= last] = -1
+        bags = Bags(
+            n_rows=units.n_rows,
+            bits=bits[:last],
+            factor=np.empty((0, 0), np.float32),
+            of_tree=bag[ensemble.iteration].astype(NODE),
+        )
+        return RecoveredBags(bags, np.ones(ensemble.n_trees, np.bool_), _name(bagging))
+
+    def search(self, trees: StagedTrees) -> RecoveredBags:
+        """Find the bags tree by tree; see `RowSampler`."""
+        ensemble, settings = trees.ensemble, self._settings
+        n_trees = ensemble.n_trees
+        units = self._units(trees)
+        if units is None:
+            return RecoveredBags(
+                Bags.all_rows(trees.n_rows),
+                np.zeros(n_trees, np.bool_),
+                "LightGBM bagging by query (pass group= to find the bags)",
+            )
+        starts: list[Bagging | Goss] = []
+        if settings["kind"] == "goss":
+            starts += self._gosses(trees)
+        elif settings["kind"] == "bagging" and settings["seed"] is not None:
+            starts += self._baggings()
+        seeds = dict.fromkeys((settings["seed"], _DEFAULT_SEED))
+        walk = BagSearch(
+            *(trees, units, starts),
+            tuple(seed for seed in seeds if seed is not None),
+            self._is_wide,
+        )
+        walk.run()
+        return RecoveredBags(
+            bags=_collect(walk, units.n_rows, ensemble.iteration),
+            is_found=walk.is_found[ensemble.iteration],
+            source=self._describe(walk),
+            parameters=self._parameters(walk, starts),
+        )
+
+    def _units(self, trees: StagedTrees) -> Units | None:
+        """Return what is drawn; None where the queries are not known."""
+        n_rows = trees.n_rows
+        if self._settings["by_query"] and self._settings["kind"] == "bagging":
+            if self._group is None:
+                return None
+            group = np.asarray(self._group)
+            if group.ndim != 1 or group.dtype.kind not in "iu" or (group < 0).any():
+                raise ValueError(
+                    f"Got group of dtype {group.dtype} and shape {group.shape}; "
+                    "expected the number of rows of each query."
+                )
+            if group.sum() != n_rows:
+                raise ValueError(
+                    f"The queries in group have {group.sum():,} rows, X has {n_rows:,}."
+                )
+            query = np.repeat(np.arange(len(group)), group)
+            return Units(n_rows, len(group), query)
+        if self._settings["positive_fraction"] is not None:
+            return Units(n_rows, n_rows, positive=pack_rows(trees.y > 0.0))
+        return Units(n_rows, n_rows)
+
+    def _baggings(self) -> list[Bagging]:
+        """List the parameters that are stored with six digits, the likeliest first."""
+        settings = self._settings
+        seed, freq = settings["seed"], max(1, settings["freq"])
+        if settings["positive_fraction"] is None:
+            limits = _unround_limits(settings["fraction"])
+            return [Bagging(seed, limit, limit, freq) for limit in limits]
+        choices = itertools.product(
+            _unround_limits(settings["negative_fraction"]),
+            _unround_limits(settings["positive_fraction"]),
+        )
+        return [Bagging(seed, limit, positive, freq) for limit, positive in choices]
+
+    def _gosses(self, trees: StagedTrees) -> list[Bagging | Goss]:
+        """List the parameters with the numbers of threads that make a difference."""
+        settings = self._settings
+        n_rows = trees.n_rows
+        of_batch: dict[int, int] = {}
+        for n_threads in (settings["n_threads"], *range(1, _MOST_THREADS)):
+            if n_threads > 0:
+                of_batch.setdefault(batch_rows(n_rows, n_threads), n_threads)
+        seed = _DEFAULT_SEED if settings["seed"] is None else settings["seed"]
+        rates = settings["top_rate"], settings["other_rate"]
+        return [
+            Goss(seed, *rates, n_threads, settings["n_warm_up"])
+            for n_threads in of_batch.values()
+        ]
+
+    def _describe(self, walk: BagSearch) -> str:
+        """Describe the calls of training that were found, for a sentence."""
+        names = [
+            (stretch.first_iteration, _name(stretch.settings, stretch.is_found))
+            for stretch in walk.stretches
+            if stretch.settings is not None
+        ]
+        if not names:
+            return "LightGBM"
+        return "; ".join(
+            name if first == names[0][0] else f"from iteration {first + 1} {name}"
+            for first, name in names
+        )
+
+    def _parameters(
+        self, walk: BagSearch, starts: list[Bagging | Goss]
+    ) -> dict[str, Any]:
+        """Return what was not stored and can be passed next time."""
+        stretches = [
+            stretch for stretch in walk.stretches if stretch.settings is not None
+        ]
+        if len(stretches) != 1:
+            return {}
+        settings = stretches[0].settings
+        if isinstance(settings, Goss):
+            is_stored = self._settings["n_threads"] == settings.n_threads
+            return {} if is_stored else {"num_threads": settings.n_threads}
+        if settings is None or settings in starts:
+            return {}
+        fraction = round_fraction(settings.limit, settings.limit)
+        parameters = {"bagging_fraction": fraction}
+        if self._settings["positive_fraction"] is not None:
+            parameters = {}
+        return {
+            **parameters,
+            "bagging_freq": settings.freq,
+            "bagging_seed": settings.seed,
+        }
+
+
+def _unround_limits(fraction: float) -> list[int]:
+    """Return the limits of the fractions that six digits may stand for."""
+    limits = [to_limit(fraction)]
+    if float(f"{fraction:g}") == fraction and fraction < 1.0:
+        half = 0.5 * 10.0 ** (math.floor(math.log10(max(fraction, 1e-9))) - 5)
+        limits += [to_limit(fraction - half), to_limit(fraction + half)]
+    return list(dict.fromkeys(limits))
+
+
+def _name(settings: Bagging | Goss, is_found: bool = False) -> str:
+    if isinstance(settings, Goss):
+        threads = (
+            "1 thread" if settings.n_threads == 1 else f"{settings.n_threads} threads"
+        )
+        return f"LightGBM GOSS, seed {settings.seed}, {threads}"
+    name = f"LightGBM bagging, seed {settings.seed}"
+    if is_found and settings.limit == settings.positive_limit:
+        fraction = round_fraction(settings.limit, settings.limit)
+        name += f", bagging_fraction={fraction:g}, bagging_freq={settings.freq}"
+    return name
+
+
+def _collect(walk: BagSearch, n_rows: int, iteration: NDArray[np.int32]) -> Bags:
+    """Collect the bags of all iterations, each once."""
+    bags: list[NDArray[Any]] = []
+    number = np.full(len(walk.bags), -1)
+    is_weighted = any(bag is not None and bag.dtype != np.uint64 for bag in walk.bags)
+    last = None
+    for step, bag in enumerate(walk.bags):
+        if bag is not None and bag is not last:
+            last = bag
+            if is_weighted and bag.dtype == np.uint64:
+                bag = unpack_rows(bag, n_rows).astype(np.float32)
+            bags.append(bag)
+        number[step] = -1 if bag is None else len(bags) - 1
+    if not bags:
+        return Bags.all_rows(n_rows)
+    none = np.empty((0, 0))
+    return Bags(
+        n_rows=n_rows,
+        bits=none.astype(np.uint64) if is_weighted else np.stack(bags),
+        factor=np.stack(bags) if is_weighted else none.astype(np.float32),
+        of_tree=number[iteration].astype(NODE),
+    )

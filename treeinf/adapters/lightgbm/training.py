@@ -7,6 +7,7 @@ from typing import Any
 from treeinf.adapters.lightgbm.files import LightGBMFile
 from treeinf.adapters.lightgbm.objectives import other_hessian_factor, split_objective
 from treeinf.adapters.lightgbm.parameters import LightGBMParameters
+from treeinf.adapters.lightgbm.row_settings import sampling_fractions, sampling_settings
 from treeinf.ensemble import TrainingFacts
 
 __all__ = ["approximations", "training_facts"]
@@ -27,7 +28,8 @@ def training_facts(
         class_weight=class_weight,
         positive_weight=_positive_weight(split_objective(file)[0], parameters),
         single_precision=True,
-        subsample=_subsample(parameters),
+        subsample=_subsample(file, parameters),
+        row_sampling=sampling_settings(file, parameters),
         approximations=tuple(notes),
         other_hessian_factor=other_hessian_factor(file),
         assumed=None
@@ -48,19 +50,16 @@ def _positive_weight(
     return None if weight == 1.0 else weight
 
 
-def _subsample(parameters: LightGBMParameters) -> str | None:
-    if "goss" in (parameters.text("data_sample_strategy"), parameters.text("boosting")):
+def _subsample(file: LightGBMFile, parameters: LightGBMParameters) -> str | None:
+    if parameters.is_goss:
         return (
             f"data_sample_strategy=goss, top_rate={parameters.number('top_rate'):g}, "
             f"other_rate={parameters.number('other_rate'):g}"
         )
-    if parameters.number("bagging_freq") <= 0:
-        return None
-    fractions = ("bagging_fraction", "pos_bagging_fraction", "neg_bagging_fraction")
-    below = [name for name in fractions if parameters.number(name) < 1.0]
+    below = sampling_fractions(file, parameters)
     if not below:
         return None
-    settings = [f"{name}={parameters.number(name):g}" for name in below]
+    settings = [f"{name}={value:g}" for name, value in below.items()]
     return ", ".join([*settings, f"bagging_freq={parameters.number('bagging_freq'):g}"])
 
 
