@@ -14,6 +14,7 @@ from numpy.testing import assert_array_equal
 
 from treeinf.kernels import compilation
 from treeinf.kernels.cpu import replay
+from treeinf.kernels.flat import ALL_ROWS
 
 pytestmark = pytest.mark.skipif(compilation.jit_disabled, reason="nothing is compiled")
 
@@ -44,7 +45,7 @@ def count(n_rows):
     counted = np.zeros(6, np.int64)
     offset, line = np.array([0, 2, 4, 6]), np.array([2, 1, 0], np.int32)
     offset.flags.writeable = False
-    replay.count_leaf_rows(leaf, offset, line, counted)
+    replay.count_leaf_rows(leaf, offset, line, ALL_ROWS, counted)
     return counted
 
 

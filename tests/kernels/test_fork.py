@@ -19,6 +19,7 @@ import numba, numpy as np
 from treeinf.kernels import compilation
 from treeinf.kernels.cpu.products import merge_top
 from treeinf.kernels.cpu.replay import count_leaf_rows
+from treeinf.kernels.flat import ALL_ROWS
 
 compilation.SMALL_CALL = 0  # threads take part in every call
 
@@ -27,7 +28,7 @@ def compute(_=None):
     offset, line = np.array([0, 2, 4, 6]), np.array([2, 1, 0], np.int32)
     offset.flags.writeable = False
     counted = np.zeros(6, np.int64)
-    count_leaf_rows(leaf, offset, line, counted)
+    count_leaf_rows(leaf, offset, line, ALL_ROWS, counted)
     best = np.full((4, 2), -1), np.full((4, 2), np.nan)
     merge_top(np.arange(20.0).reshape(5, 4), 0, 1, *best)
     return counted.tolist() + best[0].tolist()

@@ -12,7 +12,7 @@ import treeinf as ti
 from tests import models
 from tests.naive.boosting import NaiveModel
 from treeinf.kernels.cpu import contraction, leaf_coupling, products, replay
-from treeinf.kernels.flat import FlatLeaves, FlatLoss, FlatRows
+from treeinf.kernels.flat import ALL_ROWS, FlatLeaves, FlatLoss, FlatRows
 from treeinf.kernels.formulas.derivatives import SQUARED_ERROR
 from treeinf.kernels.threads import check_n_jobs, limit_threads
 from treeinf.trace import sum_derivatives
@@ -353,7 +353,7 @@ def test_sums_are_those_of_the_rows_in_one_lane_and_in_several(n_leaves, rng):
         *parts,
     )
     count = np.zeros(n_leaves, np.int64)
-    replay.count_leaf_rows(leaf, leaves.leaf_offset, leaves.leaf_row, count)
+    replay.count_leaf_rows(leaf, leaves.leaf_offset, leaves.leaf_row, ALL_ROWS, count)
     assert (replay.count_accumulators(n_leaves) > 1) == (n_leaves == 3)
     assert_array_equal(count, np.bincount(leaf[0], minlength=n_leaves))
     for part, each in zip(parts, (-weight * target, weight), strict=True):
@@ -367,8 +367,8 @@ def test_sums_of_weights_and_counts_in_shared_leaves(rng):
     offset, row = np.array([0, 5, 10, 15]), np.array([0, 1, 1], np.int32)
     weight = rng.uniform(size=200)
     total, count = np.zeros(15), np.zeros(15, np.int64)
-    replay.sum_leaf_weights(leaf, offset, row, weight, total)
-    replay.count_leaf_rows(leaf, offset, row, count)
+    replay.sum_leaf_weights(leaf, offset, row, ALL_ROWS, weight, total)
+    replay.count_leaf_rows(leaf, offset, row, ALL_ROWS, count)
     for tree in range(3):
         for number in range(5):
             inside = leaf[row[tree]] == number

@@ -76,12 +76,61 @@ class Bags:
         """The arrays that kernels read."""
         return FlatBags(self.bits, self.factor, self.of_tree)
 
+    def take(self, batch: slice) -> Bags:
+        """Return the bags of a range of the rows."""
+        if not self.of_tree.size or batch == slice(0, self.n_rows):
+            return self
+        n = batch.stop - batch.start
+        if len(self.factor):
+            factor = np.ascontiguousarray(self.factor[:, batch])
+            return dataclasses.replace(self, n_rows=n, factor=factor)
+        first, shift = divmod(batch.start, _WORD)
+        n_words = -(-n // _WORD)
+        # one word more than there is, so that every word has a neighbour
+        words = np.zeros((len(self.bits), n_words + 1), np.uint64)
+        given = self.bits[:, first : first + n_words + 1]
+        words[:, : given.shape[1]] = given
+        bits = words[:, :-1]
+        if shift:
+            after = words[:, 1:] << np.uint64(_WORD - shift)
+            bits = (bits >> np.uint64(shift)) | after
+        return dataclasses.replace(self, n_rows=n, bits=np.ascontiguousarray(bits))
+
+    def take_trees(self, trees: NDArray[np.integer]) -> Bags:
+        """Return the bags of other trees, each given by the tree it has the bag of."""
+        if not self.of_tree.size:
+            return self
+        return dataclasses.replace(self, of_tree=self.of_tree[trees])
+
+    def keep(self, rows: NDArray[np.bool_], n_trees: int) -> Bags:
+        """Return the bags without some rows.
+
+        Parameters
+        ----------
+        rows : ndarray of bool, shape (n_rows,)
+            The rows that stay.
+        n_trees : int
+            Number of trees.
+        """
+        kept = Bags.from_rows(len(rows), [rows], np.zeros(n_trees, NODE))
+        if not self.of_tree.size:
+            return kept
+        of_tree = self.of_tree
+        if len(self.factor):
+            factor, bits = np.vstack([self.factor * rows, rows]), self.bits
+            of_tree = np.where(of_tree < 0, len(self.factor), of_tree)
+            factor = np.asarray(factor, np.float32)
+        else:
+            factor, bits = self.factor, np.vstack([self.bits & kept.bits, kept.bits])
+            of_tree = np.where(of_tree < 0, len(self.bits), of_tree)
+        return Bags(self.n_rows, bits, factor, np.asarray(of_tree, NODE))
+
     def row_factors(self, tree: int) -> NDArray[np.bool_] | NDArray[np.float32] | None:
         """Return each row's factor in a tree, shape (n_rows,); None for all rows."""
         number = -1 if not self.of_tree.size else int(self.of_tree[tree])
         if number < 0:
             return None
-        if self.factor.size:
+        if len(self.factor):
             return self.factor[number]
         words = self.bits[number].view(np.uint8)
         unpacked = np.unpackbits(words, bitorder="little", count=self.n_rows)

@@ -23,7 +23,7 @@ from numba.core.serialize import dumps
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from treeinf.kernels.flat import FlatRows
+from treeinf.kernels.flat import FlatBags, FlatRows
 from treeinf.kernels.threads import uses_openmp
 
 __all__ = [
@@ -251,7 +251,7 @@ def _list_arrays(arguments: tuple[Any, ...]) -> list[NDArray[Any]]:
     """List the arrays among arguments, those of rows included."""
     arrays: list[NDArray[Any]] = []
     for argument in arguments:
-        if isinstance(argument, FlatRows):
+        if isinstance(argument, FlatRows | FlatBags):
             arrays += argument
         elif isinstance(argument, np.ndarray):
             arrays.append(argument)

@@ -10,6 +10,8 @@ leaf_offset : ndarray of int64, shape (n_trees + 1,)
     Number of each tree's first leaf, over all trees.
 leaf_row : ndarray of int32, shape (n_trees,)
     Line of `leaf` that each tree reads.
+bags : FlatBags or FlatRows
+    Rows that each tree was fitted on; see ``formulas/bags.py``.
 tree_leaf : ndarray of unsigned integer, shape (n_rows,)
     Leaf of every row within one tree: a line of `leaf`.
 begin, n : int64
@@ -40,7 +42,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FlatBags", "FlatLeaves", "FlatLoss", "FlatRows", "FlatTrees"]
+__all__ = [
+    "ALL_ROWS",
+    "FlatBags",
+    "FlatLeaves",
+    "FlatLoss",
+    "FlatRows",
+    "FlatTrees",
+]
 
 
 class FlatTrees(NamedTuple):
@@ -126,17 +135,23 @@ class FlatBags(NamedTuple):
 
     Attributes
     ----------
-    bits : ndarray of uint64, shape (n_bags, n_words) or (0, 0)
+    bag_bits : ndarray of uint64, shape (n_bags, n_words) or (0, 0)
         Row i is in a bag if bit ``i % 64`` of word ``i // 64`` is set.
-    factor : ndarray of float32, shape (n_bags, n_rows) or (0, 0)
+    bag_factor : ndarray of float32, shape (n_bags, n_rows) or (0, 0)
         Factor of each row on its gradient and hessian, where it is not 0 or 1.
-    of_tree : ndarray of int32, shape (n_trees,) or (0,)
+    tree_bag : ndarray of int32, shape (n_trees,) or (0,)
         Bag of each tree, -1 for all rows; empty if all trees saw all rows.
     """
 
-    bits: NDArray[np.uint64]
-    factor: NDArray[np.float32]
-    of_tree: NDArray[np.int32]
+    bag_bits: NDArray[np.uint64]
+    bag_factor: NDArray[np.float32]
+    tree_bag: NDArray[np.int32]
+
+
+ALL_ROWS = FlatBags(
+    np.empty((0, 0), np.uint64), np.empty((0, 0), np.float32), np.empty(0, np.int32)
+)
+"""The bags of a training that did not sample rows."""
 
 
 class FlatRows(NamedTuple):
@@ -152,12 +167,18 @@ class FlatRows(NamedTuple):
         Row weights; empty for weights of 1.
     offset : ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
         Initial score of each row, on top of the base score; empty for 0.
+    bag_bits, bag_factor, tree_bag : ndarray
+        Rows that each tree was fitted on; see `FlatBags`. They stand here one by one,
+        since Numba passes no tuples of tuples to threads.
     """
 
     leaf: NDArray[np.unsignedinteger[Any]]
     y: NDArray[np.float64]
     weight: NDArray[np.float64]
     offset: NDArray[np.float64]
+    bag_bits: NDArray[np.uint64] = ALL_ROWS.bag_bits
+    bag_factor: NDArray[np.float32] = ALL_ROWS.bag_factor
+    tree_bag: NDArray[np.int32] = ALL_ROWS.tree_bag
 
 
 class FlatLoss(NamedTuple):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from treeinf.dtypes import OFFSET, REAL
 from treeinf.ensemble import TreeEnsemble
+from treeinf.ensemble.bags import Bags
 from treeinf.trace.leaf_rule import newton_step
 
 __all__ = ["LeafSteps", "expand_leaf_steps", "take_leaf_steps"]
@@ -61,6 +62,7 @@ def take_leaf_steps(
     y: Array,
     weight: Array,
     offset: Array,
+    bags: Bags,
 ) -> LeafSteps:
     """Compute the steps of each tree from the train rows.
 
@@ -76,6 +78,9 @@ def take_leaf_steps(
         Row weights; empty for 1.
     offset : ndarray of float64, shape (n_rows, n_outputs) or (0, n_outputs)
         Initial score of each row.
+    bags : Bags
+        The rows that each tree was fitted on. The loss that `LeafRule.backtracks`
+        compares is that of all rows.
 
     Returns
     -------
@@ -103,7 +108,7 @@ def take_leaf_steps(
     )
     starts = ensemble.flat_leaves.iteration_start
     for begin, stop in itertools.pairwise(starts):
-        trees = [_Tree(ensemble, tree, leaf) for tree in range(begin, stop)]
+        trees = [_Tree(ensemble, tree, leaf, bags) for tree in range(begin, stop)]
         current = score.copy()
         lowest = float(np.average(loss.loss(y, current), weights=weight))
         n_tried = n_taken = 0
@@ -154,7 +159,11 @@ class _Tree:
     """The leaves of one tree, and the train rows in them."""
 
     def __init__(
-        self, ensemble: TreeEnsemble, number: int, leaf: NDArray[np.unsignedinteger]
+        self,
+        ensemble: TreeEnsemble,
+        number: int,
+        leaf: NDArray[np.unsignedinteger],
+        bags: Bags,
     ) -> None:
         assert ensemble.leaf_l2 is not None
         assert ensemble.loss is not None
@@ -170,6 +179,7 @@ class _Tree:
         self.l2 = ensemble.leaf_l2[self.leaves, np.newaxis]
         self.rule = ensemble.leaf_rule
         self.loss = ensemble.loss
+        self.factor = bags.row_factors(number)
 
     def add(self, value: Array, score: Array) -> None:
         """Add leaf values to scores of rows."""
@@ -181,6 +191,8 @@ class _Tree:
 
     def step(self, score: Array, y: Array, weight: Array) -> LeafSteps:
         """Compute the step at these scores; its arrays lack the axis of steps."""
+        if self.factor is not None:
+            weight = weight * self.factor
         gradient, hessian = self.loss.derivatives(y, score)
         G = np.stack([self.sum(weight * gradient[:, k]) for k in self.outputs], axis=1)
         if self.rule.kind == "full newton":
@@ -215,7 +227,7 @@ class _Tree:
 
 def expand_leaf_steps(
     ensemble: TreeEnsemble, taken: LeafSteps
-) -> tuple[TreeEnsemble, Array, Array, Array | None]:
+) -> tuple[TreeEnsemble, NDArray[np.intp], Array, Array, Array | None]:
     """Return the model with one tree per Newton step.
 
     Parameters
@@ -231,6 +243,8 @@ def expand_leaf_steps(
         Trees of one original tree share its row of leaf ids. Raw scores before a step
         are those at which it was computed, with earlier steps unshrunk; those after the
         last step are the model's, so the last tree's values also correct for that.
+    tree : ndarray of int, shape (n_expanded_trees,)
+        The original tree of each.
     step, response : ndarray of float64, shape (n_leaves, leaf_width)
         Those of `taken`, by leaf of the expanded model.
     inverse_hessian : ndarray of float64 or None, \
@@ -261,4 +275,5 @@ shape (n_leaves, leaf_width, leaf_width)
     inverse = taken.inverse_hessian
     if inverse is not None:
         inverse = inverse[of_step, leaf]
-    return expanded, taken.step[of_step, leaf], taken.response[of_step, leaf], inverse
+    step, response = taken.step[of_step, leaf], taken.response[of_step, leaf]
+    return expanded, tree, step, response, inverse

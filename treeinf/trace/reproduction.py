@@ -224,6 +224,7 @@ def compare_with_model(
                 rows.leaf,
                 ensemble.leaf_offset,
                 ensemble.row_of_tree,
+                rows.bags.flat,
                 weight,
                 leaf_weight,
             )

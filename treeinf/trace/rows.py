@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.dtypes import REAL
+from treeinf.dtypes import COUNT, REAL
 from treeinf.ensemble import InputRows, TreeEnsemble
+from treeinf.ensemble.bags import Bags
 from treeinf.ensemble.routing import find_leaves
 from treeinf.kernels.cpu import replay as kernels
 from treeinf.kernels.cpu import routing as routing_kernels
@@ -19,9 +20,10 @@ from treeinf.kernels.flat import FlatRows
 from treeinf.pickling import DropsCached
 from treeinf.validation import check_targets, check_weights, open_rows
 
-__all__ = ["StagedRows", "sum_derivatives"]
+__all__ = ["StagedRows", "count_rows", "sum_derivatives"]
 
 _ACCUMULATOR_BYTES = 256 * 2**20
+_ALL_ROWS = Bags.all_rows(0)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,6 +43,8 @@ class StagedRows(DropsCached):
         Initial score of each row, on top of the base score; empty if all are 0.
     fingerprint : ndarray of uint64, shape (n_rows,)
         Equal for rows of equal values and target.
+    bags : Bags, optional
+        The rows that each tree was fitted on; by default all.
     """
 
     leaf: NDArray[np.unsignedinteger[Any]]
@@ -48,6 +52,7 @@ class StagedRows(DropsCached):
     weight: NDArray[np.float64]
     offset: NDArray[np.float64]
     fingerprint: NDArray[np.uint64]
+    bags: Bags = _ALL_ROWS
 
     @property
     def n_rows(self) -> int:
@@ -118,7 +123,7 @@ class StagedRows(DropsCached):
     @functools.cached_property
     def flat(self) -> FlatRows:
         """The arrays that kernels read."""
-        return FlatRows(self.leaf, self.y, self.weight, self.offset)
+        return FlatRows(self.leaf, self.y, self.weight, self.offset, *self.bags.flat)
 
     def on(self, device: Device) -> FlatRows:
         """Return the arrays that kernels read, on a device.
@@ -155,6 +160,7 @@ class StagedRows(DropsCached):
         if not device.holds(self, self.flat):
             row_bytes += self.leaf.itemsize * len(self.leaf)
             row_bytes += 8 * (2 + self.offset.shape[1])
+            row_bytes += -(-len(self.bags.bits) // 8) + 4 * len(self.bags.factor)
         size = device.rows_at_once(self.n_rows, row_bytes, fixed_bytes)
         if size == self.n_rows:
             return [slice(0, self.n_rows)]
@@ -173,6 +179,7 @@ class StagedRows(DropsCached):
             weight=self.weight[batch] if self.weight.size else self.weight,
             offset=self.offset[batch] if self.offset.size else self.offset,
             fingerprint=self.fingerprint[batch],
+            bags=self.bags.take(batch),
         )
 
 
@@ -227,3 +234,27 @@ def sum_derivatives(
         for total, accumulator in zip(totals, accumulators, strict=True):
             total += device.get(accumulator).sum(axis=0)
     return totals[0], totals[1], raw_score
+
+
+def count_rows(ensemble: TreeEnsemble, rows: StagedRows) -> NDArray[np.int64]:
+    """Count the rows of each tree's bag in its leaves, as the library does.
+
+    Parameters
+    ----------
+    ensemble : TreeEnsemble
+        The model.
+    rows : StagedRows
+        Rows.
+
+    Returns
+    -------
+    ndarray of int64, shape (n_leaves,)
+    """
+    bags = rows.bags
+    if rows.weight.size and not ensemble.training.counts_zero_weights:
+        bags = bags.keep(rows.weight > 0.0, ensemble.n_trees)
+    count = np.zeros(ensemble.n_leaves, COUNT)
+    kernels.count_leaf_rows(
+        rows.leaf, ensemble.leaf_offset, ensemble.row_of_tree, bags.flat, count
+    )
+    return count

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.dtypes import COUNT, REAL
+from treeinf.dtypes import REAL
 from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import UnsupportedModelError
-from treeinf.kernels.cpu import replay as kernels
 from treeinf.kernels.device import CPU, Device
 from treeinf.trace.alternatives import alternatives
 from treeinf.trace.base_score import BaseEstimate, find_base_estimate
@@ -23,7 +22,7 @@ from treeinf.trace.reproduction import (
     compare_with_model,
     report_mismatch,
 )
-from treeinf.trace.rows import StagedRows, sum_derivatives
+from treeinf.trace.rows import StagedRows, count_rows, sum_derivatives
 
 __all__ = ["TrainingTrace", "as_trained"]
 
@@ -214,20 +213,14 @@ shape (n_leaves, leaf_width, leaf_width)
         own_weight, label_weight = rows.weight, label_weights(ensemble, rows.y)
         ensemble, rows, base_estimate = as_trained(ensemble, rows)
         leaf_gradient, leaf_hessian, raw_score = sum_derivatives(ensemble, rows, device)
-        leaf_rows = np.zeros(ensemble.n_leaves, COUNT)
-        counted_leaf = rows.leaf
-        if rows.weight.size and not ensemble.training.counts_zero_weights:
-            counted_leaf = np.ascontiguousarray(rows.leaf[:, rows.weight > 0.0])
-        kernels.count_leaf_rows(
-            counted_leaf, ensemble.leaf_offset, ensemble.row_of_tree, leaf_rows
-        )
+        leaf_rows = count_rows(ensemble, rows)
         shrinkage = ensemble.shrinkage[ensemble.leaf_tree, np.newaxis]
         leaf_step = ensemble.leaf_value / np.where(shrinkage == 0.0, 1.0, shrinkage)
         rule = ensemble.leaf_rule
         inverse_leaf_hessian = None
         if rule.n_steps > 1 or rule.kind == "full newton":
             taken = take_leaf_steps(
-                ensemble, rows.leaf, rows.y, rows.weight, rows.offset
+                ensemble, rows.leaf, rows.y, rows.weight, rows.offset, rows.bags
             )
             expected, leaf_response = taken.total, taken.response[0]
             inverse_leaf_hessian = (
@@ -244,14 +237,12 @@ shape (n_leaves, leaf_width, leaf_width)
             ensemble, rows, leaf_hessian, leaf_rows, leaf_step, expected, rounding
         )
         if rule.n_steps > 1:
-            ensemble, leaf_step, leaf_response, inverse_leaf_hessian = (
+            ensemble, tree, leaf_step, leaf_response, inverse_leaf_hessian = (
                 expand_leaf_steps(ensemble, taken)
             )
+            rows = dataclasses.replace(rows, bags=rows.bags.take_trees(tree))
             leaf_gradient, leaf_hessian, _ = sum_derivatives(ensemble, rows, device)
-            leaf_rows = np.zeros(ensemble.n_leaves, COUNT)
-            kernels.count_leaf_rows(
-                counted_leaf, ensemble.leaf_offset, ensemble.row_of_tree, leaf_rows
-            )
+            leaf_rows = count_rows(ensemble, rows)
         return cls(
             source=source,
             ensemble=ensemble,

@@ -16,6 +16,7 @@ from treeinf.explainers.gradient.forest_weights import ForestRows, find_shape
 from treeinf.kernels.cpu import forests as forest_kernels
 from treeinf.kernels.cpu import refit as kernels
 from treeinf.kernels.cpu import replay as replay_kernels
+from treeinf.kernels.flat import ALL_ROWS
 from treeinf.trace import StagedRows, TrainingTrace
 from treeinf.trace.leaf_rule import has_fitted_values
 
@@ -270,8 +271,10 @@ class BoostingRefit(Refit):
         leaves = (source.leaf_offset, source.row_of_tree)
         count, total = np.zeros(source.n_leaves, COUNT), np.zeros(source.n_leaves, REAL)
         kept_leaf = np.ascontiguousarray(self.rows.leaf[:, kept])
-        replay_kernels.count_leaf_rows(kept_leaf, *leaves, count)
-        replay_kernels.sum_leaf_weights(self.rows.leaf, *leaves, weight, total)
+        replay_kernels.count_leaf_rows(kept_leaf, *leaves, ALL_ROWS, count)
+        replay_kernels.sum_leaf_weights(
+            self.rows.leaf, *leaves, ALL_ROWS, weight, total
+        )
         return dataclasses.replace(
             source,
             leaf_value=values,

@@ -15,6 +15,7 @@ from treeinf.dtypes import COUNT, OFFSET, REAL
 from treeinf.ensemble import TreeEnsemble
 from treeinf.kernels.cpu import replay as replay_kernels
 from treeinf.kernels.device import CPU, Device
+from treeinf.kernels.flat import ALL_ROWS
 from treeinf.pickling import DropsCached
 
 __all__ = ["TREE_KERNELS", "LeafFeatures", "Leaves", "check_kernel"]
@@ -152,7 +153,7 @@ class LeafFeatures(DropsCached):
         n_leaves, width = value.shape
         count = np.zeros(n_leaves, COUNT)
         replay_kernels.count_leaf_rows(
-            train_leaf, leaves.leaf_offset, leaves.leaf_row, count
+            train_leaf, leaves.leaf_offset, leaves.leaf_row, ALL_ROWS, count
         )
         number = np.arange(n_leaves)
         # one feature of the same norm stands for equal features of every output

@@ -6,6 +6,7 @@ import numpy as np
 from numba import prange
 
 from treeinf.kernels.compilation import kernel, linear_kernel, parallel_kernel
+from treeinf.kernels.formulas.bags import write_bag
 from treeinf.kernels.formulas.derivatives import (
     EXPONENTIAL,
     SOFTMAX,
@@ -153,6 +154,7 @@ shape (n_batches, n_leaves, leaf_width)
         gradient = np.empty((n_outputs, TILE_ROWS))
         hessian = np.empty((n_outputs, TILE_ROWS))
         y = np.empty(TILE_ROWS)
+        factor = np.empty(TILE_ROWS)
         sums = np.zeros((leaf_width, n_accumulators, n_leaves, 2))
         stop = min(n_rows, (batch + 1) * batch_rows)
         for begin in range(batch * batch_rows, stop, TILE_ROWS):
@@ -170,14 +172,19 @@ shape (n_batches, n_leaves, leaf_width)
                     leaves.iteration_start[iteration + 1],
                 ):
                     first = leaves.leaf_offset[tree]
+                    tree_leaf = leaf[leaves.leaf_row[tree], begin : begin + n]
+                    is_bagged = write_bag(rows, tree, begin, n, factor)
                     for column in range(leaf_width):
                         k = leaves.output[tree] if leaf_width == 1 else column
-                        _add_derivatives(
-                            leaf[leaves.leaf_row[tree], begin : begin + n],
-                            gradient[k],
-                            hessian[k],
-                            sums[column, :, first:],
-                        )
+                        of_leaf = sums[column, :, first:]
+                        if is_bagged:
+                            _add_bagged(
+                                tree_leaf, factor, gradient[k], hessian[k], of_leaf
+                            )
+                        else:
+                            _add_derivatives(
+                                tree_leaf, gradient[k], hessian[k], of_leaf
+                            )
                     add_tree(leaf, leaves, tree, begin, n, score)
             for i in range(n):
                 for k in range(n_outputs):
@@ -213,14 +220,32 @@ def _add_derivatives(tree_leaf, gradient, hessian, sums):
         sums[copy, tree_leaf[i], 1] += hessian[i]
 
 
-@linear_kernel
-def count_leaf_rows(leaf, leaf_offset, leaf_row, count):
-    """Count the rows in each leaf.
+@kernel
+def _add_bagged(tree_leaf, factor, gradient, hessian, sums):
+    """Add up a tile's derivatives times the factors of a tree's bag.
 
     Parameters
     ----------
-    leaf, leaf_offset, leaf_row
-        See `treeinf.kernels.flat`.
+    tree_leaf, gradient, hessian, sums
+        See `_add_derivatives`.
+    factor : ndarray of float64, shape (>= n,)
+        From `write_bag`.
+    """
+    last = np.uint64(sums.shape[0] - 1)
+    for i in range(tree_leaf.size):
+        copy = np.uint64(i) & last
+        sums[copy, tree_leaf[i], 0] += factor[i] * gradient[i]
+        sums[copy, tree_leaf[i], 1] += factor[i] * hessian[i]
+
+
+@linear_kernel
+def count_leaf_rows(leaf, leaf_offset, leaf_row, bags, count):
+    """Count the rows of a tree's bag in each of its leaves.
+
+    Parameters
+    ----------
+    leaf, leaf_offset, leaf_row, bags
+        See `treeinf.kernels.flat`. Rows with a factor of 0 do not count.
     count : ndarray of int64, shape (n_leaves,)
         Output, 0 on entry. Each thread owns trees.
     """
@@ -230,20 +255,28 @@ def count_leaf_rows(leaf, leaf_offset, leaf_row, count):
         tree_leaf = leaf[leaf_row[tree]]
         counts = np.zeros((count_accumulators(n_leaves), n_leaves), np.int64)
         last = np.uint64(counts.shape[0] - 1)
-        for row in range(tree_leaf.size):
-            counts[np.uint64(row) & last, tree_leaf[row]] += 1
+        factor = np.empty(TILE_ROWS)
+        for begin in range(0, tree_leaf.size, TILE_ROWS):
+            n = min(TILE_ROWS, tree_leaf.size - begin)
+            if write_bag(bags, tree, begin, n, factor):
+                for i in range(n):
+                    copy = np.uint64(i) & last
+                    counts[copy, tree_leaf[begin + i]] += 1 if factor[i] != 0.0 else 0
+            else:
+                for i in range(n):
+                    counts[np.uint64(i) & last, tree_leaf[begin + i]] += 1
         for copy in range(counts.shape[0]):
             for number in range(n_leaves):
                 count[first + number] += counts[copy, number]
 
 
 @linear_kernel
-def sum_leaf_weights(leaf, leaf_offset, leaf_row, weight, total):
-    """Add up the weights of the rows in each leaf.
+def sum_leaf_weights(leaf, leaf_offset, leaf_row, bags, weight, total):
+    """Add up the weights of the rows in each leaf, times their factors in the bag.
 
     Parameters
     ----------
-    leaf, leaf_offset, leaf_row
+    leaf, leaf_offset, leaf_row, bags
         See `treeinf.kernels.flat`.
     weight : ndarray of float64, shape (n_rows,)
         Row weights.
@@ -253,8 +286,16 @@ def sum_leaf_weights(leaf, leaf_offset, leaf_row, weight, total):
     for tree in prange(leaf_row.size):
         first = leaf_offset[tree]
         tree_leaf = leaf[leaf_row[tree]]
-        for row in range(leaf.shape[1]):
-            total[first + tree_leaf[row]] += weight[row]
+        factor = np.empty(TILE_ROWS)
+        for begin in range(0, tree_leaf.size, TILE_ROWS):
+            n = min(TILE_ROWS, tree_leaf.size - begin)
+            if write_bag(bags, tree, begin, n, factor):
+                for i in range(n):
+                    row = begin + i
+                    total[first + tree_leaf[row]] += factor[i] * weight[row]
+            else:
+                for row in range(begin, begin + n):
+                    total[first + tree_leaf[row]] += weight[row]
 
 
 @parallel_kernel
