@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         LeafInfluence,
         LeafRefit,
         Loss,
+        OutOfBagLoss,
         OutOfBagProbability,
         OutOfFoldLoss,
         Random,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         TreeSim,
         Trex,
     )
+    from treeinf.explainers.row_sampling import OutOfBagScores, in_bag, out_of_bag
     from treeinf.trace import TrainingTrace
 
 __version__ = "0.1.0.dev0"
@@ -48,7 +50,9 @@ __all__ = [
     "LeafInfluence",
     "LeafRefit",
     "Loss",
+    "OutOfBagLoss",
     "OutOfBagProbability",
+    "OutOfBagScores",
     "OutOfFoldLoss",
     "Random",
     "SubSample",
@@ -59,6 +63,8 @@ __all__ = [
     "TreeSim",
     "Trex",
     "__version__",
+    "in_bag",
+    "out_of_bag",
     "read_model",
 ]
 
@@ -66,8 +72,11 @@ _SUBPACKAGES = dict.fromkeys(__all__, "explainers") | {
     "Amount": "cleaning",
     "InfluenceCleaner": "cleaning",
     "InfluenceSelector": "cleaning",
+    "OutOfBagScores": "explainers.row_sampling",
     "TrainingTrace": "trace",
     "TreeEnsemble": "ensemble",
+    "in_bag": "explainers.row_sampling",
+    "out_of_bag": "explainers.row_sampling",
     "read_model": "adapters",
 }
 

@@ -1,6 +1,7 @@
 """Exceptions and warnings of treeinf."""
 
 __all__ = [
+    "BagsNotFoundError",
     "DeviceMemoryError",
     "DeviceUnavailableError",
     "ModelFormatError",
@@ -37,6 +38,10 @@ class ModelParityError(TreeinfError, RuntimeError):
 
 class TrainingDataMismatchError(TreeinfError, ValueError):
     """The rows, labels or weights are not those the model was trained on."""
+
+
+class BagsNotFoundError(TreeinfError, ValueError):
+    """Which rows each tree was fitted on could not be recovered for all trees."""
 
 
 class DeviceUnavailableError(TreeinfError, RuntimeError):

@@ -23,31 +23,34 @@ _SAMPLERS = {
 }
 """Values of `TreeEnsemble.library`, and the module whose `find_sampler` reads them."""
 
+_MOST_RANGES = 5
+
 
 class StagedTrees(Protocol):
-    """The trees of a model and the rows that they were trained on, tree by tree.
+    """The trees of a model and the rows that they were trained on, tree by tree."""
 
-    Attributes
-    ----------
-    ensemble : TreeEnsemble
-        The model, the base score taken out of the first tree and penalties in the units
-        of the sums.
-    n_rows : int
-        Train rows.
-    y : ndarray of float64, shape (n_rows,)
-        Targets as the loss reads them.
-    weight : ndarray of float64, shape (n_rows,) or (0,)
-        Weights of the gradients; empty for 1.
-    compares_values : bool
-        Whether `fits` compares leaf values; else it compares counts alone, and several
-        bags may fit a small tree.
-    """
+    @property
+    def ensemble(self) -> TreeEnsemble:
+        """The model, its base score apart, penalties in the units of the sums."""
 
-    ensemble: TreeEnsemble
-    n_rows: int
-    y: NDArray[np.float64]
-    weight: NDArray[np.float64]
-    compares_values: bool
+    @property
+    def n_rows(self) -> int:
+        """Train rows."""
+
+    @property
+    def y(self) -> NDArray[np.float64]:
+        """Targets as the loss reads them, shape (n_rows,); an error if not passed."""
+
+    @property
+    def weight(self) -> NDArray[np.float64]:
+        """Weights of the gradients, shape (n_rows,); empty for 1."""
+
+    @property
+    def compares_values(self) -> bool:
+        """Whether `fits` compares leaf values.
+
+        Else it compares counts alone, and several bags may fit a small tree.
+        """
 
     def leaf(self, tree: int) -> NDArray[np.unsignedinteger[Any]]:
         """Return the leaf of each row within a tree, shape (n_rows,)."""
@@ -100,6 +103,41 @@ class RecoveredBags:
     is_found: NDArray[np.bool_]
     source: str
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def describe(self, ensemble: TreeEnsemble) -> str:
+        """Describe what was found: "bags of 98 of 100 iterations found: ...".
+
+        Parameters
+        ----------
+        ensemble : TreeEnsemble
+            The model; forests are counted in trees.
+        """
+        unit, is_found = "trees", self.is_found
+        if not ensemble.is_averaged:
+            unit, start = "iterations", ensemble.flat_leaves.iteration_start[:-1]
+            is_found = np.logical_and.reduceat(is_found, start)
+        text = (
+            f"bags of {is_found.sum():,} of {len(is_found):,} {unit} found: "
+            f"{self.source}"
+        )
+        if not is_found.all():
+            text += f"; not those of {unit} {_list_ranges(np.flatnonzero(~is_found))}"
+        if self.parameters:
+            text += (
+                "; found by a search: pass read_model(model, "
+                f"parameters={dict(self.parameters)!r}) next time"
+            )
+        return text
+
+
+def _list_ranges(numbers: NDArray[np.integer[Any]]) -> str:
+    """Write increasing numbers as "3 to 17, 40", the first few ranges."""
+    runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
+    texts = [f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs]
+    more = f" and {len(texts) - _MOST_RANGES:,} more ranges" * (
+        len(texts) > _MOST_RANGES
+    )
+    return ", ".join(texts[:_MOST_RANGES]) + more
 
 
 class RowSampler(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -135,3 +136,38 @@ class Bags:
         words = self.bits[number].view(np.uint8)
         unpacked = np.unpackbits(words, bitorder="little", count=self.n_rows)
         return unpacked.astype(np.bool_)
+
+    def table(self, n_trees: int) -> NDArray[np.bool_] | NDArray[np.float32]:
+        """Return each row's factor in each tree.
+
+        Parameters
+        ----------
+        n_trees : int
+            Trees of the model.
+
+        Returns
+        -------
+        ndarray of bool or float32, shape (n_rows, n_trees)
+            float32 where bags weigh rows; a view, with each tree's rows contiguous.
+        """
+        factors: NDArray[Any] = np.ones(
+            (n_trees, self.n_rows), np.float32 if self.factor.size else np.bool_
+        )
+        for tree in range(n_trees):
+            factor = self.row_factors(tree)
+            if factor is not None:
+                factors[tree] = factor
+        return factors.T
+
+    def mean_share(self) -> float:
+        """Return the share of the rows that the average tree was fitted on."""
+        if not self.of_tree.size:
+            return 1.0
+        shares = np.ones(len(self.of_tree))
+        of_bag: dict[int, float] = {}
+        for tree, number in enumerate(self.of_tree.tolist()):
+            factor = None if number in of_bag else self.row_factors(tree)
+            if factor is not None:
+                of_bag[number] = np.count_nonzero(factor) / self.n_rows
+            shares[tree] = of_bag.get(number, 1.0)
+        return float(shares.mean())

@@ -9,6 +9,7 @@ from treeinf.explainers.baselines.dynamics import (
 from treeinf.explainers.baselines.loss import Loss
 from treeinf.explainers.baselines.neighbours import InputSim, KNNShapley
 from treeinf.explainers.baselines.out_of_bag import OutOfBagProbability
+from treeinf.explainers.baselines.out_of_bag_loss import OutOfBagLoss
 from treeinf.explainers.baselines.out_of_fold import OutOfFoldLoss
 from treeinf.explainers.baselines.random import Random
 from treeinf.explainers.gradient.additive import AdditiveExplainer
@@ -35,6 +36,7 @@ __all__ = [
     "LeafInfluence",
     "LeafRefit",
     "Loss",
+    "OutOfBagLoss",
     "OutOfBagProbability",
     "OutOfFoldLoss",
     "Random",

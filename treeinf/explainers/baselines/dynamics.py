@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from treeinf.adapters.train_rows import read_with_rows
 from treeinf.dtypes import REAL
 from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import UnsupportedModelError
@@ -63,7 +64,7 @@ class StagedScore(RowScore):
     def _score(
         self, model: Any, X: Any, y: Any, sample_weight: Any
     ) -> NDArray[np.float64]:
-        ensemble, X, init_score = self._read_ensemble(model, X)
+        ensemble, X, init_score = read_with_rows(model, X)
         if ensemble.is_averaged:
             raise UnsupportedModelError(
                 f"{type(self).__name__} needs a boosted model; the trees of a forest "

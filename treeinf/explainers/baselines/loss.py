@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from treeinf.adapters.train_rows import read_with_rows
 from treeinf.errors import UnsupportedModelError
 from treeinf.explainers.baselines.row_score import RowScore
 from treeinf.explainers.queries import EnsembleQueries
@@ -36,7 +37,7 @@ class Loss(RowScore):
     def _score(
         self, model: Any, X: Any, y: Any, sample_weight: Any
     ) -> NDArray[np.float64]:
-        ensemble, X, init_score = self._read_ensemble(model, X)
+        ensemble, X, init_score = read_with_rows(model, X)
         if ensemble.loss is None:
             raise UnsupportedModelError(
                 f"The objective {ensemble.loss_name!r} has no loss in treeinf; "

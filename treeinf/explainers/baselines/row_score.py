@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import abc
-import os
-from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -12,10 +10,6 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from treeinf.adapters import init_score as find_init_score
-from treeinf.adapters import read_model, unwrap_pipeline
-from treeinf.adapters.parity import check_parity
-from treeinf.ensemble import TreeEnsemble
 from treeinf.explainers.influence import Influence, frame_library
 from treeinf.frames import row_labels
 from treeinf.kernels.threads import check_n_jobs, limit_threads
@@ -88,17 +82,6 @@ class RowScore(BaseEstimator, abc.ABC):
         self._train_labels = row_labels(X)
         self._library = frame_library(X)
         return self
-
-    def _read_ensemble(self, model: Any, X: Any) -> tuple[TreeEnsemble, Any, Any]:
-        """Read a model; return it, the rows it takes and their initial scores."""
-        model, transform = unwrap_pipeline(model)
-        ensemble = read_model(model)
-        X = transform(X)
-        rows = ensemble.read_rows(X)
-        if isinstance(model, TreeEnsemble | Mapping | str | os.PathLike):
-            return ensemble, rows, None
-        check_parity(ensemble, model, rows)
-        return ensemble, rows, find_init_score(model, X)
 
     def self_influence(self) -> Influence:
         """Return the scores.

@@ -1,0 +1,229 @@
+"""Recover the bags of any model that keeps what its library drew them from."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from treeinf.adapters.row_sampling import find_sampler
+from treeinf.adapters.train_rows import read_with_rows
+from treeinf.ensemble import InputRows, TreeEnsemble
+from treeinf.ensemble.bags import Bags
+from treeinf.errors import BagsNotFoundError, UnsupportedModelError
+from treeinf.explainers.row_sampling.counted_trees import CountedTrees
+from treeinf.trace import StagedRows, TrainingTrace, as_trained
+
+__all__ = ["SampledTraining", "bags_of", "recover_training", "tabulate"]
+
+_CAUSES = (
+    "The commonest cause is rows in another order than in training, or not all of "
+    "them: draws go by position. Pass the table that was passed to fit, in its order, "
+    "with its labels and weights"
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SampledTraining:
+    """A model, the rows it was trained on, and which of them each tree saw.
+
+    Parameters
+    ----------
+    source : TreeEnsemble
+        The model as it was read.
+    ensemble : TreeEnsemble
+        The model, its base score kept apart where that is known.
+    rows : StagedRows
+        Train rows; their weights are those of the gradients.
+    bags : Bags
+        The bag of each tree.
+    knows_base_score : bool
+        Whether no tree of `ensemble` holds an unknown base score.
+    """
+
+    source: TreeEnsemble
+    ensemble: TreeEnsemble
+    rows: StagedRows
+    bags: Bags
+    knows_base_score: bool
+
+
+def recover_training(
+    model: Any,
+    X: Any,
+    y: Any = None,
+    *,
+    sample_weight: Any = None,
+    init_score: Any = None,
+    group: Any = None,
+    search_seed: bool = False,
+) -> SampledTraining:
+    """Read a model with its train rows, and recover the bag of every tree.
+
+    Parameters
+    ----------
+    model, X, y, sample_weight, init_score, group, search_seed
+        See `in_bag`.
+
+    Returns
+    -------
+    SampledTraining
+
+    Raises
+    ------
+    BagsNotFoundError
+        If some tree's bag is not known.
+    ValueError, TypeError
+        If rows do not fit the model, or targets are needed and not passed.
+    """
+    ensemble, input_rows, own_init_score = read_with_rows(model, X)
+    if init_score is None:
+        init_score = own_init_score
+    trace = None
+    if y is not None:
+        trace = _replay(ensemble, input_rows, y, sample_weight, init_score, search_seed)
+    if trace is not None:
+        try:
+            bags = bags_of(trace)
+        except BagsNotFoundError:
+            # gradients at the scores of other trees: counts may tell nevertheless
+            if not ensemble.training.approximations:
+                raise
+        else:
+            return SampledTraining(ensemble, trace.ensemble, trace.rows, bags, True)
+    rows = StagedRows.read(
+        ensemble,
+        input_rows,
+        _placeholder(ensemble, len(input_rows)) if y is None else y,
+        sample_weight=sample_weight,
+        init_score=init_score,
+    )
+    trees = CountedTrees(ensemble, rows, has_targets=y is not None)
+    bags = _count(trees, group, search_seed)
+    loss, is_folded = ensemble.loss, bool(ensemble.base_score_folded.any())
+    if y is None or loss is None or not loss.is_differentiable:
+        return SampledTraining(ensemble, ensemble, rows, bags, not is_folded)
+    trained, rows, _ = as_trained(ensemble, rows)
+    return SampledTraining(ensemble, trained, rows, bags, True)
+
+
+def bags_of(trace: TrainingTrace) -> Bags:
+    """Return the bags that a replay found.
+
+    Raises
+    ------
+    BagsNotFoundError
+        If it did not find those of all trees.
+    """
+    report, recovered = trace.report, getattr(trace, "recovered", None)
+    if report.is_mismatch:
+        raise BagsNotFoundError(
+            f"These are not the training data ({report.verdict}), so the bags are not "
+            f"known. {report.explanation}"
+        )
+    if report.verdict == "exact" or (
+        recovered is None and trace.source.training.subsample is None
+    ):
+        return getattr(trace.rows, "bags", Bags.all_rows(trace.rows.n_rows))
+    if recovered is None:
+        raise _not_found(trace.source, "no draw fits the leaves")
+    if not recovered.is_found.all():
+        raise _not_found(trace.source, recovered.describe(trace.source))
+    return getattr(trace.rows, "bags", Bags.all_rows(trace.rows.n_rows))
+
+
+def tabulate(
+    ensemble: TreeEnsemble, bags: Bags
+) -> NDArray[np.bool_] | NDArray[np.int32] | NDArray[np.float32]:
+    """Return each row's factor in each tree: counts where a forest drew rows anew."""
+    table = bags.table(ensemble.n_trees)
+    if ensemble.is_averaged and table.dtype != np.bool_:
+        return table.astype(np.int32)
+    return table
+
+
+def _replay(
+    ensemble: TreeEnsemble,
+    rows: InputRows,
+    y: Any,
+    sample_weight: Any,
+    init_score: Any,
+    search_seed: bool,
+) -> TrainingTrace | None:
+    """Replay the training; None where gradients do not explain the leaf values."""
+    try:
+        return TrainingTrace.build(
+            ensemble,
+            rows,
+            y,
+            sample_weight=sample_weight,
+            init_score=init_score,
+            on_mismatch="ignore",
+        )
+    except UnsupportedModelError:
+        return None
+
+
+def _placeholder(ensemble: TreeEnsemble, n_rows: int) -> Any:
+    """Return targets that every loss accepts: nothing reads them."""
+    label = 1 if ensemble.classes is None else ensemble.classes[0]
+    return np.full(n_rows, label)
+
+
+def _count(trees: CountedTrees, group: Any, search_seed: bool) -> Bags:
+    """Recover bags that are compared by the rows in each leaf alone."""
+    ensemble = trees.ensemble
+    every_row, setting = Bags.all_rows(trees.n_rows), ensemble.training.subsample
+    if setting is None and _all_fit(trees, every_row):
+        return every_row
+    if not trees.can_compare:
+        if not trees.has_targets:
+            raise ValueError(
+                f"Got y=None; models of {ensemble.library} store sums of hessians and "
+                "no counts of rows, so pass y, and sample_weight if there were any."
+            )
+        raise _not_found(
+            ensemble, "the model stores neither counts nor weights of its leaves"
+        )
+    sampler = find_sampler(ensemble, is_wide=search_seed, group=group)
+    if sampler is None:
+        cause = "the draws of this library or version are not known"
+        if setting is None:
+            cause = "its leaves held other numbers of rows in training"
+        raise _not_found(ensemble, cause)
+    recovered = sampler.draw(trees)
+    if recovered is None or not _all_fit(trees, recovered.bags):
+        if not trees.has_targets:
+            raise ValueError(
+                "Got y=None, and the bags are not those drawn from the seed alone: "
+                "they depend on the targets, or must be searched tree by tree. Pass y. "
+                f"{_CAUSES}."
+            )
+        recovered = sampler.search(trees)
+    if not recovered.is_found.all():
+        raise _not_found(ensemble, recovered.describe(ensemble))
+    return recovered.bags
+
+
+def _all_fit(trees: CountedTrees, bags: Bags) -> bool:
+    ensemble = trees.ensemble
+    has_split = np.diff(ensemble.leaf_offset) > 1
+    return all(
+        trees.counts_fit(tree, bags.row_factors(tree))
+        for tree in np.flatnonzero(has_split).tolist()
+    )
+
+
+def _not_found(ensemble: TreeEnsemble, what: str) -> BagsNotFoundError:
+    setting = ensemble.training.subsample
+    drawn = "" if setting is None else f" ({setting})"
+    message = f"Which rows each tree was fitted on was not found{drawn}: {what}."
+    if setting is None:
+        return BagsNotFoundError(f"{message} Pass the rows of its training.")
+    return BagsNotFoundError(
+        f"{message} {_CAUSES}. Where the model is a file that does not hold the "
+        "parameters of its training, pass read_model(path, parameters={...}) with its "
+        "seed and share of rows, or search_seed=True."
+    )
