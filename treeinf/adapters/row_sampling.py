@@ -18,7 +18,7 @@ __all__ = ["RecoveredBags", "RowSampler", "StagedTrees", "find_sampler"]
 
 _SAMPLERS = {
     "lightgbm": "treeinf.adapters.lightgbm.row_sampling",
-    "sklearn": "treeinf.adapters.sklearn.row_sampling",
+    "scikit-learn": "treeinf.adapters.sklearn.row_sampling",
     "xgboost": "treeinf.adapters.xgboost.row_sampling",
 }
 """Values of `TreeEnsemble.library`, and the module whose `find_sampler` reads them."""

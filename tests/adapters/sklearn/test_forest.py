@@ -10,7 +10,7 @@ from sklearn import tree as sk_tree
 from tests.adapters.sklearn.models import assert_same_model, make_rows, make_targets
 from treeinf.adapters import read_model
 from treeinf.adapters.parity import check_parity
-from treeinf.adapters.sklearn.forest import bootstrap_counts, tree_weights
+from treeinf.adapters.sklearn.bootstrap import draw_counts, find_tree_weights
 from treeinf.adapters.sklearn.reader import raw_score
 from treeinf.ensemble import losses
 from treeinf.errors import UnsupportedModelError
@@ -47,11 +47,15 @@ def classifiers():
         ),
         "given": forest(**FOREST, class_weight={"a": 3.0, "b": 1.0, "c": 0.5}),
         "extra": extra(**FOREST),
+        "extra balanced": extra(**FOREST, class_weight="balanced"),
         "extra given": extra(**FOREST, class_weight={"a": 3.0, "b": 1.0, "c": 0.5}),
         "bagging": bagging(tree, **drawn),
         "pasting": bagging(tree, **drawn, bootstrap=False, max_samples=0.5),
         "patches": bagging(tree, **drawn, max_features=2, bootstrap_features=True),
         "heavy": bagging(heavy, **drawn),
+        "balanced bagging": bagging(
+            sk_tree.DecisionTreeClassifier(class_weight="balanced"), **drawn
+        ),
         "tree": tree,
         "balanced tree": sk_tree.DecisionTreeClassifier(class_weight="balanced"),
         "extra tree": sk_tree.ExtraTreeClassifier(max_depth=4),
@@ -73,7 +77,9 @@ def regressors():
 def assert_statistics(model, X, y, sample_weight):
     """Counts, weights and averages of every leaf follow from the rows' weights."""
     ensemble = read_model(model)
-    weights = tree_weights(model, y, sample_weight=sample_weight)
+    codes = y if ensemble.classes is None else np.searchsorted(ensemble.classes, y)
+    own = np.empty(0) if sample_weight is None else sample_weight
+    weights = find_tree_weights(ensemble, codes.astype(float), own)
     leaves = ensemble.apply(X)
     targets = (
         y[:, np.newaxis].astype(float)
@@ -166,14 +172,16 @@ def test_bootstrap_counts():
     X = make_rows()
     y = make_targets(X, "")
     model = sk.RandomForestRegressor(**FOREST).fit(X, y)
-    counts = bootstrap_counts(model, len(X))
+    counts = np.stack(list(draw_counts(read_model(model), len(X), None)))
     assert counts.shape == (5, 300)
     assert (counts.sum(axis=1) == 300).all()
     assert (counts == 0).any()
+    for drawn, own in zip(counts, model.estimators_samples_, strict=True):
+        assert_array_equal(drawn, np.bincount(own, minlength=300))
     with pytest.raises(ValueError, match="trained on 300 rows; got 299"):
-        bootstrap_counts(model, 299)
+        find_tree_weights(read_model(model), y[:299], np.empty(0))
     tree = sk_tree.DecisionTreeRegressor().fit(X, y)
-    assert (bootstrap_counts(tree, 300) == np.ones((1, 300))).all()
+    assert (find_tree_weights(read_model(tree), y, np.empty(0)) == 1.0).all()
 
 
 @pytest.mark.parametrize("name", ["forest", "bagging", "patches"])

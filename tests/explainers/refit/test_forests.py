@@ -1,5 +1,7 @@
 """LeafRefit of forests: brute force over the paths of every tree."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -7,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 import treeinf as ti
 from tests import models
 from tests.naive.leaf_refit import forest_scores
+from treeinf.adapters.sklearn.bootstrap import find_tree_weights
 from treeinf.errors import (
     TrainingDataMismatchError,
     UnsupportedModelError,
@@ -66,14 +69,12 @@ def paths_to_root(ensemble):
 @pytest.mark.parametrize("kind", ["regression", "multiclass"])
 @pytest.mark.parametrize("name", FORESTS)
 def test_forests_equal_brute_force(name, kind):
-    from treeinf.adapters.sklearn.forest import tree_weights
-
     if name == "weighted classes" and kind == "regression":
         pytest.skip("regressors know no classes")
     model, X, y, w, X_test, y_test = fit_forest(name, kind, weighted=name == "forest")
     explainer = LeafRefit().fit(model, X, y, sample_weight=w)
     ensemble = explainer.ensemble_
-    weights = tree_weights(model, y, sample_weight=w)[: ensemble.n_trees]
+    weights = find_tree_weights(ensemble, y, np.empty(0) if w is None else w)
     value = y[:, np.newaxis].astype(float)
     if kind == "multiclass":
         value = (value == np.arange(3)).astype(float)
@@ -131,14 +132,23 @@ def test_forest_weights_give_the_predictions(name, kind):
     assert_allclose(forest.sum_weights(leaf_test, factor), weights @ factor, atol=1e-12)
 
 
-def test_a_bootstrapped_forest_must_be_live():
+@pytest.mark.parametrize("name", FORESTS)
+def test_a_forest_read_back_from_its_file_is_explained_alike(name, tmp_path):
+    model, X, y, w, X_test, y_test = fit_forest(name, "multiclass", weighted=True)
+    live = LeafRefit().fit(model, X, y, sample_weight=w)
+    ti.read_model(model).save(tmp_path / "forest.npz")
+    again = LeafRefit().fit(tmp_path / "forest.npz", X, y, sample_weight=w)
+    assert again.reproduction_.verdict == "exact"
+    desired = live.explain(X_test, y_test).values
+    assert_array_equal(again.explain(X_test, y_test).values, desired)
+
+
+def test_a_forest_of_an_older_file_is_refused():
     model, X, y, *_ = fit_forest("forest", "regression")
-    with pytest.raises(UnsupportedModelError, match="live"):
-        LeafRefit().fit(ti.read_model(model), X, y)
-    model, X, y, _, X_test, y_test = fit_forest("extra trees", "regression")
-    live = LeafRefit().fit(model, X, y).explain(X_test, y_test).values
-    read = LeafRefit().fit(ti.read_model(model), X, y).explain(X_test, y_test).values
-    assert_array_equal(live, read)
+    ensemble = ti.read_model(model)
+    facts = dataclasses.replace(ensemble.training, row_sampling=None)
+    with pytest.raises(UnsupportedModelError, match="read and save it again"):
+        LeafRefit().fit(dataclasses.replace(ensemble, training=facts), X, y)
 
 
 def test_other_rows_of_a_forest_are_told():

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.adapters.parameters import class_weights
+from treeinf.adapters.sklearn.bootstrap import describe_bootstrap
 from treeinf.adapters.sklearn.trees import join, lay_out_trees, numeric_trees
 from treeinf.dtypes import FLAG, NODE, REAL
 from treeinf.ensemble import (
@@ -19,7 +20,7 @@ from treeinf.ensemble import (
 )
 from treeinf.errors import UnsupportedModelError
 
-__all__ = ["bootstrap_counts", "find_estimators", "raw_score", "read", "tree_weights"]
+__all__ = ["find_estimators", "raw_score", "read"]
 
 
 def read(model: Any, n_iterations: int | None) -> TreeEnsemble:
@@ -59,6 +60,7 @@ def read(model: Any, n_iterations: int | None) -> TreeEnsemble:
             class_weight=_class_weight(model),
             counts_zero_weights=False,
             subsample=_subsample(model),
+            row_sampling=describe_bootstrap(model, n_trees),
         ),
         is_averaged=True,
         classes=classes,
@@ -105,97 +107,6 @@ def raw_score(model: Any, X: Any, n_iterations: int | None) -> NDArray[np.float6
     return np.asarray(scores, REAL).reshape(len(scores), -1)
 
 
-def bootstrap_counts(model: Any, n_rows: int) -> NDArray[np.int32]:
-    """Count how often each train row was drawn for each tree.
-
-    Parameters
-    ----------
-    model : estimator
-        The model.
-    n_rows : int
-        Train rows.
-
-    Returns
-    -------
-    ndarray of int32, shape (n_trees, n_rows)
-
-    Raises
-    ------
-    ValueError
-        If the model was trained on a different number of rows.
-
-    Notes
-    -----
-    Samples are redrawn by scikit-learn from the seeds of the trees.
-    """
-    n_train = getattr(model, "_n_samples", n_rows)
-    if n_train != n_rows:
-        raise ValueError(f"The model was trained on {n_train} rows; got {n_rows}.")
-    if not hasattr(model, "estimators_"):
-        return np.ones((1, n_rows), np.int32)
-    samples = model.estimators_samples_
-    return np.stack(
-        [np.bincount(rows, minlength=n_rows).astype(np.int32) for rows in samples]
-    )
-
-
-def tree_weights(
-    model: Any, y: Any, *, sample_weight: Any = None
-) -> NDArray[np.float64]:
-    """Recover the weight that each train row had in each tree.
-
-    Parameters
-    ----------
-    model : estimator
-        The model.
-    y : array-like, shape (n_rows,)
-        Targets it was trained on.
-    sample_weight : array-like, shape (n_rows,), optional
-        Weights it was trained with.
-
-    Returns
-    -------
-    ndarray of float64, shape (n_trees, n_rows)
-        Leaf values are averages with these weights, and stored leaf weights their sums.
-
-    Notes
-    -----
-    Since scikit-learn 1.9, sample weights and class weights of a bootstrapped forest
-    are the probability that a row is drawn, and a row's weight in a tree is the number
-    of times it was drawn; before, they were multiplied with that number.
-    """
-    from sklearn.utils import compute_sample_weight
-
-    y = np.asarray(y)
-    counts = bootstrap_counts(model, len(y))
-    weights = counts.astype(REAL)
-    class_weight = getattr(model, "class_weight", None)
-    is_bootstrap = getattr(model, "bootstrap", False)
-    if is_bootstrap and class_weight == "balanced_subsample":
-        for tree, drawn in enumerate(model.estimators_samples_):
-            weights[tree] *= compute_sample_weight("balanced", y, indices=drawn)
-        class_weight = None
-    elif class_weight == "balanced_subsample":
-        class_weight = "balanced"
-    is_bagging = hasattr(model, "estimators_features_")
-    if hasattr(model, "_sample_weight"):
-        # scikit-learn from 1.9 on keeps the product of both
-        if not is_bootstrap and not is_bagging and model._sample_weight is not None:
-            weights *= model._sample_weight
-    else:
-        if sample_weight is not None:
-            weights *= np.asarray(sample_weight, REAL)
-        if class_weight is not None:
-            weights *= compute_sample_weight(class_weight, y)
-    inner = getattr(model, "estimator_", None)
-    inner_weight = getattr(inner, "class_weight", None)
-    if is_bagging and inner_weight is not None:
-        # bagged trees apply their own class_weight, by class number
-        codes = np.unique(y, return_inverse=True)[1]
-        weights *= compute_sample_weight(inner_weight, codes)
-    return weights
-
-
 def _refuse_several_target_columns(estimators: list[Any]) -> None:
     n_columns = estimators[0].tree_.n_outputs
     if n_columns > 1:
@@ -222,8 +133,10 @@ def _columns(
 
 def _class_weight(model: Any) -> str | tuple[tuple[Any, float], ...] | None:
     weights = class_weights(getattr(model, "class_weight", None))
-    # "balanced_subsample" differs from tree to tree: `tree_weights`
-    return None if weights == "balanced_subsample" else weights
+    if weights == "balanced_subsample":
+        # differs from tree to tree where each has its own sample of the rows
+        return None if model.bootstrap else "balanced"
+    return weights
 
 
 def _subsample(model: Any) -> str | None:

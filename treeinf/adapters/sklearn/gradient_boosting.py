@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.adapters.sklearn.early_stopping import held_out_rows
+from treeinf.adapters.sklearn.early_stopping import describe_hold_out
+from treeinf.adapters.sklearn.row_sampling import describe_sampling
 from treeinf.adapters.sklearn.trees import join, lay_out_trees, numeric_trees
 from treeinf.dtypes import FLAG, NODE, REAL
 from treeinf.ensemble import LeafRule, TrainingFacts, TreeEnsemble, losses
@@ -62,6 +63,7 @@ def read(model: Any, n_iterations: int | None) -> TreeEnsemble:
             counts_zero_weights=False,
             estimates_base_score=model.init is None,
             subsample=_subsample(model),
+            row_sampling=describe_sampling(model),
             approximations=(WARM_START_NOTE,) if model.warm_start else (),
         ),
         leaf_hessian=fields["leaf_weight"] if is_squared_error else None,
@@ -121,7 +123,7 @@ def _subsample(model: Any) -> str | None:
     settings = []
     if model.subsample < 1.0:
         settings.append(f"subsample={model.subsample:g}")
-    held_out = held_out_rows(model)
+    held_out = describe_hold_out(model)
     if held_out is not None:
         settings.append(held_out)
     return ", ".join(settings) or None

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from treeinf.adapters.parameters import class_weights, has_constraint
 from treeinf.adapters.records import count_offsets
-from treeinf.adapters.sklearn.early_stopping import held_out_rows
+from treeinf.adapters.sklearn.early_stopping import describe_hold_out
 from treeinf.adapters.sklearn.gradient_boosting import WARM_START_NOTE
+from treeinf.adapters.sklearn.row_sampling import describe_sampling
 from treeinf.adapters.sklearn.trees import Layout, feature_names, lay_out
 from treeinf.dtypes import BITS, COUNT, FLAG, NODE, REAL
 from treeinf.ensemble import (
@@ -81,7 +82,8 @@ def read(model: Any, n_iterations: int | None) -> TreeEnsemble:
             class_weight=_class_weight(model),
             single_gradients=True,
             estimates_base_score=True,
-            subsample=held_out_rows(model),
+            subsample=describe_hold_out(model),
+            row_sampling=describe_sampling(model),
             approximations=_approximations(model, inner),
         ),
         leaf_count=leaves["count"].astype(COUNT),

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.adapters import find_adapter
-from treeinf.adapters.sklearn.forest import tree_weights
+from treeinf.adapters.sklearn.bootstrap import find_tree_weights
 from treeinf.dtypes import COUNT, REAL
 from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import UnsupportedModelError
@@ -60,7 +57,6 @@ class ForestRows(DropsCached):
     @classmethod
     def read(
         cls,
-        model: Any,
         ensemble: TreeEnsemble,
         X: Any,
         y: Any,
@@ -72,11 +68,8 @@ class ForestRows(DropsCached):
 
         Parameters
         ----------
-        model : fitted forest, bagging or decision tree, path to a file, TreeEnsemble
-            The model; live wherever each tree had a sample of the rows, or weights of
-            classes.
         ensemble : TreeEnsemble
-            What was read of it.
+            A forest, bagging or decision tree.
         X : array-like or frame, shape (n_train, n_features)
             The rows it was trained on.
         y : array-like, shape (n_train,)
@@ -104,20 +97,7 @@ class ForestRows(DropsCached):
                 "expected a forest, a bagging or a single tree of scikit-learn."
             )
         rows = StagedRows.read(ensemble, X, y, sample_weight=sample_weight)
-        if isinstance(model, TreeEnsemble | Mapping | str | os.PathLike):
-            facts = ensemble.training
-            if facts.subsample is not None or facts.class_weight is not None:
-                what = facts.subsample or f"class_weight={facts.class_weight!r}"
-                raise UnsupportedModelError(
-                    f"Each tree of this forest had its own rows or weights ({what}), "
-                    "which its file does not hold. Pass the live scikit-learn model."
-                )
-            weight = rows.weight if rows.weight.size else np.ones(rows.n_rows)
-            tree_weight = np.tile(weight, (ensemble.n_trees, 1))
-        else:
-            inner = find_adapter(model)[1]
-            weights = tree_weights(inner, np.asarray(y), sample_weight=sample_weight)
-            tree_weight = np.ascontiguousarray(weights[: ensemble.n_trees], REAL)
+        tree_weight = find_tree_weights(ensemble, rows.y, rows.weight)
         value = rows.y[:, np.newaxis]
         if ensemble.leaf_width > 1:
             value = (value == np.arange(ensemble.leaf_width)).astype(REAL)

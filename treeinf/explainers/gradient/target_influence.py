@@ -96,7 +96,7 @@ class TargetInfluence(AdditiveExplainer):
         init_score: Any,
     ) -> NDArray[np.uint64]:
         if ensemble.is_averaged:
-            return self._learn_forest(model, ensemble, X, y, sample_weight)
+            return self._learn_forest(ensemble, X, y, sample_weight)
         loss = ensemble.loss
         if loss is not None and loss.is_differentiable:
             assert loss.kernel_code is not None
@@ -110,7 +110,7 @@ class TargetInfluence(AdditiveExplainer):
         return super()._learn(model, ensemble, X, y, sample_weight, init_score)
 
     def _learn_forest(
-        self, model: Any, ensemble: TreeEnsemble, X: Any, y: Any, sample_weight: Any
+        self, ensemble: TreeEnsemble, X: Any, y: Any, sample_weight: Any
     ) -> NDArray[np.uint64]:
         if ensemble.n_outputs > 2:
             raise UnsupportedModelError(
@@ -118,7 +118,6 @@ class TargetInfluence(AdditiveExplainer):
                 f"{ensemble.n_outputs} classes. LeafRefit explains this forest."
             )
         self.forest_ = ForestRows.read(
-            model,
             ensemble,
             X,
             y,

@@ -82,8 +82,7 @@ class LeafRefit(TreeExplainer):
 
     Forests: a leaf holds the mean of its rows with the weights they had in the tree.
     One that loses all of them takes the mean of the nearest node above that has some,
-    as if the split were undone. Bootstrapped forests must be passed as fitted
-    estimators, not files.
+    as if the split were undone.
 
     References
     ----------
@@ -232,7 +231,6 @@ class LeafRefit(TreeExplainer):
                     "omit it."
                 )
             forest = ForestRows.read(
-                model,
                 ensemble,
                 X,
                 y,

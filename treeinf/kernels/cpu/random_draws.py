@@ -19,6 +19,8 @@ __all__ = [
     "draw_lightgbm_goss",
     "list_lightgbm_steps",
     "screen_lightgbm_seeds",
+    "select_rows",
+    "step_twister_back",
 ]
 
 RUN_ROWS = 1024
@@ -186,3 +188,72 @@ def screen_lightgbm_seeds(
             if fewest > leaf_count[leaf] or most < leaf_count[leaf]:
                 passes[number] = False
                 break
+
+
+_TWISTER_WORDS, _TWISTER_LAG = 624, 397
+_TWISTER_MASK = np.uint32(0x9908B0DF)
+_HIGH_BIT, _LOW_BITS = np.uint32(2**31), np.uint32(2**31 - 1)
+
+
+@linear_kernel
+def select_rows(draws, n_selected, bits):
+    """Select a number of rows at random, as scikit-learn's boosting does.
+
+    Parameters
+    ----------
+    draws : ndarray of float64, shape (n_rows,)
+        A draw in [0, 1) for each row. A row is selected if its draw is below the share
+        that is still wanted of the rows from it on.
+    n_selected : int64
+        Rows to select.
+    bits : ndarray of uint64, shape (n_words,)
+        Output, which must come zeroed: a bit for each row.
+    """
+    n_rows, n_found = draws.size, 0
+    for row in range(n_rows):
+        if draws[row] * (n_rows - row) < n_selected - n_found:
+            bits[row // _WORD] |= _ONE << np.uint64(row % _WORD)
+            n_found += 1
+
+
+@scalar_rule
+def _untwist(mixed):
+    """Return the high bit of one old word and the low bits of the next."""
+    if mixed & _HIGH_BIT:
+        return np.uint32(
+            (np.uint32(mixed ^ _TWISTER_MASK) << np.uint32(1)) | np.uint32(1)
+        )
+    return np.uint32(mixed << np.uint32(1))
+
+
+@linear_kernel
+def step_twister_back(words, n_twists):
+    """Restore the words of a Mersenne twister (MT19937) before some twists.
+
+    Parameters
+    ----------
+    words : ndarray of uint32, shape (624,)
+        State; overwritten.
+    n_twists : int64
+        Times that all words were replaced since.
+
+    Notes
+    -----
+    New word i is old word ``(i + 397) % 624`` (from i = 227 on a new word) mixed with
+    the high bit of old word i and the low bits of old word i + 1. Backwards from the
+    last word, each new word so gives these bits. The low bits of old word 0 are those
+    in which the last old word was made. O(n_twists) time.
+    """
+    last = _TWISTER_WORDS - 1
+    for _ in range(n_twists):
+        for i in range(last, -1, -1):
+            # words above i are old, those up to it new
+            source = i + _TWISTER_LAG
+            if source > last:
+                source -= _TWISTER_WORDS
+            pair = _untwist(np.uint32(words[i] ^ words[source]))
+            if i < last:
+                words[i + 1] = (words[i + 1] & _HIGH_BIT) | (pair & _LOW_BITS)
+            words[i] = pair & _HIGH_BIT
+        low = _untwist(np.uint32(words[last] ^ words[_TWISTER_LAG - 1]))
+        words[0] = (words[0] & _HIGH_BIT) | (low & _LOW_BITS)
