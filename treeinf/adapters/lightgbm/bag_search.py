@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from treeinf.adapters.lightgbm.goss_search import find_goss_seed
 from treeinf.adapters.lightgbm.row_draws import (
     Bagging,
     BaggingDraws,
@@ -20,7 +21,7 @@ from treeinf.adapters.lightgbm.row_draws import (
     unpack_rows,
 )
 from treeinf.adapters.lightgbm.seed_search import (
-    find_settings,
+    find_bagging,
     root_counts,
 )
 from treeinf.adapters.row_sampling import StagedTrees
@@ -34,8 +35,8 @@ _MOST_SKIPPED = 1024
 _AT_ONCE = 64
 _MOST_DRAWS = 2**34
 """Draws of one row each that a search may spend on bags that do not fit."""
-_MOST_SEARCHES = 8
-"""Searches for a seed in one model."""
+_MOST_SEARCHES, _MOST_IN_VAIN = 32, 2
+"""Searches for a seed in one model, and in one without any bag found before."""
 _VALUE_BITS = 6.0
 """Evidence of a leaf value that fits, in bits; values of other bags are within the
 tolerance with a chance of about 1 %."""
@@ -135,42 +136,49 @@ class BagSearch:
                 if draws is not None:
                     draws = self._go_on(draws, iteration)[0]
             else:
-                draws, bag = outcome
-                self.bags.append(bag)
-                self.is_found[iteration] = True
+                draws, bag, is_found = outcome
+                self.bags.append(bag if is_found else None)
+                self.is_found[iteration] = is_found
             if draws is not None:
                 draws.number += 1
 
     def _find(
         self, iteration: int, draws: Draws | None, is_lost: bool
-    ) -> tuple[Draws | None, Any] | None:
-        """Return the draws after an iteration and its bag; None if nothing fits."""
+    ) -> tuple[Draws | None, Any, bool] | None:
+        """Return the draws after an iteration, its bag and whether that is found.
+
+        A bag that has all counts without a doubt, but not the values, is not found: the
+        rows are right, labels or weights are not. None if nothing fits.
+        """
         if draws is not None:
             after, bag = self._go_on(draws, iteration)
-            needed = _STARTED if is_lost else 0.0
-            if self._accepts(iteration, after, bag, needed):
-                return after, bag
+            if self._accepts(iteration, after, bag, _STARTED if is_lost else 0.0):
+                return after, bag, True
             if self._has_its_counts(iteration, bag):
-                return None  # the rows are right, labels or weights are not
+                return after, bag, False
         has_all = not self._is_sampled(iteration)
         if has_all and self._accepts(iteration, None, None, 0.0):
             self._begin(iteration, None)
-            return None, None
+            return None, None, True
         for settings in self._starts:
             started = self._start(settings, iteration)
             after, bag = self._go_on(started, iteration, is_forced=True)
             needed = _STARTED if self.stretches else _FIRST
             if self._accepts(iteration, after, bag, needed):
                 self._begin(iteration, settings)
-                return after, bag
+                return after, bag, True
+            if self._has_its_counts(iteration, bag):
+                self._begin(iteration, settings)
+                return after, bag, False
         fresh = [self._start(start, iteration) for start in self._starts[:1]]
         for first in (draws, *fresh):
-            needed = _SKIPPED if first is draws and not is_lost else _STARTED
+            is_next = not is_lost if first is draws else self._is_second(iteration)
+            needed = _SKIPPED if is_next else _STARTED
             for n_tried, (after, bag) in self._later(iteration, first):
                 if self._accepts(iteration, after, bag, needed + math.log2(n_tried)):
                     if first is not draws:
                         self._begin(iteration, after.settings)
-                    return after, bag
+                    return after, bag, True
         return self._search(iteration)
 
     def _begin(
@@ -184,10 +192,13 @@ class BagSearch:
 
     def _start(self, settings: Bagging | Goss, iteration: int) -> Draws:
         draws = settings.start(self._units)
-        is_second = iteration == 1 and self._has_empty_start
-        if is_second and isinstance(draws, BaggingDraws):
+        if self._is_second(iteration) and isinstance(draws, BaggingDraws):
             draws.draw()
         return draws
+
+    def _is_second(self, iteration: int) -> bool:
+        """Return whether an iteration has the number of an empty one before it."""
+        return iteration == 1 and self._has_empty_start
 
     def _go_on(
         self, draws: Draws, iteration: int, *, is_forced: bool = False
@@ -311,25 +322,35 @@ class BagSearch:
             bits += float(np.log2(np.maximum(chances, 1.0)).sum())
         return bits
 
-    def _search(self, iteration: int) -> tuple[Draws, Any] | None:
+    def _search(self, iteration: int) -> tuple[Draws, Any, bool] | None:
         """Find a start with another seed or fraction, by the counts."""
-        if (
-            self._roots is None
-            or self._n_searches == _MOST_SEARCHES
-            or not self._is_sampled(iteration)
-            or any(isinstance(start, Goss) for start in self._starts)
-        ):
+        most = _MOST_SEARCHES if self.stretches else _MOST_IN_VAIN
+        is_over = self._n_searches >= most or not self._is_sampled(iteration)
+        if self._roots is None or is_over:
             return None
         self._n_searches += 1
-        candidates = find_settings(
-            *(self._trees, self._units, iteration, self._fitted, self._roots),
-            stored=[start for start in self._starts if isinstance(start, Bagging)],
-            seeds=self._seeds,
-            is_wide=self._is_wide and self._n_searches == 1,
-        )
-        for settings, n_tried in candidates:
-            after, bag = self._go_on(self._start(settings, iteration), iteration)
+        for settings, n_tried in self._candidates(iteration):
+            started = self._start(settings, iteration)
+            after, bag = self._go_on(started, iteration, is_forced=True)
             if self._accepts(iteration, after, bag, _FIRST + math.log2(n_tried)):
                 self._begin(iteration, settings, is_found=True)
-                return after, bag
+                return after, bag, True
         return None
+
+    def _candidates(self, iteration: int) -> Iterator[tuple[Bagging | Goss, float]]:
+        assert self._roots is not None
+        is_wide = self._is_wide and self._n_searches == 1
+        of_goss = [start for start in self._starts if isinstance(start, Goss)]
+        if of_goss and not self.stretches[1:]:
+            yield from find_goss_seed(
+                *(self._trees, self._units, self._sizes(iteration)),
+                *(self._fitted[iteration], of_goss),
+                is_wide=is_wide,
+            )
+        elif not of_goss:
+            yield from find_bagging(
+                *(self._trees, self._units, iteration, self._fitted, self._roots),
+                stored=[start for start in self._starts if isinstance(start, Bagging)],
+                seeds=self._seeds,
+                is_wide=is_wide,
+            )

@@ -10,16 +10,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from treeinf.adapters.lightgbm.bag_search import BagSearch
+from treeinf.adapters.lightgbm.goss_search import (
+    list_rates,
+    list_threads,
+    starts_with_all_rows,
+)
 from treeinf.adapters.lightgbm.row_draws import (
     Bagging,
     Goss,
     Units,
-    batch_rows,
     pack_rows,
     to_limit,
     unpack_rows,
 )
-from treeinf.adapters.lightgbm.seed_search import round_fraction
+from treeinf.adapters.lightgbm.seed_search import root_counts, round_fraction
 from treeinf.adapters.row_sampling import RecoveredBags, RowSampler, StagedTrees
 from treeinf.dtypes import NODE
 from treeinf.ensemble import TreeEnsemble
@@ -28,7 +32,7 @@ from treeinf.ensemble.bags import Bags
 __all__ = ["LightGBMSampler", "find_sampler"]
 
 _DEFAULT_SEED = 3
-_MOST_THREADS = 512
+_MOST_NAMED = 4
 
 
 def find_sampler(
@@ -125,11 +129,7 @@ class LightGBMSampler:
                 np.zeros(n_trees, np.bool_),
                 "LightGBM bagging by query (pass group= to find the bags)",
             )
-        starts: list[Bagging | Goss] = []
-        if settings["kind"] == "goss":
-            starts += self._gosses(trees)
-        elif settings["kind"] == "bagging" and settings["seed"] is not None:
-            starts += self._baggings()
+        starts = self._starts(trees)
         seeds = dict.fromkeys((settings["seed"], _DEFAULT_SEED))
         walk = BagSearch(
             *(trees, units, starts),
@@ -166,33 +166,44 @@ class LightGBMSampler:
             return Units(n_rows, n_rows, positive=pack_rows(trees.y > 0.0))
         return Units(n_rows, n_rows)
 
+    @property
+    def _seed(self) -> int:
+        """The bagging seed, or LightGBM's default."""
+        seed = self._settings["seed"]
+        return _DEFAULT_SEED if seed is None else int(seed)
+
+    def _starts(self, trees: StagedTrees) -> list[Bagging | Goss]:
+        """List the parameters that training may have been called with."""
+        settings, n_rows = self._settings, trees.n_rows
+        if settings["kind"] == "bagging":
+            return [*self._baggings()]
+        rates, n_warm_up = [], 0
+        if settings["kind"] == "goss":
+            rates = [(settings["top_rate"], settings["other_rate"])]
+            n_warm_up = settings["n_warm_up"]
+        elif settings["kind"] == "unknown":
+            roots = root_counts(trees)
+            if roots is not None and starts_with_all_rows(roots, n_rows):
+                rates = list_rates(roots, n_rows)
+                n_warm_up = int(np.argmax(roots < n_rows))
+        return [
+            Goss(self._seed, *pair, n_threads, n_warm_up)
+            for pair in rates
+            for n_threads in list_threads(n_rows, settings["n_threads"])
+        ]
+
     def _baggings(self) -> list[Bagging]:
         """List the parameters that are stored with six digits, the likeliest first."""
         settings = self._settings
-        seed, freq = settings["seed"], max(1, settings["freq"])
+        freq = max(1, settings["freq"])
         if settings["positive_fraction"] is None:
             limits = _unround_limits(settings["fraction"])
-            return [Bagging(seed, limit, limit, freq) for limit in limits]
+            return [Bagging(self._seed, limit, limit, freq) for limit in limits]
         choices = itertools.product(
             _unround_limits(settings["negative_fraction"]),
             _unround_limits(settings["positive_fraction"]),
         )
-        return [Bagging(seed, limit, positive, freq) for limit, positive in choices]
-
-    def _gosses(self, trees: StagedTrees) -> list[Bagging | Goss]:
-        """List the parameters with the numbers of threads that make a difference."""
-        settings = self._settings
-        n_rows = trees.n_rows
-        of_batch: dict[int, int] = {}
-        for n_threads in (settings["n_threads"], *range(1, _MOST_THREADS)):
-            if n_threads > 0:
-                of_batch.setdefault(batch_rows(n_rows, n_threads), n_threads)
-        seed = _DEFAULT_SEED if settings["seed"] is None else settings["seed"]
-        rates = settings["top_rate"], settings["other_rate"]
-        return [
-            Goss(seed, *rates, n_threads, settings["n_warm_up"])
-            for n_threads in of_batch.values()
-        ]
+        return [Bagging(self._seed, *limits, freq) for limits in choices]
 
     def _describe(self, walk: BagSearch) -> str:
         """Describe the calls of training that were found, for a sentence."""
@@ -203,10 +214,12 @@ class LightGBMSampler:
         ]
         if not names:
             return "LightGBM"
-        return "; ".join(
-            name if first == names[0][0] else f"from iteration {first + 1} {name}"
-            for first, name in names
-        )
+        sentences = [names[0][1]]
+        sentences += [f"from iteration {first + 1} {name}" for first, name in names[1:]]
+        if len(sentences) > _MOST_NAMED:
+            n_more = len(sentences) - _MOST_NAMED
+            sentences = [*sentences[:_MOST_NAMED], f"{n_more} more such changes"]
+        return "; ".join(sentences)
 
     def _parameters(
         self, walk: BagSearch, starts: list[Bagging | Goss]
@@ -217,21 +230,24 @@ class LightGBMSampler:
         ]
         if len(stretches) != 1:
             return {}
-        settings = stretches[0].settings
+        settings, stored = stretches[0].settings, self._settings
         if isinstance(settings, Goss):
-            is_stored = self._settings["n_threads"] == settings.n_threads
-            return {} if is_stored else {"num_threads": settings.n_threads}
-        if settings is None or settings in starts:
+            parameters: dict[str, Any] = {"num_threads": settings.n_threads}
+            if stored["seed"] is None:
+                parameters["bagging_seed"] = settings.seed
+            if stored["kind"] == "unknown":
+                parameters["data_sample_strategy"] = "goss"
+                parameters["top_rate"] = settings.top_rate
+                parameters["other_rate"] = settings.other_rate
+            is_stored = stored["n_threads"] == settings.n_threads
+            return {} if is_stored and stored["seed"] is not None else parameters
+        if settings is None or (settings in starts and stored["seed"] is not None):
             return {}
-        fraction = round_fraction(settings.limit, settings.limit)
-        parameters = {"bagging_fraction": fraction}
-        if self._settings["positive_fraction"] is not None:
-            parameters = {}
-        return {
-            **parameters,
-            "bagging_freq": settings.freq,
-            "bagging_seed": settings.seed,
-        }
+        parameters = {"bagging_freq": settings.freq, "bagging_seed": settings.seed}
+        if settings.limit == settings.positive_limit:
+            fraction = round_fraction(settings.limit, settings.limit)
+            parameters["bagging_fraction"] = fraction
+        return parameters
 
 
 def _unround_limits(fraction: float) -> list[int]:

@@ -21,7 +21,7 @@ from treeinf.adapters.lightgbm.row_settings import DERIVED_SEEDS
 from treeinf.adapters.row_sampling import StagedTrees
 from treeinf.kernels.cpu import random_draws as kernels
 
-__all__ = ["find_settings", "root_counts", "round_fraction"]
+__all__ = ["find_bagging", "root_counts", "round_fraction"]
 
 _LOW_32 = np.uint64(2**32 - 1)
 _SPREAD = 6.0
@@ -43,6 +43,11 @@ class Limits:
     high: int
     positive_low: int
     positive_high: int
+
+    @classmethod
+    def between(cls, low: int, high: int) -> Limits:
+        """Return limits that are the same for all rows."""
+        return cls(low, high, low, high)
 
     @classmethod
     def of(cls, settings: Bagging) -> Limits:
@@ -255,10 +260,10 @@ class BagCounts:
             high = min(high, int(first_out.min(initial=N_DRAWS)))
             if low > high:
                 return None
-        return Limits(low, high, low, high)
+        return Limits.between(low, high)
 
 
-def find_settings(
+def find_bagging(
     trees: StagedTrees,
     units: Units,
     iteration: int,
@@ -306,25 +311,29 @@ def find_settings(
     searches: list[tuple[range, Limits]] = []
     choices = [Limits.of(settings) for settings in stored]
     if not units.positive.size:
-        unknown = Limits(*bounds, *bounds)
-        searches = [(range(seed, seed + 1), unknown) for seed in seeds]
+        # a fraction may change with the iteration, while the seed is the same
+        now = Limits.between(*bound_limits(later[:1], units, 1))
+        searches = [(range(seed, seed + 1), now) for seed in seeds]
+        unknown = Limits.between(*bounds)
         choices = [*choices, *_list_round(*bounds), unknown]
     searches += [(range(DERIVED_SEEDS), limits) for limits in choices]
     if is_wide:
         searches.append((range(2**31), choices[0 if stored else -1]))
-    bags = [
-        BagCounts(trees, units, fitted[later], number)
-        for number, later in enumerate(range(iteration, len(fitted), freq))
-        if number < _BAGS_NARROWED
-    ]
+    first = BagCounts(trees, units, fitted[iteration])
+    others: list[BagCounts] = []
     for candidates, limits in searches:
         is_one = len(candidates) == 1
-        for seed in candidates if is_one else bags[0].screen(candidates, limits):
-            narrow = bags[0].narrow(seed, limits)
+        for seed in candidates if is_one else first.screen(candidates, limits):
+            narrow = first.narrow(seed, limits)
             if narrow is None:
                 continue
-            for bag in bags[1:]:
-                narrower = bag.narrow(seed, narrow)
+            for number in range(1, _BAGS_NARROWED):
+                at = iteration + number * freq
+                if at >= len(fitted) or narrow.are_known:
+                    break
+                if len(others) < number:
+                    others.append(BagCounts(trees, units, fitted[at], number))
+                narrower = others[number - 1].narrow(seed, narrow)
                 if narrower is None:  # a bag without a tree, or another call
                     break
                 narrow = narrower
@@ -336,4 +345,4 @@ def _list_round(low: int, high: int) -> list[Limits]:
     first = math.floor((low - 1) / N_DRAWS * 100.0) + 1
     limits = [to_limit(number / 100.0) for number in range(first, 100)]
     limits = [limit for limit in limits if low <= limit <= high][:_MOST_ROUND]
-    return [Limits(limit, limit, limit, limit) for limit in limits]
+    return [Limits.between(limit, limit) for limit in limits]
