@@ -107,3 +107,22 @@ def test_threads_change_no_bag(monkeypatch):
         found.append((states, bits))
     for one, other in zip(*found, strict=True):
         assert_array_equal(one, other)
+
+
+def test_screening_keeps_the_seeds_whose_sample_by_size_fits(rng):
+    n_rows, rates, n_seeds = 1500, (0.2, 0.3), 20
+    size = rng.exponential(size=n_rows).astype(np.float32)
+    leaf = rng.integers(0, 3, n_rows)
+
+    def count(seed):
+        generators = naive.start(seed, n_rows)
+        factor = naive.draw_goss(generators, size, n_rows, *rates)
+        return np.bincount(leaf[factor > 0], minlength=3)
+
+    n_top, n_other = np.array([300]), np.array([450])
+    ranked = (size, n_rows, n_top, n_other, np.sort(size)[-n_top])
+    passes = np.empty(n_seeds, bool)
+    kernels.screen_lightgbm_goss_seeds(*ranked, leaf, count(7), passes)
+    expected = [np.array_equal(count(seed), count(7)) for seed in range(n_seeds)]
+    assert passes.tolist() == expected
+    assert passes[7]

@@ -80,6 +80,9 @@ class BagSearch:
         Seeds to try first where no start fits.
     is_wide : bool
         Try all seeds where none that LightGBM derives fits.
+    has_seed : bool
+        Whether the seed is stored: GOSS, whose draws depend on gradients too, is then
+        not searched for another.
 
     Attributes
     ----------
@@ -99,8 +102,10 @@ class BagSearch:
         starts: list[Bagging | Goss],
         seeds: tuple[int, ...],
         is_wide: bool,
+        has_seed: bool,
     ) -> None:
         self._trees, self._units = trees, units
+        self._searches_goss = not has_seed
         self._starts, self._seeds, self._is_wide = starts, seeds, is_wide
         self._n_iterations = trees.ensemble.n_iterations
         self._roots = root_counts(trees)
@@ -341,13 +346,13 @@ class BagSearch:
         assert self._roots is not None
         is_wide = self._is_wide and self._n_searches == 1
         of_goss = [start for start in self._starts if isinstance(start, Goss)]
-        if of_goss and not self.stretches[1:]:
+        if of_goss and self._searches_goss:
             yield from find_goss_seed(
                 *(self._trees, self._units, self._sizes(iteration)),
                 *(self._fitted[iteration], of_goss),
                 is_wide=is_wide,
             )
-        elif not of_goss:
+        if not of_goss:
             yield from find_bagging(
                 *(self._trees, self._units, iteration, self._fitted, self._roots),
                 stored=[start for start in self._starts if isinstance(start, Bagging)],

@@ -19,9 +19,9 @@ __all__ = ["find_goss_seed", "list_rates", "list_threads", "starts_with_all_rows
 _MOST_THREADS = 512
 _STEP = 20
 """Rates that are not stored are multiples of one in so many."""
-_MOST_DRAWS = 2**33
+_MOST_DRAWS = 2**32
 """Draws of one row each that a search for a seed may spend without being asked to."""
-_WORTH_A_BAR = 2**28
+_WORTH_A_BAR = 2**31
 
 
 def list_threads(n_rows: int, stored: int) -> list[int]:
@@ -110,20 +110,20 @@ def find_goss_seed(
     n_tried = DERIVED_SEEDS * len(starts)
     if n_tried * units.n_rows > _MOST_DRAWS and not is_wide:
         return
-    candidates = (
-        dataclasses.replace(start, seed=seed)
-        for start in starts
-        for seed in range(DERIVED_SEEDS)
-    )
+    ensemble = trees.ensemble
+    assert ensemble.leaf_count is not None
+    tree = fitted[0]
+    leaf = trees.leaf(tree).astype(np.int64)
+    bounds = slice(ensemble.leaf_offset[tree], ensemble.leaf_offset[tree + 1])
+    leaf_count = np.asarray(ensemble.leaf_count[bounds], np.int64)
     is_slow = n_tried * units.n_rows > _WORTH_A_BAR
-    for settings in tqdm(
-        candidates,
-        total=n_tried,
+    for start in tqdm(
+        starts,
         desc="LightGBM seeds",
-        unit="seed",
+        unit="setting",
         leave=False,
         disable=None if is_slow else True,
     ):
-        factor = settings.start(units).draw(size)
-        if all(trees.counts_fit(tree, factor > 0.0) for tree in fitted):
-            yield settings, n_tried
+        draws = start.start(units)
+        for seed in draws.screen(size, leaf, leaf_count, DERIVED_SEEDS).tolist():
+            yield dataclasses.replace(start, seed=seed), n_tried

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -251,17 +251,32 @@ class GossDraws:
         ndarray of float32, shape (n_rows,)
             Factor of each row, 0 for those that are out.
         """
+        factor = np.empty(self._n_rows, np.float32)
+        kernels.draw_lightgbm_goss(self._states, *self._ranked(size), factor)
+        return factor
+
+    def screen(
+        self,
+        size: NDArray[np.float32],
+        leaf: NDArray[np.int64],
+        leaf_count: NDArray[np.int64],
+        n_seeds: int,
+    ) -> NDArray[np.int64]:
+        """Return the seeds whose first sample has the counts of a tree's leaves."""
+        passes = np.empty(n_seeds, np.bool_)
+        kernels.screen_lightgbm_goss_seeds(
+            *self._ranked(size), leaf, leaf_count, passes
+        )
+        return np.flatnonzero(passes)
+
+    def _ranked(self, size: NDArray[np.float32]) -> tuple[Any, ...]:
+        """Return the sizes with what each batch draws by them."""
         threshold = np.empty(len(self._n_top), np.float32)
         for number, n_top in enumerate(self._n_top):
             begin = number * self._batch
             batch = size[begin : begin + self._batch]
             threshold[number] = np.partition(batch, len(batch) - n_top)[-n_top]
-        factor = np.empty(self._n_rows, np.float32)
-        kernels.draw_lightgbm_goss(
-            *(self._states, size, self._batch, self._n_top, self._n_other),
-            *(threshold, factor),
-        )
-        return factor
+        return size, self._batch, self._n_top, self._n_other, threshold
 
 
 def gradient_sizes(

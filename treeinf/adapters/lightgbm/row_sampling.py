@@ -134,7 +134,8 @@ class LightGBMSampler:
         walk = BagSearch(
             *(trees, units, starts),
             tuple(seed for seed in seeds if seed is not None),
-            self._is_wide,
+            is_wide=self._is_wide,
+            has_seed=settings["seed"] is not None,
         )
         walk.run()
         return RecoveredBags(

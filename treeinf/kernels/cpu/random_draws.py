@@ -18,6 +18,7 @@ __all__ = [
     "draw_lightgbm_bags",
     "draw_lightgbm_goss",
     "list_lightgbm_steps",
+    "screen_lightgbm_goss_seeds",
     "screen_lightgbm_seeds",
     "select_rows",
     "step_twister_back",
@@ -142,13 +143,58 @@ def draw_lightgbm_goss(states, size, batch_rows, n_top, n_other, threshold, fact
                 continue
             run = i // RUN_ROWS
             states[run] = states[run] * _STEP_FACTOR + _STEP_SHIFT & _LOW_32
-            draw = np.float64(states[run] >> _DRAW_SHIFT & _LOW_15) / 32768.0
             left = (end - i) - (n_top[batch] - n_big)
-            if draw < (n_other[batch] - n_drawn) / left:
+            if _is_drawn(states[run], n_other[batch] - n_drawn, left):
                 factor[i] = amplification
                 n_drawn += 1
             else:
                 factor[i] = np.float32(0.0)
+
+
+@scalar_rule
+def _is_drawn(state, n_needed, n_left):
+    """Return whether the next of `n_left` rows is among the `n_needed`."""
+    return np.float64(state >> _DRAW_SHIFT & _LOW_15) / 32768.0 < n_needed / n_left
+
+
+@parallel_kernel
+def screen_lightgbm_goss_seeds(
+    size, batch_rows, n_top, n_other, threshold, leaf, leaf_count, passes
+):
+    """Find seeds whose first sample by GOSS has the counts of a tree's leaves.
+
+    Parameters
+    ----------
+    size, batch_rows, n_top, n_other, threshold
+        See `draw_lightgbm_goss`.
+    leaf : ndarray of int64, shape (n_rows,)
+        Leaf of each row.
+    leaf_count : ndarray of int64, shape (n_leaves,)
+        Rows of each leaf in the sample.
+    passes : ndarray of bool, shape (n_seeds,)
+        Output, overwritten: whether the seed, from 0, gives the counts.
+    """
+    n_rows = size.size
+    for seed in prange(passes.size):
+        missing = leaf_count.copy()
+        state = np.uint64(0)
+        for batch in range(n_top.size):
+            begin = batch * batch_rows
+            end = min(begin + batch_rows, n_rows)
+            n_big = n_drawn = 0
+            for i in range(begin, end):
+                if i % RUN_ROWS == 0:
+                    state = np.uint64(seed + i // RUN_ROWS)
+                if size[i] >= threshold[batch]:
+                    missing[leaf[i]] -= 1
+                    n_big += 1
+                    continue
+                state = state * _STEP_FACTOR + _STEP_SHIFT & _LOW_32
+                left = (end - i) - (n_top[batch] - n_big)
+                if _is_drawn(state, n_other[batch] - n_drawn, left):
+                    missing[leaf[i]] -= 1
+                    n_drawn += 1
+        passes[seed] = not missing.any()
 
 
 @parallel_kernel
