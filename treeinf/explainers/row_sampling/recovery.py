@@ -123,15 +123,14 @@ def bags_of(trace: TrainingTrace) -> Bags:
             f"These are not the training data ({report.verdict}), so the bags are not "
             f"known. {report.explanation}"
         )
-    if report.verdict == "exact" or (
-        recovered is None and trace.source.training.subsample is None
-    ):
-        return getattr(trace.rows, "bags", Bags.all_rows(trace.rows.n_rows))
-    if recovered is None:
-        raise _not_found(trace.source, "no draw fits the leaves")
-    if not recovered.is_found.all():
-        raise _not_found(trace.source, recovered.describe(trace.source))
-    return getattr(trace.rows, "bags", Bags.all_rows(trace.rows.n_rows))
+    samples_rows = trace.source.training.subsample is not None
+    if report.verdict != "exact" and (recovered is not None or samples_rows):
+        if recovered is None:
+            raise _not_found(trace.source, "no draw fits the leaves")
+        if not recovered.is_found.all():
+            raise _not_found(trace.source, recovered.describe(trace.source))
+    bags, n_rows = trace.rows.bags, trace.rows.n_rows
+    return bags if bags.of_tree.size else Bags.all_rows(n_rows)
 
 
 def tabulate(
