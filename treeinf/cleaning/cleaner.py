@@ -56,8 +56,8 @@ class InfluenceCleaner(RowMetaEstimator):
         "stacking", "loss" and "random" take any. By default LGBMClassifier or
         LGBMRegressor, depending on the targets.
     method : str, default="stacking"
-        One of "stacking", "boostin", "boostin_self", "boostin_total", "loss", "random".
-        How rows are scored; see Notes.
+        One of "stacking", "boostin", "boostin_self", "boostin_total", "loss",
+        "out_of_bag_sum", "out_of_bag_step", "random". How rows are scored; see Notes.
     action : {"drop", "relabel", "downweight"}, default="drop"
         What to do with flagged rows. "relabel" replaces their label (or target) with
         the prediction of copies trained without them where, by influence, that helps,
@@ -173,8 +173,11 @@ class InfluenceCleaner(RowMetaEstimator):
     or of validation rows given; "stacking" is the chance that a label is wrong (or the
     size of the residual) by the copies, an extra-trees forest and a kernel ridge that
     have not seen it, pooled, see `treeinf.cleaning.scores.stacking`; "loss" is the
-    out-of-bag loss; "random" is a baseline. In the project's label-noise benchmark
-    "stacking" finds most wrong labels, for any estimator.
+    out-of-bag loss; "out_of_bag_sum" and "out_of_bag_step" are the loss, and the mean
+    push against the label, by the trees inside each copy that did not see the row
+    (`OutOfBagLoss`), for estimators that sample rows; "random" is a baseline. In the
+    project's label-noise benchmark "stacking" finds most wrong labels, for any
+    estimator.
 
     Selection and guard loss remain valid on rows as noisy as the train rows; see
     `treeinf.cleaning.trial.losses`.

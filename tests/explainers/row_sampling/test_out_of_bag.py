@@ -104,3 +104,33 @@ def test_what_has_no_out_of_bag_score_is_refused(monkeypatch):
     monkeypatch.setattr(out_of_bag_loss, "recover_training", lambda *a, **k: training)
     with pytest.raises(UnsupportedModelError, match="held the same rows out of all"):
         ti.OutOfBagLoss().fit(*rows)
+
+
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+def test_scores_of_forests_are_their_out_of_bag_predictions(kind):
+    from sklearn import ensemble
+
+    X, y, _ = models.make_rows("multiclass")
+    if kind == "regression":
+        forest = ensemble.RandomForestRegressor(40, oob_score=True, random_state=0)
+        desired = forest.fit(X, y).oob_prediction_[:, np.newaxis]
+    else:
+        forest = ensemble.RandomForestClassifier(40, oob_score=True, random_state=0)
+        desired = forest.fit(X, y).oob_decision_function_
+    table = ti.in_bag(forest, X, y)
+    assert table.dtype == np.int32
+    assert (table.sum(axis=0) == len(X)).all()
+    found = ti.out_of_bag(forest, X, y)
+    assert_allclose(found.raw_score, desired, rtol=1e-12, atol=1e-14)
+    assert_array_equal(found.n_trees, (table == 0).sum(axis=1))
+    loss = ti.OutOfBagLoss().fit(forest, X, y)
+    error = desired - (
+        y[:, np.newaxis] == np.arange(3) if kind != "regression" else y[:, np.newaxis]
+    )
+    assert_allclose(loss.scores_, 0.5 * (error**2).sum(axis=1), atol=1e-13)
+    with pytest.raises(UnsupportedModelError, match="kind='step' needs a boosted"):
+        ti.OutOfBagLoss(kind="step").fit(forest, X, y)
+    few = ensemble.RandomForestRegressor(2, random_state=0).fit(X, y)
+    assert np.isnan(ti.out_of_bag(few, X, y).raw_score).any()
+    with pytest.raises(ValueError, match="2 trees are too few"):
+        ti.OutOfBagLoss().fit(few, X, y)

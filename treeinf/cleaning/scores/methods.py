@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.explainers import BoostIn
+from treeinf.explainers import BoostIn, OutOfBagLoss
 from treeinf.explainers.gradient.additive import AdditiveExplainer
 from treeinf.training.rows import LabelledRows
 
@@ -85,16 +85,31 @@ def _total_influence(
     return np.asarray(total) / queries.n_rows
 
 
+def _out_of_bag(kind: str) -> Measure:
+    """Score each row by the trees of the copy that did not see it."""
+
+    def compute(
+        model: Any, rows: LabelledRows, queries: LabelledRows
+    ) -> NDArray[np.float64]:
+        scorer = OutOfBagLoss(kind=kind)
+        return scorer.fit(model, rows.X, rows.y, sample_weight=rows.weight).scores_
+
+    return Measure(compute)
+
+
 MEASURES: dict[str, Measure] = {
     "self": _self_influence(0.0),
     "self_per_row": _self_influence(-1.0),
     "total": Measure(_total_influence, uses_queries=True),
+    "out_of_bag_sum": _out_of_bag("sum"),
+    "out_of_bag_step": _out_of_bag("step"),
 }
 """Measures of each copy, by name; `Evidence` holds their averages over copies.
 
 "self" is BoostIn's self influence; "self_per_row" the same with the term of each leaf
 multiplied by the leaf's train rows; "total" the BoostIn influence on the loss of rows
-that the copy has not seen.
+that the copy has not seen; the last two are `OutOfBagLoss`, for estimators that sample
+rows.
 """
 
 
@@ -185,6 +200,16 @@ METHODS: dict[str, Method] = {
     "loss": Method(
         lambda row: row.loss,
         "models without this row contradict its label",
+    ),
+    "out_of_bag_sum": Method(
+        lambda row: row.measured["out_of_bag_sum"],
+        "the trees that did not see this row contradict its label",
+        measures=("out_of_bag_sum",),
+    ),
+    "out_of_bag_step": Method(
+        lambda row: row.measured["out_of_bag_step"],
+        "trees that did not see this row push it away from its label",
+        measures=("out_of_bag_step",),
     ),
     "random": Method(
         lambda row: row.rng.random(len(row.error)),

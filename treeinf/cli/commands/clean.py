@@ -57,11 +57,21 @@ def clean(
     task: options.Task = "auto",
     method: Annotated[
         Literal[
-            "stacking", "boostin", "boostin_self", "boostin_total", "loss", "random"
+            "stacking",
+            "boostin",
+            "boostin_self",
+            "boostin_total",
+            "loss",
+            "out_of_bag_sum",
+            "out_of_bag_step",
+            "random",
         ],
         typer.Option(
             "--method",
-            help="How rows are scored.",
+            metavar="NAME",  # a list of choices is broken within the names
+            help="How rows are scored: stacking, boostin, boostin_self, boostin_total, "
+            "loss, out_of_bag_sum, out_of_bag_step (for models that sample rows), "
+            "random.",
         ),
     ] = FROM_ESTIMATOR,
     amount: Annotated[

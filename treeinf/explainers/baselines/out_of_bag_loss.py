@@ -82,6 +82,11 @@ class OutOfBagLoss(RowScore):
                 "This model did not sample rows: it held the same rows out of all "
                 "trees. Train it with row sampling, such as subsample=0.7."
             )
+        if ensemble.is_averaged and self.kind == "step":
+            raise UnsupportedModelError(
+                "kind='step' needs a boosted model; the trees of a forest do not build "
+                "on one another. Use kind='sum'."
+            )
         loss = ensemble.loss
         if loss is None or (self.kind == "step" and not loss.is_differentiable):
             raise UnsupportedModelError(
@@ -114,11 +119,6 @@ def _mean_unseen_steps(
         Trees that did not see each row.
     """
     ensemble, rows = training.ensemble, training.rows
-    if ensemble.is_averaged:
-        raise UnsupportedModelError(
-            "kind='step' needs a boosted model; the trees of a forest do not build on "
-            "one another. Use kind='sum'."
-        )
     assert ensemble.loss is not None
     score = np.tile(ensemble.base_score, (rows.n_rows, 1)).astype(REAL)
     if rows.offset.size:
