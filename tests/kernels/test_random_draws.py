@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from tests.naive import lightgbm_draws as naive
+from tests.naive import xgboost_draws
 from treeinf.kernels import compilation
 from treeinf.kernels.cpu import random_draws as kernels
 
@@ -126,3 +127,45 @@ def test_screening_keeps_the_seeds_whose_sample_by_size_fits(rng):
     expected = [np.array_equal(count(seed), count(7)) for seed in range(n_seeds)]
     assert passes.tolist() == expected
     assert passes[7]
+
+
+@pytest.mark.parametrize("n_rows", [1, 63, 64, 65, 700, 70_000])
+def test_xgboost_bags_are_those_of_single_draws(n_rows):
+    starts = np.array([2**32 - 1, 1, 987654321], np.uint64)
+    subsample = np.float32(0.7)
+    bits = np.empty((3, -(-n_rows // 64)), np.uint64)
+    powers = kernels.list_xgboost_powers(0, 64, bits.shape[1])
+    limit = np.uint64(float(subsample) * 2.0**63)
+    kernels.draw_xgboost_bags(starts, powers, n_rows, limit, bits)
+    for number, bag in zip(starts.tolist(), bits, strict=True):
+        expected = xgboost_draws.draw_bag(number, n_rows, 0.7)
+        assert_array_equal(bag, pack(np.array(expected)))
+
+
+def test_twisters_of_many_seeds_are_the_twister():
+    outputs = np.empty((5, 300), np.uint32)
+    kernels.seed_twisters(2**32 - 7, outputs)
+    for number in (0, 6, 7, 255, 256, 299):
+        seed = 2**32 - 7 + number
+        assert outputs[:, number].tolist() == xgboost_draws.twist(seed, 5)
+
+
+@pytest.mark.parametrize("bounds", [(0.6, 0.8), (0.7, 0.7)])
+def test_screened_starts_have_the_sums_of_leaves(bounds, rng):
+    n_rows, right = 200, 987654321
+    leaf, size = np.sort(rng.integers(0, 6, n_rows)), rng.uniform(0.1, 1.0, n_rows)
+    bag = np.array(xgboost_draws.draw_bag(right, n_rows, 0.7))
+    total = np.bincount(leaf, size * bag)
+    starts = np.append(rng.integers(1, 2**32, 500), right).astype(np.uint64)
+    limits = np.empty((len(starts), 2), np.uint64)
+    limits[:] = np.array([float(np.float32(b)) * 2.0**63 for b in bounds], np.uint64)
+    powers = kernels.list_xgboost_powers(1, 1, n_rows)
+    offset = np.append(0, np.cumsum(np.bincount(leaf)))
+    kernels.screen_xgboost_starts(
+        starts, powers, size, offset, total - 1e-9, total + 1e-9, limits
+    )
+    assert np.flatnonzero(limits[:, 0] <= limits[:, 1]).tolist() == [500]
+    low, high = (limits[-1].astype(float) / 2.0**63).tolist()
+    assert low <= np.float32(0.7) <= high
+    share = (low + high) / 2  # any of the range gives this bag
+    assert_array_equal(xgboost_draws.draw_bag(right, n_rows, share), bag)

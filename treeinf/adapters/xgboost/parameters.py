@@ -12,20 +12,29 @@ from numpy.typing import NDArray
 from treeinf.adapters.parameters import TrainingParameters
 from treeinf.adapters.records import shorten
 from treeinf.dtypes import REAL
+from treeinf.errors import ModelFormatError
 
 __all__ = ["DEFAULTS", "XGBoostParameters", "flatten"]
 
 DEFAULTS: dict[str, str] = {
     "alpha": "0",
+    "colsample_bylevel": "1",
+    "colsample_bynode": "1",
+    "colsample_bytree": "1",
     "device": "cpu",
     "eta": "0.300000012",
     "lambda": "1",
     "max_delta_step": "0",
     "min_child_weight": "1",
     "monotone_constraints": "()",
+    "nthread": "0",
     "process_type": "default",
     "sampling_method": "uniform",
+    "seed": "0",
+    "seed_per_iteration": "0",
     "subsample": "1",
+    "tree_method": "auto",
+    "updater": "",
 }
 """XGBoost's defaults, as its configuration writes them."""
 
@@ -46,6 +55,8 @@ class XGBoostParameters(TrainingParameters):
         "learning_rate": "eta",
         "reg_lambda": "lambda",
         "reg_alpha": "alpha",
+        "random_state": "seed",
+        "n_jobs": "nthread",
     }
     precision = np.float32
 
@@ -54,6 +65,7 @@ class XGBoostParameters(TrainingParameters):
     ) -> None:
         super().__init__(stored, overrides)
         self.is_stored = stored is not None
+        self._stored_share = (stored or {}).get("subsample", self.defaults["subsample"])
 
     def with_stored(self, values: Mapping[str, Any]) -> XGBoostParameters:
         """Return the parameters with other values of those that were not passed."""
@@ -114,6 +126,71 @@ class XGBoostParameters(TrainingParameters):
         if method == "uniform":
             return setting
         return f"{setting}, sampling_method={method}"
+
+    def row_sampling(
+        self, trained_by: tuple[int, ...], drops_trees: bool
+    ) -> tuple[tuple[str, Any], ...] | None:
+        """Return what the draws of rows depend on; None if all rows were used.
+
+        A booster that was read from a file has XGBoost's defaults, whatever it was
+        trained with: they count as unknown unless a `subsample` was stored.
+
+        Parameters
+        ----------
+        trained_by : tuple of int
+            The version that trained the model.
+        drops_trees : bool
+            Whether iterations left out earlier trees (dart).
+
+        Returns
+        -------
+        tuple of (str, value) pairs, or None
+            Values are None where they are not known.
+        """
+        share = self.number("subsample")
+        if share >= 1.0 and "subsample" in self._overrides:
+            return None
+        is_lost = not self.is_stored or str(self._stored_share) == "1"
+
+        def is_known(*names: str) -> bool:
+            return not is_lost or any(name in self._overrides for name in names)
+
+        columns = ("colsample_bytree", "colsample_bylevel", "colsample_bynode")
+        n_threads = self.integer("nthread") if is_known("nthread") else 0
+        return (
+            ("subsample", share if share < 1.0 else None),
+            ("sampling_method", self.get("sampling_method")),
+            ("seed", self.integer("seed")),
+            ("is_seed_known", is_known("seed")),
+            ("seed_per_iteration", self.integer("seed_per_iteration") != 0),
+            ("method", self._method if is_known("tree_method", "updater") else None),
+            ("n_threads", n_threads if n_threads > 0 else None),
+            ("samples_columns", any(self.number(name) < 1.0 for name in columns)),
+            ("drops_trees", drops_trees),
+            ("version", trained_by),
+        )
+
+    @property
+    def _method(self) -> str:
+        """The tree method, by what grows the trees."""
+        for method, grower in (("exact", "colmaker"), ("approx", "grow_histmaker")):
+            if grower in str(self.get("updater")) or self.get("tree_method") == method:
+                return method
+        return "hist"
+
+    def integer(self, name: str) -> int:
+        """Return a parameter as an integer."""
+        value = self.get(name)
+        try:
+            if isinstance(value, float) and not value.is_integer():
+                raise ValueError
+            return int(value)
+        except (TypeError, ValueError, OverflowError):
+            kind = ValueError if name in self._overrides else ModelFormatError
+            raise kind(
+                f"Got {name}={shorten(value)} among the training parameters; expected "
+                "an integer."
+            ) from None
 
 
 def flatten(configuration: Any) -> dict[str, str]:

@@ -288,6 +288,7 @@ def _assemble(
             init_score_replaces_base=True,
             estimates_base_score=file.estimates_base_score and loss is not None,
             subsample=settings.subsample,
+            row_sampling=settings.row_sampling(trained_by, file.booster == "dart"),
             approximations=tuple(_approximations(file, settings)),
             assumed=assumed,
             other_rule=other_rule(file, settings, trees),

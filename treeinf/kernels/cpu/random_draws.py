@@ -4,6 +4,11 @@ LightGBM's generator is a linear congruence, ``x <- 214013 x + 2531011`` modulo 
 of whose state bits 16 to 30 are a draw in [0, 2**15). There is one for each run of
 `RUN_ROWS` rows. After k steps a state is ``factor[k - 1] x + shift[k - 1]``: the draws
 of a whole word of rows are independent of each other.
+
+XGBoost's rows take one draw each, too: row i has ``x = 16807**(i + 1) s`` modulo 2**63
+and is in the bag if ``x - 1`` is below a limit. The start s is an output of a Mersenne
+twister (M. Matsumoto, T. Nishimura, ACM Transactions on Modeling and Computer
+Simulation 8, 1998).
 """
 
 from __future__ import annotations
@@ -17,9 +22,13 @@ __all__ = [
     "RUN_ROWS",
     "draw_lightgbm_bags",
     "draw_lightgbm_goss",
+    "draw_xgboost_bags",
     "list_lightgbm_steps",
+    "list_xgboost_powers",
     "screen_lightgbm_goss_seeds",
     "screen_lightgbm_seeds",
+    "screen_xgboost_starts",
+    "seed_twisters",
     "select_rows",
     "step_twister_back",
 ]
@@ -303,3 +312,158 @@ def step_twister_back(words, n_twists):
             words[i] = pair & _HIGH_BIT
         low = _untwist(np.uint32(words[last] ^ words[_TWISTER_LAG - 1]))
         words[0] = (words[0] & _HIGH_BIT) | (low & _LOW_BITS)
+
+
+_BASE = 16807
+_LOW_63 = np.uint64(2**63 - 1)
+_DRAWN_WORDS = 1024
+_SEEDS_AT_ONCE = 256
+
+
+def list_xgboost_powers(first: int, step: int, n_powers: int) -> np.ndarray:
+    """Return powers of XGBoost's multiplier from `first` on, in steps of `step`.
+
+    Returns
+    -------
+    ndarray of uint64, shape (n_powers,)
+        Modulo 2**64.
+    """
+    powers = np.full(n_powers, pow(_BASE, step, 2**64), np.uint64)
+    powers[:1] = pow(_BASE, first, 2**64)
+    return np.cumprod(powers, dtype=np.uint64)
+
+
+_WORD_POWERS = list_xgboost_powers(1, 1, _WORD)
+
+
+@parallel_kernel
+def draw_xgboost_bags(starts, word_power, n_rows, limit, bits):
+    """Draw the bag of each start.
+
+    Parameters
+    ----------
+    starts : ndarray of uint64, shape (n_bags,)
+        Outputs of the twister.
+    word_power : ndarray of uint64, shape (n_words,)
+        Power of the multiplier that takes a start to the row before each word.
+    n_rows : int64
+        Rows.
+    limit : uint64
+        In the bag if ``x - 1`` is below it.
+    bits : ndarray of uint64, shape (n_bags, n_words)
+        Output, overwritten: row i is in a bag if bit ``i % 64`` of word ``i // 64`` is
+        set.
+    """
+    n_bags, n_words = bits.shape
+    n_tiles = (n_words + _DRAWN_WORDS - 1) // _DRAWN_WORDS
+    last_mask = ~np.uint64(0) >> np.uint64(n_words * _WORD - n_rows)
+    for tile in prange(n_bags * n_tiles):
+        bag = tile // n_tiles
+        begin = tile % n_tiles * _DRAWN_WORDS
+        for word in range(begin, min(begin + _DRAWN_WORDS, n_words)):
+            state = starts[bag] * word_power[word]
+            drawn = np.uint64(0)
+            for k in range(_WORD):
+                draw = (state * _WORD_POWERS[k] & _LOW_63) - _ONE
+                drawn |= np.uint64(draw < limit) << np.uint64(k)
+            bits[bag, word] = drawn
+        if begin + _DRAWN_WORDS >= n_words:
+            bits[bag, n_words - 1] &= last_mask
+
+
+@parallel_kernel
+def screen_xgboost_starts(starts, power, size, leaf_offset, low_sum, high_sum, limits):
+    """Find the limits at which the bag of a start has the sums of a tree's leaves.
+
+    Parameters
+    ----------
+    starts : ndarray of uint64, shape (n_starts,)
+        Outputs of the twister.
+    power : ndarray of uint64, shape (n_rows,)
+        Power of the multiplier that takes a start to a row, leaf by leaf.
+    size : ndarray of float64, shape (n_rows,)
+        Positive numbers, of which each leaf has a sum over the rows in the bag.
+    leaf_offset : ndarray of int64, shape (n_leaves + 1,)
+        Where each leaf's rows begin. Small leaves first are fastest.
+    low_sum, high_sum : ndarray of float64, shape (n_leaves,)
+        Smallest and largest sum that each leaf may have.
+    limits : ndarray of uint64, shape (n_starts, 2)
+        Smallest and largest limit that a bag may have; narrowed in place to those that
+        give each leaf such a sum. (1, 0) where none does.
+    """
+    most_rows = 0
+    for leaf in range(low_sum.size):
+        most_rows = max(most_rows, leaf_offset[leaf + 1] - leaf_offset[leaf])
+    for number in prange(starts.size):
+        start = starts[number]
+        low, high = limits[number, 0], limits[number, 1]
+        open_draw, open_size = np.empty(most_rows, np.uint64), np.empty(most_rows)
+        for leaf in range(low_sum.size):
+            total, n_open = 0.0, 0
+            for i in range(leaf_offset[leaf], leaf_offset[leaf + 1]):
+                draw = (start * power[i] & _LOW_63) - _ONE
+                if draw < low:
+                    total += size[i]
+                elif draw < high:
+                    open_draw[n_open] = draw
+                    open_size[n_open] = size[i]
+                    n_open += 1
+            # the rows that larger limits take in, in their order
+            order = np.argsort(open_draw[:n_open])
+            k = 0
+            while k < n_open and total < low_sum[leaf]:
+                total += open_size[order[k]]
+                low = open_draw[order[k]] + _ONE
+                k += 1
+            if total < low_sum[leaf] or total > high_sum[leaf]:
+                low, high = _ONE, np.uint64(0)
+                break
+            while k < n_open and total + open_size[order[k]] <= high_sum[leaf]:
+                total += open_size[order[k]]
+                k += 1
+            if k < n_open:
+                high = open_draw[order[k]]
+        limits[number, 0] = low
+        limits[number, 1] = high
+
+
+@parallel_kernel
+def seed_twisters(first_seed, outputs):
+    """Compute the first outputs of Mersenne twisters (MT19937) of consecutive seeds.
+
+    Parameters
+    ----------
+    first_seed : int64
+        Seed of the first twister.
+    outputs : ndarray of uint32, shape (n_outputs, n_seeds)
+        Output, overwritten; `n_outputs` is at most 227.
+    """
+    n_outputs, n_seeds = outputs.shape
+    for tile in prange((n_seeds + _SEEDS_AT_ONCE - 1) // _SEEDS_AT_ONCE):
+        begin = tile * _SEEDS_AT_ONCE
+        n = min(_SEEDS_AT_ONCE, n_seeds - begin)
+        word = np.empty(_SEEDS_AT_ONCE, np.uint32)
+        first_words = np.empty((n_outputs + 1, _SEEDS_AT_ONCE), np.uint32)
+        for number in range(_SEEDS_AT_ONCE):
+            word[number] = np.uint32(first_seed + begin + number)
+            first_words[0, number] = word[number]
+        for i in range(1, _TWISTER_LAG + n_outputs):
+            addend = np.uint32(i)
+            for number in range(_SEEDS_AT_ONCE):
+                mixed = word[number] ^ (word[number] >> np.uint32(30))
+                word[number] = np.uint32(np.uint32(1812433253) * mixed + addend)
+            if i <= n_outputs:
+                first_words[i] = word
+            if i < _TWISTER_LAG:
+                continue
+            output = i - _TWISTER_LAG
+            for number in range(n):
+                joined = first_words[output, number] & _HIGH_BIT
+                joined |= first_words[output + 1, number] & _LOW_BITS
+                value = word[number] ^ (joined >> np.uint32(1))
+                if joined & np.uint32(1):
+                    value ^= _TWISTER_MASK
+                value ^= value >> np.uint32(11)
+                value ^= (value << np.uint32(7)) & np.uint32(0x9D2C5680)
+                value ^= (value << np.uint32(15)) & np.uint32(0xEFC60000)
+                outputs[output, begin + number] = value ^ (value >> np.uint32(18))
