@@ -20,7 +20,8 @@ LAYERS = (
     ("ensemble.losses",),
     ("validation",),
     ("ensemble",),
-    ("adapters", "trace"),
+    ("adapters",),
+    ("trace",),
     ("training",),
     ("plots",),  # draws arrays; the results of explainers call it
     ("explainers",),

@@ -26,6 +26,9 @@ _SAMPLERS = {
 _MOST_RANGES = 5
 
 
+_NO_ROWS = np.empty(0, np.bool_)
+
+
 class StagedTrees(Protocol):
     """The trees of a model and the rows that they were trained on, tree by tree."""
 
@@ -97,12 +100,16 @@ class RecoveredBags:
     parameters : mapping
         Parameters that were not stored and were found by search, as they can be passed
         to ``read_model(..., parameters=...)`` next time; empty for none.
+    held_out : ndarray of bool, shape (n_rows,) or (0,)
+        Rows that no part of the training saw, the base score included; they are in no
+        bag either. Empty for none.
     """
 
     bags: Bags
     is_found: NDArray[np.bool_]
     source: str
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    held_out: NDArray[np.bool_] = _NO_ROWS
 
     def describe(self, ensemble: TreeEnsemble) -> str:
         """Describe what was found: "bags of 98 of 100 iterations found: ...".

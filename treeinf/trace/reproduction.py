@@ -16,24 +16,28 @@ from treeinf.errors import (
     TrainingDataMismatchError,
     TrainingDataWarning,
 )
-from treeinf.kernels.cpu import replay as kernels
+from treeinf.trace.bag_report import BagReport
 from treeinf.trace.leaf_rule import has_fitted_values, is_fitted_leaf
 from treeinf.trace.rows import StagedRows
+from treeinf.trace.tree_fit import tolerance
 
 __all__ = [
     "ReproductionReport",
-    "bound_rounding",
     "compare_with_model",
     "report_mismatch",
 ]
 
-_MEAN_ROWS = 2**16
-_TINY = float(np.finfo(REAL).tiny)
 _SAMPLED = (
-    "Which rows a tree saw is not stored, so influence is computed as if it had seen "
-    "all: go on to find wrong labels (BoostIn finds them about as well as without "
-    "sampling), and read single figures as approximate."
+    "influence is computed as if they had seen all: rankings of wrong labels, and of "
+    "the rows whose removal LeafInfluence predicts, hardly suffer; single figures are "
+    "approximate."
 )
+_NOT_STORED = f"Which rows the trees saw is not stored, and {_SAMPLED}"
+_NOT_FOUND = (
+    f"Which rows the trees saw was not found, and {_SAMPLED} The commonest cause is "
+    "another order of the rows than in training: pass them as they were fitted."
+)
+_PARTLY = f"were fitted on rows that were not found, and {_SAMPLED}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +65,8 @@ class ReproductionReport:
     largest_hessian_difference : float
         Of recomputed and stored sums of hessians, relative to the leaf's; NaN where the
         library stores none.
+    bags : BagReport or None
+        Which rows each tree saw, where the training sampled them and some were found.
     """
 
     verdict: str
@@ -71,6 +77,7 @@ class ReproductionReport:
     largest_difference: float
     median_difference: float
     largest_hessian_difference: float
+    bags: BagReport | None = None
 
     @property
     def is_mismatch(self) -> bool:
@@ -96,83 +103,9 @@ class ReproductionReport:
             share = f"{self.share_seen:.1%} of the rows in the average tree"
             lines.append(("leaf counts", f"{self.wrong_counts:,} leaves differ"))
             lines.append(("rows seen", share))
+        if self.bags is not None:
+            lines.append(("bags", str(self.bags)))
         return "\n".join(f"{name:<14}{text}" for name, text in lines)
-
-
-def bound_rounding(
-    ensemble: TreeEnsemble,
-    rows: StagedRows,
-    raw_score: NDArray[np.float64],
-    leaf_rows: NDArray[np.int64],
-    leaf_hessian: NDArray[np.float64],
-    leaf_response: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Bound the rounding error of each recomputed leaf value.
-
-    Late trees, and leaves of rows that are predicted with near certainty, can have
-    values no larger than this. The error of a gradient is taken to be that of the first
-    iteration, plus its hessian times the error of the score; where scores too are added
-    up in single precision, each tree adds an error, and terms that are too small are
-    lost. The bound is infinite where the hessians are no larger than their own error.
-    Means are over about 2**16 rows, evenly spread.
-    """
-    facts = ensemble.training
-    is_single = facts.single_precision or facts.single_gradients
-    assert ensemble.loss is not None
-    target = rows.y[:: -(-rows.n_rows // _MEAN_ROWS)]
-    first = np.tile(ensemble.base_score, (len(target), 1))
-    if rows.offset.size:
-        first += rows.offset[:: -(-rows.n_rows // _MEAN_ROWS)]
-    gradient, hessian = ensemble.loss.derivatives(target, first)
-    n_roundings = np.ones(ensemble.n_leaves)
-    if is_single and ensemble.input_rules.round_to_single:
-        n_roundings += 0.5 * ensemble.iteration[ensemble.leaf_tree]
-    score_unit = n_roundings * max(raw_score.max(), -raw_score.min())
-    unit = np.abs(gradient).mean() + hessian.mean() * score_unit
-    # a probability near 1 is rounded as 1 is, however little it differs from the label
-    unit += 0.25 * np.abs(ensemble.loss.link(first)).mean()
-    if rows.weight.size:
-        unit *= rows.weight.mean()
-    # in double precision the exponentials are rounded as much as the gradients
-    precision = np.finfo(np.float32).eps if is_single else 8 * np.finfo(REAL).eps
-    # between a score and a gradient lie an exponential, a sum and a quotient
-    unit *= 4.0 * float(precision) * leaf_rows
-    # the same bound for the hessian sums, in their own unit
-    lightest = 4.0 * float(precision) * hessian.mean() * leaf_rows
-    if rows.weight.size:
-        lightest *= rows.weight.mean()
-    assert ensemble.leaf_l2 is not None
-    if ensemble.leaf_rule.kind == "full newton":
-        # equal changes of all outputs are damped by the penalty alone
-        smallest = np.finfo(np.float32).eps * leaf_hessian.max(axis=1)
-        penalty = np.maximum(np.maximum(ensemble.leaf_l2, smallest), _TINY)
-        leaf_response = np.maximum(leaf_response, 1.0 / penalty[:, np.newaxis])
-    is_lost = leaf_hessian + ensemble.leaf_l2[:, np.newaxis] <= lightest[:, np.newaxis]
-    return np.where(is_lost, np.inf, unit[:, np.newaxis] * leaf_response)
-
-
-def _relative_differences(
-    ensemble: TreeEnsemble,
-    leaf_step: NDArray[np.float64],
-    expected: NDArray[np.float64],
-    rounding: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Compare leaf values, relative to the largest of their tree.
-
-    The scale is raised where rounding alone could exceed the tolerance.
-    """
-    size = np.maximum(np.abs(leaf_step), np.abs(expected)).max(axis=1)
-    largest = np.maximum.reduceat(size, ensemble.leaf_offset[:-1])
-    scale = np.repeat(largest, np.diff(ensemble.leaf_offset))[:, np.newaxis]
-    scale = np.maximum(scale, rounding / _tolerance(ensemble))
-    difference = np.abs(leaf_step - expected)
-    return (difference / np.where(scale > 0.0, scale, 1.0)).max(axis=1)
-
-
-def _tolerance(ensemble: TreeEnsemble) -> float:
-    """Return the relative difference up to which leaf values count as equal."""
-    facts = ensemble.training
-    return 1e-3 if facts.single_precision or facts.single_gradients else 1e-6
 
 
 def compare_with_model(
@@ -180,14 +113,29 @@ def compare_with_model(
     rows: StagedRows,
     leaf_hessian: NDArray[np.float64],
     leaf_rows: NDArray[np.int64],
-    leaf_step: NDArray[np.float64],
-    expected: NDArray[np.float64],
-    rounding: NDArray[np.float64],
+    leaf_weight: NDArray[np.float64],
+    difference: NDArray[np.float64],
+    bags: BagReport | None,
 ) -> ReproductionReport:
-    """Compare what was recomputed with what the model stores, and name the cause."""
+    """Compare what was recomputed with what the model stores, and name the cause.
+
+    Parameters
+    ----------
+    ensemble : TreeEnsemble
+        The model with its base score kept apart.
+    rows : StagedRows
+        Train rows.
+    leaf_hessian : ndarray of float64, shape (n_leaves, leaf_width)
+        Sums over the rows of the bags, as all that follow.
+    leaf_rows, leaf_weight : ndarray of int64 and float64, shape (n_leaves,)
+        From `count_rows` and `sum_weights`.
+    difference : ndarray of float64, shape (n_leaves,)
+        Of the leaf values, from `compare_values`.
+    bags : BagReport or None
+        Where the rows have bags: which were found.
+    """
     has_splits = has_fitted_values(ensemble)
     compared = is_fitted_leaf(ensemble)
-    difference = _relative_differences(ensemble, leaf_step, expected, rounding)
     difference = difference[compared]
     figures: dict[str, Any] = {
         "n_rows": rows.n_rows,
@@ -196,6 +144,7 @@ def compare_with_model(
         "largest_difference": float(difference.max(initial=0.0)),
         "median_difference": float(np.median(difference)) if difference.size else 0.0,
         "largest_hessian_difference": np.nan,
+        "bags": bags,
     }
     if not has_splits.any():
         return ReproductionReport(
@@ -207,36 +156,28 @@ def compare_with_model(
         gap = np.abs(leaf_hessian[:, 0] - ensemble.leaf_hessian)[compared]
         scale = np.maximum(ensemble.leaf_hessian[compared], np.finfo(REAL).tiny)
         figures["largest_hessian_difference"] = float((gap / scale).max())
+    verdict = None
+    if bags is not None and bags.missing_trees:
+        verdict = "subsampled", f"{str(bags).capitalize()}. {bags.missing} {_PARTLY}"
     if ensemble.leaf_count is not None:
         stored = np.add.reduceat(ensemble.leaf_count, ensemble.leaf_offset[:-1])
         stored = stored[has_splits]
         wrong = (leaf_rows != ensemble.leaf_count) & compared
         figures["wrong_counts"] = int(wrong.sum())
         figures["share_seen"] = float(stored.mean() / rows.n_rows)
-        verdict = _check_counts(ensemble, rows, leaf_rows, stored, wrong, compared)
-        if verdict is not None:
-            return ReproductionReport(*verdict, **figures)
-    if ensemble.leaf_weight is not None:
-        weight, leaf_weight = np.ones(rows.n_rows), leaf_rows.astype(REAL)
-        if rows.weight.size:
-            weight, leaf_weight = rows.weight, np.zeros(ensemble.n_leaves, REAL)
-            kernels.sum_leaf_weights(
-                rows.leaf,
-                ensemble.leaf_offset,
-                ensemble.row_of_tree,
-                rows.bags.flat,
-                weight,
-                leaf_weight,
-            )
+        verdict = verdict or _check_counts(
+            ensemble, rows, leaf_rows, stored, wrong, compared
+        )
+    if ensemble.leaf_weight is not None and verdict is None:
+        weight = rows.weight if rows.weight.size else np.ones(rows.n_rows)
         size = np.maximum(leaf_weight, ensemble.leaf_weight)
         wrong = (np.abs(leaf_weight - ensemble.leaf_weight) > 1e-5 * size) & compared
         totals = np.add.reduceat(ensemble.leaf_weight, ensemble.leaf_offset[:-1])
         figures["wrong_counts"] = int(wrong.sum())
         figures["share_seen"] = float(totals.mean() / weight.sum())
-        verdict = _check_weights(ensemble, weight, totals, wrong, compared)
-        if verdict is not None:
-            return ReproductionReport(*verdict, **figures)
-    verdict = _check_values(ensemble, rows, leaf_hessian, difference)
+        verdict = _check_weights(ensemble, weight, totals, wrong, compared, bags)
+    if verdict is None:
+        verdict = _check_values(ensemble, rows, leaf_hessian, difference, bags)
     return ReproductionReport(*verdict, **figures)
 
 
@@ -246,10 +187,17 @@ def _check_weights(
     totals: NDArray[np.float64],
     wrong: NDArray[np.bool_],
     compared: NDArray[np.bool_],
+    bags: BagReport | None,
 ) -> tuple[str, str] | None:
     """Compare the weight of the rows in each leaf; return None if it matches."""
     if not wrong.any():
         return None
+    if bags is not None:
+        return "other weights", (
+            f"The trees were fitted on these rows ({bags}), but {wrong.sum():,} of "
+            f"{compared.sum():,} leaves hold rows of a different total weight than in "
+            "training: pass its sample weights."
+        )
     stored, total = float(totals.max()), float(weight.sum())
     if abs(stored - total) <= 1e-5 * stored:
         if ensemble.is_native:
@@ -306,8 +254,13 @@ def _check_counts(
     return "subsampled", (
         "Each tree was fitted on a sample of the rows "
         f"({ensemble.training.subsample}): {stored.mean() / n_rows:.1%} of them on "
-        f"average. {_SAMPLED}"
+        f"average. {_not_known(ensemble)}"
     )
+
+
+def _not_known(ensemble: TreeEnsemble) -> str:
+    """Return what it means that no bags are known."""
+    return _NOT_STORED if ensemble.training.row_sampling is None else _NOT_FOUND
 
 
 def _check_values(
@@ -315,25 +268,29 @@ def _check_values(
     rows: StagedRows,
     leaf_hessian: NDArray[np.float64],
     difference: NDArray[np.float64],
+    bags: BagReport | None,
 ) -> tuple[str, str]:
     """Compare the leaf values, once the rows in each leaf match."""
     facts = ensemble.training
-    tolerance = _tolerance(ensemble)
+    allowed = tolerance(ensemble)
     largest = float(difference.max(initial=0.0))
-    if largest <= tolerance:
+    if largest <= allowed:
         return "exact", (
-            "Recomputed leaf values equal the stored ones to the library's precision."
+            "Recomputed leaf values equal the stored ones to the library's precision"
+            + ("." if bags is None else f" ({bags}).")
             + (f" {facts.assumed}." if facts.assumed else "")
         )
-    share = float((difference > tolerance).mean())
+    share = float((difference > allowed).mean())
     figures = (
-        f"{share:.1%} of the leaf values differ by more than {tolerance:g} of their "
+        f"{share:.1%} of the leaf values differ by more than {allowed:g} of their "
         f"tree's largest, at most by {largest:.2g}"
     )
-    if facts.subsample is not None:
+    if bags is not None:
+        figures = f"The rows are those of the training ({bags}), but {figures}"
+    elif facts.subsample is not None:
         return "subsampled", (
             f"Each tree was fitted on a sample of the rows ({facts.subsample}): "
-            f"{figures}. {_SAMPLED}"
+            f"{figures}. {_not_known(ensemble)}"
         )
     if facts.approximations:
         return "approximate", f"{' '.join(facts.approximations)} {figures}."
@@ -348,7 +305,7 @@ def _check_values(
             f"{figures}. The labels or weights are not those of training, or {other}."
             f"{assumed}"
         )
-    if type(ensemble.loss) is losses.SquaredError:
+    if type(ensemble.loss) is losses.SquaredError and bags is None:
         total = np.add.reduceat(ensemble.leaf_hessian, ensemble.leaf_offset[:-1])
         if np.ptp(total) > 1e-4 * total.max():
             return "other objective", (
@@ -361,7 +318,9 @@ def _check_values(
     stored = ensemble.leaf_hessian[first]
     ratio = leaf_hessian[first, 0] / np.maximum(stored, np.finfo(REAL).tiny)
     if ratio.size and np.ptp(ratio) > 1e-4 * np.abs(ratio).max():
-        n_trained = _count_from_hessians(ensemble, rows, first)
+        n_trained = None
+        if bags is None:
+            n_trained = _count_from_hessians(ensemble, rows, first)
         if n_trained is not None and n_trained != rows.n_rows:
             return "other rows", (
                 f"The model was trained on {n_trained:,} rows, by the sums of hessians "

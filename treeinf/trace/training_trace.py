@@ -8,23 +8,37 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from treeinf.adapters.row_sampling import RecoveredBags, find_sampler
 from treeinf.dtypes import REAL
 from treeinf.ensemble import TreeEnsemble
+from treeinf.ensemble.bags import Bags
 from treeinf.errors import UnsupportedModelError
 from treeinf.kernels.device import CPU, Device
 from treeinf.trace.alternatives import alternatives
+from treeinf.trace.bag_report import BagReport
+from treeinf.trace.bags import recover_bags
 from treeinf.trace.base_score import BaseEstimate, find_base_estimate
 from treeinf.trace.leaf_rule import apply_leaf_rule
 from treeinf.trace.leaf_steps import expand_leaf_steps, take_leaf_steps
 from treeinf.trace.reproduction import (
     ReproductionReport,
-    bound_rounding,
     compare_with_model,
     report_mismatch,
 )
 from treeinf.trace.rows import StagedRows, count_rows, sum_derivatives
+from treeinf.trace.staged_trees import ReplayedTrees
+from treeinf.trace.tree_fit import (
+    RoundingBound,
+    TreeFit,
+    compare_counts,
+    compare_hessians,
+    compare_values,
+    sum_weights,
+)
 
 __all__ = ["TrainingTrace", "as_trained"]
+
+_NO_ROWS = np.empty(0, np.bool_)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,6 +82,11 @@ shape (n_leaves, leaf_width, leaf_width)
         weights of their gradients alone; see `label_weights`.
     report : ReproductionReport
         How well the stored leaf values were reproduced.
+    fit : TreeFit
+        Which trees of `source` were.
+    recovered : RecoveredBags or None
+        The rows that each tree of `source` saw, where the training sampled them and
+        some trees' were found; `is_found` are the trees that they reproduce.
     """
 
     source: TreeEnsemble
@@ -84,6 +103,13 @@ shape (n_leaves, leaf_width, leaf_width)
     sample_weight: NDArray[np.float64]
     label_weight: NDArray[np.float64]
     report: ReproductionReport
+    fit: TreeFit
+    recovered: RecoveredBags | None
+
+    @property
+    def bags(self) -> Bags:
+        """The rows that each tree of `ensemble` was fitted on."""
+        return self.rows.bags
 
     @property
     def raw_score(self) -> NDArray[np.float64]:
@@ -120,7 +146,11 @@ shape (n_leaves, leaf_width, leaf_width)
             new.
         """
         plain, weight = weigh_rows(
-            self.ensemble, self.sample_weight, self.label_weight, target
+            self.ensemble,
+            self.sample_weight,
+            self.label_weight,
+            target,
+            _held_out(self.recovered),
         )
         if self.base_estimate.has_gradient_weights and weight.size:
             plain = weight
@@ -138,6 +168,7 @@ shape (n_leaves, leaf_width, leaf_width)
         init_score: Any = None,
         on_mismatch: str = "raise",
         device: Device = CPU,
+        search_seed: bool = False,
     ) -> TrainingTrace:
         """Replay boosting and compare the leaf values with the model's.
 
@@ -158,6 +189,9 @@ shape (n_leaves, leaf_width, leaf_width)
             What to do if the rows, labels or weights are not the training ones.
         device : Device, default=CPU
             Where rows are routed and replayed.
+        search_seed : bool, default=False
+            Where rows were sampled and the seed is not stored, search through many
+            seeds, which can take minutes.
 
         Returns
         -------
@@ -185,8 +219,8 @@ shape (n_leaves, leaf_width, leaf_width)
             init_score=init_score,
             device=device,
         )
-        trace = cls._replay(ensemble, rows, device)
-        if trace.report.is_mismatch:
+        trace = cls._replay_bags(ensemble, rows, device, search_seed)
+        if trace.report.is_mismatch or trace._lacks_bags:
             trace = trace._with_what_is_not_stored(rows, device)
         if on_mismatch != "ignore":
             report_mismatch(trace.report, on_mismatch)
@@ -197,21 +231,52 @@ shape (n_leaves, leaf_width, leaf_width)
     ) -> TrainingTrace:
         """Return the replay with weights or a loss that reproduce the model, if any."""
         for ensemble, words in alternatives(self.source):
-            other = self._replay(ensemble, rows, device)
+            other = self._replay_bags(ensemble, rows, device, False)
             if other.report.verdict == "exact":
                 text = f"{other.report.explanation} It was trained with {words}."
                 report = dataclasses.replace(other.report, explanation=text)
                 return dataclasses.replace(other, report=report)
         return self
 
+    @property
+    def _lacks_bags(self) -> bool:
+        """Whether rows were sampled by a generator that is known, and none was found.
+
+        Draws that follow gradients need the weights, so that these may be the cause.
+        """
+        was_tried = self.source.training.row_sampling is not None
+        is_sampled = self.report.verdict == "subsampled"
+        return was_tried and is_sampled and self.recovered is None
+
+    @classmethod
+    def _replay_bags(
+        cls, source: TreeEnsemble, rows: StagedRows, device: Device, search_seed: bool
+    ) -> TrainingTrace:
+        """Replay boosting over the rows that each tree saw, if these are found."""
+        sampler = find_sampler(source, is_wide=search_seed)
+        if sampler is None:
+            return cls._replay(source, rows, device)
+        trained, trained_rows, _ = as_trained(source, rows)
+        return recover_bags(
+            sampler,
+            ReplayedTrees(trained, trained_rows),
+            lambda recovered: cls._replay(source, rows, device, recovered),
+        )
+
     @classmethod
     def _replay(
-        cls, source: TreeEnsemble, rows: StagedRows, device: Device
+        cls,
+        source: TreeEnsemble,
+        rows: StagedRows,
+        device: Device,
+        recovered: RecoveredBags | None = None,
     ) -> TrainingTrace:
         """Replay boosting over rows with the weights that the caller passed."""
         ensemble = source
         own_weight, label_weight = rows.weight, label_weights(ensemble, rows.y)
-        ensemble, rows, base_estimate = as_trained(ensemble, rows)
+        if recovered is not None:
+            rows = dataclasses.replace(rows, bags=recovered.bags)
+        ensemble, rows, base_estimate = as_trained(ensemble, rows, _held_out(recovered))
         leaf_gradient, leaf_hessian, raw_score = sum_derivatives(ensemble, rows, device)
         leaf_rows = count_rows(ensemble, rows)
         shrinkage = ensemble.shrinkage[ensemble.leaf_tree, np.newaxis]
@@ -230,11 +295,33 @@ shape (n_leaves, leaf_width, leaf_width)
             expected, leaf_response = apply_leaf_rule(
                 ensemble, leaf_gradient, leaf_hessian, leaf_rows
             )
-        rounding = bound_rounding(
-            ensemble, rows, raw_score, leaf_rows, leaf_hessian, leaf_response
+        rounding = RoundingBound.measure(ensemble, rows, raw_score)
+        leaf_weight = sum_weights(ensemble, rows, leaf_rows)
+        difference = compare_values(
+            ensemble,
+            leaf_step,
+            expected,
+            rounding.of_leaves(ensemble, leaf_rows, leaf_hessian, leaf_response),
         )
+        fit = TreeFit.of_leaves(
+            ensemble,
+            compare_counts(ensemble, leaf_rows, leaf_weight),
+            compare_hessians(ensemble, leaf_rows, leaf_hessian, rounding),
+            difference,
+        )
+        bag_report = None
+        if recovered is not None:
+            is_found = fit.fits | fit.rows_fit(ensemble)
+            recovered = dataclasses.replace(recovered, is_found=is_found)
+            bag_report = BagReport.of_trees(ensemble, recovered)
         report = compare_with_model(
-            ensemble, rows, leaf_hessian, leaf_rows, leaf_step, expected, rounding
+            ensemble,
+            rows,
+            leaf_hessian,
+            leaf_rows,
+            leaf_weight,
+            difference,
+            bag_report,
         )
         if rule.n_steps > 1:
             ensemble, tree, leaf_step, leaf_response, inverse_leaf_hessian = (
@@ -258,6 +345,8 @@ shape (n_leaves, leaf_width, leaf_width)
             sample_weight=own_weight,
             label_weight=label_weight,
             report=report,
+            fit=fit,
+            recovered=recovered,
         )
 
 
@@ -305,8 +394,15 @@ def _refuse_unexplainable(ensemble: TreeEnsemble) -> None:
     )
 
 
+def _held_out(recovered: RecoveredBags | None) -> NDArray[np.bool_]:
+    """Return the rows that no part of the training saw; empty for none."""
+    return _NO_ROWS if recovered is None else recovered.held_out
+
+
 def as_trained(
-    ensemble: TreeEnsemble, rows: StagedRows
+    ensemble: TreeEnsemble,
+    rows: StagedRows,
+    held_out: NDArray[np.bool_] = _NO_ROWS,
 ) -> tuple[TreeEnsemble, StagedRows, BaseEstimate]:
     """Apply the weights and the base score that the library trained with.
 
@@ -316,6 +412,8 @@ def as_trained(
         The model as it was read; its loss must be known.
     rows : StagedRows
         Train rows with the weights that the caller passed.
+    held_out : ndarray of bool, shape (n_rows,) or (0,)
+        Rows without a part in the base score; empty for none.
 
     Returns
     -------
@@ -331,7 +429,7 @@ def as_trained(
     facts, loss = ensemble.training, ensemble.loss
     assert loss is not None
     plain, weight = weigh_rows(
-        ensemble, rows.weight, label_weights(ensemble, rows.y), rows.y
+        ensemble, rows.weight, label_weights(ensemble, rows.y), rows.y, held_out
     )
     if facts.single_inputs:
         offset = rows.offset.astype(np.float32).astype(REAL)
@@ -351,6 +449,8 @@ def as_trained(
         ensemble = ensemble.separate_base_score(base_score)
     elif facts.estimates_base_score and not rows.offset.size:
         full = weight if weight.size else plain
+        if held_out.size:
+            full = np.where(held_out, 0.0, full)
         estimate = find_base_estimate(ensemble, rows.y, (plain, full))
     rows = dataclasses.replace(rows, weight=weight)
     return ensemble, rows, estimate
@@ -361,6 +461,7 @@ def weigh_rows(
     sample_weight: NDArray[np.float64],
     label_weight: NDArray[np.float64],
     target: NDArray[np.float64],
+    held_out: NDArray[np.bool_] = _NO_ROWS,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Multiply the weights that the library gives the rows by their labels.
 
@@ -374,6 +475,8 @@ def weigh_rows(
         From `label_weights`.
     target : ndarray of float64, shape (n_rows,)
         Targets as `Loss.transform_target` returns them.
+    held_out : ndarray of bool, shape (n_rows,) or (0,)
+        Rows without a part in the base score; empty for none.
 
     Returns
     -------
@@ -394,6 +497,8 @@ def weigh_rows(
     weight = plain * label_weight[1, label] if has_label_weights else plain
     if (weight == 1.0).all():
         weight = np.empty(0, REAL)
+    if held_out.size:
+        plain = np.where(held_out, 0.0, plain)
     return plain, np.ascontiguousarray(weight)
 
 
