@@ -26,9 +26,6 @@ _SAMPLERS = {
 _MOST_RANGES = 5
 
 
-_NO_ROWS = np.empty(0, np.bool_)
-
-
 class StagedTrees(Protocol):
     """The trees of a model and the rows that they were trained on, tree by tree."""
 
@@ -109,7 +106,9 @@ class RecoveredBags:
     is_found: NDArray[np.bool_]
     source: str
     parameters: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    held_out: NDArray[np.bool_] = _NO_ROWS
+    held_out: NDArray[np.bool_] = dataclasses.field(
+        default_factory=lambda: np.empty(0, np.bool_)
+    )
 
     def describe(self, ensemble: TreeEnsemble) -> str:
         """Describe what was found: "bags of 98 of 100 iterations found: ...".

@@ -141,7 +141,7 @@ class EnsembleQueries:
         output : {"loss", "raw_score", "prediction"}, default="loss"
             What is explained of them.
         """
-        rows = dataclasses.replace(rows, weight=np.empty(0, REAL))
+        rows = dataclasses.replace(rows.as_queries, weight=np.empty(0, REAL))
         none = np.empty((0, ensemble.n_outputs), REAL)
         return cls(ensemble, rows, output, none, rows.n_rows)
 

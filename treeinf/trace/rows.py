@@ -169,6 +169,11 @@ class StagedRows(DropsCached):
             for begin in range(within.start, within.stop, size)
         ]
 
+    @property
+    def as_queries(self) -> StagedRows:
+        """The rows without their bags: no tree was fitted on a query."""
+        return dataclasses.replace(self, bags=_ALL_ROWS)
+
     def take(self, batch: slice) -> StagedRows:
         """Return a range of the rows; `self` if it covers all of them."""
         if batch == slice(0, self.n_rows):

@@ -201,7 +201,7 @@ None
         if self.is_propagated:
             return self._contract_final()
         values = np.empty(n_rows, dtype=REAL)
-        unweighted = dataclasses.replace(self.rows, weight=np.empty(0, REAL))
+        unweighted = dataclasses.replace(self.rows.as_queries, weight=np.empty(0, REAL))
         gradients = staged_gradients(self.ensemble, unweighted, self.device)
         for batch, gradient in zip(
             self.staged(0, n_rows), gradients.staged(0, n_rows), strict=True

@@ -12,6 +12,7 @@ from numba import prange
 
 from treeinf.kernels.compilation import kernel, linear_kernel
 from treeinf.kernels.cpu.replay import TILE_ROWS
+from treeinf.kernels.formulas.bags import apply_bag, write_bag
 from treeinf.kernels.formulas.derivatives import loss_derivatives
 from treeinf.kernels.formulas.row_factors import (
     PROPAGATED,
@@ -109,6 +110,7 @@ def _contract_unadjusted(rows, leaves, loss, rule, leaf_factor, is_own, influenc
         score = np.empty((n_outputs, TILE_ROWS))
         gradient = np.empty((n_outputs, TILE_ROWS))
         hessian = np.empty((n_outputs, TILE_ROWS))
+        bag = np.empty(TILE_ROWS)
         sums = np.zeros(TILE_ROWS)
         y = rows.y[begin : begin + n]
         start_scores(leaves.base_score, rows.offset, begin, n, score)
@@ -120,17 +122,20 @@ def _contract_unadjusted(rows, leaves, loss, rule, leaf_factor, is_own, influenc
                 leaves.iteration_start[iteration + 1],
             ):
                 first = leaves.leaf_offset[tree]
+                tree_leaf = leaf[leaves.leaf_row[tree], begin : begin + n]
+                is_bagged = write_bag(rows, tree, begin, n, bag)
                 for column in range(leaf_width):
                     k = leaves.output[tree] if leaf_width == 1 else column
-                    _add_products(
-                        leaf[leaves.leaf_row[tree], begin : begin + n],
-                        scale[column, first:],
-                        theta[column, first:],
-                        gradient[k],
-                        hessian[k],
-                        is_own,
-                        sums,
-                    )
+                    if is_bagged:
+                        _add_bagged(
+                            *(tree_leaf, scale[column, first:], theta[column, first:]),
+                            *(gradient[k], hessian[k], bag, is_own, sums),
+                        )
+                    else:
+                        _add_products(
+                            *(tree_leaf, scale[column, first:], theta[column, first:]),
+                            *(gradient[k], hessian[k], is_own, sums),
+                        )
                 add_tree(leaf, leaves, tree, begin, n, score)
         for i in range(n):
             influence[begin + i] = sums[i]
@@ -159,6 +164,23 @@ def _add_products(tree_leaf, scale, theta, gradient, hessian, is_own, sums):
         number = tree_leaf[i]
         term = scale[number] * (gradient[i] + theta[number] * hessian[i])
         sums[i] += term * gradient[i] if is_own else term
+
+
+@kernel
+def _add_bagged(tree_leaf, scale, theta, gradient, hessian, bag, is_own, sums):
+    """Add the products of a tile's rows in one tree, times their factors in its bag.
+
+    Parameters
+    ----------
+    tree_leaf, scale, theta, gradient, hessian, is_own, sums
+        See `_add_products`.
+    bag : ndarray of float64, shape (>= n,)
+        From `write_bag`.
+    """
+    for i in range(tree_leaf.size):
+        number = tree_leaf[i]
+        term = scale[number] * (gradient[i] + theta[number] * hessian[i])
+        sums[i] += bag[i] * (term * gradient[i] if is_own else term)
 
 
 @linear_kernel
@@ -227,7 +249,7 @@ def _walk_rows(
                 tree_leaf = leaf[leaves.leaf_row[tree]]
                 if adjusts is not None:
                     tree_factors(
-                        *(leaves, tree, tree_leaf, rows.weight, rule, begin, n),
+                        *(leaves, tree, tree_leaf, rows, rule, begin, n),
                         *(gradient, hessian, change, tree_factor),
                     )
                 else:
@@ -236,6 +258,7 @@ def _walk_rows(
                         *(gradient, hessian, tree_factor),
                     )
                     apply_weights(rows.weight, begin, n, tree_factor)
+                    apply_bag(rows, tree, begin, n, tree_factor)
                 if factor is not None:
                     for column in range(leaf_width):
                         for i in range(n):

@@ -11,6 +11,7 @@ from numba import prange
 
 from treeinf.kernels.compilation import kernel, parallel_kernel
 from treeinf.kernels.cpu.replay import TILE_ROWS
+from treeinf.kernels.formulas.bags import write_bag
 from treeinf.kernels.formulas.derivatives import (
     SOFTMAX,
     UNIT_HESSIAN,
@@ -72,15 +73,19 @@ def find_coefficients(
         score = raw_score[:, start : start + n].copy()
         slope = np.empty((n_outputs, n))
         third = np.empty((n_outputs, n))
+        factor = np.empty(n)
         y = rows.y[begin + start : begin + start + n]
         differentiate_twice(loss, n, y, score, slope, third)
         for tree in range(first_tree, last_tree):
             first = leaves.leaf_offset[tree]
             tree_leaf = leaf[leaves.leaf_row[tree]]
+            is_bagged = write_bag(rows, tree, begin + start, n, factor)
             for i in range(n):
                 row = begin + start + i
                 number = first + tree_leaf[row]
                 w = weight[row] if weight.size > 0 else 1.0
+                if is_bagged:
+                    w *= factor[i]
                 mean = 0.0
                 if is_full:
                     for k in range(n_outputs):

@@ -19,6 +19,7 @@ from treeinf.kernels.formulas.adjoint import (
     back_propagate_full_newton,
     back_propagate_tree,
 )
+from treeinf.kernels.formulas.bags import write_bag
 from treeinf.kernels.formulas.derivatives import (
     SOFTMAX,
     UNIT_HESSIAN,
@@ -146,6 +147,8 @@ def _sweep_rows(
     slope = np.empty((n_outputs, SWEEP_ROWS))
     third = np.empty((n_outputs, SWEEP_ROWS))
     probability = np.empty((n_outputs, SWEEP_ROWS))
+    factor = np.empty(SWEEP_ROWS)
+    in_bag = np.empty((4, SWEEP_ROWS))
     buffer = np.empty((SWEEP_ROWS, n_outputs, n_queries))
     mean = np.empty(n_queries)
     mean_factor = np.empty(n_queries)
@@ -174,18 +177,27 @@ def _sweep_rows(
         if is_full:
             back_propagate_full_newton(
                 *(leaf[leaves.leaf_row[first_tree]], leaves.leaf_offset[first_tree]),
-                *(begin, n, weight, theta, leaf_factor, gradient, probability),
+                *(begin, n, rows, first_tree, theta, leaf_factor),
+                *(gradient, probability),
                 *(mean_factor, mean, update, state.influence),
             )
         for tree in range(first_tree, first_tree if is_full else last_tree):
             first = leaves.leaf_offset[tree]
+            is_bagged = write_bag(rows, tree, begin, n, factor)
             for column in range(leaf_width):
                 k = leaves.output[tree] if leaf_width == 1 else column
+                g, h, dg, dh = gradient[k], hessian[k], slope[k], third[k]
+                if is_bagged:
+                    for i in range(n):
+                        in_bag[0, i] = factor[i] * g[i]
+                        in_bag[1, i] = factor[i] * h[i]
+                        in_bag[2, i] = factor[i] * dg[i]
+                        in_bag[3, i] = factor[i] * dh[i]
+                    g, h, dg, dh = in_bag[0], in_bag[1], in_bag[2], in_bag[3]
                 back_propagate_tree(
                     leaf[leaves.leaf_row[tree], begin : begin + n],
                     *(theta[first:], leaf_factor[first:], column),
-                    *(gradient[k], hessian[k], slope[k], third[k]),
-                    *(k, update, influence),
+                    *(g, h, dg, dh, k, update, influence),
                 )
         if is_softmax and not is_full:
             apply_softmax_jacobian(probability, is_cross_class, n, mean, update)

@@ -96,7 +96,7 @@ def _walk_rows(loss_code, n_outputs, leaf_width, kind, use):
                 ):
                     tree_leaf = rows.leaf[leaves.leaf_row[tree]]
                     tree_factors(
-                        *(leaves, tree, tree_leaf, rows.weight, rule, row, 1),
+                        *(leaves, tree, tree_leaf, rows, rule, row, 1),
                         *(gradient, hessian, change, factor),
                     )
                     number = leaves.leaf_offset[tree] + tree_leaf[row]

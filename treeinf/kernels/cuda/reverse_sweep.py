@@ -131,7 +131,7 @@ def _sweep_rows(loss_code, n_outputs, leaf_width, kind, n_queries, has_inner):
             if is_full:
                 back_propagate_full_newton(
                     leaf[leaves.leaf_row[first_tree]],
-                    *(leaves.leaf_offset[first_tree], row, 1, weight, theta),
+                    *(leaves.leaf_offset[first_tree], row, 1, rows, first_tree, theta),
                     *(leaf_factor, gradient, probability, mean_factor, mean),
                     *(update, influence),
                 )

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.kernels.compilation import kernel
+from treeinf.kernels.formulas.bags import bag_factor
 
 __all__ = [
     "SweepRule",
@@ -110,7 +111,8 @@ def back_propagate_full_newton(
     first,
     begin,
     n,
-    weight,
+    rows,
+    tree,
     theta,
     leaf_factor,
     gradient,
@@ -124,12 +126,12 @@ def back_propagate_full_newton(
 
     Parameters
     ----------
-    tree_leaf, begin, n
+    tree_leaf, begin, n, rows
         See `treeinf.kernels.flat`.
     first : int64
         Number of the tree's first leaf.
-    weight : ndarray of float64, shape (n_rows,) or (0,)
-        Row weights.
+    tree : int64
+        The tree, whose bag counts.
     theta, leaf_factor
         See `sweep_segment`.
     gradient : ndarray of float64, shape (n_outputs, >= n)
@@ -152,7 +154,8 @@ def back_propagate_full_newton(
     n_outputs, n_queries = gradient.shape[0], mean_factor.size
     for i in range(n):
         number = first + tree_leaf[begin + i]
-        w = weight[begin + i] if weight.size > 0 else 1.0
+        bag = bag_factor(rows, tree, begin + i)
+        w = bag * (rows.weight[begin + i] if rows.weight.size > 0 else 1.0)
         mean_theta = 0.0
         for k in range(n_outputs):
             mean_theta += probability[k, i] * theta[number, k]
@@ -172,7 +175,7 @@ def back_propagate_full_newton(
                     w * p * ((u - mean_factor[t]) * (1.0 + a) - covariance[t])
                 )
                 if influence.shape[0] > 0:
-                    influence[begin + i, t] += u * (gradient[k, i] + p * a)
+                    influence[begin + i, t] += bag * u * (gradient[k, i] + p * a)
 
 
 @kernel

@@ -1,17 +1,14 @@
 """The factors of a tile of rows in the bag of one tree.
 
-A kernel asks `write_bag` once for a tile and tree, and multiplies only if it returns
-True, so that trees that saw all rows cost one comparison::
-
-    is_bagged = write_bag(rows, tree, begin, n, factor)
-    if is_bagged:
-        apply_factor(factor, n, gradient_of_this_tree)
+Kernels in which speed matters ask `write_bag` once for a tile and tree, and multiply
+only if it returns True; others let `apply_bag` multiply what a tree's sums are made of.
+Trees that saw all rows cost one comparison.
 
 The factor belongs on all sums over the rows of a leaf: of gradients and hessians, of
 what is multiplied by their derivatives, and on what the row itself adds to its leaf.
 Trees of one iteration may have different bags, so gradients that they share must stay
-without factors. Kernels that handle one row at a time read `bag_factor`; tiles of one
-row (``n = 1``) are compiled for devices too.
+without factors. Kernels that handle one row at a time read `bag_factor`; all three are
+compiled for devices too, with tiles of one row (``n = 1``).
 """
 
 from __future__ import annotations
@@ -20,7 +17,7 @@ import numpy as np
 
 from treeinf.kernels.compilation import kernel
 
-__all__ = ["apply_factor", "bag_factor", "write_bag"]
+__all__ = ["apply_bag", "bag_factor", "write_bag"]
 
 
 @kernel
@@ -85,18 +82,20 @@ def bag_factor(bags, tree, row):
 
 
 @kernel
-def apply_factor(factor, n, values):
-    """Multiply values of a tile by the factors of its rows.
+def apply_bag(bags, tree, begin, n, values):
+    """Multiply values of a tile by the factors of its rows in the bag of a tree.
 
     Parameters
     ----------
-    factor : ndarray of float64, shape (>= n,)
-        From `write_bag`.
-    n : int64
+    bags, begin, n
         See `treeinf.kernels.flat`.
+    tree : int64
+        The tree.
     values : ndarray of float64, shape (n_lines, >= n)
         Changed in place.
     """
-    for k in range(values.shape[0]):
+    if bags.tree_bag.size > 0 and bags.tree_bag[tree] >= 0:
         for i in range(n):
-            values[k, i] *= factor[i]
+            factor = bag_factor(bags, tree, begin + i)
+            for k in range(values.shape[0]):
+                values[k, i] *= factor

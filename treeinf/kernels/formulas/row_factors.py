@@ -16,6 +16,7 @@ from collections import namedtuple
 import numpy as np
 
 from treeinf.kernels.compilation import kernel
+from treeinf.kernels.formulas.bags import apply_bag
 from treeinf.kernels.formulas.derivatives import (
     SOFTMAX,
     UNIT_HESSIAN,
@@ -156,7 +157,7 @@ def adjust_derivatives(
 def unadjusted_factors(
     leaves, tree, tree_leaf, rule, begin, n, gradient, hessian, factor
 ):
-    """Write a tile's factors in one tree, one output at a time, without weights.
+    """Write a tile's factors in one tree, one output at a time; no weights, no bags.
 
     Parameters
     ----------
@@ -176,18 +177,16 @@ def unadjusted_factors(
 
 @kernel
 def tree_factors(
-    leaves, tree, tree_leaf, weight, rule, begin, n, gradient, hessian, change, factor
+    leaves, tree, tree_leaf, rows, rule, begin, n, gradient, hessian, change, factor
 ):
-    """Write a tile's factors in one tree, weights included.
+    """Write a tile's factors in one tree, weights and the tree's bag included.
 
     Parameters
     ----------
-    leaves, tree_leaf, begin, n
+    leaves, tree_leaf, rows, begin, n
         See `treeinf.kernels.flat`.
     tree : int64
         The tree.
-    weight : ndarray of float64, shape (n_rows,) or (0,)
-        Row weights.
     rule : FactorRule
         The row factors.
     gradient, hessian : ndarray of float64, shape (n_outputs, >= n)
@@ -235,7 +234,8 @@ def tree_factors(
                     for m in range(leaf_width):
                         value += rule.inverse_hessian[number, k, m] * bracket[m]
                 factor[k, i] = rule.scale[number, k] * value
-    apply_weights(weight, begin, n, factor)
+    apply_weights(rows.weight, begin, n, factor)
+    apply_bag(rows, tree, begin, n, factor)
     if (rule.kind & PROPAGATED) != 0:
         for column in range(leaf_width):
             k = leaves.output[tree] if leaf_width == 1 else column
