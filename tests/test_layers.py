@@ -301,7 +301,7 @@ PLANTED = [
     ),
     (find_back_arrows, "treeinf.ensemble.storage", "from treeinf import BoostIn"),
     (find_back_arrows, "treeinf.ensemble.storage", "import treeinf"),
-    (find_back_arrows, "treeinf.trace", "from treeinf.adapters import read_model"),
+    (find_back_arrows, "treeinf.trace", "from treeinf.explainers import BoostIn"),
     (find_back_arrows, "treeinf.cleaning.cleaner", "from ..evaluation import removal"),
     (
         find_back_arrows,

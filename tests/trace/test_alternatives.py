@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 from sklearn.utils.class_weight import compute_sample_weight
 
 import treeinf as ti
-from treeinf.errors import SubsampledTrainingWarning, TrainingDataMismatchError
+from treeinf.errors import TrainingDataMismatchError
 from treeinf.trace import TrainingTrace
 
 
@@ -111,17 +111,17 @@ def test_a_custom_objective_is_named_with_the_way_out(rows, params, form):
 
 
 @pytest.mark.parametrize("objective", ["reg:squarederror", "binary:logistic"])
-def test_sampling_that_a_file_does_not_store_is_named(rows, objective):
+def test_sampling_that_a_file_does_not_store_is_found_and_named(rows, objective):
     X, score = rows
     y = classes(score, 2)
-    settings = {"subsample": 0.6, "nthread": 1, "objective": objective}
+    settings = {"subsample": 0.6, "seed": 5, "nthread": 1, "objective": objective}
     booster = xgboost.train(settings, xgboost.DMatrix(X, y), 5)
     file = json.loads(booster.save_raw("json"))
-    with pytest.raises(TrainingDataMismatchError, match=r"subsample=1 .* parameters="):
-        ti.BoostIn().fit(file, X, y)
-    told = ti.read_model(file, parameters={"subsample": 0.6})
-    with pytest.warns(SubsampledTrainingWarning, match="go on to find wrong labels"):
-        ti.BoostIn().fit(told, X, y)
+    report = ti.BoostIn().fit(file, X, y).reproduction_
+    assert report.verdict == "exact"
+    assert "not stored, but found: subsample=0.6, seed=5" in report.explanation
+    told = ti.read_model(file, parameters={"subsample": 0.6, "seed": 5})
+    assert ti.BoostIn().fit(told, X, y).reproduction_.verdict == "exact"
 
 
 def test_a_report_leaves_out_what_the_library_does_not_store(rows):

@@ -182,10 +182,11 @@ def test_forgotten_class_weights_are_no_mistake():
     ],
     ids=str,
 )
-def test_sampled_rows_are_a_warning_with_figures(settings):
+def test_sampled_rows_in_another_order_are_a_warning_with_figures(settings):
     model, X, y, *_ = models.fit("binary", **settings)
+    assert build(model, X, y).report.verdict == "exact"
     with pytest.warns(SubsampledTrainingWarning, match="% of them on average"):
-        report = build(model, X, y).report
+        report = build(model, X[::-1], y[::-1]).report
     assert report.verdict == "subsampled"
     assert 0.1 < report.share_seen < 1.0
     with pytest.raises(TrainingDataMismatchError, match="other rows"):
