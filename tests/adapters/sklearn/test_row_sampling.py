@@ -12,8 +12,8 @@ from tests.adapters.sklearn.models import make_rows, make_targets
 from tests.adapters.sklearn.staged import NaiveTrees
 from treeinf.adapters import read_model
 from treeinf.adapters.row_sampling import find_sampler
+from treeinf.adapters.sklearn.twister import step_back
 from treeinf.ensemble import TreeEnsemble
-from treeinf.kernels.cpu import random_draws
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -138,12 +138,7 @@ def test_a_twister_goes_back_to_where_it_was(n_words):
     desired = generator.get_state()
     generator.randint(0, 2**32, size=n_words, dtype=np.uint32)
     _, words, position, *_ = generator.get_state()
-    words, position = words.copy(), position - n_words
-    n_twists = max(0, -(position // 624))
-    random_draws.step_twister_back(words, n_twists)
-    position += 624 * n_twists
-    again = np.random.RandomState(0)
-    again.set_state(("MT19937", words, position, 0, 0.0))
+    again = step_back(words.copy(), position, n_words)
     generator.set_state(desired)
     assert_array_equal(again.uniform(size=400), generator.uniform(size=400))
 
@@ -178,6 +173,18 @@ def test_rows_held_out_are_found(task, seed, fraction):
     trees, recovered = recover(model, X[kept], y[kept])
     assert recovered.is_found.all()
     assert all(trees.fits(tree, None) for tree in range(trees.ensemble.n_trees))
+
+
+@pytest.mark.parametrize("subsample", [1.0, 0.6])
+@pytest.mark.parametrize("task", ["", "binary", "multiclass"])
+def test_a_split_without_a_seed_is_found_from_the_generator(task, subsample):
+    params = {"n_iter_no_change": 2, "subsample": subsample}
+    for seed in (np.random.RandomState(8), None):
+        model, X, y, _ = fit_boosting(task, random_state=seed, **params)
+        recovered = recover(model, X, y)[1]
+        assert recovered.is_found.all()
+        assert recovered.held_out.sum() == 30
+        assert "held out: 30 rows" in recovered.source
 
 
 def test_targets_are_read_only_for_a_split_by_classes():

@@ -11,11 +11,10 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 
 import treeinf as ti
 from tests.adapters.sklearn.models import assert_same_model, make_rows, make_targets
-from tests.adapters.sklearn.staged import NaiveTrees
 from tests.models import load_golden
+from tests.naive.weighted_refit import differentiate_losses
 from treeinf.adapters import init_score, read_model
 from treeinf.adapters.parity import check_parity
-from treeinf.adapters.row_sampling import find_sampler
 from treeinf.adapters.sklearn.reader import raw_score
 from treeinf.ensemble import TreeEnsemble, losses
 from treeinf.errors import SubsampledTrainingWarning, UnsupportedModelError
@@ -313,30 +312,35 @@ def test_warm_start(kind):
 # Rows that the trees did not see.
 
 
-def training_rows(model, X, y):
-    ensemble = read_model(model)
-    if ensemble.classes is not None:
-        y = np.searchsorted(ensemble.classes, y)
-    trees = NaiveTrees(ensemble, X, y)
-    return find_sampler(ensemble).draw(trees).bags.row_factors(0)
-
-
-@pytest.mark.parametrize("task", ["squared_error", "multiclass"])
-def test_histogram_early_stopping(task, weight):
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+@pytest.mark.parametrize("task", ["squared_error", "binary", "multiclass"])
+def test_rows_held_out_of_histograms_are_found(task, class_weight, weight):
     X = make_rows()
     y = make_targets(X, task)
-    model = hist(task, early_stopping=True, max_iter=60, validation_fraction=0.2)
+    model = hist(task, early_stopping=True, max_iter=20, validation_fraction=0.2)
+    if class_weight is not None:
+        if task == "squared_error":
+            pytest.skip("regressors know no classes")
+        model.set_params(class_weight=class_weight)
     model.fit(X, y, sample_weight=weight)
     ensemble = read_model(model)
     assert ensemble.n_iterations == model.n_iter_
     assert_same_model(ensemble, model, X)
-    with pytest.warns(SubsampledTrainingWarning, match=r"validation_fraction=0\.2"):
-        found = report(model, X, y, weight)
-    assert found.verdict == "subsampled"
-    assert_allclose(found.share_seen, 0.8)
-    rows = training_rows(model, X, y)
-    assert rows.sum() == 240
-    assert report(model, X[rows], y[rows], weight[rows]).verdict == "exact"
+    explainer = ti.LeafInfluence().fit(model, X, y, sample_weight=weight)
+    report_of_all = explainer.reproduction_
+    assert report_of_all.verdict == "exact"
+    assert "held out: 60 rows" in report_of_all.explanation
+    assert report_of_all.largest_difference < SINGLE
+    base = explainer.trace_.base_estimate
+    assert base.kind != "fixed"
+    is_kept = explainer.trace_.rows.bags.row_factors(0)
+    assert is_kept.sum() == 240
+    influence = explainer.explain(X[:3] + 0.01, y[:3]).values
+    assert (influence[~is_kept] == 0.0).all()
+    assert (influence[is_kept] != 0.0).any()
+    if class_weight is None:  # balanced weights count the rows held out too
+        found = report(model, X[is_kept], y[is_kept], weight[is_kept])
+        assert found.verdict == "exact"
 
 
 def test_histogram_early_stopping_without_rows_held_out():
@@ -352,28 +356,47 @@ def test_histogram_early_stopping_without_rows_held_out():
     assert report(none, X, y).verdict == "exact"
 
 
-@pytest.mark.parametrize("task", ["squared_error", "multiclass"])
-def test_gradient_boosting_early_stopping(task):
+@pytest.mark.parametrize("subsample", [1.0, 0.5])
+@pytest.mark.parametrize("task", ["squared_error", "binary", "multiclass"])
+def test_rows_held_out_of_gradient_boosting_are_found(task, subsample):
     X = make_rows()
     y = make_targets(X, task)
-    model = gradient(task, n_iter_no_change=3, n_estimators=60).fit(X, y)
-    ensemble = read_model(model)
-    assert ensemble.n_iterations == model.n_estimators_
-    with pytest.warns(SubsampledTrainingWarning, match=r"validation_fraction=0\.1"):
-        assert report(model, X, y).verdict == "subsampled"
-    rows = training_rows(model, X, y)
-    assert report(model, X[rows], y[rows]).verdict == "exact"
+    model = gradient(task, n_iter_no_change=3, subsample=subsample).fit(X, y)
+    assert read_model(model).n_iterations == model.n_estimators_
+    found = report(model, X, y)
+    assert found.verdict == "exact"
+    assert found.largest_difference < DOUBLE
+    assert "held out: 30 rows" in found.explanation
 
 
-def test_subsample():
+@pytest.mark.parametrize("seed", [0, None])
+@pytest.mark.parametrize("task", ["squared_error", "binary", "exponential"])
+def test_influence_is_the_derivative_of_the_refit_with_the_same_bags(task, seed):
+    X = make_rows()
+    y = make_targets(X, "binary" if task == "exponential" else task)
+    params = {"subsample": 0.5, "n_estimators": 6, "random_state": seed}
+    model = gradient(task, **params).fit(X, y)
+    explainer = ti.LeafInfluence().fit(model, X, y)
+    assert explainer.reproduction_.verdict == "exact"
+    X_test, y_test = X[:5] + 0.01, y[:5]
+    influence = explainer.explain(X_test, y_test).values
+    rows = (0, 100, 299)
+    codes = y_test
+    if explainer.ensemble_.classes is not None:
+        codes = np.searchsorted(explainer.ensemble_.classes, y_test).astype(float)
+    desired = differentiate_losses(explainer.trace_, rows, X_test, codes)
+    size = np.abs(influence).max()
+    assert_allclose(influence[list(rows)], -desired, rtol=0, atol=1e-7 * size)
+
+
+def test_rows_in_another_order_are_sampled():
     X = make_rows()
     y = make_targets(X, "binary")
     model = gradient("binary", subsample=0.5).fit(X, y)
     assert_same_model(read_model(model), model, X)
-    with pytest.warns(SubsampledTrainingWarning, match=r"subsample=0\.5\).*50\.0%"):
-        found = report(model, X, y)
+    with pytest.warns(SubsampledTrainingWarning, match=r"subsample=0\.5"):
+        found = report(model, X[::-1], y[::-1])
     assert found.verdict == "subsampled"
-    assert found.wrong_counts > 0
 
 
 # Where rows start from.

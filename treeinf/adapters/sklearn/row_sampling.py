@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 
 from treeinf.adapters.row_sampling import RecoveredBags, RowSampler, StagedTrees
 from treeinf.adapters.sklearn.bootstrap import draw_counts, find_chance
-from treeinf.adapters.sklearn.early_stopping import describe_split, list_orders
+from treeinf.adapters.sklearn.early_stopping import (
+    count_kept,
+    describe_split,
+    list_orders,
+    search_splits,
+)
+from treeinf.adapters.sklearn.twister import step_back
 from treeinf.dtypes import NODE
 from treeinf.ensemble import TreeEnsemble
 from treeinf.ensemble.bags import Bags
@@ -23,24 +29,24 @@ from treeinf.kernels.cpu import random_draws
 
 __all__ = ["describe_sampling", "find_sampler"]
 
-_STATE_WORDS = 624
-_WORDS_PER_DOUBLE = 2
+_WORDS_PER_DOUBLE, _WORD_BYTES = 2, 4
 
 
 def describe_sampling(model: Any) -> tuple[tuple[str, Any], ...] | None:
     """Return what a boosted model's sampler needs to know; None if nothing is drawn."""
     settings = describe_split(model)
-    if not hasattr(model, "_predictors") and model.subsample < 1.0:
-        seed = model.random_state
+    is_histogram = hasattr(model, "_predictors")
+    if not is_histogram and model.subsample < 1.0:
         settings["subsample"] = float(model.subsample)
+    if not settings:
+        return None
+    if not is_histogram:
         settings["n_iterations"], settings["n_outputs"] = model.estimators_.shape
-        if isinstance(seed, int | np.integer):
-            settings["seed"] = int(seed)
+        if isinstance(model.random_state, int | np.integer):
+            settings["seed"] = int(model.random_state)
         else:
             _, words, position, *_ = model._rng.get_state()
             settings |= {"words": tuple(words.tolist()), "position": int(position)}
-    if not settings:
-        return None
     return ("kind", "boosting"), *settings.items()
 
 
@@ -95,41 +101,15 @@ class BoostingSampler(_Sampler):
     """Replay of `subsample` and of the split for early stopping."""
 
     def draw(self, trees: StagedTrees) -> RecoveredBags | None:
-        """Draw all bags; see `RowSampler`."""
-        saw_fewer = self._count_rows() != trees.n_rows
-        # a continued model may have trees from before rows were held out
-        first = 0 if "subsample" in self.settings else int(np.argmax(saw_fewer))
-        order = self.find_order(trees, first)
-        if order is None:
-            return None
-        n_trees, n_rows = self.ensemble.n_trees, trees.n_rows
-        if "subsample" in self.settings:
-            bits = self._draw_bags(order, n_rows, self.ensemble.n_iterations)
-            bags = _collect(n_rows, bits, self.ensemble.iteration)
-        elif len(order) == n_rows:
-            bags = Bags.all_rows(n_rows)
-        else:
-            is_kept = np.zeros(n_rows, np.bool_)
-            is_kept[order] = True
-            bags = Bags.from_rows(n_rows, [is_kept], np.where(saw_fewer, 0, -1))
-        source = self._describe(n_rows - len(order))
-        return RecoveredBags(bags, np.ones(n_trees, np.bool_), source)
+        """Draw all bags; see `RowSampler`.
 
-    def find_order(self, trees: StagedTrees, tree: int = 0) -> NDArray[np.int64] | None:
-        """Find the rows that a tree was fitted on, as the library numbered them.
-
-        Parameters
-        ----------
-        trees : StagedTrees
-            The rows that were passed.
-        tree : int, default=0
-            The tree; the first where each has a bag.
-
-        Returns
-        -------
-        ndarray of int64, shape (n_fitted,), or None
-            None where no rows give the counts of the leaves.
+        Of the rows that may have been fitted on, those are taken that give the counts
+        of the first tree with a bag. A split that was searched differs little from
+        others, so it must reproduce all trees.
         """
+        # a continued model may have trees from before rows were held out
+        saw_fewer = self._count_rows() != trees.n_rows
+        first = 0 if "subsample" in self.settings else int(np.argmax(saw_fewer))
         for order in list_orders(self.settings, trees):
             if "subsample" in self.settings:
                 bits = self._draw_bags(order, trees.n_rows, 1)
@@ -137,9 +117,41 @@ class BoostingSampler(_Sampler):
             else:
                 bag = np.zeros(trees.n_rows, np.bool_)
                 bag[order] = True
-            if trees.counts_fit(tree, bag):
-                return order
+            if trees.counts_fit(first, bag):
+                return self._draw_of(order, trees.n_rows)
+        if "words" not in self.settings or "validation_fraction" not in self.settings:
+            return None
+        n_fitted = count_kept(self.settings["validation_fraction"], trees.n_rows)
+        for order in search_splits(self.settings, trees, self._start(n_fitted)):
+            recovered = self._draw_of(order, trees.n_rows)
+            if all(
+                trees.fits(tree, recovered.bags.row_factors(tree))
+                for tree in range(self.ensemble.n_trees)
+            ):
+                return recovered
         return None
+
+    def _draw_of(self, order: NDArray[np.int64], n_rows: int) -> RecoveredBags:
+        """Draw the bags of rows that are numbered in an order."""
+        is_held_out = np.ones(n_rows, np.bool_)
+        is_held_out[order] = False
+        saw_fewer = self._count_rows() != n_rows
+        if "subsample" in self.settings:
+            bits = self._draw_bags(order, n_rows, self.ensemble.n_iterations)
+            bags = _collect(n_rows, bits, self.ensemble.iteration)
+        elif len(order) == n_rows:
+            bags = Bags.all_rows(n_rows)
+        else:
+            bags = Bags.from_rows(n_rows, [~is_held_out], np.where(saw_fewer, 0, -1))
+        recovered = RecoveredBags(
+            bags,
+            np.ones(self.ensemble.n_trees, np.bool_),
+            self._describe(n_rows - len(order)),
+        )
+        # the first tree decides whether they had a part in the base score
+        if is_held_out.any() and saw_fewer[0]:
+            recovered = dataclasses.replace(recovered, held_out=is_held_out)
+        return recovered
 
     def _draw_bags(
         self, order: NDArray[np.int64], n_rows: int, n_iterations: int
@@ -170,18 +182,17 @@ class BoostingSampler(_Sampler):
     def _start(self, n_fitted: int) -> np.random.RandomState:
         """Return the generator before the first iteration."""
         settings = self.settings
+        n_draws = n_fitted if "subsample" in settings else 0
         if "seed" in settings:
-            return np.random.RandomState(settings["seed"])
+            generator = np.random.RandomState(settings["seed"])
+            for n_rows, n_iterations, _ in settings.get("earlier", ()):
+                n_words = _WORDS_PER_DOUBLE * n_rows + settings["n_outputs"]
+                generator.bytes(_WORD_BYTES * n_iterations * n_words)
+            return generator
+        n_words = _WORDS_PER_DOUBLE * n_draws + settings["n_outputs"]
         words = np.array(settings["words"], np.uint32)
-        a_round = _WORDS_PER_DOUBLE * n_fitted + settings["n_outputs"]
-        position = settings["position"] - settings["n_iterations"] * a_round
-        n_twists = max(0, -(position // _STATE_WORDS))
-        random_draws.step_twister_back(words, n_twists)
-        generator = np.random.RandomState(0)
-        generator.set_state(
-            ("MT19937", words, position + n_twists * _STATE_WORDS, 0, 0.0)
-        )
-        return generator
+        n_back = settings["n_iterations"] * n_words
+        return step_back(words, settings["position"], n_back)
 
     def _count_rows(self) -> NDArray[np.int64]:
         """Return the number of rows of each tree, zeros where it is not stored."""
