@@ -22,6 +22,7 @@ __all__ = [
     "count_rows",
     "fill_masked",
     "is_missing",
+    "is_table_list",
     "open_table",
     "read_columns",
     "read_numbers",
@@ -48,7 +49,8 @@ def open_table(X: Any) -> Any:
     Raises
     ------
     TypeError
-        If a library's data set has no such table, or `X` is a structured array.
+        If a library's data set has no such table, `X` is a structured array, or it is
+        a list of tables.
     """
     if isinstance(X, np.ndarray):
         if isinstance(X, np.ma.MaskedArray):
@@ -70,7 +72,23 @@ def open_table(X: Any) -> Any:
                     "made it of, and its labels and weights as y and sample_weight."
                 )
             return table
+    if is_table_list(X):
+        raise TypeError(
+            f"Got a list of {len(X)} tables; expected one. A list is taken by the fit "
+            "of explainers, for a model whose training was continued on other rows."
+        )
     return X
+
+
+def is_table_list(X: Any) -> bool:
+    """Return whether `X` is a list of frames, matrices or arrays of two dimensions."""
+    return isinstance(X, list | tuple) and bool(X) and all(map(_is_table, X))
+
+
+def _is_table(value: Any) -> bool:
+    if isinstance(value, np.ndarray) or sparse.issparse(value):
+        return bool(value.ndim == 2)
+    return hasattr(value, "shape") and as_frame(value) is not None
 
 
 def fill_masked(values: np.ma.MaskedArray[Any, Any]) -> NDArray[Any]:

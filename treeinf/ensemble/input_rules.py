@@ -175,10 +175,15 @@ class InputRows:
         What nodes compare.
     source : array-like, SciPy sparse matrix or frame, shape (n_rows, n_features)
         The caller's rows, for the model's library.
+    table_start : ndarray of int64, shape (n_tables + 1,) or (0,)
+        First row of each table, where these are the rows of several.
     """
 
     values: NDArray[np.float64]
     source: Any
+    table_start: NDArray[np.int64] = dataclasses.field(
+        default_factory=lambda: np.empty(0, np.int64)
+    )
 
     def __len__(self) -> int:
         return len(self.values)

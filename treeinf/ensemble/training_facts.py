@@ -122,7 +122,7 @@ class TrainingFacts:
     row_sampling : tuple of (name, value) pairs, or None
         The parameters of that sampling as the adapter's ``find_sampler`` reads them;
         None where draws cannot be replayed. Values are numbers, strings, None, or
-        tuples of numbers.
+        tuples of them.
     approximations : tuple of str
         Settings that a replay follows only approximately, and how.
     other_hessian_factor : float or None

@@ -15,11 +15,11 @@ from treeinf.adapters import init_score as find_init_score
 from treeinf.adapters import read_model, unwrap_pipeline
 from treeinf.adapters.parity import check_parity
 from treeinf.ensemble import TreeEnsemble
+from treeinf.ensemble.train_tables import join_rows, split_tables
 from treeinf.explainers.base import Explainer
 from treeinf.explainers.queries import EnsembleQueries, Output
 from treeinf.frames import check_columns, column_names
 from treeinf.kernels.threads import limit_threads
-from treeinf.validation import open_rows
 
 __all__ = ["TreeExplainer"]
 
@@ -89,12 +89,16 @@ class TreeExplainer(Explainer[EnsembleQueries]):
         model : fitted estimator, pipeline, booster, path to a file, or TreeEnsemble
             The model to explain. Rows go through the steps of a pipeline first, here
             and later.
-        X : array-like or frame, shape (n_train, n_features)
-            The rows it was trained on.
-        y : array-like, shape (n_train,)
-            Their targets. Rows are matched by position; a pandas index that has the
-            labels of X in another order, or other labels, is refused, here and for
-            weights and initial scores, unless one of both just numbers the rows from 0.
+        X : array-like or frame, shape (n_train, n_features), or list of them
+            The rows it was trained on. Where training was continued on other rows
+            (LightGBM's ``init_model``, XGBoost's ``xgb_model``, ``warm_start``), a list
+            of the tables in the order of training: which trees each was used for is
+            found. Rows are then numbered through all tables.
+        y : array-like, shape (n_train,), or list of them
+            Their targets; of several tables a list, as of all that follows. Rows are
+            matched by position; a pandas index that has the labels of X in another
+            order, or other labels, is refused, here and for weights and initial scores,
+            unless one of both just numbers the rows from 0.
         sample_weight : array-like, shape (n_train,), optional
             The weights it was trained with.
         init_score : array-like, shape (n_train,) or (n_train, n_outputs), optional
@@ -116,30 +120,36 @@ class TreeExplainer(Explainer[EnsembleQueries]):
             can tell.
         """
         self._check_parameters()
-        source = X = open_rows(
-            X, y=y, sample_weight=sample_weight, init_score=init_score
-        )
+        tables = split_tables(X, y, sample_weight, init_score)
         model, transform = unwrap_pipeline(model)
         ensemble = read_model(model)
-        X = transform(X)
         is_live = not isinstance(model, TreeEnsemble | Mapping | str | os.PathLike)
         model_init_score = (
             functools.partial(find_init_score, model) if is_live else None
         )
+        rows_of_table, init_scores = [], [table.init_score for table in tables]
         with limit_threads(self.n_jobs):
-            rows = ensemble.read_rows(X)  # names the columns that do not fit
-            if model_init_score is not None:
-                own_init_score = model_init_score(X)
-                if own_init_score is None:  # the live model need not be kept
-                    model_init_score = None
-                elif init_score is None:
-                    init_score = own_init_score
-            if is_live:
-                check_parity(ensemble, model, rows, rows=self.parity)
+            for number, table in enumerate(tables):
+                X = transform(table.X)
+                rows_of_table.append(
+                    ensemble.read_rows(X)
+                )  # names columns that do not fit
+                if model_init_score is not None:
+                    own_init_score = model_init_score(X)
+                    if own_init_score is None:  # the live model need not be kept
+                        model_init_score = None
+                    elif init_scores[number] is None:
+                        init_scores[number] = own_init_score
+                if is_live:
+                    check_parity(ensemble, model, rows_of_table[-1], rows=self.parity)
+            rows, y, sample_weight, init_score, labels = join_rows(
+                tables, rows_of_table, init_scores
+            )
             fingerprint = self._learn(
                 model, ensemble, rows, y, sample_weight, init_score
             )
-        self._store_rows(source, fingerprint)
+        self._store_rows(tables[0].X, fingerprint)
+        self._train_labels = labels
         self.n_features_in_ = ensemble.n_features
         self._transform = transform
         self._model_init_score = model_init_score

@@ -45,6 +45,9 @@ class StagedRows(DropsCached):
         Equal for rows of equal values and target.
     bags : Bags, optional
         The rows that each tree was fitted on; by default all.
+    table_start : ndarray of int64, shape (n_tables + 1,) or (0,), optional
+        First row of each table, where training was continued on others; by default
+        there is one.
     """
 
     leaf: NDArray[np.unsignedinteger[Any]]
@@ -53,11 +56,24 @@ class StagedRows(DropsCached):
     offset: NDArray[np.float64]
     fingerprint: NDArray[np.uint64]
     bags: Bags = _ALL_ROWS
+    table_start: NDArray[np.int64] = dataclasses.field(
+        default_factory=lambda: np.empty(0, np.int64)
+    )
 
     @property
     def n_rows(self) -> int:
         """Number of rows."""
         return self.leaf.shape[1]
+
+    @property
+    def after_first_table(self) -> NDArray[np.bool_]:
+        """Rows that training was continued on, without a part in the base score.
+
+        Shape (n_rows,), or (0,) where there is one table.
+        """
+        if not self.table_start.size:
+            return np.empty(0, np.bool_)
+        return np.asarray(np.arange(self.n_rows) >= self.table_start[1])
 
     @classmethod
     def read(
@@ -118,6 +134,7 @@ class StagedRows(DropsCached):
             if offset is None
             else offset,
             fingerprint=fingerprint,
+            table_start=input_rows.table_start,
         )
 
     @functools.cached_property

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.adapters.row_sampling import RecoveredBags, find_sampler
+from treeinf.adapters.row_sampling import RecoveredBags, RowSampler, find_sampler
 from treeinf.dtypes import REAL
 from treeinf.ensemble import TreeEnsemble
 from treeinf.ensemble.bags import Bags
@@ -25,8 +25,10 @@ from treeinf.trace.reproduction import (
     compare_with_model,
     report_mismatch,
 )
+from treeinf.trace.row_weights import label_weights, weigh_rows
 from treeinf.trace.rows import StagedRows, count_rows, sum_derivatives
 from treeinf.trace.staged_trees import ReplayedTrees
+from treeinf.trace.stretches import StretchSampler, check_stretches
 from treeinf.trace.tree_fit import (
     RoundingBound,
     TreeFit,
@@ -77,7 +79,7 @@ shape (n_leaves, leaf_width, leaf_width)
         The base score and its derivatives with respect to the train rows.
     sample_weight : ndarray of float64, shape (n_train,) or (0,)
         Weights that the caller passed; empty for 1.
-    label_weight : ndarray of float64, shape (2, n_labels)
+    label_weight : ndarray of float64, shape (n_tables, 2, n_labels)
         Factor of each label on the weights of its rows, and a second factor on the
         weights of their gradients alone; see `label_weights`.
     report : ReproductionReport
@@ -149,6 +151,7 @@ shape (n_leaves, leaf_width, leaf_width)
             self.ensemble,
             self.sample_weight,
             self.label_weight,
+            self.rows.table_start,
             target,
             _held_out(self.recovered),
         )
@@ -222,6 +225,9 @@ shape (n_leaves, leaf_width, leaf_width)
         trace = cls._replay_bags(ensemble, rows, device, search_seed)
         if trace.report.is_mismatch or trace._lacks_bags:
             trace = trace._with_what_is_not_stored(rows, device)
+        if rows.table_start.size:
+            report = check_stretches(trace.report, trace.recovered, rows.table_start)
+            trace = dataclasses.replace(trace, report=report)
         if on_mismatch != "ignore":
             report_mismatch(trace.report, on_mismatch)
         return trace
@@ -253,10 +259,15 @@ shape (n_leaves, leaf_width, leaf_width)
         cls, source: TreeEnsemble, rows: StagedRows, device: Device, search_seed: bool
     ) -> TrainingTrace:
         """Replay boosting over the rows that each tree saw, if these are found."""
-        sampler = find_sampler(source, is_wide=search_seed)
-        if sampler is None:
-            return cls._replay(source, rows, device)
-        trained, trained_rows, _ = as_trained(source, rows)
+        sampler: RowSampler | None
+        if rows.table_start.size:
+            trained, trained_rows, _ = as_trained(source, rows)
+            sampler = StretchSampler(trained, trained_rows, search_seed)
+        else:
+            sampler = find_sampler(source, is_wide=search_seed)
+            if sampler is None:
+                return cls._replay(source, rows, device)
+            trained, trained_rows, _ = as_trained(source, rows)
         return recover_bags(
             sampler,
             ReplayedTrees(trained, trained_rows),
@@ -273,7 +284,10 @@ shape (n_leaves, leaf_width, leaf_width)
     ) -> TrainingTrace:
         """Replay boosting over rows with the weights that the caller passed."""
         ensemble = source
-        own_weight, label_weight = rows.weight, label_weights(ensemble, rows.y)
+        own_weight, label_weight = (
+            rows.weight,
+            label_weights(ensemble, rows.y, rows.table_start),
+        )
         if recovered is not None:
             rows = dataclasses.replace(rows, bags=recovered.bags)
         ensemble, rows, base_estimate = as_trained(ensemble, rows, _held_out(recovered))
@@ -413,7 +427,7 @@ def as_trained(
     rows : StagedRows
         Train rows with the weights that the caller passed.
     held_out : ndarray of bool, shape (n_rows,) or (0,)
-        Rows without a part in the base score; empty for none.
+        Rows without a part in the base score; empty for those after the first table.
 
     Returns
     -------
@@ -428,8 +442,15 @@ def as_trained(
     """
     facts, loss = ensemble.training, ensemble.loss
     assert loss is not None
+    if not held_out.size:
+        held_out = rows.after_first_table
     plain, weight = weigh_rows(
-        ensemble, rows.weight, label_weights(ensemble, rows.y), rows.y, held_out
+        ensemble,
+        rows.weight,
+        label_weights(ensemble, rows.y, rows.table_start),
+        rows.table_start,
+        rows.y,
+        held_out,
     )
     if facts.single_inputs:
         offset = rows.offset.astype(np.float32).astype(REAL)
@@ -454,99 +475,3 @@ def as_trained(
         estimate = find_base_estimate(ensemble, rows.y, (plain, full))
     rows = dataclasses.replace(rows, weight=weight)
     return ensemble, rows, estimate
-
-
-def weigh_rows(
-    ensemble: TreeEnsemble,
-    sample_weight: NDArray[np.float64],
-    label_weight: NDArray[np.float64],
-    target: NDArray[np.float64],
-    held_out: NDArray[np.bool_] = _NO_ROWS,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Multiply the weights that the library gives the rows by their labels.
-
-    Parameters
-    ----------
-    ensemble : TreeEnsemble
-        The model.
-    sample_weight : ndarray of float64, shape (n_rows,) or (0,)
-        Weights that the caller passed; empty for 1.
-    label_weight : ndarray of float64, shape (2, n_labels)
-        From `label_weights`.
-    target : ndarray of float64, shape (n_rows,)
-        Targets as `Loss.transform_target` returns them.
-    held_out : ndarray of bool, shape (n_rows,) or (0,)
-        Rows without a part in the base score; empty for none.
-
-    Returns
-    -------
-    plain : ndarray of float64, shape (n_rows,)
-        Weights with the first factor alone, those of the base score.
-    weight : ndarray of float64, shape (n_rows,) or (0,)
-        Weights of the gradients; empty for 1.
-    """
-    loss, facts = ensemble.loss, ensemble.training
-    plain = sample_weight if sample_weight.size else np.ones(len(target))
-    has_label_weights = bool((label_weight != 1.0).any())
-    if has_label_weights:
-        is_class = loss is not None and loss.n_classes > 0
-        label = (target if is_class else target == 1.0).astype(np.intp)
-        plain = plain * label_weight[0, label]
-    if facts.single_precision or facts.single_inputs:
-        plain = plain.astype(np.float32).astype(REAL)
-    weight = plain * label_weight[1, label] if has_label_weights else plain
-    if (weight == 1.0).all():
-        weight = np.empty(0, REAL)
-    if held_out.size:
-        plain = np.where(held_out, 0.0, plain)
-    return plain, np.ascontiguousarray(weight)
-
-
-def label_weights(
-    ensemble: TreeEnsemble, target: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return each label's factor on weights, and a second one on gradients alone.
-
-    Returns
-    -------
-    ndarray of float64, shape (2, n_labels)
-        Labels are the classes; in regression targets other than 1, and 1, which XGBoost
-        applies its ``scale_pos_weight`` to; none where no weight follows from them.
-    """
-    loss, facts = ensemble.loss, ensemble.training
-    n_classes = 0 if loss is None else loss.n_classes
-    if not n_classes:
-        if loss is None or facts.positive_weight is None:
-            return np.ones((2, 0))
-        of_gradient = _positive_weights(facts.positive_weight, target == 1.0)
-        return np.stack([np.ones(2), of_gradient])
-    weights = np.ones((2, n_classes))
-    label = target.astype(np.intp)
-    class_weight = facts.class_weight
-    if isinstance(class_weight, str):
-        counts = np.bincount(label, minlength=n_classes)
-        present = counts > 0
-        weights[0, present] = len(target) / (present.sum() * counts[present])
-    elif class_weight is not None:
-        labels = range(n_classes) if ensemble.classes is None else ensemble.classes
-        factors = dict(class_weight)
-        weights[0] = [factors.get(name, 1.0) for name in labels]
-    if facts.positive_weight is not None:
-        negative, positive = _positive_weights(facts.positive_weight, label > 0)
-        weights[1, 0], weights[1, 1:] = negative, positive
-    return weights
-
-
-def _positive_weights(
-    positive_weight: float | str, positive: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Return the weights of negative and of positive rows in the gradients."""
-    if positive_weight != "unbalanced":
-        return np.array([1.0, float(positive_weight)])
-    n_positive = int(positive.sum())
-    n_negative = len(positive) - n_positive
-    if n_positive == 0 or n_negative == 0:
-        return np.ones(2)
-    if n_positive > n_negative:
-        return np.array([n_positive / n_negative, 1.0])
-    return np.array([1.0, n_negative / n_positive])

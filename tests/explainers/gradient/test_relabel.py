@@ -76,7 +76,8 @@ def test_influence_is_the_derivative_on_the_way_to_the_label(recipe):
                 ratio = 1.0
                 if trace.label_weight.size:
                     old, new = int(trace.rows.y[i]), int(other.y[i])
-                    ratio = trace.label_weight[0, new] / trace.label_weight[0, old]
+                    factor = trace.label_weight[0, 0]
+                    ratio = factor[new] / factor[old]
                 target = np.append(estimate.target, other.y[i])
                 w = np.append(estimate.weight, share * ratio * estimate.weight[i])
                 w[i] *= 1.0 - share
