@@ -30,7 +30,7 @@ _FIRST_OUTPUTS = 4
 """Outputs of other seeds that the first bag drawn from them may begin with."""
 _SEEDS = (2**7, 2**11, 2**16)
 """Numbers of seeds that are tried one after the other."""
-_MOST_SCREENED = 4096
+_MOST_SCREENED = 2048
 """Bags of other seeds that are compared with a tree, after its small leaves."""
 _ALL_SEEDS = 2**31
 _SEEDS_AT_ONCE = 2**20
@@ -44,7 +44,7 @@ _MOST_FITS = 256
 _OTHERS = 3
 """Bags of other outputs that a tree must refuse to tell anything."""
 _SOME_ORIGINS = 1024
-_SAFETY_BITS = 10.0
+_BITS, _BITS_AMONG = 10.0, 4.0
 """Bits that covers must tell beyond the number of bags tried, without values."""
 _LOOK_AHEAD = 4
 """Trees in which the bags of the right seed of many must follow."""
@@ -114,6 +114,8 @@ class BagSearch:
         Whether parallel trees may have one bag, as the method approx draws them.
     is_wide : bool
         Try all seeds below 2**31 where no small one fits.
+    earlier : sequence of (int, int, int), default=()
+        Rows, iterations and trees of earlier parts of the training, on other rows.
 
     Attributes
     ----------
@@ -139,12 +141,16 @@ class BagSearch:
         schedule: tuple[int, int] | None,
         shares_bags: bool,
         is_wide: bool,
+        earlier: Sequence[tuple[int, int, int]] = (),
     ) -> None:
         self._trees, self._ensemble = trees, trees.ensemble
         self._compares_values = getattr(trees, "compares_values", True)
         self._needs_hessians = not any(draws.needs_gradients for draws in choices)
         self._choices = list(choices)
         self._schedule = schedule
+        self._earlier_trees = sum(n_trees for _, _, n_trees in earlier)
+        self._earlier_iterations = sum(n_iterations for _, n_iterations, _ in earlier)
+        self._earlier_bags = sum(n_rows * n_trees for n_rows, _, n_trees in earlier)
         self._shares_bags, self._is_wide = shares_bags, is_wide
         self._n_searches = self._n_missed = 0
         self._is_proven = False
@@ -169,7 +175,7 @@ class BagSearch:
             bag = self._shared_bag(tree)
             if bag is None:
                 bag = self._next_bag(tree)
-            if bag is None and is_new:
+            if bag is None and is_new and (self._compares_values or tree == 0):
                 bag = self._bag_of_other_origin(tree, iteration[tree])
             self._n_missed = 0 if bag is not None else self._n_missed + 1
             self.bags.append(bag)
@@ -231,6 +237,10 @@ class BagSearch:
         """
         n_leaves = np.diff(self._ensemble.leaf_offset)
         size = _WINDOW + 4 * int(n_leaves[max(tree - 1, 0)]) + 2 * tree
+        if tree == 0 and self._earlier_trees:
+            size *= 1 + self._earlier_trees
+            if self.draws.outputs_per_bag > 1:
+                size += 2 * self._earlier_bags
         return size * (1 + min(self._n_missed, _MOST_MISSED))
 
     def _excludes_chance(self, tree: int, n_candidates: int) -> bool:
@@ -238,7 +248,10 @@ class BagSearch:
         if self._compares_values:
             return True
         sums = self._sums(tree, None)
-        return sums is not None and sums.bits >= np.log2(n_candidates) + _SAFETY_BITS
+        # after a tree whose bag is right, that of the next is among them
+        is_among = self._is_proven and self._n_missed == 0
+        safety = _BITS_AMONG if is_among else _BITS
+        return sums is not None and sums.bits >= np.log2(n_candidates) + safety
 
     def _tells(self, fit: _Candidate, tree: int) -> bool:
         """Return whether a tree refuses the bags of other outputs."""
@@ -269,7 +282,9 @@ class BagSearch:
             if len(fitting) == 1 and self._excludes_chance(tree, _SOME_ORIGINS):
                 self._is_proven = True
                 return self._accept(fitting[0])
-        if self._n_searches >= _MOST_SEARCHES:
+        n_leaves = np.diff(self._ensemble.leaf_offset)[: tree + 1]
+        is_hopeful = self._is_proven or n_leaves[:-1].max(initial=0) < _TELLING_LEAVES
+        if self._n_searches >= _MOST_SEARCHES or not is_hopeful:
             return None
         self._n_searches += 1
         for draws in (*choices[:_MOST_CHOICES], *choices[_MOST_CHOICES:][-1:]):
@@ -313,7 +328,7 @@ class BagSearch:
     def _known_origins(self, iteration: int) -> Iterator[Origin]:
         """Yield origins of known seeds that a training from here on may have."""
         seeds = dict.fromkeys([self._origin.seed, *(o.seed for o in self.origins)])
-        firsts = dict.fromkeys((0, iteration))
+        firsts = dict.fromkeys((0, iteration, -self._earlier_iterations))
         for seed in (*seeds, _UNSEEDED):
             yield Origin(seed, iteration)
         for seed in seeds:
@@ -342,8 +357,8 @@ class BagSearch:
             for begin in starts:
                 end = min(begin + _SEEDS_AT_ONCE, seeds.stop)
                 pairs = self._screened_range(draws, tree, range(begin, end))
-                for seed, position in pairs:
-                    twister, origin = Twister(seed), Origin(seed, iteration)
+                for twister, position in pairs:
+                    seed, origin = twister.seed, Origin(twister.seed, iteration)
                     yield _Candidate(twister, position, draws, origin)
                     if seed % SEED_FACTOR == 0:
                         origin = Origin(seed // SEED_FACTOR, iteration, True)
@@ -352,14 +367,14 @@ class BagSearch:
 
     def _screened_range(
         self, draws: Draws, tree: int, seeds: range
-    ) -> Iterator[tuple[int, int]]:
-        """Yield seeds and positions that may give the bag of a tree."""
+    ) -> Iterator[tuple[Twister, int]]:
+        """Yield twisters and positions that may give the bag of a tree."""
         sums = self._sums(tree, _FEW_ROWS)
         if draws.outputs_per_bag > 1 or sums is None:
             for seed in seeds:
                 begin = _Candidate(Twister(seed), 0, draws, self._origin)
                 for candidate in self._screened(begin, tree, 2):
-                    yield seed, candidate.position
+                    yield candidate.twister, candidate.position
             return
         outputs = np.empty((_FIRST_OUTPUTS, len(seeds)), np.uint32)
         kernels.seed_twisters(seeds.start, outputs)
@@ -368,8 +383,8 @@ class BagSearch:
         for first in range(0, len(starts), step):
             passed = draws.screen(starts[first : first + step], sums)
             for number in (first + np.flatnonzero(passed)).tolist():
-                position, seed = divmod(number, len(seeds))
-                yield seeds.start + seed, position
+                position, which = divmod(number, len(seeds))
+                yield Twister(seeds[which], outputs[:, which]), position
 
     def _told_apart(self, candidates: list[_Candidate], tree: int) -> list[_Candidate]:
         """Return those of many candidates after which bags of the next trees follow.

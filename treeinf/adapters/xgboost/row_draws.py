@@ -37,12 +37,20 @@ class Twister:
     ----------
     seed : int
         Seed, of which the last 32 bits count.
+    first : ndarray of uint32 or None
+        Its first outputs, where they are known.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, first: NDArray[np.uint32] | None = None) -> None:
         self.seed = seed
-        self._generator = np.random.RandomState(seed % 2**32)
-        self._outputs = np.empty(0, np.uint32)
+        self._outputs = np.empty(0, np.uint32) if first is None else first
+
+    @functools.cached_property
+    def _generator(self) -> np.random.RandomState:
+        generator = np.random.RandomState(self.seed % 2**32)
+        n_skipped = len(self._outputs)
+        generator.randint(0, 2**32, n_skipped, dtype=np.uint32)
+        return generator
 
     def take(self, begin: int, count: int) -> NDArray[np.uint64]:
         """Return outputs, shape (count,)."""
@@ -220,7 +228,7 @@ class ExactDraws:
     def __post_init__(self) -> None:
         self._bound = float(np.float32(self.subsample))
         self.outputs_per_bag = 2 * self.n_rows
-        self.most_seeds = min(256, _MOST_OUTPUTS // self.outputs_per_bag)
+        self.most_seeds = min(128, _MOST_OUTPUTS // self.outputs_per_bag)
 
     def stage(
         self, gradient: NDArray[np.float64], hessian: NDArray[np.float64]

@@ -114,6 +114,7 @@ class XGBoostSampler:
             schedule=self._schedule,
             shares_bags=self._settings["method"] in ("approx", None),
             is_wide=self._is_wide,
+            earlier=self._settings.get("earlier", ()),
         )
         search.run()
         source = "XGBoost subsample"
@@ -195,7 +196,7 @@ class XGBoostSampler:
             words.append("sampling_method=gradient_based")
         seeds = list(dict.fromkeys(str(origin.seed) for origin in origins))
         words.append(f"seed{'s' * (len(seeds) > 1)} {' and '.join(seeds)}")
-        restarts = [str(o.first_iteration) for o in origins if o.first_iteration]
+        restarts = [str(o.first_iteration) for o in origins if o.first_iteration > 0]
         if restarts:
             words.append(f"trained on from iteration {' and '.join(restarts)}")
         return ", ".join(words)

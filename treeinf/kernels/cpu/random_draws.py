@@ -336,7 +336,7 @@ def list_xgboost_powers(first: int, step: int, n_powers: int) -> np.ndarray:
 _WORD_POWERS = list_xgboost_powers(1, 1, _WORD)
 
 
-@parallel_kernel
+@linear_kernel
 def draw_xgboost_bags(starts, word_power, n_rows, limit, bits):
     """Draw the bag of each start.
 
@@ -371,7 +371,7 @@ def draw_xgboost_bags(starts, word_power, n_rows, limit, bits):
             bits[bag, n_words - 1] &= last_mask
 
 
-@parallel_kernel
+@linear_kernel
 def screen_xgboost_starts(starts, power, size, leaf_offset, low_sum, high_sum, limits):
     """Find the limits at which the bag of a start has the sums of a tree's leaves.
 
@@ -427,7 +427,7 @@ def screen_xgboost_starts(starts, power, size, leaf_offset, low_sum, high_sum, l
         limits[number, 1] = high
 
 
-@parallel_kernel
+@linear_kernel
 def seed_twisters(first_seed, outputs):
     """Compute the first outputs of Mersenne twisters (MT19937) of consecutive seeds.
 
