@@ -142,6 +142,18 @@ def test_weights_may_belong_to_some_tables_alone(rng):
         ti.BoostIn().fit(model, tables, targets)
 
 
+def test_targets_of_all_tables_make_the_predictions():
+    """Squared error is linear in the targets, whatever tables they are in."""
+    tables, targets = make_tables("regression", 3)
+    settings = {"bagging_fraction": 0.6, "bagging_freq": 1}
+    model = train_lightgbm(tables, targets, **settings)
+    X = tables[0][:9] + 0.01
+    weights = ti.TargetInfluence().fit(model, tables, targets).explain(X).values
+    assert_allclose(weights.sum(axis=0), 1.0, atol=1e-12)
+    # LightGBM keeps the targets in float32
+    assert_allclose(weights.T @ np.concatenate(targets), model.predict(X), atol=1e-6)
+
+
 def test_rows_without_part_in_a_stretch_have_no_influence_through_it():
     tables, targets = make_tables("regression")
     model = train_lightgbm(tables, targets, boost_from_average=False)

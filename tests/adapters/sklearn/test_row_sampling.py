@@ -55,9 +55,13 @@ SETTINGS = {
     "given": ("multiclass", {"subsample": 0.8, "random_state": "given"}),
     "stops": ("", {"subsample": 0.5, "n_iter_no_change": 2}),
     "stops, classes": ("multiclass", {"subsample": 0.5, "n_iter_no_change": 2}),
-    "fixed number": (
+    "numpy share": (
         "",
-        {"subsample": 0.5, "n_iter_no_change": 2, "validation_fraction": 0.3},
+        {
+            "subsample": 0.5,
+            "n_iter_no_change": 2,
+            "validation_fraction": np.float32(0.3),
+        },
     ),
     "exponential": ("binary", {"subsample": 0.5, "loss": "exponential"}),
     "start of zero": ("binary", {"subsample": 0.5, "init": "zero"}),

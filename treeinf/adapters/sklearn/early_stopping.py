@@ -49,8 +49,11 @@ def describe_split(model: Any) -> dict[str, Any]:
     seed = getattr(model, "_random_seed", None)  # of histogram-based boosting
     if seed is None and _is_integer(model.random_state):
         seed = model.random_state
+    fraction = model.validation_fraction
     return {
-        "validation_fraction": model.validation_fraction,
+        "validation_fraction": int(fraction)
+        if _is_integer(fraction)
+        else float(fraction),
         "split_seed": None if seed is None else int(seed),
         "is_stratified": is_classifier(model),
     }
@@ -62,8 +65,8 @@ def _holds_rows_out(model: Any) -> bool:
     return getattr(model, "n_iter_no_change", None) is not None
 
 
-def _is_integer(seed: Any) -> bool:
-    return isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def list_orders(
