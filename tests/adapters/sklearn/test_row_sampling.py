@@ -60,7 +60,7 @@ SETTINGS = {
         {
             "subsample": 0.5,
             "n_iter_no_change": 2,
-            "validation_fraction": np.float32(0.3),
+            "validation_fraction": np.float64(0.3),
         },
     ),
     "exponential": ("binary", {"subsample": 0.5, "loss": "exponential"}),
