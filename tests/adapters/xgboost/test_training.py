@@ -179,7 +179,7 @@ def test_parameters_of_a_booster(rows):
     assert ensemble.training.single_precision
     assert ensemble.training.subsample == "subsample=0.7"
     assert ensemble.leaf_count is None
-    assert verdict(ensemble, X, score) == "subsampled"
+    assert verdict(ensemble, X, score) == "exact"
 
 
 def test_defaults_are_the_librarys(rows):

@@ -62,10 +62,35 @@ def leaf_rule(
 
 
 def other_rule(
-    file: XGBoostFile, parameters: XGBoostParameters, trees: XGBoostTrees
+    file: XGBoostFile,
+    parameters: XGBoostParameters,
+    trees: XGBoostTrees,
+    is_inferred: bool,
 ) -> str | None:
-    """Describe what else may have set leaf values, as far as no file tells."""
+    """Describe what else may have set leaf values, as far as no file tells.
+
+    Parameters
+    ----------
+    file : XGBoostFile
+        Content of the file.
+    parameters : XGBoostParameters
+        Training parameters.
+    trees : XGBoostTrees
+        The trees.
+    is_inferred : bool
+        Whether parameters were inferred from the trees, since none are stored.
+
+    Returns
+    -------
+    str or None
+    """
     rules = []
+    if is_inferred and parameters.may_have_sampled:
+        rules.append(
+            "a sample of the rows for each tree, by a seed that was not found: pass "
+            "read_model(..., parameters={'subsample': 0.8, 'seed': 7}) with those of "
+            "the training"
+        )
     if parameters.objective is None:
         rules.append(
             "a custom objective (obj=), which XGBoost does not store: if a built-in "

@@ -127,6 +127,11 @@ class XGBoostParameters(TrainingParameters):
             return setting
         return f"{setting}, sampling_method={method}"
 
+    @property
+    def may_have_sampled(self) -> bool:
+        """Whether rows were sampled, or may have been for all that the caller said."""
+        return self.number("subsample") < 1.0 or "subsample" not in self._overrides
+
     def row_sampling(
         self, trained_by: tuple[int, ...], drops_trees: bool
     ) -> tuple[tuple[str, Any], ...] | None:
@@ -148,7 +153,7 @@ class XGBoostParameters(TrainingParameters):
             Values are None where they are not known.
         """
         share = self.number("subsample")
-        if share >= 1.0 and "subsample" in self._overrides:
+        if share >= 1.0 and not self.may_have_sampled:
             return None
         is_lost = not self.is_stored or str(self._stored_share) == "1"
 

@@ -291,7 +291,7 @@ def _assemble(
             row_sampling=settings.row_sampling(trained_by, file.booster == "dart"),
             approximations=tuple(_approximations(file, settings)),
             assumed=assumed,
-            other_rule=other_rule(file, settings, trees),
+            other_rule=other_rule(file, settings, trees, assumed is not None),
         ),
         leaf_hessian=trees.leaf_hessian,
         leaf_l2=l2,
@@ -342,8 +342,6 @@ def _complete(
         assumed = f"The model does not store its parameters; its trees imply {listed}"
     else:
         assumed = f"The model does not store its parameters; {listed} are assumed"
-    if settings.number("subsample") >= 1.0 and rates is not None:
-        assumed += ", and subsample=1 is assumed"
     return settings, rates, assumed
 
 
