@@ -326,6 +326,8 @@ shape (n_leaves, leaf_width, leaf_width)
         bag_report = None
         if recovered is not None:
             is_found = fit.fits | fit.rows_fit(ensemble)
+            if ensemble.training.approximations and ensemble.leaf_count is None:
+                is_found = recovered.is_found  # nothing was compared
             recovered = dataclasses.replace(recovered, is_found=is_found)
             bag_report = BagReport.of_trees(ensemble, recovered)
         report = compare_with_model(

@@ -11,6 +11,7 @@ from tests.adapters.xgboost.staged_trees import JudgedTrees
 from tests.naive import xgboost_draws
 from treeinf.adapters import read_model
 from treeinf.adapters.row_sampling import find_sampler
+from treeinf.trace import TrainingTrace
 
 xgboost = pytest.importorskip("xgboost")
 
@@ -401,3 +402,45 @@ def test_draws_of_another_generator_are_not_found(regression, monkeypatch):
     _, recovered = search(booster, X, y)
     row_draws._word_powers.cache_clear()
     assert not recovered.is_found.any()
+
+
+# Through the replay of the training.
+
+
+def report_of(model, X, y):
+    return TrainingTrace.build(read_model(model), X, y, on_mismatch="ignore").report
+
+
+@pytest.mark.parametrize("setting", ["squared error", "exact", "gradients of classes"])
+def test_a_replay_over_the_bags_is_exact(setting, tables):
+    X, targets = tables
+    given = SETTINGS[setting]
+    y = targets[given.get("objective", REGRESSION)]
+    report = report_of(train(X, y, **given), X, y)
+    assert report.verdict == "exact"
+    assert report.largest_difference < 5e-6
+    assert "bags of 6 of 6 iterations found: XGBoost subsample" in report.explanation
+
+
+def test_a_replay_tells_sampled_rows_from_wrong_ones(tables, tmp_path):
+    X, targets = tables
+    y = targets[BINARY]
+    model = train(X, y, objective=BINARY)
+    path = save(model, tmp_path)
+    assert "found: subsample=0.7, seed=42" in report_of(path, X, y).explanation
+    assert "subsample=1" not in report_of(path, X, y).explanation
+    other = report_of(path, X, 1.0 - y)
+    assert "a sample of the rows for each tree" in other.explanation
+    assert report_of(model, X, 1.0 - y).verdict.startswith("other")
+    assert report_of(model, X[::-1], y[::-1]).verdict == "subsampled"
+
+
+def test_bags_are_found_where_values_are_approximate(tables):
+    X, targets = tables
+    y = targets[BINARY]
+    monotone = {"objective": BINARY, "monotone_constraints": "(1,0,0,1,0,0)"}
+    dart = dropping_trees(xgboost)
+    for target, given in ((y, monotone), (targets[REGRESSION], dart)):
+        report = report_of(train(X, target, **given), X, target)
+        assert report.verdict == "approximate"
+        assert "bags of 6 of 6 iterations found" in report.explanation
