@@ -127,22 +127,22 @@ class StretchSampler:
         """Find the stretches one after the other; see `RowSampler`."""
         stretches: list[_Stretch] = []
         n_tables = len(self.rows.table_start) - 1
-        known = None
+        following = None
         for table in range(n_tables):
-            stretch = known or self._measure(table, stretches)
-            known = None
+            stretch = following or self._measure(table, stretches)
+            following = None
             done = [*stretches, stretch]
             is_open = sum(each.n_iterations for each in done) < (
                 self.ensemble.n_iterations
             )
             if is_open and table < n_tables - 1:
-                known = self._measure(table + 1, done)
-                if not known.n_iterations:
-                    known = self._measure(table + 1, done, is_thorough=True)
-            if is_open and (known is None or not known.n_iterations):
+                following = self._measure(table + 1, done)
+                if not following.n_iterations:
+                    following = self._measure(table + 1, done, is_thorough=True)
+            if is_open and (following is None or not following.n_iterations):
                 longer = self._measure(table, stretches, is_thorough=True)
                 if longer.n_iterations > stretch.n_iterations:
-                    stretch, known = longer, None
+                    stretch, following = longer, None
             stretches.append(stretch)
         return self._collect(stretches)
 
