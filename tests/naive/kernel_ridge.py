@@ -33,9 +33,10 @@ def median_distance(place):
     return np.median(apart)
 
 
-def leave_one_out(place, target, weight, scale, penalty):
-    """Predict each row by a model fitted to the others; the mean is of all rows."""
+def leave_one_out(place, target, weight, scale, penalty, group=None):
+    """Predict each row by a model fitted to other groups; the mean is of all rows."""
     n_rows = len(place)
+    group = np.arange(n_rows) if group is None else group
     unit = median_distance(place) * np.sqrt(scale)
     kernel = np.empty((n_rows, n_rows))
     for i in range(n_rows):
@@ -45,7 +46,7 @@ def leave_one_out(place, target, weight, scale, penalty):
     mean = (weight[:, None] * target).sum(axis=0) / weight.sum()
     prediction = np.empty_like(target)
     for i in range(n_rows):
-        others = [j for j in range(n_rows) if j != i]
+        others = [j for j in range(n_rows) if group[j] != group[i]]
         # least weighted squares plus the penalty times the squared norm
         system = kernel[np.ix_(others, others)] + np.diag(penalty / weight[others])
         coefficient = np.linalg.solve(system, target[others] - mean)
@@ -53,13 +54,13 @@ def leave_one_out(place, target, weight, scale, penalty):
     return prediction
 
 
-def leave_one_out_best(X, target, weight, scales, penalties):
+def leave_one_out_best(X, target, weight, scales, penalties, group=None):
     """Predict by the scale and the penalty of the least weighted squared error."""
     place, weight = place_rows(X), weight / weight.max()
     best = None
     for scale in scales:
         for penalty in penalties:
-            prediction = leave_one_out(place, target, weight, scale, penalty)
+            prediction = leave_one_out(place, target, weight, scale, penalty, group)
             error = (weight[:, None] * (target - prediction) ** 2).mean()
             if best is None or error < best[0]:
                 best = (error, prediction)

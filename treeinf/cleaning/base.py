@@ -26,6 +26,12 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from treeinf.cleaning.grouping import (
+    Grouping,
+    join_twins,
+    list_contradictions,
+    read_groups,
+)
 from treeinf.cleaning.rows import read_rows, read_trusted
 from treeinf.cleaning.trial.splits import check_validation
 from treeinf.errors import SelfExplanationWarning, TreeinfWarning
@@ -127,15 +133,24 @@ def _estimator_has(name: str) -> Callable[[Any], bool]:
 class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
     """Base class of meta-estimators that train an estimator on part of the rows.
 
-    A subclass has the parameters `estimator`, `validation`, `scoring`, `n_jobs` and
-    `verbose`, checks them in `_check_parameters`, and chooses rows in `_fit_rows`,
-    which sets `estimator_` and returns the report.
+    A subclass has the parameters `estimator`, `validation`, `scoring`,
+    `join_equal_rows`, `n_jobs` and `verbose`, checks them in `_check_parameters`, and
+    chooses rows in `_fit_rows`, which sets `estimator_` and returns the report.
     """
 
     _label = ""
     report_: Any
+    groups_: NDArray[np.int64] | None
+    contradictions_: Any
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, **fit_params: Any) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        groups: Any = None,
+        **fit_params: Any,
+    ) -> Self:
         """Choose the rows, and train the final model.
 
         Parameters
@@ -146,6 +161,10 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
             Labels or targets.
         sample_weight : array-like, shape (n_train,), optional
             Weights, for training and evaluation.
+        groups : array-like, shape (n_train,), optional
+            Groups of rows that belong together, such as those of a patient or a
+            machine: no row is scored, chosen by or evaluated with models that have seen
+            its group. Rows that are equal are joined anyway, see `join_equal_rows`.
         **fit_params
             Further arguments of the estimator's fit, passed to every copy and to the
             final model as they are: an `eval_set` to stop early on, callbacks.
@@ -177,6 +196,7 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
         rows, classes = read_rows(
             X, y, sample_weight, classify=self._is_classification, **reading
         )
+        rows = self._join_rows(rows, groups)
         validate_data(self, rows.X, skip_check_array=True)
         self._column_names = column_names(rows.X)
         if classes is not None:
@@ -187,6 +207,7 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
         if kind == "rows":
             X_val, y_val = self.validation
             trusted = read_trusted(X_val, y_val, rows, classes, **reading)
+            trusted = join_twins(trusted, None, self.join_equal_rows)[0]
         estimator = self._resolve_estimator()
         check_fit_params(estimator, fit_params)
         self._check_parameters(estimator, rows.n_rows, rows.weight is not None)
@@ -199,9 +220,31 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
             report = self._fit_rows(rows, trusted, learner)
         seconds = {**report.seconds, "total": time.perf_counter() - begin}
         stopped = describe_stopping(estimator, fit_params, self.estimator_)
-        notes = (*report.notes, stopped) if stopped else report.notes
-        self.report_ = dataclasses.replace(report, seconds=seconds, notes=notes)
+        notes = (*report.notes, *self._grouping.notes)
+        notes = (*notes, stopped) if stopped else notes
+        self.report_ = dataclasses.replace(
+            report,
+            headline=report.headline + self._grouping.headline,
+            seconds=seconds,
+            notes=notes,
+            n_groups=self._grouping.n_groups,
+            n_joined=self._grouping.n_joined,
+            n_contradicting=self._grouping.n_contradicting,
+        )
         return self
+
+    def _join_rows(self, rows: LabelledRows, groups: Any) -> LabelledRows:
+        """Set the groups of rows, and what is reported of them."""
+        if self.join_equal_rows not in (True, False):
+            raise ValueError(
+                f"Got join_equal_rows={self.join_equal_rows!r}; expected True or False."
+            )
+        group = None if groups is None else read_groups(groups, rows.n_rows)
+        rows, twins = join_twins(rows, group, self.join_equal_rows)
+        self.groups_ = None if rows.group is None else rows.group.copy()
+        self.contradictions_ = list_contradictions(rows, twins.equal)
+        self._grouping = Grouping.describe(rows, group, twins)
+        return rows
 
     def _check_parameters(self, estimator: Any, n_rows: int, is_weighted: bool) -> None:
         """Refuse parameters that are invalid for these rows."""

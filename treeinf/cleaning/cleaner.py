@@ -105,6 +105,10 @@ class InfluenceCleaner(RowMetaEstimator):
     refit_on_validation : bool, optional
         Train the final model on the validation rows too; by default only if they are
         held out of X.
+    join_equal_rows : bool, default=True
+        Treat rows as one group that are equal, or so near that a model remembers one
+        from the other, unless columns are so coarse that rows are equal by chance; see
+        `treeinf.cleaning.twins`. False joins the rows of `groups` only.
     random_state : int, RandomState or None, default=None
         Seed; the result does not depend on `n_jobs`.
     n_jobs : int or None, default=None
@@ -151,6 +155,13 @@ class InfluenceCleaner(RowMetaEstimator):
         ``primary`` score, ``n_rows`` and ``chosen``.
     report_ : CleaningReport
         Actions taken, and the evidence for them.
+    groups_ : ndarray of int64, shape (n_train,), or None
+        Group of each row: those passed, merged with those joined; None if each row
+        stands for itself.
+    contradictions_ : frame
+        Rows that are equal in all columns and differ in their label or target: ``row``
+        (the caller's label), ``position``, ``set`` (number of the equal rows) and
+        ``label``.
     classes_ : ndarray, shape (n_classes,)
         Labels; only for classifiers.
     n_features_in_ : int
@@ -214,6 +225,7 @@ class InfluenceCleaner(RowMetaEstimator):
         flagged_weight: float = 0.1,
         relabel_by: str = "influence",
         refit_on_validation: bool | None = None,
+        join_equal_rows: bool = True,
         random_state: Any = None,
         n_jobs: int | None = None,
         verbose: bool = False,
@@ -231,18 +243,24 @@ class InfluenceCleaner(RowMetaEstimator):
         self.flagged_weight = flagged_weight
         self.relabel_by = relabel_by
         self.refit_on_validation = refit_on_validation
+        self.join_equal_rows = join_equal_rows
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.verbose = verbose
 
     def clean(
-        self, X: Any, y: Any, sample_weight: Any = None, **fit_params: Any
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        groups: Any = None,
+        **fit_params: Any,
     ) -> tuple[Any, Any, NDArray[np.bool_]]:
         """Fit, and return the rows that remain.
 
         Parameters
         ----------
-        X, y, sample_weight, **fit_params
+        X, y, sample_weight, groups, **fit_params
             See `fit`.
 
         Returns
@@ -256,7 +274,7 @@ class InfluenceCleaner(RowMetaEstimator):
         -----
         For action "downweight", see `weights_`.
         """
-        self.fit(X, y, sample_weight, **fit_params)
+        self.fit(X, y, sample_weight, groups, **fit_params)
         if self.action == "relabel" and self.report_.acted:
             y = replace_labels(y, self.labels_)
         return take_rows(X, self.kept_), take_rows(y, self.kept_), self.kept_.copy()

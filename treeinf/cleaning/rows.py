@@ -23,6 +23,7 @@ from treeinf.frames import (
     read_columns,
     row_labels,
 )
+from treeinf.training.row_groups import concatenate_groups
 from treeinf.training.rows import LabelledRows
 from treeinf.validation import check_weights, open_rows
 
@@ -335,7 +336,12 @@ def join_rows(rows: LabelledRows, others: LabelledRows) -> LabelledRows:
         )
     if rows.code is not None and others.code is not None:
         code = np.concatenate([rows.code, others.code])
-    return LabelledRows(X, np.concatenate([rows.y, others.y]), code, weight)
+    group, twin = (
+        concatenate_groups(first, second, rows.n_rows, others.n_rows)
+        for first, second in ((rows.group, others.group), (rows.twin, others.twin))
+    )
+    y = np.concatenate([rows.y, others.y])
+    return LabelledRows(X, y, code, weight, group, twin)
 
 
 def replace_labels(y: Any, labels: NDArray[Any]) -> Any:

@@ -81,6 +81,10 @@ class InfluenceSelector(RowMetaEstimator):
         Maximum number of clusters in leaf space.
     refit_on_validation : bool, default=False
         Train the final model on the validation rows too.
+    join_equal_rows : bool, default=True
+        Treat rows as one group that are equal, or so near that a model remembers one
+        from the other, unless columns are so coarse that rows are equal by chance; see
+        `treeinf.cleaning.twins`. False joins the rows of `groups` only.
     random_state : int, RandomState or None, default=None
         Seed; the result does not depend on `n_jobs`.
     n_jobs : int or None, default=None
@@ -105,6 +109,13 @@ class InfluenceSelector(RowMetaEstimator):
         reported and ``n_rows``.
     report_ : SelectionReport
         The subset kept, compared with all rows and with random ones.
+    groups_ : ndarray of int64, shape (n_train,), or None
+        Group of each row: those passed, merged with those joined; None if each row
+        stands for itself.
+    contradictions_ : frame
+        Rows that are equal in all columns and differ in their label or target: ``row``
+        (the caller's label), ``position``, ``set`` (number of the equal rows) and
+        ``label``.
     classes_, n_features_in_, feature_names_in_
         As in scikit-learn.
 
@@ -142,6 +153,7 @@ class InfluenceSelector(RowMetaEstimator):
         n_random: int = 3,
         n_clusters: int = 20,
         refit_on_validation: bool = False,
+        join_equal_rows: bool = True,
         random_state: Any = None,
         n_jobs: int | None = None,
         verbose: bool = False,
@@ -158,12 +170,18 @@ class InfluenceSelector(RowMetaEstimator):
         self.n_random = n_random
         self.n_clusters = n_clusters
         self.refit_on_validation = refit_on_validation
+        self.join_equal_rows = join_equal_rows
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.verbose = verbose
 
     def select(
-        self, X: Any, y: Any, sample_weight: Any = None, **fit_params: Any
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        groups: Any = None,
+        **fit_params: Any,
     ) -> tuple[Any, Any, NDArray[np.bool_]]:
         """Fit, and return the rows kept; see `fit`.
 
@@ -174,7 +192,7 @@ class InfluenceSelector(RowMetaEstimator):
         kept : ndarray of bool, shape (n_train,)
             Mask of the rows kept.
         """
-        self.fit(X, y, sample_weight, **fit_params)
+        self.fit(X, y, sample_weight, groups, **fit_params)
         return take_rows(X, self.kept_), take_rows(y, self.kept_), self.kept_.copy()
 
     def _check_parameters(self, estimator: Any, n_rows: int, is_weighted: bool) -> None:

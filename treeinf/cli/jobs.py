@@ -247,6 +247,8 @@ def read_tables(
     others: Mapping[str, Path | None],
     option: str = "TRAIN",
     weight: str | None = None,
+    groups: str | None = None,
+    learn_groups: bool = False,
     drop_columns: str = "",
     task: str = "auto",
     table_format: TableFormat,
@@ -260,8 +262,10 @@ def read_tables(
         A model file, or the name of a library.
     train : pathlib.Path
         Table of training rows.
-    target, weight : str or None
-        Columns of the target and of the sample weights.
+    target, weight, groups : str or None
+        Columns of the target, of the sample weights and of the groups.
+    learn_groups : bool
+        Whether the column of groups is a feature.
     others : dict of str to pathlib.Path or None
         Tables of other rows, by option.
     option : str
@@ -296,6 +300,8 @@ def read_tables(
         weight=weight,
         task=task if ensemble is None else task_of(ensemble),
         drop_columns=split_names(drop_columns),
+        groups=groups,
+        learn_groups=learn_groups,
     )
     rows = {
         name: read_test_rows(
@@ -323,6 +329,8 @@ def read_job(
     test: Path | None,
     validation: str,
     weight: str | None,
+    groups: str | None,
+    learn_groups: bool,
     drop_columns: str,
     task: str,
     table_format: TableFormat,
@@ -334,7 +342,8 @@ def read_job(
 
     Parameters
     ----------
-    train, target, model, weight, drop_columns, task, table_format, parameters
+    train, target, model, weight, groups, learn_groups, drop_columns, task, \
+table_format, parameters
         See `read_tables`.
     test : pathlib.Path or None
         Table of test rows.
@@ -360,6 +369,8 @@ def read_job(
         target,
         others={"--test": test, "--validation": trusted},
         weight=weight,
+        groups=groups,
+        learn_groups=learn_groups,
         drop_columns=drop_columns,
         task=task,
         table_format=table_format,

@@ -49,6 +49,25 @@ Target = Annotated[str, typer.Option("--target", "-y", help="Column to predict."
 Weight = Annotated[
     str | None, typer.Option("--weight", "-w", help="Column of sample weights.")
 ]
+Groups = Annotated[
+    str | None,
+    typer.Option(
+        "--groups",
+        help="Column of groups, such as patients: no row is scored or judged by models "
+        "that have seen its group. It is no feature, but for --learn-groups.",
+    ),
+]
+LearnGroups = Annotated[
+    bool,
+    typer.Option("--learn-groups", help="Use the column of groups as a feature, too."),
+]
+JoinEqualRows = Annotated[
+    bool,
+    typer.Option(
+        "--join-equal-rows/--no-join-equal-rows",
+        help="Treat rows as one group that are equal, or as good as equal.",
+    ),
+]
 DropColumns = Annotated[
     str,
     typer.Option(

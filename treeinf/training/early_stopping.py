@@ -21,6 +21,7 @@ from treeinf.training.cloning import (
     find_package,
     last_step,
 )
+from treeinf.training.row_groups import deal_groups
 from treeinf.training.rows import LabelledRows
 
 __all__ = [
@@ -308,7 +309,11 @@ def _replace_last(estimator: Any, last: Any) -> Any:
 
 def _draw_held_out(rows: LabelledRows, seed: int) -> NDArray[np.bool_]:
     """Draw rows to hold out, of each class in proportion; at least one in all."""
-    order = np.random.default_rng([seed, _HELD_OUT_SEED]).permutation(rows.n_rows)
+    rng = np.random.default_rng([seed, _HELD_OUT_SEED])
+    if rows.group is not None and len(np.unique(rows.group)) > 1:
+        shares = (1.0 - HELD_OUT, HELD_OUT)
+        return deal_groups(rows.group, rows.code, shares, rng) == 1
+    order = rng.permutation(rows.n_rows)
     is_out = np.zeros(rows.n_rows, dtype=np.bool_)
     code = np.zeros(rows.n_rows, np.int64) if rows.code is None else rows.code
     counts = np.bincount(code)

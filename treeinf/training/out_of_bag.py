@@ -32,6 +32,8 @@ def predict_out_of_bag(
     n_trees: int,
     seed: int,
     n_jobs: int = 1,
+    group: NDArray[np.int64] | None = None,
+    twin: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float64]:
     """Grow a forest on bootstrap samples and average its out-of-bag predictions.
 
@@ -51,6 +53,13 @@ def predict_out_of_bag(
         Seed of the samples and the trees.
     n_jobs : int, default=1
         Threads; results are bitwise reproducible for any number.
+    group : ndarray of int64, shape (n_rows,), optional
+        Groups of the rows, from 0 without gaps. Bootstrap samples are of whole groups,
+        so that a row is predicted by trees that have seen none of its group; weights
+        are then those of the rows in a tree.
+    twin : ndarray of int64, shape (n_rows,), optional
+        Sets of equal rows within groups, from 0 without gaps: a tree is grown on a
+        random one of each set, as many rows as there were without repeats.
 
     Returns
     -------
@@ -75,7 +84,7 @@ def predict_out_of_bag(
     has_missing = bool(np.isnan(table).any())
     n_rows = len(table)
     cumulative = None
-    if weight is not None:
+    if weight is not None and group is None:
         cumulative = np.cumsum(weight / weight.sum())
         cumulative /= cumulative[-1]
 
@@ -84,16 +93,25 @@ def predict_out_of_bag(
             return [grow_tree(int(tree_seed)) for tree_seed in seeds]
 
     def grow_tree(tree_seed: int) -> _OutOfBag:
-        count = _draw_counts(np.random.RandomState(tree_seed), n_rows, cumulative)
+        rng = np.random.RandomState(tree_seed)
+        if group is None:
+            count = _draw_counts(rng, n_rows, cumulative)
+            unseen = np.flatnonzero(count == 0)
+        else:
+            count = _draw_counts(rng, n_groups, None)[group]
+            unseen = np.flatnonzero(count == 0)
+            if twin is not None:
+                count = count * _draw_members(rng, twin)
         grown = clone(tree).set_params(random_state=tree_seed)
         # only a checked table is searched for missing values
-        grown.fit(table, target, sample_weight=count, check_input=has_missing)
-        unseen = np.flatnonzero(count == 0)
+        drawn = count if group is None or weight is None else count * weight
+        grown.fit(table, target, sample_weight=drawn, check_input=has_missing)
         predict = grown.predict_proba if is_classifier(tree) else grown.predict
         values = predict(table[unseen], check_input=False) if len(unseen) else []
         return unseen, np.reshape(values, (len(unseen), width))
 
     width = len(np.unique(target)) if is_classifier(tree) else target[0].size
+    n_groups = 0 if group is None else int(group.max()) + 1
     seeds = np.random.RandomState(seed).randint(_SEED_LIMIT, size=n_trees)
     batches = np.array_split(seeds, -(-n_trees // _TREES_PER_TASK))
     total, n_predictions = np.zeros((n_rows, width)), np.zeros((n_rows, 1))
@@ -104,6 +122,18 @@ def predict_out_of_bag(
             n_predictions[unseen] += 1.0
     with np.errstate(invalid="ignore"):
         return np.asarray(total / n_predictions)
+
+
+def _draw_members(
+    rng: np.random.RandomState, twin: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Draw one row of each set of equal rows."""
+    order = rng.permutation(len(twin))
+    drawn = np.empty(int(twin.max()) + 1, dtype=np.int64)
+    drawn[twin[order]] = order
+    is_drawn = np.zeros(len(twin), dtype=np.bool_)
+    is_drawn[drawn] = True
+    return is_drawn
 
 
 def _draw_counts(

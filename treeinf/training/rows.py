@@ -27,12 +27,20 @@ class LabelledRows:
         Number of each label among the classes; None for regression.
     weight : ndarray of float64, shape (n_rows,), or None
         Weights; None for 1.
+    group : ndarray of int64, shape (n_rows,), or None
+        Group of each row: what is learned from a row is not judged by, and does not
+        judge, rows of its group. None if each row is a group.
+    twin : ndarray of int64, shape (n_rows,), or None
+        Set of (almost) equal rows that each row is in, within its group; base models
+        draw one of them at a time. None if each row is alone.
     """
 
     X: Any
     y: NDArray[Any]
     code: NDArray[np.int64] | None = None
     weight: NDArray[np.float64] | None = None
+    group: NDArray[np.int64] | None = None
+    twin: NDArray[np.int64] | None = None
 
     @property
     def n_rows(self) -> int:
@@ -51,4 +59,6 @@ class LabelledRows:
             self.y[rows],
             None if self.code is None else self.code[rows],
             None if self.weight is None else self.weight[rows],
+            None if self.group is None else self.group[rows],
+            None if self.twin is None else self.twin[rows],
         )

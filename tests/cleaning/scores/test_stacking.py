@@ -55,6 +55,34 @@ def test_kernel_model_equals_refits_without_each_row(weighted, rng):
     )
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_kernel_model_equals_refits_without_each_group(weighted, rng):
+    rows = small_rows(rng, 25, weighted=weighted)
+    group = rng.integers(9, size=25)
+    target = np.eye(2)[rows.code]
+    weight = np.ones(25) if rows.weight is None else rows.weight
+    desired = leave_one_out_best(
+        rows.X, target, weight, stacking._SCALES, stacking._PENALTIES, group
+    )
+    actual = predict_by_kernel(dataclasses.replace(rows, group=group), target, 0)
+    np.testing.assert_allclose(actual, desired, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", BASE_MODELS)
+def test_no_label_of_its_group_moves_the_prediction_of_a_row(name, rng):
+    # weights are tuned on all labels, and so the mean of each output is kept here
+    group = np.repeat(np.arange(20), 2)
+    code = np.tile([0, 1, 1, 0], 10)
+    changed = code.copy()
+    changed[:2] = code[1::-1]
+    tables = [
+        LabelledRows(np.arange(40.0)[:, None] // 2, labels, labels, None, group, group)
+        for labels in (code, changed)
+    ]
+    before, after = (BASE_MODELS[name](t, np.eye(2)[t.code], 0, 1) for t in tables)
+    np.testing.assert_allclose(before[:2], after[:2], atol=1e-9)
+
+
 def test_rows_beyond_a_batch_are_dealt_into_batches(rng, monkeypatch):
     rows = small_rows(rng, 50)
     target = np.eye(2)[rows.code]

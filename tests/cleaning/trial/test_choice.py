@@ -125,7 +125,7 @@ def chosen(rng, guard, primary, n_rows=400, n_classes=2):
         np.array([zero, noise - guard]),
         np.array([zero, noise - primary]),
     )
-    return Evaluation(losses, np.zeros(2), n_classes)
+    return Evaluation(losses, np.zeros(2), n_classes, losses.guard_loss.shape[1])
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,15 @@
 """Which rows are scored, which choose and which evaluate."""
 
+import dataclasses
+
 import numpy as np
 import pytest
-from sklearn.model_selection import KFold, ShuffleSplit
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    ShuffleSplit,
+    StratifiedGroupKFold,
+)
 
 from treeinf.cleaning.trial.splits import assign_folds, plan_splits
 from treeinf.training.rows import LabelledRows
@@ -71,3 +78,24 @@ def test_rows_that_scores_look_at_do_not_evaluate(rng):
     splits, _ = plan_splits((None, None), rows(), trusted, rng, scores_use_trusted=True)
     assert [split.roles for split in splits] == [[(0, 1)], [(0, 1)]]
     assert splits[0].sets == splits[1].sets[::-1]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    "validation",
+    [5, 3, 0.2, 0.5, KFold(4), GroupKFold(4), StratifiedGroupKFold(3)],
+)
+def test_no_group_is_on_two_sides_of_a_split(validation, seed):
+    rng = np.random.default_rng(seed)
+    group = rng.integers(int(rng.integers(12, 80)), size=200)
+    table = dataclasses.replace(rows(200, seed=seed), group=group)
+    splits, _ = plan_splits(validation, table, None, rng)
+    for split in splits:
+        together = [np.unique(part.rows.group) for part in (split.train, *split.sets)]
+        assert len(np.unique(np.concatenate(together))) == sum(map(len, together))
+
+
+def test_a_list_of_splits_is_taken(rng):
+    splits = list(KFold(4).split(np.zeros((103, 1))))
+    planned, _ = plan_splits(splits, rows(), None, rng)
+    np.testing.assert_array_equal(positions(planned[1])[2], splits[1][1])

@@ -49,6 +49,12 @@ class SelectionReport:
         The seed passed.
     notes : tuple of str
         Further remarks, one sentence each.
+    n_groups : int or None
+        Groups of rows, passed or joined; None if each row stands for itself.
+    n_joined : int
+        Rows joined with others that are equal, or as good as equal.
+    n_contradicting : int
+        Rows that equal others in all columns and differ in their label or target.
     """
 
     headline: str
@@ -68,6 +74,9 @@ class SelectionReport:
     versions: dict[str, str]
     random_state: int | None
     notes: tuple[str, ...] = ()
+    n_groups: int | None = None
+    n_joined: int = 0
+    n_contradicting: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types for `json.dumps`; what is not finite becomes None."""

@@ -24,6 +24,7 @@ from treeinf.kernels.threads import one_blas_thread
 from treeinf.training.encoding import TableEncoder
 from treeinf.training.out_of_bag import predict_out_of_bag
 from treeinf.training.parallel import run_tasks
+from treeinf.training.row_groups import number_groups
 from treeinf.training.rows import LabelledRows
 
 __all__ = [
@@ -89,6 +90,8 @@ def predict_by_forest(
         n_trees=_N_TREES,
         seed=seed,
         n_jobs=n_jobs,
+        group=None if rows.group is None else number_groups(rows.group),
+        twin=None if rows.twin is None else number_groups(rows.twin),
     )
     mean = np.average(target, axis=0, weights=rows.weight)
     return np.where(np.isnan(prediction), mean, prediction)
@@ -129,11 +132,12 @@ def predict_by_kernel(
     -----
     The kernel is ``exp(-distance / scale)``. With C the inverse of the kernel matrix
     plus the penalty on its diagonal, and coefficients c = C y, the leave-one-out
-    residual is ``c_i / C_ii``. The mean of all targets, the row's own included, is
-    subtracted before. Scale and penalty minimise the mean square of these residuals on
-    up to 1,000 of the rows. More than 3,000 rows are split at random into batches of at
-    most as many, each fitted by itself: time is linear in the rows, memory constant, at
-    some 150 MB a thread.
+    residual is ``c_i / C_ii``; of the rows of a group g, left out together, the
+    residuals solve ``C_gg r_g = c_g``. The mean of all targets, the row's own included,
+    is subtracted before. Scale and penalty minimise the mean square of these residuals
+    on up to 1,000 of the rows. More than 3,000 rows are split at random into batches of
+    at most as many, each fitted by itself: time is linear in the rows, memory constant,
+    at some 150 MB a thread.
 
     References
     ----------
@@ -147,14 +151,15 @@ def predict_by_kernel(
     order = np.random.default_rng(seed).permutation(n_rows)
     batches = np.array_split(order, -(-n_rows // _BATCH_ROWS))
     left_out = np.empty_like(target)
-    tuning = _Ridge.read(points, weight, target, order[:_TUNING_ROWS])
+    read = functools.partial(_Ridge.read, points, weight, target, rows.group)
+    tuning = read(order[:_TUNING_ROWS])
     scales = [functools.partial(tuning.errors, scale) for scale in _SCALES]
     errors = list(run_tasks(scales, n_jobs, shares_memory=True))
     at_scale, at_penalty = np.unravel_index(np.argmin(errors), np.shape(errors))
     scale, penalty = _SCALES[at_scale], float(_PENALTIES[at_penalty])
 
     def leave_out(batch: NDArray[np.int64]) -> NDArray[np.float64]:
-        return _Ridge.read(points, weight, target, batch).residuals(scale, penalty)
+        return read(batch).residuals(scale, penalty)
 
     tasks = [functools.partial(leave_out, batch) for batch in batches]
     for batch, residuals in zip(
@@ -177,11 +182,15 @@ class _Ridge:
         Roots of the weights.
     target : ndarray of float64, shape (n_rows, n_outputs)
         Targets without their mean, scaled.
+    left_out_groups : list of ndarray of int64, shape (n_groups, n_rows of a group)
+        Rows that are left out together, by the size of their group; empty if each row
+        is left out alone.
     """
 
     distance: NDArray[np.float64]
     root: NDArray[np.float64]
     target: NDArray[np.float64]
+    left_out_groups: list[NDArray[np.int64]]
 
     @classmethod
     def read(
@@ -189,6 +198,7 @@ class _Ridge:
         points: NDArray[np.float64],
         weight: NDArray[np.float64],
         target: NDArray[np.float64],
+        group: NDArray[np.int64] | None,
         batch: NDArray[np.int64],
     ) -> _Ridge:
         """Set up the rows of one batch."""
@@ -198,7 +208,9 @@ class _Ridge:
         if apart.size:
             distance /= np.median(apart, overwrite_input=True)
         root = np.sqrt(weight[batch])
-        return cls(distance, root, (target[batch] - centre) * root[:, np.newaxis])
+        scaled = (target[batch] - centre) * root[:, np.newaxis]
+        left_out_groups = [] if group is None else _list_groups(group[batch])
+        return cls(distance, root, scaled, left_out_groups)
 
     def _kernel(self, scale: float, penalty: float = 0.0) -> NDArray[np.float64]:
         """Return the upper triangle of the kernel matrix, zeros below."""
@@ -221,7 +233,11 @@ class _Ridge:
         for penalty in _PENALTIES:
             inverse = 1.0 / (values + penalty)
             coefficient = vectors @ (inverse[:, np.newaxis] * rotated)
-            left_out = coefficient / (squares @ inverse)[:, np.newaxis]
+            if self.left_out_groups:
+                half = vectors * np.sqrt(inverse)
+                left_out = _leave_out_groups(half, coefficient, self.left_out_groups)
+            else:
+                left_out = coefficient / (squares @ inverse)[:, np.newaxis]
             errors.append(float((left_out**2).mean()))
         return errors
 
@@ -229,11 +245,47 @@ class _Ridge:
         """Return the leave-one-out residuals, scaled."""
         factor = self._kernel(scale, penalty)
         invert_factor(factor)
+        if self.left_out_groups:
+            coefficient = factor @ (factor.T @ self.target)
+            return _leave_out_groups(factor, coefficient, self.left_out_groups)
         diagonal = np.einsum("ij,ij->i", factor, factor)
         residuals: NDArray[np.float64] = (
             factor @ (factor.T @ self.target) / diagonal[:, np.newaxis]
         )
         return residuals
+
+
+def _list_groups(group: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Return the rows of each group, those of groups of the same size in one array."""
+    order = np.argsort(group, kind="stable")
+    size = np.unique(group, return_counts=True)[1]
+    first = np.cumsum(size) - size
+    return [order[first[size == n, np.newaxis] + np.arange(n)] for n in np.unique(size)]
+
+
+def _leave_out_groups(
+    half: NDArray[np.float64],
+    coefficient: NDArray[np.float64],
+    left_out_groups: Sequence[NDArray[np.int64]],
+) -> NDArray[np.float64]:
+    """Return the residuals of rows that are left out together.
+
+    Parameters
+    ----------
+    half : ndarray of float64, shape (n_rows, n_rows)
+        The inverse of the penalised kernel matrix is its product with its transpose.
+    coefficient : ndarray of float64, shape (n_rows, n_outputs)
+        That inverse times the targets.
+    left_out_groups : sequence of ndarray of int64
+        See `_Ridge`.
+    """
+    residuals = np.empty_like(coefficient)
+    for members in left_out_groups:
+        lines = half[members]
+        residuals[members] = np.linalg.solve(
+            lines @ lines.transpose(0, 2, 1), coefficient[members]
+        )
+    return residuals
 
 
 BASE_MODELS: dict[

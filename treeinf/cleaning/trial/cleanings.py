@@ -190,5 +190,4 @@ def _try_controls(
         predictions = guard.join([*models, *[0] * n_missing], of_controls)
         losses.append(losses_within(predictions))
         scores.append(predictions.score)
-    positions = [guard.positions for _, guard in pairs]
-    return average_evaluations(losses, scores, positions, pairs[0][1].n_classes)
+    return average_evaluations(losses, scores, [guard for _, guard in pairs])

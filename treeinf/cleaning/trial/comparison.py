@@ -112,8 +112,9 @@ def compare(
     confidence: float,
     metric: str,
     scores: tuple[float, float],
+    n_rows: int | None = None,
 ) -> Comparison:
-    """Compare two models row by row.
+    """Compare two models row by row, or group by group.
 
     Parameters
     ----------
@@ -127,10 +128,12 @@ def compare(
         Name of the score reported beside the loss.
     scores : tuple of float
         That score before and after.
+    n_rows : int, optional
+        Number of rows, where losses are those of groups of rows.
     """
     gain, low, high = paired_interval(before - after, confidence)
     return Comparison(
-        n_rows=len(before),
+        n_rows=len(before) if n_rows is None else n_rows,
         loss=loss,
         loss_before=float(before.mean()),
         loss_after=float(after.mean()),

@@ -46,6 +46,8 @@ class Predictions:
         Row weights; None for 1.
     positions : ndarray of int64, shape (n_rows,)
         Positions of the rows in their table.
+    group : ndarray of int64, shape (n_rows,), or None
+        Groups of the rows, see `LabelledRows`.
     """
 
     values: NDArray[np.float64]
@@ -53,6 +55,7 @@ class Predictions:
     label: NDArray[np.int64] | NDArray[np.float64]
     weight: NDArray[np.float64] | None
     positions: NDArray[np.int64]
+    group: NDArray[np.int64] | None = None
 
     @property
     def n_classes(self) -> int:
@@ -74,22 +77,21 @@ class Evaluation:
 
     Parameters
     ----------
-    losses : RowLosses, shape (n_models, n_rows)
-        Losses, the uncleaned model's first.
+    losses : RowLosses, shape (n_models, n_groups)
+        Losses, the uncleaned model's first; of rows, or of groups of rows, see
+        `RowLosses.of_row_groups`.
     score : ndarray of float64, shape (n_models,)
         The reported score, averaged over sets where it is defined.
     n_classes : int
         0 for regression.
+    n_rows : int
+        Number of rows.
     """
 
     losses: RowLosses
     score: NDArray[np.float64]
     n_classes: int
-
-    @property
-    def n_rows(self) -> int:
-        """Number of rows."""
-        return self.losses.guard_loss.shape[1]
+    n_rows: int
 
     def compare_selection(
         self, before: int, after: int, confidence: float, metric: str
@@ -123,6 +125,7 @@ class Evaluation:
                 1.0 - float(losses[before].mean()),
                 1.0 - float(losses[after].mean()),
             ),
+            n_rows=self.n_rows,
         )
 
     def _compare(
@@ -141,6 +144,7 @@ class Evaluation:
             confidence=confidence,
             metric=metric,
             scores=(float(self.score[before]), float(self.score[after])),
+            n_rows=self.n_rows,
         )
 
 
@@ -252,17 +256,16 @@ def evaluate_trial(
         score = np.array(
             [_mean_of_finite(guard.score[groups == k]) for k in range(groups.max() + 1)]
         )
-        choice = choose(seen)
+        choice = choose(seen.of_row_groups(selection.group))
         choices.append(choice)
         losses.append(unseen)
         chosen.append(unseen.of_models(choice))
         scores.append(score)
         chosen_scores.append(score[choice])
-    positions = [guard.positions for _, guard in pairs]
-    n_classes = pairs[0][1].n_classes
+    guards = [guard for _, guard in pairs]
     return Outcome(
-        average_evaluations(losses, scores, positions, n_classes),
-        average_evaluations(chosen, chosen_scores, positions, n_classes),
+        average_evaluations(losses, scores, guards),
+        average_evaluations(chosen, chosen_scores, guards),
         choices,
     )
 
@@ -270,14 +273,15 @@ def evaluate_trial(
 def average_evaluations(
     losses: Sequence[RowLosses],
     scores: Sequence[NDArray[np.float64]],
-    positions: Sequence[NDArray[np.int64]],
-    n_classes: int,
+    guards: Sequence[Predictions],
 ) -> Evaluation:
     """Join the evaluations of several sets of rows; see `RowLosses.average`."""
+    positions = [guard.positions for guard in guards]
     return Evaluation(
-        RowLosses.average(losses, positions),
+        RowLosses.average(losses, positions, [guard.group for guard in guards]),
         np.array([_mean_of_finite(values) for values in np.transpose(scores)]),
-        n_classes,
+        guards[0].n_classes,
+        len(np.unique(np.concatenate(positions))),
     )
 
 

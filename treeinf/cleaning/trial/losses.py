@@ -90,7 +90,10 @@ class RowLosses:
 
     @classmethod
     def average(
-        cls, sets: Sequence[RowLosses], positions: Sequence[NDArray[np.int64]]
+        cls,
+        sets: Sequence[RowLosses],
+        positions: Sequence[NDArray[np.int64]],
+        groups: Sequence[NDArray[np.int64] | None] = (),
     ) -> RowLosses:
         """Join losses of the same models, averaging those of rows that occur twice.
 
@@ -100,24 +103,49 @@ class RowLosses:
             Losses of the same models.
         positions : sequence of ndarray of int64
             The rows of each, by position.
+        groups : sequence of ndarray of int64, optional
+            Groups of the rows of each, see `of_row_groups`.
         """
-        _, row = np.unique(np.concatenate(positions), return_inverse=True)
+        _, first, row = np.unique(
+            np.concatenate(positions), return_index=True, return_inverse=True
+        )
+        passed = [group for group in groups if group is not None]
+        group = np.concatenate(passed)[first] if passed else None
         count = np.bincount(row)
 
         def mean(arrays: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
             lines = np.concatenate(arrays, axis=1)
             return np.array([np.bincount(row, line) / count for line in lines])
 
-        return cls(
+        joined = cls(
             mean([losses.selection_loss for losses in sets]),
             mean([losses.guard_loss for losses in sets]),
             mean([losses.primary_loss for losses in sets]),
         )
+        return joined.of_row_groups(group)
 
     def weighted(self, weight: NDArray[np.float64]) -> RowLosses:
         """Scale each row's losses by its weight, relative to the mean weight."""
         relative = weight / (weight.mean() or 1.0)
         return self.map(lambda losses: losses * relative)
+
+    def of_row_groups(self, group: NDArray[np.int64] | None) -> RowLosses:
+        """Add up the losses of each group's rows, scaled so that means stay the same.
+
+        Standard errors then count groups, not rows, which are alike within a group.
+
+        Parameters
+        ----------
+        group : ndarray of int64, shape (n_rows,), or None
+            Group of each row; None if each row is one.
+        """
+        if group is None:
+            return self
+        index = np.unique(group, return_inverse=True)[1].reshape(-1)
+        scale = (index.max() + 1) / len(index)
+        return self.map(
+            lambda losses: scale * np.array([np.bincount(index, x) for x in losses])
+        )
 
     def of_models(self, models: Sequence[int]) -> RowLosses:
         """Return some of the models, in the order passed."""

@@ -90,6 +90,7 @@ def _join(
             row_set.rows.label,
             row_set.rows.weight,
             row_set.positions,
+            row_set.rows.group,
         )
         for k, row_set in enumerate(sets)
     ]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import numbers
+import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import check_cv
 
+from treeinf.training.row_groups import deal_groups
 from treeinf.training.rows import LabelledRows
 
 __all__ = [
@@ -84,7 +86,8 @@ def check_validation(validation: Any) -> str:
     """
     expected = (
         "expected a share of the rows in (0, 1), a number of folds of at least "
-        f"{_FEWEST_FOLDS}, a scikit-learn splitter, or rows (X_val, y_val)"
+        f"{_FEWEST_FOLDS}, a scikit-learn splitter, a list of splits, or rows "
+        "(X_val, y_val)"
     )
     if isinstance(validation, bool) or validation is None:
         raise TypeError(f"Got validation={validation!r}; {expected}.")
@@ -102,7 +105,9 @@ def check_validation(validation: Any) -> str:
                 f"Got validation with {len(validation)} parts; {expected}."
             )
         return "rows"
-    if hasattr(validation, "split") and not isinstance(validation, str):
+    if isinstance(validation, list) or (
+        hasattr(validation, "split") and not isinstance(validation, str)
+    ):
         return "splitter"
     raise TypeError(f"Got validation of type {type(validation).__name__}; {expected}.")
 
@@ -118,13 +123,15 @@ def split_in_halves(
 def assign_folds(
     rows: LabelledRows, n_folds: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Assign rows to folds at random, stratified by class.
+    """Assign rows to folds at random, stratified by class, whole groups to one fold.
 
     Returns
     -------
     ndarray of int64, shape (n_rows,)
         Fold of each row, in [0, n_folds).
     """
+    if rows.group is not None:
+        return deal_groups(rows.group, rows.code, [1.0] * n_folds, rng)
     fold = np.empty(rows.n_rows, dtype=np.int64)
     fold[_shuffle_by_class(rows, rng)] = np.arange(rows.n_rows) % n_folds
     return fold
@@ -174,9 +181,10 @@ def plan_splits(
     Returns
     -------
     splits : list of Split
-        One; two, if scores use the trusted rows. With folds, one for each fold:
-        this and the next are selection and guard set of one another, the others are
-        trained on. So every row is in two guard sets, and its two losses are averaged.
+        No two of a split's sets have a row of the same group. One split; two, if scores
+        use the trusted rows. With folds, one for each fold: this and the next are
+        selection and guard set of one another, the others are trained on. So every row
+        is in two guard sets, and its two losses are averaged.
     scored : RowSet
         Rows that the final cleaning scores: all but those held out.
 
@@ -194,8 +202,14 @@ def plan_splits(
         if scores_use_trusted:
             splits.append(Split(scored, (second, first), scores_use_trusted))
     elif kind == "share":
-        quantile = _spread_out(rows, rng)
-        is_first, is_train = quantile < validation / 2.0, quantile >= validation
+        if rows.group is None:
+            quantile = _spread_out(rows, rng)
+            is_first, is_train = quantile < validation / 2.0, quantile >= validation
+        else:
+            half = validation / 2.0
+            shares = (1.0 - validation, half, half)
+            fold = deal_groups(rows.group, rows.code, shares, rng)
+            is_first, is_train = fold == 1, fold == 0
         first, second, scored = (
             RowSet.of(rows, np.flatnonzero(mask))
             for mask in (is_first, ~is_first & ~is_train, is_train)
@@ -206,7 +220,9 @@ def plan_splits(
         folds = _list_folds(validation, kind, rows, rng)
         for k, (train, fold) in enumerate(folds):
             following = np.setdiff1d(folds[(k + 1) % len(folds)][1], fold)
-            train = np.setdiff1d(train, np.union1d(fold, following))
+            following = _outside_groups(rows, following, fold)
+            held_out = np.union1d(fold, following)
+            train = _outside_groups(rows, np.setdiff1d(train, held_out), held_out)
             sets = RowSet.of(rows, following), RowSet.of(rows, fold)
             splits.append(Split(RowSet.of(rows, train), sets))
     for split in splits:
@@ -220,6 +236,15 @@ def plan_splits(
     return splits, scored
 
 
+def _outside_groups(
+    rows: LabelledRows, positions: NDArray[np.int64], others: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Leave out the rows of groups that other rows are in, too."""
+    if rows.group is None:
+        return positions
+    return positions[~np.isin(rows.group[positions], rows.group[others])]
+
+
 def _list_folds(
     validation: Any, kind: str, rows: LabelledRows, rng: np.random.Generator
 ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
@@ -231,7 +256,10 @@ def _list_folds(
             for k in range(int(validation))
         ]
     splitter = check_cv(validation, rows.y, classifier=rows.code is not None)
-    folds = list(splitter.split(np.zeros((rows.n_rows, 1)), rows.y))
+    with warnings.catch_warnings():
+        # not every splitter uses them; `plan_splits` keeps groups whole in any case
+        warnings.filterwarnings("ignore", "The groups parameter is ignored")
+        folds = list(splitter.split(np.zeros((rows.n_rows, 1)), rows.y, rows.group))
     if len(folds) < _FEWEST_FOLDS:
         raise ValueError(
             f"validation={validation!r} makes {len(folds)} splits; expected at least "

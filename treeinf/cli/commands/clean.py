@@ -52,6 +52,9 @@ def clean(
         ),
     ] = None,
     weight: options.Weight = None,
+    groups: options.Groups = None,
+    learn_groups: options.LearnGroups = False,
+    join_equal_rows: options.JoinEqualRows = FROM_ESTIMATOR,
     drop_columns: options.DropColumns = "",
     parameter: options.Parameters = None,
     task: options.Task = "auto",
@@ -186,6 +189,8 @@ def clean(
             test=test,
             validation=validation,
             weight=weight,
+            groups=groups,
+            learn_groups=learn_groups,
             drop_columns=drop_columns,
             task=task,
             table_format=table_format,
@@ -208,12 +213,13 @@ def clean(
         validation=job.validation,
         guard=guard,
         refit_on_validation=refit_on_validation,
+        join_equal_rows=join_equal_rows,
         random_state=seed,
         n_jobs=-1 if n_jobs is None else n_jobs,
         verbose=printer.shows_progress,
     )
     with clock.measure("clean"):
-        cleaner.fit(job.data.X, job.data.y, job.data.weight)
+        cleaner.fit(job.data.X, job.data.y, job.data.weight, job.data.groups)
     changes: list[ScoreChange] = []
     if job.test is not None:
         with clock.measure("compare"):

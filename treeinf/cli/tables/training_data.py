@@ -54,6 +54,8 @@ class TrainingData:
         Labels in sorted order; empty for regression.
     notes : tuple of str
         Decisions made while reading, one sentence each.
+    groups : ndarray of str, shape (n_rows,), or None
+        Group of each row.
     model_y : ndarray, shape (n_rows,)
         `y` in the labels of a model file; empty until `as_model_reads` finds them.
     """
@@ -66,6 +68,7 @@ class TrainingData:
     columns: tuple[str, ...]
     classes: tuple[Any, ...]
     notes: tuple[str, ...]
+    groups: NDArray[Any] | None = None
     model_y: NDArray[Any] = dataclasses.field(default_factory=lambda: np.empty(0))
 
     @property
@@ -83,6 +86,8 @@ def read_training_data(
     weight: str | None = None,
     task: str = "auto",
     drop_columns: Sequence[str] = (),
+    groups: str | None = None,
+    learn_groups: bool = False,
 ) -> TrainingData:
     """Split a table into features, targets and weights, and check them.
 
@@ -99,6 +104,10 @@ def read_training_data(
         at most 20 distinct values are classes.
     drop_columns : sequence of str
         Columns that are not features.
+    groups : str, optional
+        Column of groups; not a feature.
+    learn_groups : bool, default=False
+        Whether it is a feature, too.
 
     Returns
     -------
@@ -113,7 +122,13 @@ def read_training_data(
     frame = table.frame
     _need_columns(table, [target], "--target")
     _need_columns(table, [weight] if weight else [], "--weight")
+    _need_columns(table, [groups] if groups else [], "--groups")
     _need_columns(table, drop_columns, "--drop-columns")
+    if groups is not None and groups in (target, weight):
+        raise CommandError(
+            f"Column {groups!r} is the {'target' if groups == target else 'weight'}; "
+            "it cannot also be the groups."
+        )
     if target == weight or target in drop_columns:
         raise CommandError(
             f"Column {target!r} is the target; it cannot also be the weight or dropped."
@@ -121,6 +136,8 @@ def read_training_data(
     notes += describe_numbers(table.numbers)
     y, kind = read_target(table, target, task, notes)
     others = {target, weight, *drop_columns}
+    if groups is not None and not learn_groups:
+        others.add(groups)
     columns = [name for name in frame.columns if name not in others]
     if not columns:
         raise CommandError(f"{table.path} has no feature column left.")
@@ -143,6 +160,7 @@ def read_training_data(
         tuple(columns),
         classes,
         tuple(notes),
+        None if groups is None else _read_groups(table, groups),
     )
 
 
@@ -196,7 +214,9 @@ def read_test_rows(table: Table, train: TrainingData) -> TrainingData:
                 f"Column {name!r} holds numbers in the train rows and text in "
                 f"{table.path}, such as {column.cat.categories[0]!r}."
             )
-    return dataclasses.replace(train, X=X, y=y, weight=None, notes=tuple(notes))
+    return dataclasses.replace(
+        train, X=X, y=y, weight=None, notes=tuple(notes), groups=None
+    )
 
 
 def safe_name(name: str) -> str:
@@ -256,6 +276,24 @@ def _read_features(table: Table, names: Sequence[str]) -> Any:
                 f"such columns, or exclude it: --drop-columns {name!r}."
             )
     return pd.DataFrame(features)
+
+
+def _read_groups(table: Table, name: str) -> NDArray[Any]:
+    refuse_nested(table, name)
+    column = table.frame[name]
+    missing = column.isna().to_numpy()
+    if missing.any():
+        raise CommandError(
+            f"--groups: {name!r} is missing in "
+            f"{table.locate(int(np.argmax(missing)))}; give each such row a group "
+            "of its own, or leave it out."
+        )
+    if column.nunique() < 2:
+        raise CommandError(
+            f"--groups: {name!r} is {column.iloc[0]!r} in every row of {table.path}; "
+            "expected at least two groups."
+        )
+    return column.astype(str).to_numpy(dtype=object)
 
 
 def _read_weight(table: Table, name: str) -> NDArray[np.float64]:
