@@ -28,9 +28,12 @@ def refit(
     unit_hessian=False,
     fits_single_leaf=False,
     late=False,
+    factors=None,
     **bounds,
 ):
     """Leaf values [tree][leaf] without the removed rows.
+
+    `factors[i][tree]` is the factor of row i in the bag of a tree; None for 1.
 
     `late` takes the gradients for each tree after its own update by the old values, as
     the published implementation does.
@@ -68,8 +71,9 @@ def refit(
             gradient, hessian = [0.0] * size, [0.0] * size
             for i in kept:
                 g, h = found[i][0][k], 1.0 if unit_hessian else found[i][1][k]
-                gradient[leaves[i][s]] += weights[i] * g
-                hessian[leaves[i][s]] += weights[i] * h
+                weight = weights[i] * (factors[i][s] if factors else 1.0)
+                gradient[leaves[i][s]] += weight * g
+                hessian[leaves[i][s]] += weight * h
             values.append(
                 [
                     model.shrinkage[s]

@@ -228,12 +228,12 @@ def test_initial_scores_are_kept():
     assert_allclose(actual[11], after - before, rtol=0, atol=1e-12)
 
 
-def test_sampled_rows_are_told():
+def test_rows_of_trees_that_are_not_found_are_warned_of():
     model, X, y, _, X_test, y_test = models.fit(
         "binary", subsample=0.7, subsample_freq=1
     )
     with pytest.warns(SubsampledTrainingWarning):
-        explainer = LeafRefit().fit(model, X, y)
+        explainer = LeafRefit().fit(model, X[::-1], y[::-1])
     assert np.isfinite(explainer.explain(X_test, y_test).values).all()
 
 

@@ -19,6 +19,7 @@ def naive_scores(explainer, X_test, removed, base, **rule):
         removed,
         base,
         rows.offset.tolist() if rows.offset.size else None,
+        factors=rows.bags.table(ensemble.n_trees).tolist(),
         **rule,
     )
     test = ensemble.apply(X_test).tolist()

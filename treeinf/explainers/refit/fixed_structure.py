@@ -16,7 +16,6 @@ from treeinf.explainers.gradient.forest_weights import ForestRows, find_shape
 from treeinf.kernels.cpu import forests as forest_kernels
 from treeinf.kernels.cpu import refit as kernels
 from treeinf.kernels.cpu import replay as replay_kernels
-from treeinf.kernels.flat import ALL_ROWS
 from treeinf.trace import StagedRows, TrainingTrace
 from treeinf.trace.leaf_rule import has_fitted_values
 
@@ -268,18 +267,19 @@ class BoostingRefit(Refit):
         weight[rows] = 0.0
         if not source.training.counts_zero_weights:
             kept &= weight > 0.0
-        leaves = (source.leaf_offset, source.row_of_tree)
+        # only models without bags take several steps, so trees are the source's
+        bags = self.rows.bags.keep(kept, source.n_trees).flat
+        leaf = self.rows.leaf, source.leaf_offset, source.row_of_tree
         count, total = np.zeros(source.n_leaves, COUNT), np.zeros(source.n_leaves, REAL)
-        kept_leaf = np.ascontiguousarray(self.rows.leaf[:, kept])
-        replay_kernels.count_leaf_rows(kept_leaf, *leaves, ALL_ROWS, count)
-        replay_kernels.sum_leaf_weights(
-            self.rows.leaf, *leaves, ALL_ROWS, weight, total
-        )
+        replay_kernels.count_leaf_rows(*leaf, bags, count)
+        replay_kernels.sum_leaf_weights(*leaf, bags, weight, total)
         return dataclasses.replace(
             source,
             leaf_value=values,
             base_score=refits.base_score[0, :, 0],
             base_score_folded=np.zeros(source.n_outputs, REAL),
+            # the library would draw other bags from the rows that are left
+            training=dataclasses.replace(source.training, row_sampling=None),
             leaf_count=None if source.leaf_count is None else count,
             leaf_weight=None if source.leaf_weight is None else total,
             leaf_hessian=None,

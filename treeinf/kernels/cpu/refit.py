@@ -15,6 +15,7 @@ from numba import prange
 from treeinf.kernels.compilation import kernel, parallel_kernel
 from treeinf.kernels.cpu.leaf_rule import smooth_tree
 from treeinf.kernels.flat import FlatLoss
+from treeinf.kernels.formulas.bags import bag_factor, write_bag
 from treeinf.kernels.formulas.derivatives import SOFTMAX, loss_derivatives
 from treeinf.kernels.rules import newton_step
 
@@ -62,7 +63,7 @@ shrinkage, step_length : ndarray of float64, shape (n_trees,)
 is_fitted : ndarray of bool, shape (n_trees,)
     The others keep the values they have.
 leaf_rows : ndarray of int64, shape (n_leaves,)
-    Train rows in each leaf; read under path smoothing alone.
+    Train rows in each leaf, of the tree's bag; read under path smoothing alone.
 """
 
 TreeShape = namedtuple(
@@ -165,6 +166,7 @@ def _refit_batch(
     hessian = np.empty((n_sums if rule.is_full else n_outputs, width))
     y = np.empty(width)
     next_removed = np.empty(REMOVAL_BATCH, np.int64)
+    factor = np.empty(TILE_ROWS)
     for tile in range(n_tiles):
         begin = tile * TILE_ROWS
         n = min(TILE_ROWS, n_rows - begin)
@@ -207,12 +209,22 @@ def _refit_batch(
                 local = leaves.leaf_offset[tree] - first_leaf
                 tree_leaf = leaf[leaves.leaf_row[tree]]
                 output = leaves.output[tree] if leaf_width == 1 else 0
+                if write_bag(rows, tree, begin, n, factor):
+                    _add_bag_sums(
+                        *(tree_leaf, begin, n, local, output, factor),
+                        *(gradient, leaf_gradient),
+                    )
+                    _add_bag_sums(
+                        *(tree_leaf, begin, n, local, output, factor),
+                        *(hessian, leaf_hessian),
+                    )
+                    continue
                 _add_sums(tree_leaf, begin, n, local, output, gradient, leaf_gradient)
                 _add_sums(tree_leaf, begin, n, local, output, hessian, leaf_hessian)
         for tree in range(begin_tree, end_tree):
             _set_values(
                 *(tree, iteration % rule.n_steps, end_tree - begin_tree, first_leaf),
-                *(leaf[leaves.leaf_row[tree]], leaves, shape, rule, l2_factor),
+                *(rows, leaves, shape, rule, l2_factor),
                 *(removed_start, removed_row, leaf_gradient, leaf_hessian, leaf_value),
             )
 
@@ -251,6 +263,18 @@ def _add_sums(tree_leaf, begin, n, first, output, values, total):
 
 
 @kernel
+def _add_bag_sums(tree_leaf, begin, n, first, output, factor, values, total):
+    """Add a tile's values times the factors of its rows; see `_add_sums`."""
+    for column in range(total.shape[1]):
+        line = values[output + column]
+        for i in range(n):
+            if factor[i] != 0.0:
+                cell = total[first + tree_leaf[begin + i], column]
+                for r in range(REMOVAL_BATCH):
+                    cell[r] += factor[i] * line[i * REMOVAL_BATCH + r]
+
+
+@kernel
 def _apply_weights(weight, begin, n, values):
     """Multiply a tile's values by its rows' weights, in all sets."""
     for k in range(values.shape[0]):
@@ -284,7 +308,7 @@ def _set_values(
     step_number,
     n_trees,
     first_leaf,
-    tree_leaf,
+    rows,
     leaves,
     shape,
     rule,
@@ -325,7 +349,7 @@ def _set_values(
                 leaf_value[number, column, r] = step
     if rule.path_smooth > 0.0:
         _smooth_paths(
-            *(tree, tree_leaf, shape, rule, removed_start, removed_row),
+            *(tree, rows, leaves, shape, rule, removed_start, removed_row),
             leaf_gradient[begin - first_leaf : end - first_leaf],
             leaf_hessian[begin - first_leaf : end - first_leaf],
             leaf_value[begin:end],
@@ -395,7 +419,8 @@ def solve_leaf(gradient, lower, l2, l2_factor, value):
 @kernel
 def _smooth_paths(
     tree,
-    tree_leaf,
+    rows,
+    leaves,
     shape,
     rule,
     removed_start,
@@ -407,12 +432,15 @@ def _smooth_paths(
     """Apply `smooth_tree` to every output of one tree, in all sets."""
     nodes = slice(shape.node_offset[tree], shape.node_offset[tree + 1])
     first, last = shape.leaf_offset[tree], shape.leaf_offset[tree + 1]
+    tree_leaf = rows.leaf[leaves.leaf_row[tree]]
     count = np.empty(last - first)
     for r in range(REMOVAL_BATCH):
         for i in range(last - first):
             count[i] = rule.leaf_rows[first + i]
         for entry in range(removed_start[r], removed_start[r + 1]):
-            count[tree_leaf[removed_row[entry]]] -= 1.0
+            row = removed_row[entry]
+            if bag_factor(rows, tree, row) > 0.0:
+                count[tree_leaf[row]] -= 1.0
         for column in range(leaf_value.shape[1]):
             smooth_tree(
                 *(shape.left[nodes], shape.right[nodes], rule.leaf_l2[first:last]),
