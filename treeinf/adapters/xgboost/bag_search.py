@@ -32,6 +32,8 @@ _SEEDS = (2**7, 2**11, 2**16)
 """Numbers of seeds that are tried one after the other."""
 _MOST_SCREENED = 2048
 """Bags of other seeds that are compared with a tree, after its small leaves."""
+_SEEDS_OF_ONE = 2**10
+"""Of so many seeds, one may be compared where more than those are searched."""
 _ALL_SEEDS = 2**31
 _SEEDS_AT_ONCE = 2**20
 _MOST_SEARCHES = 2
@@ -297,19 +299,18 @@ class BagSearch:
         self, draws: Draws, tree: int, iteration: int
     ) -> NDArray[Any] | None:
         """Return the bag of a tree that was drawn from a seed of many."""
-        n_tried = 0
         for seeds in self._seed_ranges(draws):
+            most = max(_MOST_SCREENED, len(seeds) // _SEEDS_OF_ONE)
             screened = self._screened_seeds(draws, tree, iteration, seeds)
-            candidates = list(itertools.islice(screened, _MOST_SCREENED))
-            n_tried += len(candidates)
-            fitting = self._told_apart(self._fits(candidates, tree), tree)
+            some = itertools.islice(screened, most)
+            fitting = self._told_apart(self._fits(some, tree), tree)
             self._stage(tree)
             n_bags = _FIRST_OUTPUTS * seeds.stop
             if len(fitting) == 1 and self._excludes_chance(tree, n_bags):
                 self._is_proven = True
                 return self._accept(fitting[0])
-            if n_tried >= _MOST_SCREENED:
-                break
+            if next(screened, None) is not None:
+                break  # the tree tells too little
         return None
 
     def _other_shares(self, tree: int) -> list[Draws]:
