@@ -37,7 +37,8 @@ TREES = nb.NamedTuple(
     [*(I1, I1, N1, F1, N1, N1, B1, B1, B1, B1, I1, W1), F8, F8, YES], FlatTrees
 )
 LEAVES = nb.NamedTuple([I1, F2, N1, I1, YES, N1, F1], FlatLeaves)
-ROWS = nb.NamedTuple([LEAF, F1, F1, F2], FlatRows)
+BAGS = array(nb.uint64, 2), array(nb.float32, 2), N1
+ROWS = nb.NamedTuple([LEAF, F1, F1, F2, *BAGS], FlatRows)
 RULE = nb.NamedTuple([I8, I8, F2, F2, F3, F2, F1], FactorRule)
 SWEEP = nb.NamedTuple([I8, I8, F2, F2, F3, F1], SweepRule)
 STATE = nb.NamedTuple([F3, F3, F2], SweepState)
@@ -66,7 +67,7 @@ def test_routing_and_sums(compile_kernel):
 
     compile_kernel(routing._route_walk, F2, TREES, LEAF)
     numbers = [I8, I8, I8, F2, F2, I8, I8, I8, I8, F2]
-    compile_kernel(leaf_sums._sum_trees, LEAF, I1, N1, N1, *numbers)
+    compile_kernel(leaf_sums._sum_trees, LEAF, I1, N1, N1, *BAGS, *numbers)
     compile_kernel(leaf_sums._add_batches, F2, I8, F1, F1)
     compile_kernel(leaf_features._gather_leaves, LEAF, I1, N1, F2, I8, I8, F2)
 

@@ -8,6 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.kernels.test_routing import HARD, grow_ensemble
 from treeinf.ensemble import InputRules
+from treeinf.ensemble.bags import Bags
 from treeinf.kernels.cpu import contraction as cpu_contraction
 from treeinf.kernels.cpu import leaf_features as cpu_features
 from treeinf.kernels.cpu import products as cpu_products
@@ -56,7 +57,9 @@ def device():
 class Case:
     """Rows in the leaves of random trees, each of which holds `width` outputs."""
 
-    def __init__(self, seed, *, n_outputs=1, width=1, weighted=True, offset=True):
+    def __init__(
+        self, seed, *, n_outputs=1, width=1, weighted=True, offset=True, bags=None
+    ):
         rng = np.random.default_rng(seed)
         n_iterations, per_iteration = 3, 1 if width > 1 else n_outputs
         n_trees = n_iterations * per_iteration
@@ -81,6 +84,8 @@ class Case:
             weight=rng.uniform(0.5, 2.0, N_ROWS if weighted else 0),
             offset=rng.normal(size=(N_ROWS if offset else 0, n_outputs)),
         )
+        if bags:
+            self.rows = self.rows._replace(**draw_bags(bags, n_trees)._asdict())
         self.rng = rng
 
     def rule(self, kind, *, n_steps=1):
@@ -97,6 +102,20 @@ class Case:
             base_score_gradient=self.rng.normal(size=(N_ROWS, self.n_outputs)),
             shrinkage=self.rng.uniform(0.1, 0.5, len(self.leaves.output)),
         )
+
+
+def draw_bags(kind, n_trees):
+    """A bag for each tree but the second, which saw all rows."""
+    rng = np.random.default_rng(n_trees)
+    bags = rng.random((n_trees, N_ROWS)) < 0.6
+    if kind == "factors":
+        bags = bags * rng.uniform(1.0, 4.0, bags.shape).astype(np.float32)
+    of_tree = np.arange(n_trees)
+    of_tree[1] = -1
+    return Bags.from_rows(N_ROWS, list(bags), of_tree).flat
+
+
+every_bag = pytest.mark.parametrize("bags", [None, "bits", "factors"])
 
 
 def run_both(device, module, name, arguments, outputs):
@@ -151,6 +170,18 @@ every_loss = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.parametrize("width", [1, 3])
+@pytest.mark.parametrize("bags", ["bits", "factors"])
+def test_replay_over_the_rows_of_bags(device, bags, width):
+    case = Case(9, n_outputs=3, width=width, bags=bags)
+    parts = np.zeros((2, 2, *case.shape))
+    scores = np.empty((N_ROWS, 3))
+    loss = FlatLoss(derivatives.SOFTMAX, 1.3)
+    arguments = (case.rows, case.leaves, loss, scores, parts[0], parts[1])
+    for actual, desired in run_both(device, "replay", "replay", arguments, [3, 4, 5]):
+        assert_allclose(actual, desired, **CLOSE)
+
+
 @every_loss
 def test_replay(device, code, n_outputs, width):
     case = Case(code, n_outputs=n_outputs, width=width)
@@ -174,14 +205,19 @@ def test_replay_of_averaged_trees_and_rows_without_offset(device, weighted):
         assert_allclose(actual, desired, **CLOSE)
 
 
-def test_counts_and_scores(device):
-    case = Case(5, n_outputs=3)
+@every_bag
+def test_counts(device, bags):
+    case = Case(5, n_outputs=3, bags=bags)
     places = case.leaf, case.leaves.leaf_offset, case.leaves.leaf_row
     count = np.zeros(case.shape[0], np.int64)
     [(actual, desired)] = run_both(
-        device, "replay", "count_leaf_rows", (*places, count), [3]
+        device, "replay", "count_leaf_rows", (*places, case.rows, count), [4]
     )
     assert_array_equal(actual, desired)
+
+
+def test_scores(device):
+    case = Case(5, n_outputs=3)
     arguments = (case.leaf, case.leaves, case.rows.offset, 5, np.empty((N_ROWS, 3)))
     [(actual, desired)] = run_both(device, "replay", "sum_leaf_values", arguments, [4])
     assert_allclose(actual, desired, **CLOSE)
@@ -192,23 +228,29 @@ def test_counts_and_scores(device):
         assert_array_equal(actual, desired)
 
 
+FULL = CROSS_CLASS | FULL_NEWTON
 SWEEPS = [
-    *((case[0], *case[1:], 0, 1, 1) for case in LOSS_CASES),
-    ("SOFTMAX, cross-class", derivatives.SOFTMAX, 3, 1, CROSS_CLASS, 1, 2),
-    ("SOFTMAX, full", derivatives.SOFTMAX, 3, 3, CROSS_CLASS | FULL_NEWTON, 1, 2),
-    ("LOGISTIC, several targets", derivatives.LOGISTIC, 1, 1, 0, 1, 3),
-    ("LOGISTIC, several steps", derivatives.LOGISTIC, 1, 1, 0, 3, 2),
+    *((case[0], *case[1:], 0, 1, 1, None) for case in LOSS_CASES),
+    ("SOFTMAX, cross-class", derivatives.SOFTMAX, 3, 1, CROSS_CLASS, 1, 2, None),
+    ("SOFTMAX, full", derivatives.SOFTMAX, 3, 3, FULL, 1, 2, None),
+    ("SOFTMAX, full, bags", derivatives.SOFTMAX, 3, 3, FULL, 1, 2, "factors"),
+    ("SOFTMAX, bags", derivatives.SOFTMAX, 3, 1, CROSS_CLASS, 1, 2, "bits"),
+    ("LOGISTIC, bags", derivatives.LOGISTIC, 1, 1, 0, 1, 1, "factors"),
+    ("LOGISTIC, several targets", derivatives.LOGISTIC, 1, 1, 0, 1, 3, None),
+    ("LOGISTIC, several steps", derivatives.LOGISTIC, 1, 1, 0, 3, 2, None),
 ]
 
 
 @pytest.mark.parametrize(
-    ("code", "n_outputs", "width", "kind", "n_steps", "n_targets"),
+    ("code", "n_outputs", "width", "kind", "n_steps", "n_targets", "bags"),
     [case[1:] for case in SWEEPS],
     ids=[case[0] for case in SWEEPS],
 )
 @pytest.mark.parametrize("iteration", [0, 2])
-def test_sweep(device, code, n_outputs, width, kind, n_steps, n_targets, iteration):
-    case = Case(code + kind, n_outputs=n_outputs, width=width)
+def test_sweep(
+    device, code, n_outputs, width, kind, n_steps, n_targets, bags, iteration
+):
+    case = Case(code + kind, n_outputs=n_outputs, width=width, bags=bags)
     leaves, rng, loss = case.leaves, case.rng, FlatLoss(code, 1.3)
     trees = leaves.iteration_start[max(iteration - 1, 0) : iteration + 2]
     previous, first = leaves.leaf_offset[trees[[0, -2]]]
@@ -273,8 +315,11 @@ KINDS = [
     [case[1:] for case in KINDS],
     ids=[case[0] for case in KINDS],
 )
-def test_row_factors_and_their_sums(device, code, n_outputs, width, kind, n_steps):
-    case = Case(kind, n_outputs=n_outputs, width=width)
+@pytest.mark.parametrize("bags", [None, "bits"])
+def test_row_factors_and_their_sums(
+    device, code, n_outputs, width, kind, n_steps, bags
+):
+    case = Case(kind, n_outputs=n_outputs, width=width, bags=bags)
     rule = case.rule(kind, n_steps=n_steps)
     factor = np.empty((20, len(case.leaves.output) * width))
     common = (case.rows, case.leaves, FlatLoss(code, 1.3), rule)
@@ -292,9 +337,10 @@ def test_row_factors_and_their_sums(device, code, n_outputs, width, kind, n_step
     assert_allclose(device.get(influence)[7:27], desired, rtol=1e-10, atol=1e-11)
 
 
+@every_bag
 @pytest.mark.parametrize("is_own", [False, True])
-def test_contract_rows(device, is_own):
-    case = Case(3, n_outputs=3)
+def test_contract_rows(device, is_own, bags):
+    case = Case(3, n_outputs=3, bags=bags)
     arguments = (
         *(case.rows, case.leaves, FlatLoss(derivatives.SOFTMAX, 1.3)),
         *(case.rule(CROSS_CLASS), case.rng.normal(size=case.shape)),

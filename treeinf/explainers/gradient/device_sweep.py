@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
 from treeinf.kernels.device import CPU, Device
-from treeinf.kernels.flat import FlatRows
+from treeinf.kernels.flat import FlatBags, FlatRows
 from treeinf.kernels.formulas.adjoint import SweepRule, SweepState
 from treeinf.trace import StagedScores, TrainingTrace
 
@@ -145,6 +146,12 @@ class _RowBatch:
         total = self.device.reverse_sweep.sum_columns(flat)
         return np.asarray(total).reshape(shape)
 
+    @functools.cached_property
+    def _bags(self) -> FlatBags:
+        """The bags of these rows, on the device."""
+        bags: FlatBags = self.device.put(self.trace.rows.bags.take(self.rows).flat)
+        return bags
+
     def _put_rows(self, iteration: int) -> tuple[FlatRows, Any]:
         """Return the rows and the leaves on the device."""
         rows, ensemble, device = self.trace.rows, self.trace.ensemble, self.device
@@ -161,6 +168,7 @@ class _RowBatch:
             y=rows.y[self.rows],
             weight=rows.weight[self.rows],
             offset=rows.offset[:0],
+            **self._bags._asdict(),
         )
         return device.put(flat), leaves.with_rows(leaf_row)
 

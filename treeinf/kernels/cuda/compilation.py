@@ -61,7 +61,8 @@ def _on_device(function: Callable[..., Any], n_outputs: int) -> Callable[..., An
             names[name] = exponential
         elif value is np and not SIMULATED:
             names[name] = _device_numpy(n_outputs)
-        elif isinstance(value, Dispatcher):
+        elif isinstance(value, Dispatcher) and value.py_func is not function:
+            # the name of the function itself here is that of an attribute
             names[name] = on_device(value, n_outputs)
     rebuilt = types.FunctionType(
         function.__code__, names, function.__name__, function.__defaults__
@@ -95,7 +96,7 @@ def _device_numpy(n_outputs: int) -> types.ModuleType:
     module = types.ModuleType("device_numpy")
     for name in ("sqrt", "log", "log1p", "isnan"):
         setattr(module, name, getattr(math, name))
-    for name in ("float32", "float64"):
+    for name in ("float32", "float64", "int32", "uint64"):
         setattr(module, name, getattr(np, name))
     module.empty, module.zeros = empty, zeros  # type: ignore[attr-defined]
     return module

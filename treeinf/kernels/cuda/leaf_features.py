@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numba import cuda
 
-from treeinf.kernels.cuda import leaf_sums
+from treeinf.kernels.cuda import leaf_sums, memory
 from treeinf.kernels.cuda.compilation import THREADS, count_blocks
 
 __all__ = ["add_shared_leaves", "gather_leaves", "sum_rows_by_leaf"]
@@ -44,7 +44,9 @@ def sum_rows_by_leaf(leaf, leaf_offset, leaf_row, value, total):
     leaf, leaf_offset, leaf_row, value, total
         See the CPU's; arrays on the device.
     """
-    leaf_sums.sum_all_trees(leaf, leaf_offset, leaf_row, value, total)
+    leaf_sums.sum_all_trees(
+        leaf, leaf_offset, leaf_row, memory.all_rows(), value, total
+    )
 
 
 def add_shared_leaves(

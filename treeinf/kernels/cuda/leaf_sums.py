@@ -10,7 +10,9 @@ import numpy as np
 from numba import cuda, float64, int64
 
 from treeinf.kernels.cuda import memory
-from treeinf.kernels.cuda.compilation import SIMULATED, THREADS
+from treeinf.kernels.cuda.compilation import SIMULATED, THREADS, on_device
+from treeinf.kernels.flat import FlatBags
+from treeinf.kernels.formulas.bags import bag_factor
 
 __all__ = [
     "MOST_BATCHES",
@@ -29,6 +31,7 @@ _SLOTS = 64 if SIMULATED else 6144
 _WARP = 2 if SIMULATED else 32
 _MOST_COLUMNS = 8
 _MOST_BYTES = 256 * 2**20
+_bag_factor = on_device(bag_factor)
 
 
 def count_batches(n_rows: int, n_trees: int, n_entries: int) -> int:
@@ -54,6 +57,7 @@ def sum_trees(
     leaf_offset,
     leaf_row,
     output,
+    bags,
     trees,
     most_leaves,
     value,
@@ -74,12 +78,14 @@ def sum_trees(
         Line of `leaf` that each tree reads.
     output : device array of int32, shape (n_all_trees,) or (0,)
         A tree adds up the columns from ``output * n_columns`` on; empty for 0.
+    bags : FlatBags or FlatRows
+        Values are multiplied by the factors of the rows in a tree's bag; on the device.
     trees : range
         The trees.
     most_leaves : int
         Leaves of the largest of them.
     value : device array of float64, shape (n_rows, n_all) or (0, n_all)
-        Values of each row; empty for 1.
+        Values of each row. Empty to count the rows of each bag.
     also : device array of float64, shape (n_rows, n_all) or (0, n_all)
         Added to them; empty for none.
     n_columns : int
@@ -106,7 +112,8 @@ def sum_trees(
             _sum_trees[
                 (batch_sum.shape[0], len(trees)), threads, 0, 8 * n_slots * threads
             ](
-                *(leaf, leaf_offset, leaf_row, output, trees.start, low, capacity),
+                *(leaf, leaf_offset, leaf_row, output, bags.bag_bits),
+                *(bags.bag_factor, bags.tree_bag, trees.start, low, capacity),
                 *(value, also, n_columns, column, width, first, batch_sum),
             )
 
@@ -117,6 +124,9 @@ def _sum_trees(
     leaf_offset,
     leaf_row,
     output,
+    bag_bits,
+    bag_weight,
+    tree_bag,
     first_tree,
     low,
     capacity,
@@ -140,19 +150,24 @@ def _sum_trees(
     start = column
     if output.size > 0:
         start += output[tree] * n_columns
+    is_bagged = tree_bag.size > 0 and tree_bag[tree] >= 0
+    bags = FlatBags(bag_bits, bag_weight, tree_bag)
     n_rows = leaf.shape[1]
     batch_rows = (n_rows + batch_sum.shape[0] - 1) // batch_sum.shape[0]
     begin = cuda.blockIdx.x * batch_rows
     end = min(n_rows, begin + batch_rows)
     for row in range(begin + thread, end, n_threads):
         number = int64(leaf[line, row]) - low
-        if number >= 0 and number < n_leaves:
+        factor = 1.0
+        if is_bagged:
+            factor = _bag_factor(bags, tree, row)
+        if factor != 0.0 and number >= 0 and number < n_leaves:
             for c in range(width):
                 add = 1.0
                 if value.shape[0] > 0:
-                    add = value[row, start + c]
+                    add = factor * value[row, start + c]
                 if also.shape[0] > 0:
-                    add += also[row, start + c]
+                    add += factor * also[row, start + c]
                 sums[(number * width + c) * n_threads + thread] += add
     cuda.syncthreads()
     entry = first + column
@@ -166,12 +181,12 @@ def _sum_trees(
         batch_sum[cuda.blockIdx.x, entry + number * n_columns + c] = total
 
 
-def sum_all_trees(leaf, leaf_offset, leaf_row, value, total):
+def sum_all_trees(leaf, leaf_offset, leaf_row, bags, value, total):
     """Add up values of the rows in each leaf of every tree.
 
     Parameters
     ----------
-    leaf, leaf_offset, leaf_row, value
+    leaf, leaf_offset, leaf_row, bags, value
         See `sum_trees`.
     total : device array of float64, shape (n_leaves, n_columns)
         Output, overwritten.
@@ -181,7 +196,7 @@ def sum_all_trees(leaf, leaf_offset, leaf_row, value, total):
     n_batches = count_batches(leaf.shape[1], n_trees, total.size)
     batch_sum = memory.empty((n_batches, total.size))
     sum_trees(
-        *(leaf, leaf_offset, leaf_row, memory.nothing(0, np.int32)),
+        *(leaf, leaf_offset, leaf_row, memory.nothing(0, np.int32), bags),
         *(range(n_trees), most_leaves, value, memory.nothing(total.shape[1])),
         *(total.shape[1], 0, batch_sum),
     )
@@ -206,7 +221,8 @@ def sum_columns(value):
     total = memory.empty((1, value.shape[1]))
     leaf_offset, leaf_row = np.array([0, 1]), np.zeros(1, np.int32)
     sum_all_trees(
-        leaf, cuda.to_device(leaf_offset), cuda.to_device(leaf_row), value, total
+        *(leaf, cuda.to_device(leaf_offset), cuda.to_device(leaf_row)),
+        *(memory.all_rows(), value, total),
     )
     return memory.get(total)[0]
 

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from treeinf.errors import DeviceMemoryError
 from treeinf.kernels.cuda.compilation import SIMULATED, THREADS, count_blocks
-from treeinf.kernels.flat import FlatLeaves
+from treeinf.kernels.flat import ALL_ROWS, FlatBags, FlatLeaves
 
 __all__ = [
     "DeviceLeaves",
+    "all_rows",
     "count_bytes",
     "describe_device",
     "empty",
@@ -99,6 +100,12 @@ def put(value: Any) -> Any:
 def get(array: Any) -> Any:
     """Copy an array back; NumPy arrays are returned as they are."""
     return array if isinstance(array, np.ndarray) else array.copy_to_host()
+
+
+@functools.cache
+def all_rows() -> FlatBags:
+    """Return the bags of a training that did not sample rows."""
+    return FlatBags(*map(put, ALL_ROWS))
 
 
 @functools.cache

@@ -115,7 +115,7 @@ def replay(rows, leaves, loss, raw_score, batch_gradient, batch_hessian):
         first = int(leaves.host.leaf_offset[trees.start]) * width
         for value, sums in (gradient, batch_gradient), (hessian, batch_hessian):
             leaf_sums.sum_trees(
-                *(rows.leaf, flat.leaf_offset, flat.leaf_row, output),
+                *(rows.leaf, flat.leaf_offset, flat.leaf_row, output, rows),
                 *(trees, leaves.most_leaves(trees), value, none, width, first),
                 sums.reshape(len(sums), -1),
             )
@@ -161,19 +161,19 @@ def _replay_iteration(loss_code, n_outputs):
     return replay_iteration
 
 
-def count_leaf_rows(leaf, leaf_offset, leaf_row, count):
-    """Count the rows in each leaf.
+def count_leaf_rows(leaf, leaf_offset, leaf_row, bags, count):
+    """Count the rows of a tree's bag in each of its leaves.
 
     Parameters
     ----------
-    leaf, leaf_offset, leaf_row
+    leaf, leaf_offset, leaf_row, bags
         See the CPU's; arrays on the device.
     count : device array of int64, shape (n_leaves,)
         Output, overwritten.
     """
     total = memory.empty((count.size, 1))
     none = memory.nothing(1)
-    leaf_sums.sum_all_trees(leaf, leaf_offset, leaf_row, none, total)
+    leaf_sums.sum_all_trees(leaf, leaf_offset, leaf_row, bags, none, total)
     _round[count_blocks(count.size), THREADS](total, count)
 
 

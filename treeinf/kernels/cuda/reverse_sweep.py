@@ -12,6 +12,7 @@ from treeinf.kernels.cuda.compilation import THREADS, count_blocks, on_device
 from treeinf.kernels.cuda.leaf_sums import count_batches, sum_columns
 from treeinf.kernels.flat import FlatLoss
 from treeinf.kernels.formulas import adjoint as formulas
+from treeinf.kernels.formulas.bags import bag_factor
 from treeinf.kernels.formulas.derivatives import (
     SOFTMAX,
     UNIT_HESSIAN,
@@ -21,6 +22,8 @@ from treeinf.kernels.formulas.row_factors import CROSS_CLASS, FULL_NEWTON
 from treeinf.kernels.formulas.scores import apply_weights
 
 __all__ = ["apply_leaf_response", "count_batches", "sum_columns", "sweep_iteration"]
+
+_bag_factor = on_device(bag_factor)
 
 
 def sweep_iteration(
@@ -65,6 +68,7 @@ shape (n_batches, n_previous, leaf_width, n_queries)
     leaf_sums.sum_trees(
         *(rows.leaf, flat.leaf_offset, flat.leaf_row),
         memory.nothing(0, np.int32) if width > 1 else flat.output,
+        memory.all_rows(),
         *(before, leaves.most_leaves(before), adjoint.reshape(n_rows, -1)),
         inner.reshape(n_rows, -1)
         if has_inner
@@ -109,6 +113,7 @@ def _sweep_rows(loss_code, n_outputs, leaf_width, kind, n_queries, has_inner):
         slope = cuda.local.array((n_outputs, 1), float64)
         third = cuda.local.array((n_outputs, 1), float64)
         probability = cuda.local.array((n_outputs, 1), float64)
+        in_bag = cuda.local.array((4, 1), float64)
         update = cuda.local.array((1, n_outputs, n_queries), float64)
         mean_factor = cuda.local.array(n_queries, float64)
         mean = cuda.local.array(n_queries, float64)
@@ -138,12 +143,17 @@ def _sweep_rows(loss_code, n_outputs, leaf_width, kind, n_queries, has_inner):
             else:
                 for tree in range(first_tree, last_tree):
                     first = leaves.leaf_offset[tree]
+                    factor = _bag_factor(rows, tree, row)
                     for column in range(leaf_width):
                         k = leaves.output[tree] if leaf_width == 1 else column
+                        in_bag[0, 0] = factor * gradient[k, 0]
+                        in_bag[1, 0] = factor * hessian[k, 0]
+                        in_bag[2, 0] = factor * slope[k, 0]
+                        in_bag[3, 0] = factor * third[k, 0]
                         back_propagate_tree(
                             leaf[leaves.leaf_row[tree], row : row + 1],
                             *(theta[first:], leaf_factor[first:], column),
-                            *(gradient[k], hessian[k], slope[k], third[k]),
+                            *(in_bag[0], in_bag[1], in_bag[2], in_bag[3]),
                             *(k, update, row_influence),
                         )
                 if is_softmax:
