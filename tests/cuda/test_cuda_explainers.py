@@ -9,10 +9,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
 import treeinf as ti
+from treeinf.adapters.row_sampling import RecoveredBags
 from treeinf.ensemble import InputRules, LeafRule
+from treeinf.ensemble.bags import Bags
 from treeinf.ensemble.losses import Logistic, Softmax, SquaredError
 from treeinf.errors import DeviceMemoryError, DeviceUnavailableError
 from treeinf.kernels import device as devices
+from treeinf.trace import TrainingTrace
 
 pytestmark = pytest.mark.cuda
 
@@ -212,6 +215,42 @@ def test_rows_that_do_not_fit_come_in_blocks(name, monkeypatch):
     assert_agree(name, explainer.total(X_test, y_test).values, desired[1])
     assert N_TRAIN in sizes
     fit.cache_clear()
+
+
+@pytest.mark.parametrize("in_blocks", [False, True])
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [
+        *(("LeafInfluence", recipe) for recipe in LOSS),
+        ("BoostIn", "multiclass"),
+        ("LeafInfluence, single point", "binary"),
+        ("TargetInfluence", "binary"),
+    ],
+)
+def test_trees_of_bagged_rows_agree(name, recipe, in_blocks, monkeypatch):
+    ensemble, _, _, X_test, y_test = make_model(recipe)
+    rng = np.random.default_rng(3)
+    bags = rng.random((ensemble.n_trees, N_TRAIN)) < 0.6
+    factors = bags * rng.uniform(1.0, 3.0, bags.shape).astype(np.float32)
+    bags = Bags.from_rows(
+        N_TRAIN, list(factors if in_blocks else bags), np.arange(ensemble.n_trees)
+    )
+    found = RecoveredBags(bags, np.ones(ensemble.n_trees, bool), "drawn")
+
+    def replay(cls, source, rows, device, search_seed):
+        return cls._replay(source, rows, device, found)
+
+    def seven_rows(device, n_rows, row_bytes, fixed_bytes=0):
+        return min(n_rows, 7) if in_blocks and not device.is_cpu else n_rows
+
+    monkeypatch.setattr(TrainingTrace, "_replay_bags", classmethod(replay))
+    monkeypatch.setattr(devices.Device, "rows_at_once", seven_rows)
+    cpu, cuda = (fit.__wrapped__(name, recipe, device) for device in ("cpu", "cuda"))
+    desired = cpu.explain(X_test, y_test).values
+    assert cuda.trace_.rows.bags is bags
+    assert_agree(name, cuda.explain(X_test, y_test).values, desired)
+    desired = cpu.total(X_test, y_test).values
+    assert_agree(name, cuda.total(X_test, y_test).values, desired)
 
 
 def test_rows_are_moved_once(monkeypatch):
