@@ -30,6 +30,7 @@ from benchmarks.speed.reading import measure_reading
 from benchmarks.speed.recursion import measure_recursion
 from benchmarks.speed.refit import measure_refit
 from benchmarks.speed.routing import measure_routing
+from benchmarks.speed.row_sampling import measure_row_sampling
 from benchmarks.speed.startup import measure_startup
 from benchmarks.speed.top_k import measure_top_k
 from benchmarks.speed.totals import measure_totals
@@ -54,6 +55,13 @@ GROUPS: dict[str, Group] = {
             measure_totals,
             _LIGHTGBM,
             90,
+        ),
+        Group(
+            "row_sampling",
+            "Rows of each tree",
+            measure_row_sampling,
+            _LIGHTGBM,
+            60,
         ),
         Group("checks", "Checks", measure_checks, _LIGHTGBM, 10),
         Group("memory", "Memory", measure_memory, _LIGHTGBM, 40),

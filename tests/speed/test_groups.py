@@ -40,6 +40,7 @@ def check(measured):
     [
         "routing",
         "totals",
+        "row_sampling",
         "checks",
         "explain",
         "top_k",
