@@ -95,3 +95,75 @@ def test_rows_of_other_columns_are_refused(run, model_files, tmp_path):
     assert result.exit_code == 1
     assert "columns" in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.fixture(scope="session")
+def bagged(tables):
+    """A LightGBM file with bagging, and its table in one folder."""
+    import lightgbm
+
+    frame = pd.read_csv(tables / "train.csv")
+    settings = {"n_estimators": 6, "num_leaves": 5, "verbosity": -1, "n_jobs": 1}
+    settings |= {"subsample": 0.7, "subsample_freq": 1, "random_state": 4}
+    X = frame[["size", "noise"]]
+    model = lightgbm.LGBMClassifier(**settings).fit(X, frame["label"] == "yes")
+    model.booster_.save_model(tables / "bagged.txt")
+    settings |= {"boosting_type": "rf"}
+    forest = lightgbm.LGBMClassifier(**settings).fit(X, frame["label"] == "yes")
+    forest.booster_.save_model(tables / "bagged_rf.txt")
+    return tables
+
+
+def inspect_bagged(run, folder, *more, model="bagged.txt"):
+    return run(
+        "inspect", folder / model, "--train", folder / "train.csv",
+        "--target", "label", *more,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("model", ["bagged.txt", "bagged_rf.txt"])
+def test_writes_the_rows_of_each_tree(run, bagged, tmp_path, kind, model):
+    import treeinf as ti
+
+    out = tmp_path / f"bags.{kind}"
+    result = inspect_bagged(run, bagged, "--in-bag", out, model=model)
+    assert result.exit_code == 0, result.output
+    frame = pd.read_csv(out) if kind == "csv" else pd.read_parquet(out)
+    assert frame["row"].tolist() == list(range(240))
+    rows = pd.read_csv(bagged / "train.csv")
+    desired = ti.in_bag(bagged / model, rows[["size", "noise"]])
+    assert (frame.drop(columns="row").to_numpy() == desired).all()
+    assert frame.columns[1] == "tree_0"
+    said = inspect_bagged(run, bagged, "--in-bag", out)
+    assert said.exit_code == 1
+    assert "pass --force" in said.stderr
+
+
+def test_says_how_many_bags_were_found_and_their_seed(run, bagged):
+    result = inspect_bagged(run, bagged, "--json")
+    assert result.exit_code == 0, result.output
+    train = json.loads(result.stdout)["train"]
+    assert train["verdict"] == "exact"
+    bags = train["bags"]
+    assert (bags["n_found"], bags["n_iterations"]) == (6, 6)
+    assert "seed" in bags["source"]
+    assert bags["share_in_bag"] == pytest.approx(0.7, abs=0.05)
+    assert bags["missing_trees"] == []
+    said = inspect_bagged(run, bagged).stdout
+    assert "bags of 6 of 6 iterations found: LightGBM bagging, seed" in said
+
+
+def test_bags_of_other_rows_are_not_written(run, bagged, tmp_path):
+    frame = pd.read_csv(bagged / "train.csv")
+    frame.iloc[::-1].to_csv(tmp_path / "train.csv", index=False)
+    out = tmp_path / "bags.csv"
+    result = run(
+        "inspect", bagged / "bagged.txt", "--train", tmp_path / "train.csv",
+        "--target", "label", "--in-bag", out,
+    )  # fmt: skip
+    assert result.exit_code == 1
+    assert "another order than in training" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not out.exists()
+    assert run("inspect", bagged / "bagged.txt", "--in-bag", out).exit_code == 2

@@ -23,8 +23,6 @@ _SAMPLERS = {
 }
 """Values of `TreeEnsemble.library`, and the module whose `find_sampler` reads them."""
 
-_MOST_RANGES = 5
-
 
 class StagedTrees(Protocol):
     """The trees of a model and the rows that they were trained on, tree by tree."""
@@ -109,41 +107,6 @@ class RecoveredBags:
     held_out: NDArray[np.bool_] = dataclasses.field(
         default_factory=lambda: np.empty(0, np.bool_)
     )
-
-    def describe(self, ensemble: TreeEnsemble) -> str:
-        """Describe what was found: "bags of 98 of 100 iterations found: ...".
-
-        Parameters
-        ----------
-        ensemble : TreeEnsemble
-            The model; forests are counted in trees.
-        """
-        unit, is_found = "trees", self.is_found
-        if not ensemble.is_averaged:
-            unit, start = "iterations", ensemble.flat_leaves.iteration_start[:-1]
-            is_found = np.logical_and.reduceat(is_found, start)
-        text = (
-            f"bags of {is_found.sum():,} of {len(is_found):,} {unit} found: "
-            f"{self.source}"
-        )
-        if not is_found.all():
-            text += f"; not those of {unit} {_list_ranges(np.flatnonzero(~is_found))}"
-        if self.parameters:
-            text += (
-                "; found by a search: pass read_model(model, "
-                f"parameters={dict(self.parameters)!r}) next time"
-            )
-        return text
-
-
-def _list_ranges(numbers: NDArray[np.integer[Any]]) -> str:
-    """Write increasing numbers as "3 to 17, 40", the first few ranges."""
-    runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
-    texts = [f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs]
-    more = f" and {len(texts) - _MOST_RANGES:,} more ranges" * (
-        len(texts) > _MOST_RANGES
-    )
-    return ", ".join(texts[:_MOST_RANGES]) + more
 
 
 class RowSampler(Protocol):

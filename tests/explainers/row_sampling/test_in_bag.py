@@ -91,3 +91,56 @@ def test_targets_are_asked_for_where_draws_depend_on_them():
     model = xgboost.XGBClassifier(n_estimators=3, subsample=0.7, n_jobs=1).fit(X, y)
     with pytest.raises(ValueError, match="no counts of rows, so pass y"):
         ti.in_bag(model, X)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "more"),
+    [
+        ("regression", BAGGING),
+        ("multiclass", {**BAGGING, "subsample_freq": 3}),
+        ("binary", {"data_sample_strategy": "goss", "learning_rate": 0.4}),
+        (
+            "binary",
+            {
+                "pos_bagging_fraction": 0.9,
+                "neg_bagging_fraction": 0.4,
+                "subsample_freq": 1,
+            },
+        ),
+    ],
+    ids=str,
+)
+def test_explainers_have_the_bags_of_their_model(recipe, more):
+    model, X, y, weight, *_ = models.fit(recipe, weighted=True, **more)
+    table = ti.in_bag(model, X, y, weight)
+    is_goss = "data_sample_strategy" in more
+    assert table.dtype == (np.float32 if is_goss else np.bool_)
+    if is_goss:
+        assert (table[:, 0] == 1.0).all()  # the first iterations see all rows
+        assert len(np.unique(table)) == 3
+    ensemble = ti.read_model(model)
+    assert_array_equal(counts_of(ensemble, X, table), ensemble.leaf_count)
+    for explainer in (ti.BoostIn(), ti.LeafRefit(), ti.TargetInfluence()):
+        if recipe == "multiclass" and isinstance(explainer, ti.TargetInfluence):
+            continue
+        explainer.fit(model, X, y, sample_weight=weight)
+        assert_array_equal(explainer.in_bag(), table)
+
+
+def test_explainers_of_forests_have_the_counts_of_their_trees():
+    from sklearn.ensemble import RandomForestRegressor
+
+    X, y, _ = models.make_rows("regression")
+    forest = RandomForestRegressor(5, max_depth=4, random_state=0).fit(X, y)
+    table = ti.in_bag(forest, X, y)
+    assert table.dtype == np.int32
+    for explainer in (ti.LeafRefit(), ti.TargetInfluence()):
+        assert_array_equal(explainer.fit(forest, X, y).in_bag(), table)
+
+
+def test_wrong_labels_are_told_from_wrong_rows():
+    model, X, y, *_ = models.fit("binary", **BAGGING)
+    with pytest.raises(BagsNotFoundError, match=r"other labels.*leave y out"):
+        ti.in_bag(model, X, 1 - y)
+    with pytest.raises(BagsNotFoundError, match=r"not found .*another order"):
+        ti.in_bag(model, X[::-1], y[::-1])

@@ -20,6 +20,7 @@ from treeinf.explainers.gradient.factors import (
 )
 from treeinf.explainers.influence import Influence
 from treeinf.explainers.queries import EnsembleQueries, Output
+from treeinf.explainers.row_sampling.explained_rows import HasBags
 from treeinf.kernels.device import resolve_device
 from treeinf.kernels.threads import limit_threads
 from treeinf.trace import TrainingTrace
@@ -28,7 +29,7 @@ from treeinf.validation import check_row_labels, check_targets
 __all__ = ["AdditiveExplainer"]
 
 
-class AdditiveExplainer(TreeExplainer):
+class AdditiveExplainer(HasBags, TreeExplainer):
     """Base of explainers whose influence is a row factor times a leaf factor.
 
     A subclass computes the factors: `_row_factors`, `_leaf_factors` and, for the sum of

@@ -24,6 +24,7 @@ from treeinf.explainers.refit.fixed_structure import (
     Refit,
     Removals,
 )
+from treeinf.explainers.row_sampling.explained_rows import HasBags
 from treeinf.frames import as_plain, fill_masked, is_missing, row_labels
 from treeinf.kernels.cpu.refit import REMOVAL_BATCH
 from treeinf.kernels.threads import limit_threads
@@ -36,7 +37,7 @@ _BYTES = 128 * 2**20
 _MOST_SETS = 4096
 
 
-class LeafRefit(TreeExplainer):
+class LeafRefit(HasBags, TreeExplainer):
     """LeafRefit: exact effect of removing rows with the tree structures held fixed.
 
     Each train row in turn is removed and every leaf value is recomputed, tree by tree,

@@ -8,15 +8,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.adapters.row_sampling import find_sampler
+from treeinf.adapters.row_sampling import RecoveredBags, find_sampler
 from treeinf.adapters.train_rows import read_with_rows
 from treeinf.ensemble import InputRows, TreeEnsemble
 from treeinf.ensemble.bags import Bags
 from treeinf.errors import BagsNotFoundError, UnsupportedModelError
 from treeinf.explainers.row_sampling.counted_trees import CountedTrees
 from treeinf.trace import StagedRows, TrainingTrace, as_trained
+from treeinf.trace.bag_report import BagReport
 
-__all__ = ["SampledTraining", "bags_of", "recover_training", "tabulate"]
+__all__ = [
+    "SampledTraining",
+    "count_bags",
+    "find_bags",
+    "recover_training",
+    "tabulate",
+]
 
 _CAUSES = (
     "The commonest cause is rows in another order than in training, or not all of "
@@ -85,14 +92,8 @@ def recover_training(
     if y is not None:
         trace = _replay(ensemble, input_rows, y, sample_weight, init_score, search_seed)
     if trace is not None:
-        try:
-            bags = bags_of(trace)
-        except BagsNotFoundError:
-            # gradients at the scores of other trees: counts may tell nevertheless
-            if not ensemble.training.approximations:
-                raise
-        else:
-            return SampledTraining(ensemble, trace.ensemble, trace.rows, bags, True)
+        bags = find_bags(trace, search_seed=search_seed)
+        return SampledTraining(ensemble, trace.ensemble, trace.rows, bags, True)
     rows = StagedRows.read(
         ensemble,
         input_rows,
@@ -100,8 +101,13 @@ def recover_training(
         sample_weight=sample_weight,
         init_score=init_score,
     )
-    trees = CountedTrees(ensemble, rows, has_targets=y is not None)
-    bags = _count(trees, group, search_seed)
+    bags = count_bags(
+        ensemble,
+        rows,
+        has_targets=y is not None,
+        group=group,
+        search_seed=search_seed,
+    )
     loss, is_folded = ensemble.loss, bool(ensemble.base_score_folded.any())
     if y is None or loss is None or not loss.is_differentiable:
         return SampledTraining(ensemble, ensemble, rows, bags, not is_folded)
@@ -109,7 +115,31 @@ def recover_training(
     return SampledTraining(ensemble, trained, rows, bags, True)
 
 
-def bags_of(trace: TrainingTrace) -> Bags:
+def find_bags(trace: TrainingTrace, *, search_seed: bool = False) -> Bags:
+    """Return the bags that a replay found, or those that leaf counts accept.
+
+    Parameters
+    ----------
+    trace : TrainingTrace
+        The replay.
+    search_seed : bool, default=False
+        See `in_bag`.
+
+    Raises
+    ------
+    BagsNotFoundError
+        If those of some trees were not found.
+    """
+    try:
+        return _bags_of_replay(trace)
+    except BagsNotFoundError:
+        # gradients at the scores of other trees: counts may tell nevertheless
+        if not trace.source.training.approximations:
+            raise
+    return count_bags(trace.source, trace.rows, search_seed=search_seed)
+
+
+def _bags_of_replay(trace: TrainingTrace) -> Bags:
     """Return the bags that a replay found.
 
     Raises
@@ -117,18 +147,18 @@ def bags_of(trace: TrainingTrace) -> Bags:
     BagsNotFoundError
         If it did not find those of all trees.
     """
-    report, recovered = trace.report, getattr(trace, "recovered", None)
+    report, recovered = trace.report, trace.recovered
     if report.is_mismatch:
-        raise BagsNotFoundError(
-            f"These are not the training data ({report.verdict}), so the bags are not "
-            f"known. {report.explanation}"
-        )
+        text = f"These are not the training data ({report.verdict}). "
+        if recovered is not None and recovered.is_found.all():
+            text += "The bags follow from the rows alone: leave y out to get them. "
+        raise BagsNotFoundError(text + report.explanation)
     samples_rows = trace.source.training.subsample is not None
     if report.verdict != "exact" and (recovered is not None or samples_rows):
         if recovered is None:
             raise _not_found(trace.source, "no draw fits the leaves")
         if not recovered.is_found.all():
-            raise _not_found(trace.source, recovered.describe(trace.source))
+            raise _not_found(trace.source, _describe(trace.source, recovered))
     bags, n_rows = trace.rows.bags, trace.rows.n_rows
     return bags if bags.of_tree.size else Bags.all_rows(n_rows)
 
@@ -160,6 +190,7 @@ def _replay(
             sample_weight=sample_weight,
             init_score=init_score,
             on_mismatch="ignore",
+            search_seed=search_seed,
         )
     except UnsupportedModelError:
         return None
@@ -171,9 +202,35 @@ def _placeholder(ensemble: TreeEnsemble, n_rows: int) -> Any:
     return np.full(n_rows, label)
 
 
-def _count(trees: CountedTrees, group: Any, search_seed: bool) -> Bags:
-    """Recover bags that are compared by the rows in each leaf alone."""
-    ensemble = trees.ensemble
+def count_bags(
+    ensemble: TreeEnsemble,
+    rows: StagedRows,
+    *,
+    has_targets: bool = True,
+    group: Any = None,
+    search_seed: bool = False,
+) -> Bags:
+    """Recover bags that are compared by the rows in each leaf alone.
+
+    Parameters
+    ----------
+    ensemble : TreeEnsemble
+        The model.
+    rows : StagedRows
+        Train rows.
+    has_targets : bool, default=True
+        Whether their targets are those of the training.
+    group, search_seed
+        See `in_bag`.
+
+    Raises
+    ------
+    BagsNotFoundError
+        If those of some trees are not found.
+    ValueError
+        If targets are missing and needed.
+    """
+    trees = CountedTrees(ensemble, rows, has_targets)
     every_row, setting = Bags.all_rows(trees.n_rows), ensemble.training.subsample
     if setting is None and _all_fit(trees, every_row):
         return every_row
@@ -202,7 +259,7 @@ def _count(trees: CountedTrees, group: Any, search_seed: bool) -> Bags:
             )
         recovered = sampler.search(trees)
     if not recovered.is_found.all():
-        raise _not_found(ensemble, recovered.describe(ensemble))
+        raise _not_found(ensemble, _describe(ensemble, recovered))
     return recovered.bags
 
 
@@ -213,6 +270,11 @@ def _all_fit(trees: CountedTrees, bags: Bags) -> bool:
         trees.counts_fit(tree, bags.row_factors(tree))
         for tree in np.flatnonzero(has_split).tolist()
     )
+
+
+def _describe(ensemble: TreeEnsemble, recovered: RecoveredBags) -> str:
+    report = BagReport.of_trees(ensemble, recovered)
+    return f"{report}, and not those of {report.missing.lower()}"
 
 
 def _not_found(ensemble: TreeEnsemble, what: str) -> BagsNotFoundError:
