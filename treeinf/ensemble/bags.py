@@ -89,8 +89,8 @@ class Bags:
         n_words = -(-n // _WORD)
         # one word more than there is, so that every word has a neighbour
         words = np.zeros((len(self.bits), n_words + 1), np.uint64)
-        given = self.bits[:, first : first + n_words + 1]
-        words[:, : given.shape[1]] = given
+        present = self.bits[:, first : first + n_words + 1]
+        words[:, : present.shape[1]] = present
         bits = words[:, :-1]
         if shift:
             after = words[:, 1:] << np.uint64(_WORD - shift)

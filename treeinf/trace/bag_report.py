@@ -51,10 +51,10 @@ class BagReport:
             The bags.
         """
         starts = ensemble.flat_leaves.iteration_start
-        found = np.logical_and.reduceat(recovered.is_found, starts[:-1])
+        is_found = np.logical_and.reduceat(recovered.is_found, starts[:-1])
         return cls(
-            n_iterations=len(found),
-            n_found=int(found.sum()),
+            n_iterations=len(is_found),
+            n_found=int(is_found.sum()),
             source=recovered.source,
             parameters=recovered.parameters,
             missing_trees=tuple(np.flatnonzero(~recovered.is_found).tolist()),
@@ -66,10 +66,10 @@ class BagReport:
             f"{self.source}"
         )
         if self.parameters:
-            found = ", ".join(
+            settings = ", ".join(
                 f"{key}={value}" for key, value in self.parameters.items()
             )
-            text += f"; not stored, but found: {found}"
+            text += f"; not stored, but found: {settings}"
         return text
 
     @property

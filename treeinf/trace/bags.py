@@ -66,8 +66,8 @@ def recover_bags(
     plain = replay(None)
     if plain.fit.fits.all():
         return plain
-    found = sampler.search(trees)
-    candidates = [found] if found.is_found.any() else []
+    searched = sampler.search(trees)
+    candidates = [searched] if searched.is_found.any() else []
     if drawn is not None and (first.fit.fits > plain.fit.fits).any():
         candidates.append(_without_misfits(drawn, first.fit, ensemble))
     best, n_best = plain, 0

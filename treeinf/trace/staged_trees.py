@@ -77,11 +77,11 @@ class ReplayedTrees:
 
     def counts_fit(self, tree: int, factor: NDArray[Any] | None) -> bool:
         """Return whether a bag gives the stored counts; see `StagedTrees`."""
-        own, rows = self._tree(tree), self._in_bag(tree, factor)
-        if own.leaf_count is None and own.leaf_weight is None:
+        alone, rows = self._tree(tree), self._in_bag(tree, factor)
+        if alone.leaf_count is None and alone.leaf_weight is None:
             return True
-        count = count_rows(own, rows)
-        return not compare_counts(own, count, sum_weights(own, rows, count)).any()
+        count = count_rows(alone, rows)
+        return not compare_counts(alone, count, sum_weights(alone, rows, count)).any()
 
     def fits(self, tree: int, factor: NDArray[Any] | None) -> bool:
         """Return whether a bag reproduces the tree; see `StagedTrees`."""
@@ -89,22 +89,22 @@ class ReplayedTrees:
             return False
         if not self.compares_values:
             return True
-        own, rows = self._tree(tree), self._in_bag(tree, factor)
-        count = count_rows(own, rows)
-        hessian = self._sum(own, rows, 1, tree)
-        wrong = compare_hessians(own, count, hessian, self._rounding)
+        alone, rows = self._tree(tree), self._in_bag(tree, factor)
+        count = count_rows(alone, rows)
+        hessian = self._sum(alone, rows, 1, tree)
+        wrong = compare_hessians(alone, count, hessian, self._rounding)
         if wrong.any():
             return False
         expected, response = apply_leaf_rule(
-            own, self._sum(own, rows, 0, tree), hessian, count
+            alone, self._sum(alone, rows, 0, tree), hessian, count
         )
         difference = compare_values(
-            own,
-            own.leaf_value / (own.shrinkage[0] or 1.0),
+            alone,
+            alone.leaf_value / (alone.shrinkage[0] or 1.0),
             expected,
-            self._rounding.of_leaves(own, count, hessian, response),
+            self._rounding.of_leaves(alone, count, hessian, response),
         )
-        fit = TreeFit.of_leaves(own, np.zeros_like(wrong), wrong, difference)
+        fit = TreeFit.of_leaves(alone, np.zeros_like(wrong), wrong, difference)
         return bool(fit.fits[0])
 
     @functools.cached_property
@@ -132,20 +132,22 @@ class ReplayedTrees:
             bags=bags,
         )
 
-    def _sum(self, own: TreeEnsemble, rows: StagedRows, order: int, tree: int) -> Array:
+    def _sum(
+        self, alone: TreeEnsemble, rows: StagedRows, order: int, tree: int
+    ) -> Array:
         """Sum gradients (order 0) or hessians (1) over the leaves of a tree."""
         iteration = int(np.searchsorted(self._starts, tree, "right")) - 1
         values = self.derivatives(iteration)[order]
-        total = np.zeros((own.leaf_width, own.n_leaves), REAL)
-        for column in range(own.leaf_width):
-            k = column if own.leaf_width > 1 else max(int(own.output[0]), 0)
+        total = np.zeros((alone.leaf_width, alone.n_leaves), REAL)
+        for column in range(alone.leaf_width):
+            k = column if alone.leaf_width > 1 else max(int(alone.output[0]), 0)
             of_output = values[k]
-            if own.leaf_rule.kind == "gradient" and order == 1:
+            if alone.leaf_rule.kind == "gradient" and order == 1:
                 of_output = self.weight if self.weight.size else np.ones(self.n_rows)
             kernels.sum_leaf_weights(
                 rows.leaf,
-                own.leaf_offset,
-                own.row_of_tree,
+                alone.leaf_offset,
+                alone.row_of_tree,
                 rows.bags.flat,
                 of_output,
                 total[column],

@@ -208,6 +208,6 @@ def _write_bags(table: NDArray[Any], path: Path) -> None:
     columns = {f"tree_{number}": factor for number, factor in enumerate(table.T)}
     frame = pd.DataFrame({"row": range(len(table)), **columns})
     if table.dtype == bool:
-        frame = frame.astype({name: "uint8" for name in columns})
+        frame = frame.astype(dict.fromkeys(columns, "uint8"))
     with write_together({"--in-bag": path}) as files:
         write_frame(files["--in-bag"], frame, path, escapes=False)
