@@ -15,16 +15,16 @@ from treeinf.ensemble.routing import find_leaves
 from treeinf.errors import UnsupportedModelError
 
 
-def fit_regression(family):
+def fit_regression(family, **sampling):
     """Squared error without penalties on leaves, weighted."""
     X, y, weight = models.make_rows("regression")
     if family == "LightGBM":
         model = pytest.importorskip("lightgbm").LGBMRegressor(
-            n_estimators=20, num_leaves=7, verbose=-1, n_jobs=1
+            n_estimators=20, num_leaves=7, verbose=-1, n_jobs=1, **sampling
         )
     elif family == "XGBoost":
         model = pytest.importorskip("xgboost").XGBRegressor(
-            n_estimators=20, max_depth=3, reg_lambda=0.0, n_jobs=1
+            n_estimators=20, max_depth=3, reg_lambda=0.0, n_jobs=1, **sampling
         )
     elif family == "CatBoost":
         model = pytest.importorskip("catboost").CatBoostRegressor(
@@ -38,18 +38,29 @@ def fit_regression(family):
         )
     else:
         ensemble = pytest.importorskip("sklearn.ensemble")
-        model = getattr(ensemble, f"{family}Regressor")()
+        model = getattr(ensemble, f"{family}Regressor")(**sampling)
     train = slice(0, 240)
     model.fit(X[train], y[train], sample_weight=weight[train])
     return model, X[train], y[train], weight[train], X[240:]
 
 
 @pytest.mark.parametrize(
-    "family",
-    ["LightGBM", "XGBoost", "CatBoost", "HistGradientBoosting", "GradientBoosting"],
+    ("family", "sampling"),
+    [
+        ("LightGBM", {}),
+        ("LightGBM", {"subsample": 0.6, "subsample_freq": 2}),
+        ("XGBoost", {}),
+        ("XGBoost", {"subsample": 0.6}),
+        ("CatBoost", {}),
+        ("HistGradientBoosting", {}),
+        ("HistGradientBoosting", {"early_stopping": True}),
+        ("GradientBoosting", {}),
+        ("GradientBoosting", {"subsample": 0.6, "n_iter_no_change": 5}),
+    ],
+    ids=str,
 )
-def test_weights_of_squared_error_make_the_predictions(family):
-    model, X, y, weight, X_test = fit_regression(family)
+def test_weights_of_squared_error_make_the_predictions(family, sampling):
+    model, X, y, weight, X_test = fit_regression(family, **sampling)
     explainer = ti.TargetInfluence().fit(model, X, y, sample_weight=weight)
     weights = explainer.explain(X_test).values
     predicted = np.asarray(model.predict(X_test), np.float64)
