@@ -109,7 +109,7 @@ class BagSearch:
         self._starts, self._seeds, self._is_wide = starts, seeds, is_wide
         self._n_iterations = trees.ensemble.n_iterations
         self._roots = root_counts(trees)
-        self._compares_values = getattr(trees, "compares_values", False)
+        self._compares_values = trees.compares_values
         has_split = np.diff(trees.ensemble.leaf_offset) > 1
         self._fitted: list[list[int]] = [[] for _ in range(self._n_iterations)]
         for tree in np.flatnonzero(has_split).tolist():
@@ -329,7 +329,8 @@ class BagSearch:
 
     def _search(self, iteration: int) -> tuple[Draws, Any, bool] | None:
         """Find a start with another seed or fraction, by the counts."""
-        most = _MOST_SEARCHES if self.stretches else _MOST_IN_VAIN
+        has_drawn = any(stretch.settings is not None for stretch in self.stretches)
+        most = _MOST_SEARCHES if has_drawn else _MOST_IN_VAIN
         is_over = self._n_searches >= most or not self._is_sampled(iteration)
         if self._roots is None or is_over:
             return None
@@ -346,7 +347,7 @@ class BagSearch:
         assert self._roots is not None
         is_wide = self._is_wide and self._n_searches == 1
         of_goss = [start for start in self._starts if isinstance(start, Goss)]
-        if of_goss and self._searches_goss:
+        if of_goss and self._searches_goss and self._n_searches == 1:
             yield from find_goss_seed(
                 *(self._trees, self._units, self._sizes(iteration)),
                 *(self._fitted[iteration], of_goss),

@@ -26,6 +26,8 @@ __all__ = ["find_bagging", "root_counts", "round_fraction"]
 _LOW_32 = np.uint64(2**32 - 1)
 _SPREAD = 6.0
 """Standard deviations by which a share of rows may differ from its fraction."""
+_ALL_SEEDS = 2**31
+"""Seeds with different draws: the highest bit of a state is in none."""
 _SEEDS_AT_ONCE = 2**22
 _MOST_SURVIVORS = 2000
 _MOST_ROUND = 40
@@ -318,7 +320,7 @@ def find_bagging(
         choices = [*choices, *_list_round(*bounds), unknown]
     searches += [(range(DERIVED_SEEDS), limits) for limits in choices]
     if is_wide:
-        searches.append((range(2**31), choices[0 if stored else -1]))
+        searches.append((range(_ALL_SEEDS), choices[0 if stored else -1]))
     first = BagCounts(trees, units, fitted[iteration])
     others: list[BagCounts] = []
     for candidates, limits in searches:

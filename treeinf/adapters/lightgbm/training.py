@@ -88,6 +88,14 @@ def approximations(file: LightGBMFile, parameters: LightGBMParameters) -> list[s
             "weights and for most objectives differ from the counts; the replay uses "
             "the counts."
         )
+    of_queries = parameters.flag("bagging_by_query") and not parameters.is_goss
+    rate = parameters.number("bagging_fraction")
+    if of_queries and 0.5 * parameters.number("bagging_freq") < rate < 1.0:
+        notes.append(
+            "bagging_by_query: where more than half of the rows are in a bag, LightGBM "
+            "adds what a tree gives queries outside it to the scores of other rows; "
+            "the replay adds it to their own."
+        )
     if parameters.flag("use_quantized_grad"):
         notes.append(
             "use_quantized_grad: leaf values come from gradients rounded to "

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from treeinf.kernels.compilation import linear_kernel, parallel_kernel, scalar_rule
+from treeinf.kernels.compilation import linear_kernel, scalar_rule
 
 __all__ = [
     "RUN_ROWS",
@@ -162,11 +162,14 @@ def draw_lightgbm_goss(states, size, batch_rows, n_top, n_other, threshold, fact
 
 @scalar_rule
 def _is_drawn(state, n_needed, n_left):
-    """Return whether the next of `n_left` rows is among the `n_needed`."""
-    return np.float64(state >> _DRAW_SHIFT & _LOW_15) / 32768.0 < n_needed / n_left
+    """Return whether the next of `n_left` rows is among the `n_needed`.
+
+    LightGBM compares quotients, the draw's and theirs; products are exact.
+    """
+    return np.int64(state >> _DRAW_SHIFT & _LOW_15) * n_left < n_needed * 32768
 
 
-@parallel_kernel
+@linear_kernel
 def screen_lightgbm_goss_seeds(
     size, batch_rows, n_top, n_other, threshold, leaf, leaf_count, passes
 ):
@@ -206,7 +209,7 @@ def screen_lightgbm_goss_seeds(
         passes[seed] = not missing.any()
 
 
-@parallel_kernel
+@linear_kernel
 def screen_lightgbm_seeds(
     first_seed, run, factor, shift, leaf_offset, leaf_count, low, high, passes
 ):
