@@ -1,5 +1,7 @@
 """What the cleaner finds, what it does about it, and how it behaves as an estimator."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,7 +22,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from treeinf.cleaning import Amount, InfluenceCleaner
-from treeinf.errors import SubsampledTrainingWarning, UnsupportedModelError
+from treeinf.errors import (
+    SubsampledTrainingWarning,
+    TrainingDataWarning,
+    UnsupportedModelError,
+)
 
 from .conftest import classifier, noisy_cancer, noisy_diabetes, regressor
 
@@ -339,9 +345,16 @@ def test_a_pipeline_is_explained_through_its_steps(cancer):
     assert "opponent_1" in inside.removed_
 
 
-def test_bagging_is_warned_of_once(cancer):
+def test_bagging_whose_rows_are_found_is_not_warned_of(cancer):
     estimator = classifier(bagging_fraction=0.7, bagging_freq=1)
-    with pytest.warns(SubsampledTrainingWarning) as caught:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SubsampledTrainingWarning)
+        quick(estimator, method="boostin").fit(cancer.X, cancer.y)
+
+
+def test_dart_is_warned_of_once(cancer):
+    estimator = classifier(boosting_type="dart")
+    with pytest.warns(TrainingDataWarning) as caught:
         quick(estimator, method="boostin").fit(cancer.X, cancer.y)
     assert len(caught) == 1
 

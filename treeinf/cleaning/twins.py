@@ -8,7 +8,8 @@ is near another. Both are told from repeats by counts:
 - Equal rows. Let D_j be the pairs of rows that differ in column j alone, and B_jk those
   that differ in both j and k: if the two were independent given all others, there would
   be ``D_j D_k / B_jk`` pairs of equal rows by chance. Rows are joined where there are
-  more than three times as many as any two columns explain, or where equal rows come in
+  more than three times as many as any two columns explain (and 30 rows or more
+  differ: fewer groups could not be split), or where equal rows come in
   sets of far more even size than by chance: a table in which every row stands twice.
 - Near rows. Around a row, distances grow like ``rank ** (1 / dimension)``. A row has
   near rows where the distance to the next one beyond them is so many times larger that
@@ -109,6 +110,8 @@ def find_twins(X: Any) -> Twins:
     """
     equal = number_equal_rows(X)
     first = np.unique(equal, return_index=True)[1]
+    if len(first) < _FEWEST_ROWS:
+        return Twins(equal, None)
     joined = None
     if len(first) < len(equal):
         if not sparse.issparse(X) and _is_chance(X, equal):

@@ -6,8 +6,7 @@ import contextlib
 import functools
 import itertools
 import sys
-import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -99,28 +98,25 @@ def run_tasks(
         return (task() for task in tasks)
     chunks = [tasks[i : i + chunk_size] for i in range(0, len(tasks), chunk_size)]
     where = {"require": "sharedmem"} if shares_memory else {"prefer": workers}
-    parallel = Parallel(
+    parallel = _SilentParallel(
         n_jobs=n_workers,
         return_as="generator" if ordered else "generator_unordered",
         **where,
     )
-    results = _close_silently(parallel(delayed(_run_chunk)(chunk) for chunk in chunks))
-    next(results)  # so that the clean-up also runs if no result is ever asked for
-    return itertools.chain.from_iterable(results)
+    return itertools.chain.from_iterable(
+        parallel(delayed(_run_chunk)(chunk) for chunk in chunks)
+    )
 
 
-def _close_silently(results: Generator[list[T], None, None]) -> Iterator[list[T]]:
-    """Yield an empty list, then joblib's results, and end joblib's generator.
+class _SilentParallel(Parallel):
+    """Parallel whose results may be dropped before their end without a warning.
 
-    joblib warns of tasks that have run in vain where a generator is dropped before its
-    end: after an error or an interrupt, both of which are reported anyway.
+    An error or an interrupt of the caller ends the tasks, and is reported anyway.
+    Filters of warnings would not do: they are changed in the threads of other tasks.
     """
-    try:
-        yield []
-        yield from results
-    finally:
-        with warnings.catch_warnings(action="ignore", category=UserWarning):
-            results.close()
+
+    def _warn_exit_early(self) -> None:
+        pass
 
 
 def _run_chunk(tasks: Sequence[Callable[[], T]]) -> list[T]:
