@@ -380,6 +380,14 @@ def test_goss_is_exact(task, n_rows, params):
     assert np.isclose(factor.max(), (1 - rates[0]) / rates[1], rtol=0.02)
 
 
+def test_goss_of_stumps_is_known_by_the_stored_seed():
+    X, y = draw_table(n_rows=150)
+    booster = train(X, y, min_data_in_leaf=20, **GOSS)
+    found = search(booster, X, y)
+    assert booster.trees_to_dataframe().groupby("tree_index").size().iloc[-1] == 3
+    assert found.is_found.all()
+
+
 def test_goss_with_weights_and_columns(rng):
     X, y = draw_table(n_rows=2000)
     weight = rng.uniform(0.2, 2.0, len(y))

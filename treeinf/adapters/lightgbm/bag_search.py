@@ -168,7 +168,8 @@ class BagSearch:
         for settings in self._starts:
             started = self._start(settings, iteration)
             after, bag = self._go_on(started, iteration, is_forced=True)
-            needed = _STARTED if self.stretches else _FIRST
+            is_expected = not self.stretches or self._ends_warm_up(settings, iteration)
+            needed = _FIRST if is_expected else _STARTED
             if self._accepts(iteration, after, bag, needed):
                 self._begin(iteration, settings)
                 return after, bag, True
@@ -185,6 +186,12 @@ class BagSearch:
                         self._begin(iteration, after.settings)
                     return after, bag, True
         return self._search(iteration)
+
+    def _ends_warm_up(self, settings: Bagging | Goss, iteration: int) -> bool:
+        """Return whether GOSS draws its first bag here, after the trees of all rows."""
+        if not isinstance(settings, Goss) or iteration != settings.n_warm_up:
+            return False
+        return all(stretch.settings is None for stretch in self.stretches)
 
     def _begin(
         self, iteration: int, settings: Bagging | Goss | None, is_found: bool = False
