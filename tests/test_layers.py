@@ -16,7 +16,7 @@ PACKAGE = ROOT / "treeinf"
 # rooms of one layer know nothing of each other.
 LAYERS = (
     ("errors", "dtypes", "files", "pickling"),
-    ("frames", "field_types", "kernels"),
+    ("frames", "times", "field_types", "kernels"),
     ("ensemble.losses",),
     ("validation",),
     ("ensemble",),

@@ -32,7 +32,8 @@ from treeinf.cleaning.grouping import (
     list_contradictions,
     read_groups,
 )
-from treeinf.cleaning.rows import read_rows, read_trusted
+from treeinf.cleaning.rows import read_rows, read_trusted, refuse_times
+from treeinf.cleaning.scores.scoring import is_readable
 from treeinf.cleaning.trial.splits import check_validation
 from treeinf.errors import SelfExplanationWarning, TreeinfWarning
 from treeinf.frames import check_columns, column_names
@@ -210,6 +211,8 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
             trusted = join_twins(trusted, None, self.join_equal_rows)[0]
         estimator = self._resolve_estimator()
         check_fit_params(estimator, fit_params)
+        if not hasattr(estimator, "steps") and is_readable(estimator):
+            refuse_times(rows.X)
         self._check_parameters(estimator, rows.n_rows, rows.weight is not None)
         self._scorer()
         progress = Progress(self._label, is_shown=self.verbose)

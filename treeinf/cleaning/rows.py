@@ -23,6 +23,7 @@ from treeinf.frames import (
     read_columns,
     row_labels,
 )
+from treeinf.times import is_time
 from treeinf.training.row_groups import concatenate_groups
 from treeinf.training.rows import LabelledRows
 from treeinf.validation import check_weights, open_rows
@@ -37,6 +38,7 @@ __all__ = [
     "read_trusted",
     "refuse_overlap",
     "refuse_repeated_labels",
+    "refuse_times",
     "replace_labels",
 ]
 
@@ -243,6 +245,40 @@ def read_classes(y: NDArray[Any]) -> NDArray[Any]:
             "of at least two."
         )
     return classes
+
+
+def refuse_times(X: Any) -> None:
+    """Refuse columns of dates and times, for estimators that take none.
+
+    Raises
+    ------
+    TypeError
+        If there is one.
+    """
+    frame = as_frame(X)
+    if sparse.issparse(X):
+        return
+    if frame is None:
+        first = np.asarray(X)[0]
+        names = [str(i) for i in range(len(first)) if is_time(first[i])]
+    else:
+        names = [column.name for column in frame.iter_columns() if _holds_times(column)]
+    if names:
+        raise TypeError(
+            f"Column {names[0]!r} of X holds dates or times, which the estimator does "
+            "not take; replace it by numbers, such as "
+            f"(X[{names[0]!r}] - X[{names[0]!r}].min()).dt.days, year and weekday, or "
+            "convert it in a Pipeline. (fit(time=) is for the order of the rows.)"
+        )
+
+
+def _holds_times(column: Any) -> bool:
+    if column.dtype in (nw.Date, nw.Datetime, nw.Duration, nw.Time):
+        return True
+    if column.dtype != nw.Object:
+        return False
+    first = next((v for v in column.to_list() if not is_missing(v)), None)
+    return is_time(first)
 
 
 def refuse_repeated_labels(X: Any) -> None:

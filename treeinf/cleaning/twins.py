@@ -182,7 +182,7 @@ def _join_near(X: Any, first: NDArray[np.int64]) -> NDArray[np.int64] | None:
     try:
         encoder = TableEncoder.fit(X)
     except (TypeError, ValueError):
-        return None  # dates or infinite values, which the estimator may take
+        return None  # infinite values, which the estimator may take
     if sum(len(column.labels or (0,)) for column in encoder.columns) > _MOST_WIDE:
         return None
     points = encoder.standardise(X)[first]

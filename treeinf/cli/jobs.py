@@ -12,7 +12,7 @@ from typing import Any
 from treeinf.cleaning.rows import join_rows
 from treeinf.cli.advice import as_options
 from treeinf.cli.exits import CommandError
-from treeinf.cli.model_rows import as_model_reads, find_texts, task_of
+from treeinf.cli.model_rows import as_model_reads, find_needs, find_texts, task_of
 from treeinf.cli.models import (
     estimator_like,
     model_file,
@@ -250,6 +250,7 @@ def read_tables(
     groups: str | None = None,
     learn_groups: bool = False,
     drop_columns: str = "",
+    learn_columns: str = "",
     task: str = "auto",
     table_format: TableFormat,
     parameters: Mapping[str, Any] | None = None,
@@ -270,8 +271,9 @@ def read_tables(
         Tables of other rows, by option.
     option : str
         Name of the training rows' option.
-    drop_columns : str
-        Columns that are not features, separated by commas.
+    drop_columns, learn_columns : str
+        Columns that are not features, and those that are though they look like
+        identifiers, separated by commas.
     task : {"auto", "classification", "regression"}
         Kind of model; ignored for a model file, which determines it.
     table_format : TableFormat
@@ -291,6 +293,12 @@ def read_tables(
             "is trained with its defaults.",
             code=2,
         )
+    if file is not None and learn_columns:
+        raise CommandError(
+            f"--learn-columns is for training; the model file {model} uses the columns "
+            "that it was trained on.",
+            code=2,
+        )
     ensemble = None if file is None else read_model_file(file, parameters)
     is_text = find_texts(ensemble)
     table = read_table(train, table_format, option=option, is_text=is_text)
@@ -300,8 +308,10 @@ def read_tables(
         weight=weight,
         task=task if ensemble is None else task_of(ensemble),
         drop_columns=split_names(drop_columns),
+        learn_columns=split_names(learn_columns),
         groups=groups,
         learn_groups=learn_groups,
+        needs=find_needs(ensemble),
     )
     rows = {
         name: read_test_rows(
@@ -332,6 +342,7 @@ def read_job(
     groups: str | None,
     learn_groups: bool,
     drop_columns: str,
+    learn_columns: str,
     task: str,
     table_format: TableFormat,
     parameters: Mapping[str, Any] | None,
@@ -342,8 +353,8 @@ def read_job(
 
     Parameters
     ----------
-    train, target, model, weight, groups, learn_groups, drop_columns, task, \
-table_format, parameters
+    train, target, model, weight, groups, learn_groups, drop_columns, \
+learn_columns, task, table_format, parameters
         See `read_tables`.
     test : pathlib.Path or None
         Table of test rows.
@@ -372,6 +383,7 @@ table_format, parameters
         groups=groups,
         learn_groups=learn_groups,
         drop_columns=drop_columns,
+        learn_columns=learn_columns,
         task=task,
         table_format=table_format,
         parameters=parameters,

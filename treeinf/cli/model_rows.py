@@ -15,7 +15,7 @@ from treeinf.cli.tables.training_data import TrainingData, safe_name, with_safe_
 from treeinf.ensemble import TreeEnsemble
 from treeinf.kernels.label_hash import look_up_hashes
 
-__all__ = ["as_model_reads", "find_texts", "task_of"]
+__all__ = ["as_model_reads", "find_needs", "find_texts", "task_of"]
 
 
 def task_of(ensemble: TreeEnsemble) -> str:
@@ -37,6 +37,14 @@ def find_texts(ensemble: TreeEnsemble | None) -> Callable[[str], bool]:
         and (rules.labels_are_hashes or any(isinstance(k, str) for k in labels))
     }
     return lambda name: name in texts or safe_name(name) in texts
+
+
+def find_needs(ensemble: TreeEnsemble | None) -> Callable[[str], bool] | None:
+    """Return whether a model uses a column of a name; None without a model."""
+    if ensemble is None:
+        return None
+    names = {str(name) for name in ensemble.input_rules.feature_names or ()}
+    return lambda name: not names or name in names or safe_name(name) in names
 
 
 def as_model_reads(data: TrainingData, ensemble: TreeEnsemble) -> TrainingData:

@@ -25,6 +25,7 @@ __all__ = [
     "Force",
     "Jobs",
     "Json",
+    "LearnColumns",
     "Library",
     "Parameters",
     "Quiet",
@@ -72,6 +73,15 @@ DropColumns = Annotated[
     str,
     typer.Option(
         "--drop-columns", help='Columns to leave out of the features: a,b,"c, d".'
+    ),
+]
+LearnColumns = Annotated[
+    str,
+    typer.Option(
+        "--learn-columns",
+        help="Columns to use as features though they seem to name the rows, or hold "
+        "texts of which most differ: a,b. Such columns are left out of the features by "
+        "default, never of the files written.",
     ),
 ]
 EscapeFormulas = Annotated[

@@ -17,6 +17,7 @@ from treeinf.dtypes import REAL
 from treeinf.ensemble.losses import Softmax
 from treeinf.frames import count_rows, read_columns
 from treeinf.kernels.cpu.routing import fingerprint_rows
+from treeinf.times import is_time, read_days
 from treeinf.validation import check_targets
 
 __all__ = ["TableEncoder", "Task", "fingerprint_table"]
@@ -152,7 +153,6 @@ class _Column:
     @classmethod
     def fit(cls, name: str, values: NDArray[Any]) -> _Column:
         if values.dtype != REAL:
-            _refuse_times(name, values)
             labels = {label for label in values if label is not None}
             return cls(name, tuple(sorted(labels, key=str)), 0.0, 1.0)
         if np.isinf(values).any():
@@ -185,17 +185,21 @@ class _Column:
         )
 
 
-def _refuse_times(name: str, values: NDArray[Any]) -> None:
-    first = next((value for value in values if value is not None), None)
-    if hasattr(first, "isoformat"):
-        raise TypeError(
-            f"Column {name!r} has dates or times; turn them into numbers first."
-        )
+def _read(X: Any) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Iterate over the columns of a table, dates and times as days."""
+    for name, values in read_columns(X):
+        if values.dtype != REAL:
+            present = [value for value in values if value is not None]
+            if present and all(is_time(value) for value in present):
+                values = read_days(values)
+        yield name, values
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TableEncoder:
     """Encode rows as numbers, with means and categories of the train rows.
+
+    Dates and times are days since 1970-01-01, durations days.
 
     Parameters
     ----------
@@ -212,9 +216,9 @@ class TableEncoder:
         Raises
         ------
         ValueError, TypeError
-            If a column has infinite values, or dates.
+            If a column has infinite values.
         """
-        return cls(tuple(_Column.fit(name, values) for name, values in read_columns(X)))
+        return cls(tuple(_Column.fit(name, values) for name, values in _read(X)))
 
     def standardise(self, X: Any) -> NDArray[np.float64]:
         """Encode rows for distances.
@@ -254,7 +258,7 @@ class TableEncoder:
         return np.ascontiguousarray(np.column_stack(columns), dtype=REAL)
 
     def _match(self, X: Any) -> Iterator[tuple[_Column, NDArray[Any]]]:
-        read = list(read_columns(X))
+        read = list(_read(X))
         if len(read) != len(self.columns):
             raise ValueError(
                 f"X has {len(read)} columns, the train rows have {len(self.columns)}."

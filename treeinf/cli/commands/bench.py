@@ -47,6 +47,7 @@ def bench(
     ] = None,
     weight: options.Weight = None,
     drop_columns: options.DropColumns = "",
+    learn_columns: options.LearnColumns = "",
     parameter: options.Parameters = None,
     repeats: Annotated[
         int,
@@ -72,10 +73,13 @@ def bench(
         others={"--test": test},
         weight=weight,
         drop_columns=drop_columns,
+        learn_columns=learn_columns,
         table_format=table_format,
         parameters=options.parse_parameters(parameter),
     )
     data, test_data = tables.data, tables.others.get("--test")
+    for note in data.notes:
+        printer.say(note)
     ensemble = tables.ensemble
     fitted: Any = ensemble
     if ensemble is None:

@@ -56,6 +56,7 @@ def clean(
     learn_groups: options.LearnGroups = False,
     join_equal_rows: options.JoinEqualRows = FROM_ESTIMATOR,
     drop_columns: options.DropColumns = "",
+    learn_columns: options.LearnColumns = "",
     parameter: options.Parameters = None,
     task: options.Task = "auto",
     method: Annotated[
@@ -192,6 +193,7 @@ def clean(
             groups=groups,
             learn_groups=learn_groups,
             drop_columns=drop_columns,
+            learn_columns=learn_columns,
             task=task,
             table_format=table_format,
             parameters=options.parse_parameters(parameter),

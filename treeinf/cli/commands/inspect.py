@@ -57,7 +57,7 @@ def inspect(
     quiet: options.Quiet = False,
 ) -> None:
     """Describe a model file; with --train, check whether these rows trained it."""
-    from treeinf.cli.model_rows import as_model_reads, find_texts, task_of
+    from treeinf.cli.model_rows import as_model_reads, find_needs, find_texts, task_of
     from treeinf.cli.models import compare_with_library, read_model_file
     from treeinf.cli.outputs import check_outputs
     from treeinf.cli.printing import Printer
@@ -101,6 +101,7 @@ def inspect(
         weight=weight,
         task=task_of(ensemble),
         drop_columns=options.split_names(drop_columns),
+        needs=find_needs(ensemble),
     )
     data = as_model_reads(data, ensemble)
     trace = _replay(ensemble, data, search_seed, is_needed=in_bag is None)

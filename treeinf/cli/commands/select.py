@@ -47,6 +47,7 @@ def select(
     learn_groups: options.LearnGroups = False,
     join_equal_rows: options.JoinEqualRows = FROM_ESTIMATOR,
     drop_columns: options.DropColumns = "",
+    learn_columns: options.LearnColumns = "",
     parameter: options.Parameters = None,
     task: options.Task = "auto",
     keep: Annotated[
@@ -129,6 +130,7 @@ def select(
             groups=groups,
             learn_groups=learn_groups,
             drop_columns=drop_columns,
+            learn_columns=learn_columns,
             task=task,
             table_format=table_format,
             parameters=options.parse_parameters(parameter),

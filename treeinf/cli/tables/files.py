@@ -41,6 +41,8 @@ class Table:
         The rows of a Parquet file; None for CSV.
     numbers : dict of str to NumberColumn
         Columns of a CSV file whose numbers pandas does not read.
+    date_order : str or None
+        Order of year, month and day, where dates leave it open.
     """
 
     path: Path
@@ -48,6 +50,7 @@ class Table:
     records: CsvRecords | None = None
     arrow: Any = None
     numbers: Mapping[str, NumberColumn] = dataclasses.field(default_factory=dict)
+    date_order: str | None = None
 
     @property
     def n_rows(self) -> int:
@@ -258,7 +261,7 @@ def read_table(
     path : pathlib.Path
         The file; a CSV may be compressed with gzip, or be alone in a zip archive.
     form : TableFormat, optional
-        How CSV files are written.
+        How CSV files, and dates in any, are written.
     option : str
         Name of the option, for messages.
     like : Table, optional
@@ -281,14 +284,14 @@ def read_table(
     except OSError as error:
         reason = error.strerror or error
         raise CommandError(f"{option} {path} cannot be read: {reason}.") from error
-    where = f"{option} {path}"
+    where, form = f"{option} {path}", form or TableFormat()
     if data.startswith(_PARQUET):
         table = _read_parquet(path, where)
     else:
-        table = _read_csv(path, data, where, form or TableFormat(), like, is_text)
+        table = _read_csv(path, data, where, form, like, is_text)
     if table.n_rows == 0:
         raise CommandError(f"{where} has a header and no rows.")
-    return table
+    return dataclasses.replace(table, date_order=form.date_order)
 
 
 def _read_parquet(path: Path, where: str) -> Table:

@@ -32,6 +32,8 @@ class TableFormat:
     na_values : tuple of str or None
         Texts that mean a missing value, beside empty ones; None for those that pandas
         reads as missing.
+    date_order : {"dmy", "mdy", "ymd"} or None
+        Order of day, month and year, where dates leave it open.
     """
 
     separator: str | None = None
@@ -39,6 +41,7 @@ class TableFormat:
     thousands: str | None = None
     encoding: str | None = None
     na_values: tuple[str, ...] | None = None
+    date_order: str | None = None
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -88,6 +91,15 @@ def _options(
             rich_help_panel=_PANEL,
         ),
     ] = None,
+    date_order: Annotated[
+        Literal["dmy", "mdy", "ymd"] | None,
+        typer.Option(
+            "--date-order",
+            help="Order of day, month and year in dates such as 01/02/2020, where a "
+            "column leaves it open.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
 ) -> TableFormat:
     """Check the options."""
     if sep is not None:
@@ -110,7 +122,7 @@ def _options(
                 code=2,
             ) from None
     names = None if na_values is None else tuple(na_values.split(","))
-    return TableFormat(sep, decimal, thousands, encoding, names)
+    return TableFormat(sep, decimal, thousands, encoding, names, date_order)
 
 
 def takes_table_format(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,32 +1,24 @@
-"""Remarks on columns that are probably no features as they are."""
+"""Remarks on columns: what was left out, and what is used as what."""
 
 from __future__ import annotations
 
-import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
-import numpy as np
-
 from treeinf.cli.tables.files import Table
+from treeinf.cli.tables.identifiers import Identifiers
 from treeinf.cli.tables.number_columns import list_names
+from treeinf.cli.tables.number_texts import NumberColumn
 
-__all__ = ["describe_features"]
+__all__ = ["describe_features", "describe_identifiers"]
 
-_FEWEST_ROWS = 20
-_MANY_CATEGORIES = 100
+_FEWEST_NUMBERS = 20
 _MOST_NAMES = 20
-_DATE = re.compile(
-    r"\d{4}([-/.])\d{1,2}\1\d{1,2}([ T].*)?"  # 2024-01-31 10:00
-    r"|\d{1,2}([-/.])\d{1,2}\3(\d{4}|\d{2})( .*)?"  # 31.01.2024, 1/31/24
-    r"|\d{1,2}[- ][A-Za-z]{3,9}[- ]\d{2,4}( .*)?"  # 31-Jan-2024
-    r"|[A-Za-z]{3,9} \d{1,2},? \d{4}( .*)?"  # January 31, 2024
-)
 
 
 def describe_features(table: Table, X: Any) -> Iterator[str]:
-    """Yield remarks on empty columns, categories, identifiers and dates.
+    """Yield remarks on empty columns, categories and texts read as missing.
 
     Parameters
     ----------
@@ -35,7 +27,6 @@ def describe_features(table: Table, X: Any) -> Iterator[str]:
     X : pandas.DataFrame
         Their features, categories as such.
     """
-    n_rows = len(X)
     texts = [name for name, kind in X.dtypes.items() if kind == "category"]
     numbers = [name for name in X.columns if name not in texts]
     for name in numbers:
@@ -46,35 +37,10 @@ def describe_features(table: Table, X: Any) -> Iterator[str]:
             f"Text columns used as categorical features: {list_names(texts)} (of "
             f"{X.shape[1]} features)."
         )
-    counters = [name for name in numbers if _is_counter(X[name])]
-    if counters:
-        yield (
-            f"A different whole number in each row: {_list(counters)}; if that names "
-            f"the rows, exclude it: --drop-columns {_join(counters)}"
-        )
-    dates = [name for name in texts if _holds_dates(X[name])]
-    if dates:
-        yield (
-            f"Dates, used as categories: {_list(dates)}; replace them by numbers such "
-            f"as year and month, or exclude them: --drop-columns {_join(dates)}"
-        )
     for name in texts:
-        n_distinct = X[name].nunique()
-        if name not in dates and (
-            n_distinct > max(_MANY_CATEGORIES, n_rows // 2)
-            or (n_distinct == n_rows >= _FEWEST_ROWS)
-        ):
-            yield (
-                f"Column {name!r} has {n_distinct:,} distinct texts in {n_rows:,} "
-                "rows; if it is an identifier, exclude it with --drop-columns."
-            )
         numbers_ = table.numbers.get(name)
-        if numbers_ is not None and len(numbers_.bodies) > _FEWEST_ROWS:
-            yield (
-                f"Column {name!r} holds numbers but for "
-                f"{list_names(numbers_.words, 4)}, and is used as categories; to read "
-                "numbers, name what means missing with --na-values."
-            )
+        if numbers_ is not None and len(numbers_.bodies) > _FEWEST_NUMBERS:
+            yield f"{_describe_words(name, numbers_)} It is used as categories."
     read_as_missing: dict[str, list[str]] = {}
     for name in texts:
         words = table.missing_words(name)
@@ -87,18 +53,66 @@ def describe_features(table: Table, X: Any) -> Iterator[str]:
         )
 
 
-def _is_counter(column: Any) -> bool:
-    values = column.to_numpy()
-    return len(values) >= _FEWEST_ROWS and bool(
-        np.isfinite(values).all()
-        and (values == np.floor(values)).all()
-        and len(np.unique(values)) == len(values)
+def describe_identifiers(
+    identifiers: Identifiers, left_out: Collection[str], table: Table
+) -> Iterator[str]:
+    """Yield which columns are left out, and which may have to be.
+
+    Parameters
+    ----------
+    identifiers : Identifiers
+        What was found.
+    left_out : collection of str
+        Those of them that are no features.
+    table : Table
+        The train rows.
+    """
+    n_rows = table.n_rows
+    names = [name for name in identifiers.names if name in left_out]
+    if names:
+        yield (
+            f"Left out of the features: {_list(names)}, which number{_s(names)} or "
+            f"name{_s(names)} the rows; to learn from "
+            f"{'it' if len(names) == 1 else 'them'}: --learn-columns {_join(names)}"
+        )
+    for name in (name for name in identifiers.texts if name in left_out):
+        n_distinct = identifiers.texts[name]
+        numbers = table.numbers.get(name)
+        if numbers is not None:
+            yield f"Left out of the features: {_describe_words(name, numbers)}"
+            continue
+        yield (
+            f"Left out of the features: {name!r}, with {n_distinct:,} different texts "
+            f"in {n_rows:,} rows, which are no categories; to learn from it: "
+            f"--learn-columns {_join([name])}"
+        )
+    candidates = (*identifiers.names, *identifiers.texts)
+    others = [name for name in candidates if name not in left_out]
+    if others:
+        yield f"Features that name the rows, or most of them: {_list(others)}."
+    if identifiers.numbers:
+        numbers_ = list(identifiers.numbers)
+        yield (
+            f"A different whole number in each row: {_list(numbers_)}; if that names "
+            f"the rows, exclude it: --drop-columns {_join(numbers_)}"
+        )
+    for name, n_distinct in identifiers.repeated.items():
+        yield (
+            f"Feature {name!r} has the name of an identifier, and {n_distinct:,} "
+            f"values in {n_rows:,} rows; if rows with the same one belong together: "
+            f"--groups {_join([name])}"
+        )
+
+
+def _describe_words(name: str, numbers: NumberColumn) -> str:
+    return (
+        f"Column {name!r} holds numbers but for {list_names(numbers.words, 4)}; to "
+        "read them, name what means missing with --na-values."
     )
 
 
-def _holds_dates(column: Any) -> bool:
-    labels = column.cat.categories
-    return len(labels) > 1 and all(_DATE.fullmatch(label.strip()) for label in labels)
+def _s(names: Collection[str]) -> str:
+    return "s" if len(names) == 1 else ""
 
 
 def _list(names: list[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,16 @@ from numpy.typing import NDArray
 
 from treeinf.cli.exits import CommandError
 from treeinf.cli.tables.files import Table
-from treeinf.cli.tables.notes import describe_features
+from treeinf.cli.tables.identifiers import find_identifiers
+from treeinf.cli.tables.notes import describe_features, describe_identifiers
 from treeinf.cli.tables.number_columns import describe_numbers, list_names
 from treeinf.cli.tables.targets import NUMBERS, read_target, refuse_nested
+from treeinf.cli.tables.time_columns import (
+    TimeColumn,
+    describe_times,
+    find_times,
+    holds_times,
+)
 from treeinf.frames import read_columns
 
 __all__ = [
@@ -49,7 +56,7 @@ class TrainingData:
     target : str
         Column to predict.
     columns : tuple of str
-        Names of the features in the file.
+        Names of the features: of columns in the file, and those made of their dates.
     classes : tuple
         Labels in sorted order; empty for regression.
     notes : tuple of str
@@ -58,6 +65,10 @@ class TrainingData:
         Group of each row.
     model_y : ndarray, shape (n_rows,)
         `y` in the labels of a model file; empty until `as_model_reads` finds them.
+    sources : tuple of str
+        Columns of the file that the features come from.
+    times : dict of str to TimeColumn
+        Those of dates and times, and how they become features.
     """
 
     X: Any
@@ -70,6 +81,8 @@ class TrainingData:
     notes: tuple[str, ...]
     groups: NDArray[Any] | None = None
     model_y: NDArray[Any] = dataclasses.field(default_factory=lambda: np.empty(0))
+    sources: tuple[str, ...] = ()
+    times: Mapping[str, TimeColumn] = dataclasses.field(default_factory=dict)
 
     @property
     def codes(self) -> NDArray[Any]:
@@ -86,8 +99,10 @@ def read_training_data(
     weight: str | None = None,
     task: str = "auto",
     drop_columns: Sequence[str] = (),
+    learn_columns: Sequence[str] = (),
     groups: str | None = None,
     learn_groups: bool = False,
+    needs: Callable[[str], bool] | None = None,
 ) -> TrainingData:
     """Split a table into features, targets and weights, and check them.
 
@@ -104,10 +119,15 @@ def read_training_data(
         at most 20 distinct values are classes.
     drop_columns : sequence of str
         Columns that are not features.
+    learn_columns : sequence of str
+        Columns that are features though they look like identifiers.
     groups : str, optional
         Column of groups; not a feature.
     learn_groups : bool, default=False
         Whether it is a feature, too.
+    needs : callable, optional
+        Whether a model file uses a column of this name. Columns then stay as they are;
+        by default identifiers are left out, and dates become numbers.
 
     Returns
     -------
@@ -124,14 +144,21 @@ def read_training_data(
     _need_columns(table, [weight] if weight else [], "--weight")
     _need_columns(table, [groups] if groups else [], "--groups")
     _need_columns(table, drop_columns, "--drop-columns")
+    _need_columns(table, learn_columns, "--learn-columns")
     if groups is not None and groups in (target, weight):
         raise CommandError(
             f"Column {groups!r} is the {'target' if groups == target else 'weight'}; "
             "it cannot also be the groups."
         )
-    if target == weight or target in drop_columns:
+    if target == weight or target in (*drop_columns, *learn_columns):
         raise CommandError(
-            f"Column {target!r} is the target; it cannot also be the weight or dropped."
+            f"Column {target!r} is the target; it cannot also be the weight, dropped "
+            "or learnt from."
+        )
+    both = [name for name in learn_columns if name in drop_columns]
+    if both:
+        raise CommandError(
+            f"Column {both[0]!r} is named in --drop-columns and in --learn-columns."
         )
     notes += describe_numbers(table.numbers)
     y, kind = read_target(table, target, task, notes)
@@ -139,9 +166,24 @@ def read_training_data(
     if groups is not None and not learn_groups:
         others.add(groups)
     columns = [name for name in frame.columns if name not in others]
+    times: dict[str, TimeColumn] = {}
+    if needs is not None:
+        columns, unused = _without_times(table, columns, needs)
+        notes += unused
+    else:
+        times = find_times(table, columns, table.date_order)
+        identifiers = find_identifiers(table, columns, times=tuple(times))
+        kept = {*learn_columns, groups if learn_groups else None}
+        left = {name for name in identifiers.left_out if name not in kept}
+        if len(left) < len(columns):
+            columns = [name for name in columns if name not in left]
+        else:  # nothing else to learn from
+            left = set()
+        notes += describe_identifiers(identifiers, left, table)
+        notes += describe_times(times)
     if not columns:
         raise CommandError(f"{table.path} has no feature column left.")
-    X = _read_features(table, columns)
+    X = _read_features(table, columns, times)
     notes += describe_features(table, X)
     classes: tuple[Any, ...] = ()
     if kind == "classification":
@@ -157,10 +199,12 @@ def read_training_data(
         None if weight is None else _read_weight(table, weight),
         kind,
         target,
-        tuple(columns),
+        tuple(X.columns),
         classes,
         tuple(notes),
         None if groups is None else _read_groups(table, groups),
+        sources=tuple(columns),
+        times=times,
     )
 
 
@@ -185,7 +229,7 @@ def read_test_rows(table: Table, train: TrainingData) -> TrainingData:
         If a column is missing or has another type, or a label is unknown.
     """
     _need_columns(table, [train.target], "--target")
-    missing = [name for name in train.columns if name not in table.frame.columns]
+    missing = [name for name in train.sources if name not in table.frame.columns]
     if missing:
         raise CommandError(
             f"{table.path} lacks the column{_s(missing)} {list_names(missing)}."
@@ -202,7 +246,7 @@ def read_test_rows(table: Table, train: TrainingData) -> TrainingData:
                 f"{table.path} has the label {unknown[0]!r}, which no train row has; "
                 f"expected one of {list_names(train.classes)}."
             )
-    X = _read_features(table, train.columns)
+    X = _read_features(table, train.sources, train.times)
     for name in train.columns:
         dtype, column = train.X[name].dtype, X[name]
         if dtype == "category":
@@ -249,16 +293,35 @@ def _s(names: Sequence[Any]) -> str:
     return "" if len(names) == 1 else "s"
 
 
-def _read_features(table: Table, names: Sequence[str]) -> Any:
+def _without_times(
+    table: Table, columns: list[str], needs: Callable[[str], bool]
+) -> tuple[list[str], list[str]]:
+    """Leave out dates that a model does not use, and report which."""
+    unused = [n for n in columns if not needs(n) and holds_times(table.frame[n])]
+    if not unused:
+        return columns, []
+    note = f"Dates that the model does not use: {list_names(unused)}."
+    return [name for name in columns if name not in unused], [note]
+
+
+def _read_features(
+    table: Table, names: Sequence[str], times: Mapping[str, TimeColumn]
+) -> Any:
     """Return the columns as numbers and categories."""
     import pandas as pd
 
     frame = table.frame[list(names)]
     for name in names:
         refuse_nested(table, name)
-    features = {}
+    features: dict[str, Any] = {}
     for name, values in read_columns(frame):
         column = frame[name]
+        if name in times:
+            features |= {
+                feature: pd.Series(numbers)
+                for feature, numbers in times[name].encode(table).items()
+            }
+            continue
         if isinstance(column.dtype, pd.CategoricalDtype):
             labels = [str(label) for label in column.cat.categories]
             features[name] = column.cat.rename_categories(labels).astype("category")
