@@ -85,8 +85,8 @@ def test_groups_are_passed_to_fit(kind, validation, noisy):
     ("groups", "message"),
     [
         (np.zeros(120), "one value in all rows"),
-        (np.arange(7), "groups has 7 values for 120 rows"),
-        ([np.nan] * 120, "missing or infinite values"),
+        (np.arange(7), "groups has 7 values, X has 120 rows"),
+        ([np.nan] * 120, "groups is missing .* in 120 of 120 rows"),
     ],
 )
 def test_groups_that_cannot_be_used_are_refused(groups, message, noisy):

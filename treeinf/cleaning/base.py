@@ -30,7 +30,6 @@ from treeinf.cleaning.grouping import (
     Grouping,
     join_twins,
     list_contradictions,
-    read_groups,
 )
 from treeinf.cleaning.rows import read_rows, read_trusted, refuse_times
 from treeinf.cleaning.scores.scoring import is_readable
@@ -45,6 +44,7 @@ from treeinf.training.early_stopping import (
 )
 from treeinf.training.learner import Learner, readable_rows
 from treeinf.training.parallel import Progress
+from treeinf.training.row_groups import read_groups
 from treeinf.training.rows import LabelledRows
 from treeinf.validation import open_rows
 
@@ -242,7 +242,7 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
             raise ValueError(
                 f"Got join_equal_rows={self.join_equal_rows!r}; expected True or False."
             )
-        group = None if groups is None else read_groups(groups, rows.n_rows)
+        group = None if groups is None else read_groups(groups, rows.n_rows)[0]
         rows, twins = join_twins(rows, group, self.join_equal_rows)
         self.groups_ = None if rows.group is None else rows.group.copy()
         self.contradictions_ = list_contradictions(rows, twins.equal)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from treeinf.cleaning.rows import read_labels
 from treeinf.cleaning.twins import Twins, find_twins, number_equal_rows
 from treeinf.explainers.influence import frame_library, make_frame
 from treeinf.frames import row_labels
@@ -20,28 +19,7 @@ __all__ = [
     "find_contradictions",
     "join_twins",
     "list_contradictions",
-    "read_groups",
 ]
-
-
-def read_groups(groups: Any, n_rows: int) -> NDArray[np.int64]:
-    """Return the groups passed by the user, numbered from 0 without gaps.
-
-    Raises
-    ------
-    ValueError
-        If there is not one for each row, one is missing, or all are the same.
-    """
-    values = read_labels(groups, n_rows, "groups")
-    if values.dtype.kind == "O":
-        values = values.astype(str)
-    group = number_groups(values)
-    if group.max() == 0:
-        raise ValueError(
-            "groups has one value in all rows; models are judged by rows of groups "
-            "that they have not seen, so at least two are needed."
-        )
-    return group
 
 
 def join_twins(

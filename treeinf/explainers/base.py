@@ -100,6 +100,8 @@ class Explainer(BaseEstimator, abc.ABC, Generic[QueriesT]):
 
     _outputs: ClassVar[tuple[str, ...]] = OUTPUTS
     _default_output: ClassVar[str] = "loss"
+    _group: NDArray[np.int64] | None = None
+    """Group of each train row, from 0, where `fit` takes them: see `exclude_self`."""
 
     def __init__(
         self,
@@ -163,6 +165,32 @@ class Explainer(BaseEstimator, abc.ABC, Generic[QueriesT]):
             values[batch] = np.diagonal(square)
         return values
 
+    def _total_of_own_group(self, queries: QueriesT) -> NDArray[np.float64]:
+        """Compute the influence of each train row on all of its group, itself included.
+
+        The queries are the train rows in order.
+        """
+        group = self._group
+        if group is None:
+            return self._diagonal(queries)
+        total = np.zeros(self._n_train, dtype=REAL)
+        for batch in self._batches(queries.n_rows, self._query_batch_size, "total"):
+            columns = self._columns(queries.take(batch))
+            for rows in self._batches(self._n_train, self.batch_size, "total"):
+                shape = rows.stop - rows.start, batch.stop - batch.start
+                tile = np.empty(shape, dtype=REAL)
+                columns.fill(rows.start, 0, tile)
+                is_own = np.equal.outer(group[rows], group[batch])
+                total[rows] += np.where(is_own, tile, 0.0).sum(axis=1)
+        return total
+
+    def _leave_out_groups(self, queries: QueriesT) -> QueriesT:
+        """Return queries that are the train rows, to be explained without their groups.
+
+        For methods whose other values depend on the rows left out.
+        """
+        return queries
+
     def _self_influence(self) -> NDArray[np.float64]:
         """Compute the influence of each train row on its own loss, of weight 1."""
         return self._diagonal(self._train_queries)
@@ -205,7 +233,7 @@ class Explainer(BaseEstimator, abc.ABC, Generic[QueriesT]):
             Their own initial scores, if the model was trained with such.
         exclude_self : bool, default=False
             The rows are the train rows, in order; set each row's influence on itself to
-            0.
+            0, and on the other rows of its group where `fit` was passed groups.
         out : ndarray or memmap of float64, shape (n_train, n_test), optional
             Array to fill.
 
@@ -222,6 +250,8 @@ class Explainer(BaseEstimator, abc.ABC, Generic[QueriesT]):
         rows, output = self._open_rows(X, y, output, sample_weight, init_score)
         queries = self._read_queries(rows, y, output, sample_weight, init_score)
         self._self_explanation.check(queries, exclude_self=exclude_self, stacklevel=3)
+        if exclude_self:
+            queries = self._leave_out_groups(queries)
         values = check_out(out, (self._n_train, queries.n_rows))
         with limit_threads(self.n_jobs):
             for batch in self._batches(
@@ -229,7 +259,12 @@ class Explainer(BaseEstimator, abc.ABC, Generic[QueriesT]):
             ):
                 self._columns(queries.take(batch)).fill(0, batch.start, values)
         if exclude_self:
-            np.fill_diagonal(values, 0.0)
+            group = self._group
+            if group is None:
+                np.fill_diagonal(values, 0.0)
+            else:
+                for line, number in zip(values, group, strict=True):
+                    line[group == number] = 0.0
         return self._wrap(values, row_labels(X))
 
     def total(
@@ -262,6 +297,8 @@ class Explainer(BaseEstimator, abc.ABC, Generic[QueriesT]):
         rows, output = self._open_rows(X, y, output, sample_weight, init_score)
         queries = self._read_queries(rows, y, output, sample_weight, init_score)
         self._self_explanation.check(queries, exclude_self=exclude_self, stacklevel=3)
+        if exclude_self:
+            queries = self._leave_out_groups(queries)
         with limit_threads(self.n_jobs):
             with np.errstate(over="ignore", invalid="ignore"):
                 values = self._total(queries)
@@ -269,7 +306,7 @@ class Explainer(BaseEstimator, abc.ABC, Generic[QueriesT]):
                 # some gradients overflow in their sum over the queries alone
                 values = Explainer._total(self, queries)
             if exclude_self:
-                values -= self._diagonal(queries)
+                values -= self._total_of_own_group(queries)
         return self._wrap(values, None)
 
     def self_influence(self) -> Influence:
@@ -309,7 +346,8 @@ class Explainer(BaseEstimator, abc.ABC, Generic[QueriesT]):
             Largest size first, most helpful or most harmful; the last two return only
             rows that help or harm.
         exclude_self : bool, default=False
-            The rows are the train rows, in order; leave each row itself out.
+            The rows are the train rows, in order; leave each row itself out, and the
+            other rows of its group where `fit` was passed groups.
 
         Returns
         -------
@@ -328,6 +366,8 @@ class Explainer(BaseEstimator, abc.ABC, Generic[QueriesT]):
         rows, output = self._open_rows(X, y, output, None, init_score)
         queries = self._read_queries(rows, y, output, None, init_score)
         self._self_explanation.check(queries, exclude_self=exclude_self, stacklevel=3)
+        if exclude_self:
+            queries = self._leave_out_groups(queries)
         with limit_threads(self.n_jobs):
             positions, values = self._rank_rows(
                 lambda batch: self._columns(queries.take(batch)),
@@ -352,9 +392,12 @@ class Explainer(BaseEstimator, abc.ABC, Generic[QueriesT]):
         """Find the first train rows for each query; see `merge_top`.
 
         `columns_of` prepares a batch of queries. With `exclude_self` they are the train
-        rows in order: one row more is ranked, and the query itself is taken out.
+        rows in order: as many rows more are ranked as the largest group has, and those
+        of the query's own group are taken out.
         """
-        n_ranked = k + int(exclude_self)
+        group = np.arange(self._n_train) if self._group is None else self._group
+        n_own = int(np.bincount(group).max()) if exclude_self else 0
+        n_ranked = min(k + n_own, self._n_train)
         positions = np.full((n_queries, n_ranked), -1, dtype=OFFSET)
         values = np.full((n_queries, n_ranked), np.nan, dtype=REAL)
         for batch in self._batches(n_queries, self._query_batch_size, what):
@@ -369,10 +412,17 @@ class Explainer(BaseEstimator, abc.ABC, Generic[QueriesT]):
                 device.products.merge_top(tile, rows.start, sign, *best)
             positions[batch], values[batch] = map(device.get, best)
         if exclude_self:
-            is_other = positions != np.arange(n_queries)[:, np.newaxis]
-            is_other[is_other.all(axis=1), -1] = False
-            positions = positions[is_other].reshape(n_queries, k)
-            values = values[is_other].reshape(n_queries, k)
+            is_own = group[positions] == group[:, np.newaxis]
+            is_own |= positions < 0
+            order = np.argsort(is_own, axis=1, kind="stable")[:, :k]
+            is_own, positions, values = (
+                np.take_along_axis(ranked, order, axis=1)
+                for ranked in (is_own, positions, values)
+            )
+            positions, values = (
+                np.where(is_own, nothing, ranked)
+                for nothing, ranked in ((-1, positions), (np.nan, values))
+            )
         return positions, values
 
     def _check_parameters(self) -> None:

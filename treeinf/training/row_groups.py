@@ -1,16 +1,61 @@
-"""Groups of rows that stay together: deal them into folds, merge and append them."""
+"""Groups of rows that stay together: read, merge, append and deal them into folds."""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-__all__ = ["concatenate_groups", "deal_groups", "merge_groups", "number_groups"]
+from treeinf.validation import read_vector
+
+__all__ = [
+    "concatenate_groups",
+    "deal_groups",
+    "merge_groups",
+    "number_groups",
+    "read_groups",
+]
+
+
+def read_groups(
+    groups: Any, n_rows: int, name: str = "groups"
+) -> tuple[NDArray[np.int64], list[Any]]:
+    """Read the groups passed by the user.
+
+    Parameters
+    ----------
+    groups : array-like of labels, shape (n_rows,)
+        Label of the group of each row: numbers, text or dates.
+    n_rows : int
+        Expected length.
+    name : str, default="groups"
+        Name of the argument, for errors.
+
+    Returns
+    -------
+    group : ndarray of int64, shape (n_rows,)
+        Group of each row, from 0 without gaps, in the order of their first rows.
+    labels : list
+        Label of each group.
+
+    Raises
+    ------
+    ValueError
+        If there is not one for each row, one is missing, or all are the same.
+    """
+    values = read_vector(groups, name, n_rows).tolist()
+    numbers = {label: number for number, label in enumerate(dict.fromkeys(values))}
+    if len(numbers) < 2:
+        raise ValueError(
+            f"{name} has one value in all rows; rows of a group are left out together, "
+            "so at least two groups are needed."
+        )
+    return np.array([numbers[label] for label in values], np.int64), list(numbers)
 
 
 def number_groups(values: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -35,7 +35,12 @@ class Loss(RowScore):
     """
 
     def _score(
-        self, model: Any, X: Any, y: Any, sample_weight: Any
+        self,
+        model: Any,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        group: NDArray[np.int64] | None,
     ) -> NDArray[np.float64]:
         ensemble, X, init_score = read_with_rows(model, X)
         if ensemble.loss is None:

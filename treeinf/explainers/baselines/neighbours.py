@@ -14,6 +14,7 @@ from treeinf.explainers.queries import Output
 from treeinf.frames import count_rows
 from treeinf.kernels.cpu import neighbours as kernels
 from treeinf.training.encoding import TableEncoder, Task, fingerprint_table
+from treeinf.training.row_groups import read_groups
 from treeinf.validation import check_count, check_weights, open_rows
 
 __all__ = ["EncodedRows", "InputSim", "KNNShapley", "TableExplainer"]
@@ -42,6 +43,8 @@ class EncodedRows:
         Position of each row among all explained rows.
     fingerprint : ndarray of uint64, shape (n_rows,)
         Equal for equal rows.
+    group : ndarray of int64, shape (n_rows,), or None
+        Group of each row, whose train rows are left out for it; None if none are.
     """
 
     features: NDArray[np.float64]
@@ -49,6 +52,7 @@ class EncodedRows:
     weight: NDArray[np.float64]
     number: NDArray[np.int64]
     fingerprint: NDArray[np.uint64]
+    group: NDArray[np.int64] | None = None
 
     @property
     def n_rows(self) -> int:
@@ -63,6 +67,7 @@ class EncodedRows:
             self.weight[rows],
             self.number[rows],
             self.fingerprint[rows],
+            None if self.group is None else self.group[rows],
         )
 
 
@@ -90,6 +95,7 @@ class TableExplainer(Explainer[EncodedRows]):
         *,
         sample_weight: Any = None,
         init_score: Any = None,
+        groups: Any = None,
     ) -> Self:
         """Encode the train rows.
 
@@ -105,6 +111,10 @@ class TableExplainer(Explainer[EncodedRows]):
             Checked and not used.
         init_score : None
             Not used.
+        groups : array-like of labels, shape (n_train,), optional
+            Rows that belong together, such as those of a patient or a machine: where
+            train rows are explained, by `self_influence` or with ``exclude_self=True``,
+            the other rows of their group are left out.
 
         Returns
         -------
@@ -116,11 +126,12 @@ class TableExplainer(Explainer[EncodedRows]):
             If the rows do not fit one another, or a column cannot be read.
         """
         self._check_parameters()
-        X = open_rows(X, y=y, sample_weight=sample_weight)
+        X = open_rows(X, y=y, sample_weight=sample_weight, groups=groups)
         n_train = count_rows(X)
         if n_train == 0:
             raise ValueError("X has no rows.")
         check_weights(sample_weight, n_train)
+        self._group = None if groups is None else read_groups(groups, n_train)[0]
         self._task = Task.read(model, y)
         target = self._task.encode(y, n_train)
         self._encoder = TableEncoder.fit(X)
@@ -161,6 +172,9 @@ class TableExplainer(Explainer[EncodedRows]):
     @property
     def _train_queries(self) -> EncodedRows:
         return self._train
+
+    def _leave_out_groups(self, queries: EncodedRows) -> EncodedRows:
+        return dataclasses.replace(queries, group=self._group)
 
 
 class InputSim(TableExplainer):
@@ -282,7 +296,8 @@ class KNNShapley(TableExplainer):
     Notes
     -----
     The values of all rows sum to the utility of all of them minus that of none. Rows at
-    the same distance keep their order. Features are prepared, and missing ones
+    the same distance keep their order. A row's self influence with groups is its value
+    among itself and the rows of other groups. Features are prepared, and missing ones
     handled, as `InputSim` does. O(n_train (n_features + log n_train)) time for a test
     row; no more than 256 MiB besides the result.
 
@@ -314,18 +329,48 @@ class KNNShapley(TableExplainer):
         return max(1, min(self.batch_size, most))
 
     def _columns(self, queries: EncodedRows) -> Columns:
-        value = np.empty((queries.n_rows, self._n_train), dtype=REAL)
+        if queries.group is None:
+            value = self._play(slice(None), queries, slice(None))
+        else:
+            value = np.zeros((queries.n_rows, self._n_train), dtype=REAL)
+            for number in np.unique(queries.group):
+                asked = np.flatnonzero(queries.group == number)
+                players = np.flatnonzero(self._group != number)
+                value[np.ix_(asked, players)] = self._play(players, queries, asked)
+        value *= queries.weight[:, np.newaxis]
+        return _Transposed(value)
+
+    def _self_influence(self) -> NDArray[np.float64]:
+        if self._group is None:
+            return super()._self_influence()
+        value = np.empty(self._n_train, dtype=REAL)
+        for row in range(self._n_train):
+            is_player = self._group != self._group[row]
+            is_player[row] = True
+            players = np.flatnonzero(is_player)
+            (played,) = self._play(players, self._train, np.array([row]))
+            value[row] = played[np.searchsorted(players, row)]
+        return value
+
+    def _play(
+        self,
+        players: NDArray[np.int64] | slice,
+        queries: EncodedRows,
+        asked: NDArray[np.int64] | slice,
+    ) -> NDArray[np.float64]:
+        """Compute Shapley values of some of the train rows for some of the queries."""
+        features, y = self._train.features[players], self._train.y[players]
+        value = np.empty((len(queries.y[asked]), len(y)), dtype=REAL)
         kernels.neighbour_shapley_values(
-            self._train.features,
-            self._train.y,
-            queries.features,
-            queries.y,
+            features,
+            y,
+            queries.features[asked],
+            queries.y[asked],
             int(self.n_neighbors),
             self.classes_ is not None,
             value,
         )
-        value *= queries.weight[:, np.newaxis]
-        return _Transposed(value)
+        return value
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

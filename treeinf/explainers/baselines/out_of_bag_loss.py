@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,8 +44,8 @@ class OutOfBagLoss(RowScore):
     Attributes
     ----------
     n_trees_ : ndarray of int64, shape (n_train,)
-        Trees that did not see each row. Where there is none, "sum" is the loss at the
-        base score and "step" is 0.
+        Trees that did not see each row, nor another of its group. Where there is none,
+        "sum" is the loss at the base score and "step" is 0.
     scores_
         See `RowScore`.
 
@@ -62,6 +62,8 @@ class OutOfBagLoss(RowScore):
     L. Breiman, "Random Forests", Machine Learning 45 (2001), section 3.1, for forests.
     """
 
+    leaves_groups_out: ClassVar[bool] = True
+
     def __init__(self, *, kind: str = "sum", n_jobs: int | None = None) -> None:
         super().__init__(n_jobs=n_jobs)
         self.kind = kind
@@ -72,7 +74,12 @@ class OutOfBagLoss(RowScore):
             raise ValueError(f"Got kind={self.kind!r}; expected one of {_KINDS}.")
 
     def _score(
-        self, model: Any, X: Any, y: Any, sample_weight: Any
+        self,
+        model: Any,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        group: NDArray[np.int64] | None,
     ) -> NDArray[np.float64]:
         training = recover_training(model, X, y, sample_weight=sample_weight)
         check_unseen(training)
@@ -95,19 +102,20 @@ class OutOfBagLoss(RowScore):
                 f"{'OutOfFoldLoss' if loss is None else 'kind=' + repr('sum')}."
             )
         if self.kind == "step":
-            scores, self.n_trees_ = _mean_unseen_steps(training)
+            scores, self.n_trees_ = _mean_unseen_steps(training, group)
             return scores
-        raw_score, self.n_trees_ = sum_unseen(training)
+        raw_score, self.n_trees_ = sum_unseen(training, group)
         if np.isnan(raw_score).any():
             raise ValueError(
-                f"Every tree of the forest saw some row; its {ensemble.n_trees} trees "
-                "are too few: raise n_estimators."
+                f"Every tree of the forest saw some row"
+                f"{'' if group is None else ', or another of its group'}; its "
+                f"{ensemble.n_trees} trees are too few: raise n_estimators."
             )
         return loss.loss(training.rows.y, raw_score)
 
 
 def _mean_unseen_steps(
-    training: SampledTraining,
+    training: SampledTraining, group: NDArray[np.int64] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Average the gradient before each unseen tree times its leaf value.
 
@@ -129,7 +137,7 @@ def _mean_unseen_steps(
         gradient = ensemble.loss.derivatives(rows.y, score)[0]
         for tree in range(first, stop):
             outputs, value = tree_outputs(ensemble, tree), leaf_values(training, tree)
-            unseen = find_unseen(training, tree)
+            unseen = find_unseen(training, tree, group)
             total[unseen] += (gradient[unseen, outputs] * value[unseen]).sum(axis=1)
             n_trees[unseen] += 1
             score[:, outputs] += value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from treeinf.explainers.baselines.row_score import RowScore
 from treeinf.explainers.retraining.base import score_prediction
 from treeinf.frames import take_rows
 from treeinf.training.parallel import run_numbered
+from treeinf.training.row_groups import deal_groups
 from treeinf.training.seeds import check_random_state, derive_seed
 from treeinf.training.subsets import SubsetLearner
 from treeinf.validation import check_count
@@ -26,7 +27,7 @@ class OutOfFoldLoss(RowScore):
     Parameters
     ----------
     n_folds : int, default=5
-        Random folds, stratified for classifiers.
+        Random folds, stratified for classifiers; of whole groups where there are any.
     n_repeats : int, default=1
         Times the rows are split into folds; predictions are averaged.
     random_state : int or None, default=0
@@ -52,6 +53,8 @@ class OutOfFoldLoss(RowScore):
     in Dataset Labels", JAIR 70 (2021): the self-confidence of out-of-fold predictions.
     """
 
+    leaves_groups_out: ClassVar[bool] = True
+
     def __init__(
         self,
         *,
@@ -74,20 +77,18 @@ class OutOfFoldLoss(RowScore):
             check_count(name, getattr(self, name), least)
 
     def _score(
-        self, model: Any, X: Any, y: Any, sample_weight: Any
+        self,
+        model: Any,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        group: NDArray[np.int64] | None,
     ) -> NDArray[np.float64]:
-        from sklearn.model_selection import KFold, StratifiedKFold
-
         learner = SubsetLearner.read(model, X, y, sample_weight)
         seed = check_random_state(self.random_state)
-        kind = KFold if learner.task.classes is None else StratifiedKFold
         folds: list[NDArray[np.int64]] = []
         for repeat in range(self.n_repeats):
-            splitter = kind(
-                self.n_folds, shuffle=True, random_state=derive_seed(seed, repeat)
-            )
-            zeros = np.zeros((learner.n_train, 1))
-            folds += [held_out for _, held_out in splitter.split(zeros, learner.target)]
+            folds += self._split(learner, group, derive_seed(seed, repeat))
         width = () if learner.task.classes is None else (learner.task.n_classes,)
         total = np.zeros((learner.n_train, *width))
         results = run_numbered(
@@ -101,6 +102,28 @@ class OutOfFoldLoss(RowScore):
             total[folds[number]] += prediction
         mean = total / self.n_repeats
         return score_prediction(learner.task, "loss", learner.target, mean)
+
+    def _split(
+        self, learner: SubsetLearner, group: NDArray[np.int64] | None, seed: int
+    ) -> list[NDArray[np.int64]]:
+        """Return the rows of each fold."""
+        from sklearn.model_selection import KFold, StratifiedKFold
+
+        n_folds, is_class = self.n_folds, learner.task.classes is not None
+        if group is None:
+            kind = StratifiedKFold if is_class else KFold
+            splitter = kind(n_folds, shuffle=True, random_state=seed)
+            zeros = np.zeros((learner.n_train, 1))
+            return [held_out for _, held_out in splitter.split(zeros, learner.target)]
+        n_groups = int(group.max()) + 1
+        if n_groups < n_folds:
+            raise ValueError(
+                f"groups has {n_groups} values; expected at least n_folds={n_folds}."
+            )
+        code = learner.target.astype(np.int64) if is_class else None
+        rng = np.random.default_rng(seed)
+        fold = deal_groups(group, code, [1.0] * n_folds, rng)
+        return [np.flatnonzero(fold == number) for number in range(n_folds)]
 
 
 def _predict_fold(

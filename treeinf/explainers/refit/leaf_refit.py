@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from treeinf.ensemble import TreeEnsemble
 from treeinf.explainers.base import Columns
 from treeinf.explainers.fitting import TreeExplainer
 from treeinf.explainers.gradient.forest_weights import ForestRows
+from treeinf.explainers.group_sets import read_group_sets, read_positions
 from treeinf.explainers.influence import Influence
 from treeinf.explainers.queries import EnsembleQueries, Output
 from treeinf.explainers.refit.fixed_structure import (
@@ -25,7 +26,7 @@ from treeinf.explainers.refit.fixed_structure import (
     Removals,
 )
 from treeinf.explainers.row_sampling.explained_rows import HasBags
-from treeinf.frames import as_plain, fill_masked, is_missing, row_labels
+from treeinf.frames import as_plain, row_labels
 from treeinf.kernels.cpu.refit import REMOVAL_BATCH
 from treeinf.kernels.threads import limit_threads
 from treeinf.trace import StagedRows, TrainingTrace
@@ -148,7 +149,7 @@ class LeafRefit(HasBags, TreeExplainer):
         """
         check_is_fitted(self)
         check_row_labels(self._train_labels, groups=groups)
-        labels, sets = _read_groups(groups, self._n_train)
+        labels, sets = read_group_sets(groups, self._n_train)
         removals = Removals.of(sets)
         _refuse_unfittable(self._refit, removals, labels)
         rows, output = self._open_rows(X, y, output, sample_weight, init_score)
@@ -193,7 +194,7 @@ class LeafRefit(HasBags, TreeExplainer):
         """
         check_is_fitted(self)
         check_row_labels(self._train_labels, rows=rows)
-        removals = Removals.of([_read_positions(rows, self._n_train, "rows")])
+        removals = Removals.of([read_positions(rows, self._n_train, "rows")])
         _refuse_unfittable(self._refit, removals, np.array(["rows"]))
         with limit_threads(self.n_jobs):
             return self._refit.rebuild(removals.row)
@@ -417,81 +418,3 @@ def _refuse_unfittable(
             f"row {number}" if labels is None else f"group {as_plain(labels[number])!r}"
         )
         raise ValueError(f"Leaving out {name} leaves {missing} to fit.")
-
-
-def _read_groups(
-    groups: Any, n_train: int
-) -> tuple[NDArray[Any], list[NDArray[np.int64]]]:
-    """Return the labels of the groups and the rows of each."""
-    if isinstance(groups, Mapping):
-        names, members = list(groups), list(groups.values())
-    elif _is_list_of_arrays(groups):
-        names, members = list(range(len(groups))), list(groups)
-    else:
-        return _split_by_label(groups, n_train)
-    if not names:
-        raise ValueError("Got no groups.")
-    sets = [
-        _read_positions(rows, n_train, f"groups[{name!r}]")
-        for name, rows in zip(names, members, strict=True)
-    ]
-    labels = np.empty(len(names), object)
-    labels[:] = names
-    return labels if isinstance(groups, Mapping) else np.arange(len(names)), sets
-
-
-def _is_list_of_arrays(groups: Any) -> bool:
-    return isinstance(groups, list | tuple) and all(
-        hasattr(rows, "__len__") and not isinstance(rows, str | bytes)
-        for rows in groups
-    )
-
-
-def _split_by_label(
-    groups: Any, n_train: int
-) -> tuple[NDArray[Any], list[NDArray[np.int64]]]:
-    if isinstance(groups, np.ma.MaskedArray):
-        groups = fill_masked(groups)
-    labels = np.asarray(groups)
-    if labels.shape != (n_train,):
-        raise ValueError(
-            f"groups has shape {labels.shape}; expected one label for each of the "
-            f"{n_train:,} train rows, or a list or dict of arrays of positions."
-        )
-    members: dict[Any, list[int]] = {}
-    for row, label in enumerate(labels.tolist()):
-        if not is_missing(label):
-            members.setdefault(label, []).append(row)
-    if not members:
-        raise ValueError("All labels of groups are missing.")
-    names = np.empty(len(members), object)
-    names[:] = list(members)
-    if labels.dtype.kind != "O":
-        names = names.astype(labels.dtype)
-    return names, [np.array(rows, OFFSET) for rows in members.values()]
-
-
-def _read_positions(rows: Any, n_train: int, name: str) -> NDArray[np.int64]:
-    """Return positions of train rows, given as positions or as a mask."""
-    positions = np.asarray(rows)
-    if positions.ndim == 1 and positions.dtype.kind == "b":
-        if len(positions) != n_train:
-            raise ValueError(
-                f"{name} is a mask of {len(positions):,} rows; the model was trained "
-                f"on {n_train:,}."
-            )
-        return np.flatnonzero(positions).astype(OFFSET)
-    if positions.size == 0:
-        return np.empty(0, OFFSET)
-    if positions.ndim != 1 or positions.dtype.kind not in "iu":
-        raise TypeError(
-            f"{name} has dtype {positions.dtype} and shape {positions.shape}; expected "
-            "positions of train rows, or a mask."
-        )
-    if positions.min() < 0 or positions.max() >= n_train:
-        outside = positions.min() if positions.min() < 0 else positions.max()
-        raise ValueError(
-            f"{name} has position {int(outside)}; the train rows are 0 to "
-            f"{n_train - 1}."
-        )
-    return positions.astype(OFFSET)

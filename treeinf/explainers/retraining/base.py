@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import abc
+import copy
 import dataclasses
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
 
 from treeinf.dtypes import REAL
 from treeinf.explainers.base import Explainer
+from treeinf.explainers.group_sets import read_group_sets
+from treeinf.explainers.influence import Influence
 from treeinf.explainers.queries import Output
-from treeinf.frames import check_columns, column_names, count_rows, take_rows
+from treeinf.frames import (
+    as_plain,
+    check_columns,
+    column_names,
+    count_rows,
+    row_labels,
+    take_rows,
+)
 from treeinf.kernels.threads import check_n_jobs
 from treeinf.training.checkpoint import (
     ResultFolder,
@@ -27,7 +38,7 @@ from treeinf.training.encoding import Task, fingerprint_table
 from treeinf.training.parallel import run_numbered
 from treeinf.training.seeds import check_random_state
 from treeinf.training.subsets import SubsetLearner
-from treeinf.validation import check_weights, open_rows
+from treeinf.validation import check_row_labels, check_weights, open_rows
 
 __all__ = [
     "LOWEST_PROBABILITY",
@@ -166,6 +177,10 @@ class RetrainingExplainer(Explainer[RetrainingQueries]):
     """
 
     _outputs = ("loss", "prediction")
+    _set_by_explaining: ClassVar[tuple[str, ...]] = ()
+    """Attributes that each call of `explain` sets."""
+    _sets: list[NDArray[np.int64]] | None = None
+    """Rows that are left out, or drawn, together; None if each row is by itself."""
 
     def __init__(
         self,
@@ -225,7 +240,8 @@ class RetrainingExplainer(Explainer[RetrainingQueries]):
         fingerprint = fingerprint_table(X, learner.target)
         self._learner = learner
         self._seed = check_random_state(self.random_state)
-        self._prepare(learner.n_train)
+        self._n_sets = learner.n_train
+        self._prepare()
         self._folder = None
         if self.checkpoint is not None:
             identity = self._identity(fingerprint)
@@ -235,8 +251,94 @@ class RetrainingExplainer(Explainer[RetrainingQueries]):
         self._store_rows(X, fingerprint)
         return self
 
-    def _prepare(self, n_train: int) -> None:
-        """Draw subsets or orders once the number of rows is known."""
+    def group_influence(
+        self,
+        groups: Any,
+        X: Any,
+        y: Any = None,
+        *,
+        output: str = "loss",
+        sample_weight: Any = None,
+    ) -> Influence:
+        """Compute the influence of groups of train rows, such as those of a patient.
+
+        A group takes the place of a row: `LOO` leaves out whole groups, `SubSample`
+        draws subsets of groups, `DataShapley` adds group after group.
+
+        Parameters
+        ----------
+        groups : array-like of labels, shape (n_train,), or list or dict of positions
+            The group of each train row (a column of a frame, say), or the positions of
+            each group's rows: a list of arrays, or a dict of arrays by label. In `LOO`
+            groups may overlap, and rows may be in none; the others draw among them, and
+            need each row in exactly one.
+        X, y, output, sample_weight
+            See `explain`.
+
+        Returns
+        -------
+        Influence
+            Shape (n_groups, n_test), labelled by the groups: in order of first
+            appearance, or of the list or dict. A positive number means that the group
+            as a whole helps. ``.sum()`` adds up the test rows.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the groups do not fit the train rows, or one holds all of them.
+
+        Notes
+        -----
+        As many copies are trained as `explain` trains for that many rows. Of rows that
+        are much alike each alone has little influence, since the others take its place;
+        the group has not. Checkpoints keep the results of different groups apart.
+        """
+        check_is_fitted(self)
+        check_row_labels(self._train_labels, groups=groups)
+        labels, sets = read_group_sets(groups, self._n_train)
+        for label, rows in zip(labels, sets, strict=True):
+            if len(np.unique(rows)) == self._n_train:
+                raise ValueError(
+                    f"Leaving out group {as_plain(label)!r} leaves no train row to fit."
+                )
+        by_set = copy.copy(self)
+        by_set._sets, by_set._n_sets = sets, len(sets)
+        by_set._prepare()
+        opened, checked = self._open_rows(X, y, output, sample_weight, None)
+        queries = self._read_queries(opened, y, checked, sample_weight, None)
+        self._self_explanation.check(queries, exclude_self=False, stacklevel=3)
+        values = np.empty((len(sets), queries.n_rows), dtype=REAL)
+        by_set._columns(queries).fill(0, 0, values)
+        for name in self._set_by_explaining:
+            setattr(self, name, getattr(by_set, name))
+        return Influence(
+            values,
+            train_labels=labels,
+            test_labels=row_labels(X),
+            method=type(self).__name__,
+            library=self._library,
+            kinds=("group", "test row"),
+        )
+
+    def _prepare(self) -> None:
+        """Draw subsets or orders once the rows, or sets of them, are known."""
+
+    def _rows_of_set(self, number: int) -> NDArray[np.int64]:
+        """Return the train rows of a set, or the row of this number."""
+        return np.array([number]) if self._sets is None else self._sets[number]
+
+    def _refuse_overlap(self) -> None:
+        """Refuse sets that do not hold each row exactly once."""
+        if self._sets is None:
+            return
+        n_train = self._learner.n_train
+        count = np.bincount(np.concatenate(self._sets), minlength=n_train)
+        if (count != 1).any():
+            row = int(np.argmax(count != 1))
+            raise ValueError(
+                f"{type(self).__name__} draws groups, and needs each train row in "
+                f"exactly one; row {row} is in {count[row]}. LOO takes any groups."
+            )
 
     @property
     def _drawn(self) -> dict[str, Any]:
@@ -342,7 +444,12 @@ class RetrainingExplainer(Explainer[RetrainingQueries]):
     def _results(self, name: str) -> ResultFolder | None:
         """Open the checkpoint's results of one kind."""
         folder = self._folder
-        return None if folder is None else ResultFolder(folder / name, ".npz")
+        if folder is None:
+            return None
+        if self._sets is not None:
+            sizes = np.array([len(rows) for rows in self._sets])
+            name = f"groups-{hash_arrays(sizes, *self._sets)}-{name}"
+        return ResultFolder(folder / name, ".npz")
 
     def _squeeze(self, prediction: NDArray[np.float64]) -> NDArray[np.float64]:
         """Reshape a stored result to predictions."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,12 +52,15 @@ class DataShapley(RetrainingExplainer):
     ----------
     n_permutations_ : int
         Orders averaged in the last result.
-    standard_error_ : ndarray of float64, shape (n_train,)
-        Standard error of each row's influence on the sum over the test rows.
+    standard_error_ : ndarray of float64, shape (n_train,) or (n_groups,)
+        Standard error of each row's influence on the sum over the test rows, or of each
+        group's after `group_influence`.
     estimator_, classes_
         See `RetrainingExplainer`.
 
-    Notes ----- Without any row, the prediction is the base rate: the weighted mean of
+    Notes
+    -----
+    Without any row, the prediction is the base rate: the weighted mean of
     all train targets, or the shares of their classes. Loss and vanishing classes are
     those of `LOO`. The seed is the same within an order. A checkpoint stores whole
     orders for one set of rows and one output, separately for `explain` and `total`, as
@@ -68,6 +72,11 @@ class DataShapley(RetrainingExplainer):
     A. Ghorbani, J. Zou, "Data Shapley: Equitable Valuation of Data for Machine
     Learning", ICML 2019, algorithm 1.
     """
+
+    _set_by_explaining: ClassVar[tuple[str, ...]] = (
+        "n_permutations_",
+        "standard_error_",
+    )
 
     def __init__(
         self,
@@ -113,6 +122,9 @@ class DataShapley(RetrainingExplainer):
     def _drawn(self) -> dict[str, object]:
         return {"truncation": float(self.truncation)}
 
+    def _prepare(self) -> None:
+        self._refuse_overlap()
+
     def _mask(self, number: int) -> NDArray[np.bool_]:
         """Train on all rows: the reference of the truncation."""
         return np.ones(self._learner.n_train, dtype=np.bool_)
@@ -143,6 +155,7 @@ class DataShapley(RetrainingExplainer):
         width = queries.n_rows if by_query else 1 + has_diagonal
         order_task = _Order(
             self._learner,
+            [self._rows_of_set(number) for number in range(self._n_sets)],
             queries,
             float(everything.sum()),
             self.truncation,
@@ -154,9 +167,9 @@ class DataShapley(RetrainingExplainer):
         key = hash_arrays(queries.fingerprint, weight)
         kind = "each" if by_query else "sum"
         results = self._results(f"{kind}-{queries.output}-{key}")
-        total = np.zeros((self._n_train, width), dtype=REAL)
-        mean = np.zeros(self._n_train, dtype=REAL)
-        squares = np.zeros(self._n_train, dtype=REAL)
+        total = np.zeros((self._n_sets, width), dtype=REAL)
+        mean = np.zeros(self._n_sets, dtype=REAL)
+        squares = np.zeros(self._n_sets, dtype=REAL)
         done = 0
         while done < self.n_permutations:
             stop = self.n_permutations
@@ -186,12 +199,14 @@ def _is_number(value: object) -> bool:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Order:
-    """Task that adds the rows in a numbered random order.
+    """Task that adds the rows, or sets of them, in a numbered random order.
 
     Parameters
     ----------
     learner : SubsetLearner
         Trains the copies.
+    sets : list of ndarray of int64
+        Rows that are added together.
     queries : RetrainingQueries
         Rows and output to explain.
     everything : float
@@ -208,6 +223,7 @@ class _Order:
     """
 
     learner: SubsetLearner
+    sets: list[NDArray[np.int64]]
     queries: RetrainingQueries
     everything: float
     truncation: float
@@ -217,18 +233,18 @@ class _Order:
 
     def __call__(self, number: int) -> NDArray[np.float64]:
         learner, queries = self.learner, self.queries
-        n_train = learner.n_train
-        order = np.random.default_rng([self.seed, number]).permutation(n_train)
+        n_sets = len(self.sets)
+        order = np.random.default_rng([self.seed, number]).permutation(n_sets)
         seed = derive_seed(self.seed, number)
-        added = np.zeros((n_train, self.width), dtype=REAL)
-        is_added = np.zeros(n_train, dtype=np.bool_)
+        added = np.zeros((n_sets, self.width), dtype=REAL)
+        is_added = np.zeros(learner.n_train, dtype=np.bool_)
         before = queries.value(learner.predict_nothing(queries.n_rows))
         near = self.truncation * abs(self.everything - before.sum())
         n_near = 0
         for row in order:
             if n_near == _PATIENCE:
                 break
-            is_added[row] = True
+            is_added[self.sets[row]] = True
             after = queries.value(learner.fit_predict(is_added, seed, queries.X))
             if self.by_query:
                 added[row] = before - after

@@ -58,15 +58,15 @@ class LOO(RetrainingExplainer):
     def _mask(self, number: int) -> NDArray[np.bool_]:
         mask = np.ones(self._learner.n_train, dtype=np.bool_)
         if number:
-            mask[number - 1] = False
+            mask[self._rows_of_set(number - 1)] = False
         return mask
 
     def _refit_seed(self, number: int) -> int:
         return derive_seed(self._seed)
 
     def _columns(self, queries: RetrainingQueries) -> ComputedColumns:
-        values = np.empty((self._n_train, queries.n_rows), dtype=REAL)
-        for number, value in self._values(range(self._n_train + 1), queries):
+        values = np.empty((self._n_sets, queries.n_rows), dtype=REAL)
+        for number, value in self._values(range(self._n_sets + 1), queries):
             if number == 0:
                 base = value
             else:

@@ -89,24 +89,32 @@ class SubSample(RetrainingExplainer):
     def _drawn(self) -> dict[str, Any]:
         return {"share": self.share}
 
-    def _prepare(self, n_train: int) -> None:
-        size = min(max(1, round(self.share * n_train)), n_train - 1)
-        is_in = np.zeros((self.n_models, n_train), dtype=np.bool_)
+    def _prepare(self) -> None:
+        self._refuse_overlap()
+        n_sets = self._n_sets
+        size = min(max(1, round(self.share * n_sets)), n_sets - 1)
+        is_in = np.zeros((self.n_models, n_sets), dtype=np.bool_)
         for number in range(self.n_models):
             rng = np.random.default_rng([self._seed, number])
-            is_in[number, rng.permutation(n_train)[:size]] = True
+            is_in[number, rng.permutation(n_sets)[:size]] = True
         n_in = is_in.sum(axis=0)
         undecided = int(((n_in == 0) | (n_in == self.n_models)).sum())
         if undecided:
+            what = "rows" if self._sets is None else "groups"
             raise ValueError(
-                f"{undecided:,} of {n_train:,} rows are in all or none of the "
+                f"{undecided:,} of {n_sets:,} {what} are in all or none of the "
                 f"{self.n_models} subsets; raise n_models or bring share nearer to 0.5."
             )
         self.is_in_ = is_in
         self._n_in = n_in
 
     def _mask(self, number: int) -> NDArray[np.bool_]:
-        return self.is_in_[number]
+        if self._sets is None:
+            return self.is_in_[number]
+        mask = np.zeros(self._learner.n_train, dtype=np.bool_)
+        for drawn in np.flatnonzero(self.is_in_[number]):
+            mask[self._sets[drawn]] = True
+        return mask
 
     def _refit_seed(self, number: int) -> int:
         return derive_seed(self._seed, number)

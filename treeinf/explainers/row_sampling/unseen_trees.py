@@ -13,8 +13,9 @@ from treeinf.ensemble import TreeEnsemble
 from treeinf.errors import UnsupportedModelError
 from treeinf.explainers.influence import frame_library, make_frame
 from treeinf.explainers.row_sampling.recovery import SampledTraining, recover_training
-from treeinf.frames import row_labels
+from treeinf.frames import count_rows, row_labels
 from treeinf.kernels.threads import limit_threads
+from treeinf.training.row_groups import read_groups
 from treeinf.validation import open_rows
 
 __all__ = [
@@ -87,6 +88,7 @@ def out_of_bag(
     init_score: Any = None,
     group: Any = None,
     search_seed: bool = False,
+    groups: Any = None,
     n_jobs: int | None = None,
 ) -> OutOfBagScores:
     """Compute raw scores of train rows by the trees that did not see them.
@@ -95,6 +97,10 @@ def out_of_bag(
     ----------
     model, X, y, sample_weight, init_score, group, search_seed, n_jobs
         See `in_bag`. `y` is needed, too, where the base score was estimated from it.
+    groups : array-like of labels, shape (n_train,), optional
+        Rows that belong together, such as those of a patient or a machine: each row is
+        scored by the trees that saw no row of its group. `group`, in contrast, has the
+        sizes of a ranking model's queries.
 
     Returns
     -------
@@ -120,7 +126,10 @@ def out_of_bag(
     model's predictions are, and the row has moved the scores of other rows, to which
     later trees answer. It ranks rows; see `OutOfBagLoss`.
     """
-    X = open_rows(X, y=y, sample_weight=sample_weight, init_score=init_score)
+    X = open_rows(
+        X, y=y, sample_weight=sample_weight, init_score=init_score, groups=groups
+    )
+    together = None if groups is None else read_groups(groups, count_rows(X))[0]
     with limit_threads(n_jobs):
         training = recover_training(
             model,
@@ -131,12 +140,12 @@ def out_of_bag(
             group=group,
             search_seed=search_seed,
         )
-        raw_score, n_trees = sum_unseen(training)
+        raw_score, n_trees = sum_unseen(training, together)
     return OutOfBagScores(raw_score, n_trees, row_labels(X), frame_library(X))
 
 
 def sum_unseen(
-    training: SampledTraining,
+    training: SampledTraining, group: NDArray[np.int64] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Add up the leaf values of the trees that did not see each row.
 
@@ -144,6 +153,8 @@ def sum_unseen(
     ----------
     training : SampledTraining
         The model, its rows and bags.
+    group : ndarray of int64, shape (n_rows,), optional
+        Groups of the rows, see `find_unseen`.
 
     Returns
     -------
@@ -163,7 +174,7 @@ def sum_unseen(
     n_added = np.zeros((rows.n_rows, ensemble.n_outputs), COUNT)
     n_trees = np.zeros(rows.n_rows, COUNT)
     for tree in range(ensemble.n_trees):
-        unseen = find_unseen(training, tree)
+        unseen = find_unseen(training, tree, group)
         outputs = tree_outputs(ensemble, tree)
         raw_score[unseen, outputs] += leaf_values(training, tree)[unseen]
         n_added[unseen, outputs] += 1
@@ -180,10 +191,20 @@ def sum_unseen(
     return raw_score, n_trees
 
 
-def find_unseen(training: SampledTraining, tree: int) -> NDArray[np.int64]:
-    """Return the positions of the rows out of a tree's bag."""
+def find_unseen(
+    training: SampledTraining, tree: int, group: NDArray[np.int64] | None = None
+) -> NDArray[np.int64]:
+    """Return the positions of the rows out of a tree's bag.
+
+    With groups, numbered from 0 without gaps, those whose whole group is out of it.
+    """
     factor = training.bags.row_factors(tree)
-    return np.flatnonzero([] if factor is None else factor == 0)
+    if factor is None:
+        return np.empty(0, np.int64)
+    if group is None:
+        return np.flatnonzero(factor == 0)
+    n_seen = np.bincount(group, factor != 0)
+    return np.flatnonzero(n_seen[group] == 0)
 
 
 def tree_outputs(ensemble: TreeEnsemble, tree: int) -> slice:
