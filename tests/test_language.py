@@ -30,7 +30,7 @@ NAMES = [
     (r"picked", "selected", ()),
     (r"consensus", "stacking", ()),
     (r"views", "base models", ()),
-    (r"suspects?|touched", "flagged or changed", ()),
+    (r"touched", "changed", ()),
     (r"repairs?|handling", "action", ()),
     (r"rooms?", "buffer (memory) or module", ()),
     (
@@ -54,7 +54,6 @@ PROSE = [
     (r"\banswers? to\b|\bresponds? to\b", "the derivative with respect to"),
     (r"\bvouch(es)?\b", "is scored by a model that has seen it"),
     (r"\bbad share\b", "noise rate"),
-    (r"\bsuspects?\b(?! that)", "flagged rows"),
     (r"\bconsensus\b", "stacking"),
     (r"\brehears\w+", "trial"),
     (r"\brooms?\b", "buffer (memory) or module"),

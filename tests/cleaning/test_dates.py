@@ -18,7 +18,7 @@ RNG = np.random.default_rng(0)
 WHEN = pd.Series(pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(N), unit="D"))
 X = pd.DataFrame({"a": RNG.normal(size=N), "when": WHEN})
 Y = (X["a"] > 0).astype(int)
-QUICK = {"validation": 0.4, "n_repeats": 1, "amount": 0.1, "n_jobs": 1}
+QUICK = {"validation": 0.4, "amount": 0.1, "n_jobs": 1}
 
 
 def to_numbers(frame):

@@ -95,7 +95,10 @@ def test_quiet_prints_nothing_and_twice_gives_the_same_files(run, tables, tmp_pa
     assert written[0] == written[1]
 
 
-def test_keeps_all_rows_and_says_so_where_nothing_is_gained(run, tables, outputs):
+def test_keeps_all_rows_and_says_so_where_nothing_is_gained(
+    run, tables, outputs, tmp_path
+):
+    outputs["--suspects"] = tmp_path / "suspects.csv"
     result = run(
         "clean", tables / "train.csv", *TARGET, *QUICK, "--method", "random",
         "--amount", "0.02", *flat(outputs),
@@ -103,12 +106,14 @@ def test_keeps_all_rows_and_says_so_where_nothing_is_gained(run, tables, outputs
     assert result.exit_code == 0, result.output
     assert "Kept all 240 rows" in result.stdout
     assert outputs["--out"].read_bytes() == (tables / "train.csv").read_bytes()
-    assert "3 rows, all kept; --removed and --report list them" in result.stdout
-    flagged = pd.read_csv(outputs["--removed"])
-    assert set(flagged["action"]) == {"kept"}
-    assert len(flagged) == 3
+    assert "3 rows look wrong most; kept, because" in result.stdout
+    assert "--suspects FILE" in result.stdout
+    suspects = pd.read_csv(outputs["--suspects"])
+    assert set(suspects["action"]) == {"kept"}
+    assert len(suspects) == 3
+    assert not len(pd.read_csv(outputs["--removed"]))
     page = outputs["--report"].read_text()
-    assert "Flagged rows, all kept" in page
+    assert "Suspects: not removed, because" in page
     assert 'id="rows"' in page
 
 

@@ -98,7 +98,7 @@ def make_cleaner(n_rows=60, n_removed=7, **changes):
         scores_=scores,
         history_=history,
         removed_=removed,
-        flagged_=removed,
+        suspects_=removed,
     )
 
 

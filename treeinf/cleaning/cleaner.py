@@ -17,6 +17,7 @@ from treeinf.cleaning.costs import Costs
 from treeinf.cleaning.report.flagged_rows import RowTable, find_influential_rows
 from treeinf.cleaning.report.history import list_amounts
 from treeinf.cleaning.report.report import CleaningReport, write_report
+from treeinf.cleaning.report.suspects import describe_suspects
 from treeinf.cleaning.rows import join_rows, replace_labels
 from treeinf.cleaning.scores.methods import METHODS
 from treeinf.cleaning.scores.noise_rate import estimate_noise_rate
@@ -133,10 +134,11 @@ class InfluenceCleaner(RowMetaEstimator):
         ``drop_gain``: decrease of the mean loss of other rows with the suggested label,
         and without the row. A frame of pandas, or of the library of X; a dictionary of
         lists if no frame library is installed.
-    flagged_ : frame
-        The rows cleaned; or if all are kept, those that the chosen amount flags (the
-        smallest tried if none was chosen), with ``action`` "kept" and without opponents
-        and helpers.
+    suspects_ : frame
+        The rows that look wrong most, as in `removed_`: the rows cleaned; or if all are
+        kept, those that the chosen amount flags (the smallest tried if none was
+        chosen), with ``action`` "kept" and without opponents and helpers.
+        `report_.suspects` has the share of wrong labels to expect among them.
     scores_ : ndarray of float64, shape (n_train,)
         Score of each row, higher for more harmful; NaN for rows held out.
     suggestions_ : ndarray, shape (n_train,), or None
@@ -436,6 +438,12 @@ class InfluenceCleaner(RowMetaEstimator):
             cleaning=cleaning,
             verdict=verdict,
             noise=noise,
+            suspects=describe_suspects(
+                (done if len(done.changed) else flagged).changed,
+                noise,
+                scores.prediction,
+                scored.rows.code,
+            ),
             costs=costs,
         )
 
@@ -484,7 +492,7 @@ class InfluenceCleaner(RowMetaEstimator):
         self.scores_, self.suggestions_ = self._table.score, self._table.suggestions
         self._changed = positions[done.changed]
         reason = METHODS[self.method].reason
-        self.removed_ = self.flagged_ = self._table.list_changed(
+        self.removed_ = self.suspects_ = self._table.list_changed(
             self._changed,
             np.where(done.kept[done.changed], self.action, "drop"),
             reason,
@@ -492,7 +500,7 @@ class InfluenceCleaner(RowMetaEstimator):
         )
         if not len(done.changed):
             rows = positions[flagged.changed]
-            self.flagged_ = self._table.list_changed(
+            self.suspects_ = self._table.list_changed(
                 rows, np.full(len(rows), "kept"), reason, {}
             )
 

@@ -127,7 +127,7 @@ def render_cleaning(
     title : str
         Title of the page.
     values : tuple of names and rows, optional
-        The columns to show of each row in ``flagged_``, in its order.
+        The columns to show of each row in ``suspects_``, in its order.
     comparisons : sequence of ComparisonLine
         Scores on other rows of the caller, shown above those of the guard set.
     tables : sequence of ReportTable
@@ -136,7 +136,7 @@ def render_cleaning(
         Which rows are known to be wrong, where a test put them there: adds the curve of
         wrong rows found.
     thumbnails : sequence of str, optional
-        For each row in ``flagged_`` a picture as a ``data:image/`` address.
+        For each row in ``suspects_`` a picture as a ``data:image/`` address.
     notes : sequence of str
         Sentences below the headline.
     X : frame or array-like, shape (n_train, n_features), optional
@@ -233,6 +233,8 @@ def _cards(
         elif low is not None and high is not None:
             name += f" ({low:.0%} to {high:.0%})"
         cards.append({"name": name, "value": value})
+    if report.suspects.n_rows and not report.acted:
+        cards.append({"name": "suspects, kept", "value": f"{report.suspects.n_rows:,}"})
     cards.append(
         {
             "name": f"seconds, {report.n_fits:,} models trained",

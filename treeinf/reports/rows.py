@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from treeinf.cleaning.report.sentences import why_kept
+
 __all__ = ["as_columns", "list_rows", "name_rows", "positions"]
 
 MOST_ROWS = 3_000
@@ -48,7 +50,8 @@ def positions(removed: Any) -> NDArray[np.int64]:
 def name_rows(cleaner: Any) -> str:
     """Return a heading by the actions taken, such as "Removed rows"."""
     if not cleaner.report_.acted:
-        return "Flagged rows, all kept"
+        why = why_kept(cleaner.report_.verdict, cleaner.report_.evidence)
+        return f"Suspects: not removed, because {why}"
     actions = as_columns(cleaner.removed_).get("action") or [cleaner.report_.action]
     done = {"relabel": "relabelled", "drop": "removed", "downweight": "down-weighted"}
     names = [name for action, name in done.items() if action in actions]
@@ -61,7 +64,7 @@ def list_rows(
     thumbnails: Sequence[str] | None,
 ) -> dict[str, Any]:
     """Return the columns and cells of the table of cleaned rows."""
-    table = as_columns(cleaner.flagged_)
+    table = as_columns(cleaner.suspects_)
     n_rows = len(table.get("position", []))
     title = name_rows(cleaner)
     if not n_rows:
@@ -116,11 +119,13 @@ def list_rows(
                 0, {**_cell("", ""), "picture": _check_picture(thumbnails[row])}
             )
         body.append(cells)
+    report = cleaner.report_
     text = "The rows of the highest scores first. "
-    if not cleaner.report_.acted:
-        text = f"They look wrong most, but nothing was done with them. {text}"
     if n_shown < n_rows:
         text = f"The {n_shown:,} of {n_rows:,} rows with the highest scores. "
+    wrong = report.suspects.text(report.target_word)
+    if wrong:
+        text += f"By the estimated noise rate {wrong}. "
     if has_sources:
         text += (
             "Opponents are the train rows that raise the row's loss most, helpers "

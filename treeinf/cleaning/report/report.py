@@ -10,8 +10,14 @@ from typing import Any
 
 from treeinf.cleaning.actions import Cleaning
 from treeinf.cleaning.costs import Costs
-from treeinf.cleaning.report.sentences import write_headline, write_notes
+from treeinf.cleaning.report.sentences import (
+    describe_excess,
+    why_kept,
+    write_headline,
+    write_notes,
+)
 from treeinf.cleaning.report.settings import list_settings, list_versions
+from treeinf.cleaning.report.suspects import Suspects
 from treeinf.cleaning.scores.noise_rate import NoiseRate
 from treeinf.cleaning.trial.cleanings import CleaningTrial
 from treeinf.cleaning.trial.comparison import Alternative, Comparison
@@ -89,6 +95,9 @@ class CleaningReport:
         Rows joined with others that are equal, or as good as equal.
     n_contradicting : int
         Rows that equal others in all columns and differ in their label or target.
+    suspects : Suspects
+        The rows in `suspects_` of the cleaner, and the share of wrong labels that can
+        be expected among them.
     """
 
     headline: str
@@ -118,6 +127,7 @@ class CleaningReport:
     n_groups: int | None = None
     n_joined: int = 0
     n_contradicting: int = 0
+    suspects: Suspects = dataclasses.field(default_factory=lambda: Suspects(0))
 
     @property
     def evidence(self) -> Comparison | None:
@@ -157,6 +167,15 @@ class CleaningReport:
             return f"at most {self.noise_rate_high:.1%} of the {what}, perhaps none"
         return f"{text} ({self.noise_rate_low:.1%} to {self.noise_rate_high:.1%})"
 
+    @property
+    def suspects_text(self) -> str:
+        """What can be expected of the suspects; why they were kept, if they were."""
+        texts = [f"{self.suspects.n_rows:,} rows look wrong most"]
+        if not self.acted:
+            texts.append(f"kept, because {why_kept(self.verdict, self.evidence)}")
+        texts.append(self.suspects.text(self.target_word))
+        return "; ".join(filter(None, texts))
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain types for `json.dumps`; what is not finite becomes None."""
         plain: dict[str, Any] = to_plain(dataclasses.asdict(self))
@@ -173,6 +192,8 @@ class CleaningReport:
         ]
         if self.noise_rate_text:
             facts.append(("noise rate", self.noise_rate_text))
+        if self.suspects.n_rows:
+            facts.append(("suspects", self.suspects_text))
         if self.choice is not None:
             facts.append(("choice", str(self.choice)))
         if self.guard is not None:
@@ -203,6 +224,7 @@ def write_report(
     cleaning: Cleaning,
     verdict: str,
     noise: NoiseRate | None,
+    suspects: Suspects,
     costs: Costs,
 ) -> CleaningReport:
     """Build the report of a cleaning.
@@ -223,6 +245,8 @@ def write_report(
         The chosen cleaning, whether carried out or not.
     noise : NoiseRate or None
         The estimated noise rate.
+    suspects : Suspects
+        The rows that look wrong most.
     costs : Costs
         Times and fits.
     """
@@ -271,6 +295,7 @@ def write_report(
         settings=list_settings(parameters, estimator),
         versions=list_versions(estimator),
         random_state=int(seed) if isinstance(seed, numbers.Integral) else None,
+        suspects=suspects,
         notes=tuple(
             write_notes(
                 n_guard=None if guard is None else guard.n_rows,
@@ -280,6 +305,12 @@ def write_report(
                 refit=parameters["refit_on_validation"],
                 relabelled=cleaning if n_changed and action == "relabel" else None,
                 relabel_by=parameters["relabel_by"],
+                excess=describe_excess(
+                    action,
+                    n_changed / n_scored if verdict == "helped" else 0.0,
+                    None if noise is None else noise.high,
+                    "targets" if task == "regression" else "labels",
+                ),
             )
         ),
     )

@@ -49,9 +49,7 @@ def write_headline(
             f"{primary.score_after:.4f})."
         )
     if verdict.endswith("beyond noise"):
-        brought = "brought no gain beyond noise"
-        if verdict == "worse beyond noise" and seen is not None:
-            brought = f"made the {seen.loss} worse beyond noise"
+        brought = _name_outcome(verdict, seen)
         return (
             f"{kept}: {_DOING[action]} {n_changed:,} of them {brought} on {unseen} "
             f"({losses}; {scores})."
@@ -66,6 +64,44 @@ def write_headline(
     return f"{what}: {scores} on {unseen}, {losses}, a gain beyond noise."
 
 
+def _name_outcome(verdict: str, seen: Comparison | None) -> str:
+    if verdict == "worse beyond noise" and seen is not None:
+        return f"made the {seen.loss} worse beyond noise"
+    return "brought no gain beyond noise"
+
+
+def why_kept(verdict: str, seen: Comparison | None) -> str:
+    """Describe why suspects were kept, to stand after "because"."""
+    if verdict == "nothing to remove":
+        return "no cleaning promised a gain"
+    if verdict == "vetoed":
+        return "cleaning them made the score worse"
+    return f"cleaning them {_name_outcome(verdict, seen)}"
+
+
+def describe_excess(action: str, share: float, high: float | None, labels: str) -> str:
+    """Explain why more rows were cleaned than seem wrong; empty if they were not.
+
+    Parameters
+    ----------
+    action : str
+        What was done with the rows.
+    share : float
+        Share of the scored rows that were cleaned.
+    high : float or None
+        Upper end of the noise rate.
+    labels : {"labels", "targets"}
+        What is predicted.
+    """
+    if high is None or share <= high:
+        return ""
+    return (
+        f"{_DONE[action]} were {share:.1%} of the rows, though at most {high:.1%} of "
+        f"the {labels} seem wrong: the others are right and hard to predict, and the "
+        "model is better on unseen rows without them."
+    )
+
+
 def write_notes(
     *,
     n_guard: int | None,
@@ -75,6 +111,7 @@ def write_notes(
     refit: bool | None,
     relabelled: Cleaning | None,
     relabel_by: str,
+    excess: str = "",
 ) -> Iterator[str]:
     """Yield further remarks for the report of a cleaning.
 
@@ -94,7 +131,11 @@ def write_notes(
         The cleaning carried out, if that is relabelling.
     relabel_by : str
         One of `RELABEL_RULES`.
+    excess : str
+        See `describe_excess`.
     """
+    if excess:
+        yield excess
     if n_guard is None:
         yield "Nothing was evaluated: the amount was fixed, and guard=False."
     elif n_guard < _FEW_GUARD_ROWS:

@@ -155,7 +155,15 @@ def clean(
         Path | None,
         typer.Option(
             "--removed",
-            help="Write the flagged rows and why to this table, kept ones too.",
+            help="Write the cleaned rows, and why, to this table.",
+        ),
+    ] = None,
+    suspects: Annotated[
+        Path | None,
+        typer.Option(
+            "--suspects",
+            help="Write the rows that look wrong most, and why, to this table, also "
+            "where all rows are kept.",
         ),
     ] = None,
     report: Annotated[
@@ -197,7 +205,12 @@ def clean(
             task=task,
             table_format=table_format,
             parameters=options.parse_parameters(parameter),
-            outputs={"--out": out, "--removed": removed, "--report": report},
+            outputs={
+                "--out": out,
+                "--removed": removed,
+                "--suspects": suspects,
+                "--report": report,
+            },
             force=force,
         )
         check_weight_column(job, action)
@@ -369,9 +382,11 @@ def _print_summary(
         facts.append(("guard", str(report.guard)))
     if report.noise_rate_text:
         facts.append(("noise rate", report.noise_rate_text))
-    n_flagged = len(cleaner.flagged_["position"])
-    if n_flagged and not report.acted:
-        text = f"{n_flagged:,} rows, all kept; --removed and --report list them"
-        facts.append(("flagged", text))
-    facts += closing_facts(report, clock, _STEPS, outputs, "--out, --removed, --report")
+    if report.suspects.n_rows:
+        facts.append(("suspects", report.suspects_text))
+    if report.suspects.n_rows and not report.acted:
+        ways = "--suspects FILE and --report FILE list them; --no-guard cleans them"
+        facts.append(("", ways))
+    named = "--out, --removed, --suspects, --report"
+    facts += closing_facts(report, clock, _STEPS, outputs, named)
     printer.facts(facts)

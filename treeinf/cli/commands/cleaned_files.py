@@ -1,4 +1,4 @@
-"""Write the files of `treeinf clean`: cleaned table, flagged rows, report."""
+"""Write the files of `treeinf clean`: cleaned table, cleaned rows, report."""
 
 from __future__ import annotations
 
@@ -54,17 +54,16 @@ def write_cleaned(
     job : Job
         Input of the command.
     marks : dict of str to ndarray
-        Extra columns for the table of flagged rows, one value per train row.
+        Extra columns for the tables of rows, one value per train row.
     changes : sequence of ScoreChange
         Scores on test rows.
     files : dict of str to pathlib.Path
         Temporary paths to write, by option; they become the job's outputs.
     escape_formulas : bool or None
-        Whether to escape texts that a spreadsheet would run; None for the flagged rows
-        only, because the cleaned table is to be trained on.
+        Whether to escape texts that a spreadsheet would run; None for the tables to
+        look at only, because the cleaned table is to be trained on.
     """
     table = job.table
-    flagged = np.asarray(cleaner.flagged_["position"], dtype=np.int64)
     if "--out" in files:
         _cleaned_table(cleaner, job).write_rows(
             files["--out"],
@@ -72,10 +71,14 @@ def write_cleaned(
             job.outputs["--out"],
             escapes=bool(escape_formulas),
         )
-    if "--removed" in files:
-        frame = _removed_frame(cleaner.flagged_, table, flagged, marks)
-        final, escapes = job.outputs["--removed"], escape_formulas is not False
-        write_frame(files["--removed"], frame, final, escapes=escapes)
+    for option, listed in (
+        ("--removed", cleaner.removed_),
+        ("--suspects", cleaner.suspects_),
+    ):
+        if option in files:
+            frame = _row_frame(listed, table, marks)
+            final, escapes = job.outputs[option], escape_formulas is not False
+            write_frame(files[option], frame, final, escapes=escapes)
     if "--report" in files:
         from treeinf.reports import write_cleaning_report
 
@@ -84,7 +87,10 @@ def write_cleaned(
             cleaner,
             overwrite=True,
             title=f"Cleaning of {table.path.name}",
-            values=(list(table.frame.columns), table.texts(flagged)),
+            values=(
+                list(table.frame.columns),
+                table.texts(_positions(cleaner.suspects_)),
+            ),
             comparisons=to_lines(changes),
             notes=job.notes,
             X=job.data.X,
@@ -109,28 +115,31 @@ def _cleaned_table(cleaner: InfluenceCleaner, job: Job) -> Table:
     return table.with_values_of(data.target, source)
 
 
-def _removed_frame(
-    removed: Any, table: Table, flagged: NDArray[np.int64], marks: Mapping[str, Any]
-) -> Any:
+def _positions(listed: Any) -> NDArray[np.int64]:
+    return np.asarray(listed["position"], dtype=np.int64)
+
+
+def _row_frame(listed: Any, table: Table, marks: Mapping[str, Any]) -> Any:
     """Put the cleaner's columns before those of the table."""
     import pandas as pd
 
-    frame = pd.DataFrame(removed).drop(columns="position").reset_index(drop=True)
+    rows = _positions(listed)
+    frame = pd.DataFrame(listed).drop(columns="position").reset_index(drop=True)
     for name in frame.columns:
         if name.startswith(("opponent_", "helper_")):
             # integers, some of which may be missing
             frame[name] = frame[name].astype("Int64")
     for name, values in marks.items():
-        frame[name] = values[flagged]
-    frame["row"] = flagged
+        frame[name] = values[rows]
+    frame["row"] = rows
     names = list(table.frame.columns)
     frame = frame.rename(
         columns={name: f"treeinf_{name}" for name in frame.columns if name in names}
     )
     if table.kind == "csv":
-        cells = pd.DataFrame(table.texts(flagged), columns=names, dtype=object)
+        cells = pd.DataFrame(table.texts(rows), columns=names, dtype=object)
     else:
-        cells = table.frame.iloc[flagged].reset_index(drop=True)
+        cells = table.frame.iloc[rows].reset_index(drop=True)
     return pd.concat([frame, cells], axis=1)
 
 

@@ -61,11 +61,11 @@ def write_demo_report(
     """
     from treeinf.reports import ReportTable, write_cleaning_report
 
-    flagged = np.asarray(cleaner.flagged_["position"], dtype=np.int64)
-    features = train.X.iloc[flagged].to_numpy()
+    suspects = np.asarray(cleaner.suspects_["position"], dtype=np.int64)
+    features = train.X.iloc[suspects].to_numpy()
     values = [
         ["yes" if is_flipped[row] else "no", *numbers.tolist()]
-        for row, numbers in zip(flagged.tolist(), features, strict=True)
+        for row, numbers in zip(suspects.tolist(), features, strict=True)
     ]
     columns = list(train.columns)
     thumbnails = None
