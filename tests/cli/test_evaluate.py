@@ -101,3 +101,13 @@ def test_mistakes_are_one_line(run, suite, arguments, code, words):
     assert result.exit_code == code
     assert words in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_groups_are_a_column_of_the_data_sets(run, suite, tmp_path):
+    wrong = run("evaluate", suite, "--groups", "patient", "--out", tmp_path / "o")
+    assert wrong.exit_code == 1
+    assert "breast_cancer has no column 'patient'" in " ".join(wrong.stderr.split())
+    arguments = "--groups", "mean radius", "--n-jobs", 1, "--json"
+    result = run("evaluate", suite, *arguments, "--out", tmp_path / "o")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["done"] == 2

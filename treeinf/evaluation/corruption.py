@@ -23,6 +23,7 @@ from treeinf.evaluation.experiment import (
 )
 from treeinf.explainers.baselines.row_score import RowScore
 from treeinf.frames import take_rows
+from treeinf.training.row_groups import deal_groups
 
 __all__ = ["Corruption", "Noise", "other_targets"]
 
@@ -67,7 +68,10 @@ class Noise:
     def make(
         self, experiment: Experiment
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Corrupt train targets.
+        """Corrupt train targets, those of a group together.
+
+        A group is corrupted as its first row is: by the same number of classes, or the
+        same difference.
 
         Returns
         -------
@@ -82,12 +86,14 @@ class Noise:
             If none or all would be wrong, or this kind cannot corrupt that many.
         """
         target = experiment.learner.target
+        group = experiment.group
+        first = slice(None) if group is None else np.unique(group, return_index=True)[1]
         if experiment.classifies:
             chances = None
             if self.of_labels == "boundary":
-                chances = _probability_out_of_fold(experiment)
+                chances = _probability_out_of_fold(experiment)[first]
             noisy, _ = flip_labels(
-                target,
+                target[first],
                 self.share,
                 kind=self.of_labels,
                 probability=chances,
@@ -95,8 +101,12 @@ class Noise:
             )
         else:
             noisy, _ = shift_targets(
-                target, self.share, kind=self.of_values, seed=experiment.seed
+                target[first], self.share, kind=self.of_values, seed=experiment.seed
             )
+        if group is not None:
+            noisy = target + (noisy - target[first])[group]
+            if experiment.classifies:
+                noisy %= experiment.learner.task.n_classes
         # shuffling may return a row its own value
         is_wrong = noisy != target
         if not is_wrong.any() or is_wrong.all():
@@ -109,8 +119,12 @@ class Noise:
 
 def _probability_out_of_fold(experiment: Experiment) -> NDArray[np.float64]:
     """Predict the classes of each train row by copies that were trained without it."""
-    fold = np.arange(experiment.n_train) % _N_FOLDS
-    experiment.rng(_FOLDS).shuffle(fold)
+    rng = experiment.rng(_FOLDS)
+    if experiment.group is None:
+        fold = np.arange(experiment.n_train) % _N_FOLDS
+        rng.shuffle(fold)
+    else:
+        fold = deal_groups(experiment.group, None, [1.0] * _N_FOLDS, rng)
     trainings = [Training(fold != number) for number in range(_N_FOLDS)]
     predicted = experiment.predict_with(trainings, experiment.X_train, what="noise")
     return np.stack(predicted)[fold, np.arange(experiment.n_train)]
@@ -209,7 +223,7 @@ class Corruption:
             experiment.model,
             experiment.X_train,
             experiment.y_train,
-            experiment.weights,
+            experiment.fit_arguments(method),
             ask,
         )
 
@@ -236,9 +250,26 @@ def check_scores(scores: Any) -> tuple[str, ...]:
 def set_aside(
     experiment: Experiment, share: float
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Split the train rows in two, stratified by class; return sorted positions."""
+    """Split the train rows in two, stratified by class; return sorted positions.
+
+    Groups are on one side.
+    """
     from sklearn.model_selection import train_test_split
 
+    if experiment.group is not None:
+        code = experiment.learner.target.astype(np.int64)
+        fold = deal_groups(
+            experiment.group,
+            code if experiment.classifies else None,
+            [1.0 - share, share],
+            experiment.rng(_TRUSTED),
+        )
+        if len(np.unique(experiment.group[fold == 0])) < 2 or not (fold == 1).any():
+            raise ValueError(
+                f"{experiment.n_units} groups are too few to set {share:.0%} of the "
+                "rows aside; pass more groups."
+            )
+        return np.flatnonzero(fold == 0), np.flatnonzero(fold == 1)
     drawn = experiment.rng(_TRUSTED).integers(2**31)
     rest, aside = train_test_split(
         np.arange(experiment.n_train),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -13,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, r2_score
 
+from treeinf.explainers.baselines.row_score import RowScore
 from treeinf.explainers.retraining.base import RetrainingExplainer, score_prediction
 from treeinf.frames import count_rows, row_labels, take_rows
 from treeinf.training.checkpoint import describe_estimator
 from treeinf.training.learner import copy_estimator
 from treeinf.training.parallel import run_numbered
+from treeinf.training.row_groups import read_groups
 from treeinf.training.seeds import check_random_state, derive_seed
 from treeinf.training.subsets import SubsetLearner
 from treeinf.validation import open_rows
@@ -84,7 +87,8 @@ class Training:
 class Experiment:
     """An estimator, its train rows, and the test rows that evaluate it.
 
-    Created by `read`.
+    Created by `read`. What is removed, corrupted or held out at a time is a unit: a
+    train row, or a group of them where groups are passed.
 
     Parameters
     ----------
@@ -98,6 +102,8 @@ class Experiment:
         Class numbers or values of the test rows.
     weight : ndarray of float64, shape (n_train,), or None
         Weights of the train rows.
+    group : ndarray of int64, shape (n_train,), or None
+        Group of each train row, from 0 in the order of their first rows.
     seed : int
         Seed of all random draws.
     n_jobs : int or None
@@ -113,6 +119,7 @@ class Experiment:
     y_test: NDArray[Any]
     target_test: NDArray[np.float64]
     weight: NDArray[np.float64] | None
+    group: NDArray[np.int64] | None
     seed: int
     n_jobs: int | None
     verbose: bool
@@ -127,6 +134,7 @@ class Experiment:
         y_test: Any,
         *,
         sample_weight: Any = None,
+        groups: Any = None,
         random_state: int = 0,
         n_jobs: int | None = None,
         verbose: bool = False,
@@ -146,7 +154,9 @@ class Experiment:
                 )
         if not count_rows(X_test):
             raise ValueError("X_test has no rows.")
-        X_train = open_rows(X_train, y_train=y_train, sample_weight=sample_weight)
+        X_train = open_rows(
+            X_train, y_train=y_train, sample_weight=sample_weight, groups=groups
+        )
         X_test = open_rows(X_test, y_test=y_test)
         learner = SubsetLearner.read(estimator, X_train, y_train, sample_weight)
         return cls(
@@ -157,6 +167,7 @@ class Experiment:
             np.asarray(y_test),
             learner.task.encode(y_test, count_rows(X_test)),
             learner.weight,
+            None if groups is None else read_groups(groups, learner.n_train)[0],
             check_random_state(random_state),
             n_jobs,
             verbose,
@@ -166,6 +177,17 @@ class Experiment:
     def n_train(self) -> int:
         """Number of train rows."""
         return self.learner.n_train
+
+    @property
+    def n_units(self) -> int:
+        """Number of groups, or of train rows where there are none."""
+        return self.n_train if self.group is None else int(self.group.max()) + 1
+
+    def find_rows(self, units: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Return a mask of the train rows of some units."""
+        is_chosen = np.zeros(self.n_units, dtype=np.bool_)
+        is_chosen[units] = True
+        return is_chosen if self.group is None else is_chosen[self.group]
 
     @property
     def n_test(self) -> int:
@@ -188,6 +210,15 @@ class Experiment:
         """Keyword arguments of fit: the weights, if there are any."""
         return {} if self.weight is None else {"sample_weight": self.weight}
 
+    def fit_arguments(self, method: Any) -> dict[str, Any]:
+        """Return keyword arguments of a method's fit: weights, and groups it takes."""
+        takes_groups = "groups" in inspect.signature(method.fit).parameters
+        if isinstance(method, RowScore):
+            takes_groups = method.leaves_groups_out
+        if self.group is None or not takes_groups:
+            return self.weights
+        return {**self.weights, "groups": self.group}
+
     def rng(self, *purpose: int) -> np.random.Generator:
         """Return an independent random generator for one purpose."""
         return np.random.default_rng([self.seed, *purpose])
@@ -204,12 +235,45 @@ class Experiment:
         self, name: str, method: Any, ask: Callable[[Any], Any]
     ) -> tuple[NDArray[np.float64], Spent]:
         """Fit an explainer on `model` and query it; see `fit_method`."""
+        arguments = self.fit_arguments(method)
         return fit_method(
-            name, method, self.model, self.X_train, self.y_train, self.weights, ask
+            name, method, self.model, self.X_train, self.y_train, arguments, ask
         )
 
+    def ask_units(
+        self, fitted: Any, X: Any, y: Any, *, together: bool
+    ) -> NDArray[np.float64]:
+        """Query a fitted explainer for the influence of each unit on the loss of rows.
+
+        The influence of a group is that of its removal as a whole where the explainer
+        has `group_influence`, else the sum over its rows.
+
+        Parameters
+        ----------
+        fitted : Explainer
+            Fitted on the train rows.
+        X, y
+            Rows to explain, and their targets.
+        together : bool
+            Add up the rows.
+
+        Returns
+        -------
+        ndarray of float64, shape (n_units, n_rows) or (n_units,)
+        """
+        if self.group is not None and hasattr(fitted, "group_influence"):
+            influence = fitted.group_influence(self.group, X, y, output="loss").values
+            return influence.sum(axis=1) if together else influence
+        ask = fitted.total if together else fitted.explain
+        influence = ask(X, y, output="loss").values
+        if self.group is None:
+            return influence
+        summed = np.zeros((self.n_units, *influence.shape[1:]))
+        np.add.at(summed, self.group, influence)
+        return summed
+
     def explain(self, name: str, method: Any) -> tuple[NDArray[np.float64], Spent]:
-        """Compute the influence of each train row on the loss of each test row.
+        """Compute the influence of each unit on the loss of each test row.
 
         Parameters
         ----------
@@ -220,7 +284,7 @@ class Experiment:
 
         Returns
         -------
-        ndarray of float64, shape (n_train, n_test)
+        ndarray of float64, shape (n_units, n_test)
             Influence.
         Spent
             Time of fitting and explaining; that of the first call where a cached result
@@ -228,7 +292,7 @@ class Experiment:
         """
 
         def ask(fitted: Any) -> Any:
-            return fitted.explain(self.X_test, self.y_test, output="loss").values
+            return self.ask_units(fitted, self.X_test, self.y_test, together=False)
 
         if not isinstance(method, RetrainingExplainer):
             return self.influence(name, method, ask)
@@ -244,7 +308,7 @@ class Experiment:
         return values.copy(), spent
 
     def total(self, name: str, method: Any) -> tuple[NDArray[np.float64], Spent]:
-        """Compute the influence of each train row on the summed loss of the test rows.
+        """Compute the influence of each unit on the summed loss of the test rows.
 
         Parameters
         ----------
@@ -253,7 +317,7 @@ class Experiment:
 
         Returns
         -------
-        ndarray of float64, shape (n_train,)
+        ndarray of float64, shape (n_units,)
             Influence.
         Spent
             Time of fitting and querying; see `explain`.
@@ -265,7 +329,9 @@ class Experiment:
         return self.influence(
             name,
             method,
-            lambda fitted: fitted.total(self.X_test, self.y_test, output="loss").values,
+            lambda fitted: self.ask_units(
+                fitted, self.X_test, self.y_test, together=True
+            ),
         )
 
     def _key(self, method: Any) -> str:
@@ -275,7 +341,7 @@ class Experiment:
             (type(method).__module__, type(method).__qualname__),
             sorted(method.get_params().items()),
             describe_estimator(learner.estimator),
-            (learner.by, self.seed, self.weight),
+            (learner.by, self.seed, self.weight, self.group),
             (self.X_train, self.y_train, self.X_test, self.y_test),
         )
         return str(joblib.hash(content))
@@ -300,8 +366,14 @@ class Experiment:
         learner = dataclasses.replace(
             self.learner, X=X, target=self.learner.target[rows], weight=weight
         )
+        group = None if self.group is None else read_groups(self.group[rows], len(rows))
         return dataclasses.replace(
-            self, learner=learner, X_train=X, y_train=self.y_train[rows], weight=weight
+            self,
+            learner=learner,
+            X_train=X,
+            y_train=self.y_train[rows],
+            weight=weight,
+            group=None if group is None else group[0],
         )
 
     def predict_with(
@@ -390,7 +462,7 @@ def fit_method(
     model: Any,
     X: Any,
     y: Any,
-    weights: dict[str, Any],
+    arguments: dict[str, Any],
     ask: Callable[[Any], NDArray[np.float64]],
 ) -> tuple[NDArray[np.float64], Spent]:
     """Fit an explainer and query it; errors name the method.
@@ -405,8 +477,8 @@ def fit_method(
         Fitted on `X` and `y`.
     X, y : array-like
         Train rows and targets.
-    weights : dict
-        Their weights, as an argument of fit.
+    arguments : dict
+        Further arguments of fit: weights, groups.
     ask : callable
         Computes influence with the fitted explainer.
 
@@ -419,7 +491,7 @@ def fit_method(
     """
     spent = start_clock()
     try:
-        values = ask(method.fit(model, X, y, **weights))
+        values = ask(method.fit(model, X, y, **arguments))
     except Exception as error:
         error.add_note(f"This came from the method {name!r}.")
         raise

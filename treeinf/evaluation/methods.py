@@ -170,13 +170,14 @@ def read_experiment(
     random_state: int,
     n_jobs: int | None,
     verbose: bool,
+    groups: Any = None,
     takes_scores: bool = False,
 ) -> tuple[Experiment, dict[str, Any]]:
     """Check the arguments that all measures share.
 
     Parameters
     ----------
-    estimator, X_train, y_train, X_test, y_test, sample_weight, verbose
+    estimator, X_train, y_train, X_test, y_test, sample_weight, groups, verbose
         See `Experiment.read`.
     explainers, with_random, takes_scores
         See `read_methods`.
@@ -207,6 +208,7 @@ def read_experiment(
         X_test,
         y_test,
         sample_weight=sample_weight,
+        groups=groups,
         random_state=random_state,
         n_jobs=n_jobs,
         verbose=verbose,

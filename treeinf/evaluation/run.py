@@ -74,7 +74,8 @@ def run_suite(
     FileExistsError
         If there are cells in the folder, and `resume` is False.
     ValueError
-        If `only` is no such condition or leaves nothing.
+        If `only` is no such condition or leaves nothing, or a data set has not the
+        groups named.
 
     Notes
     -----
@@ -83,6 +84,8 @@ def run_suite(
     processes and any interruption, except for times.
     """
     import_pandas()
+    for name in suite.groups:
+        suite.dataset(name)  # names a column that is not there
     store = CellStore(out)
     if len(store) and not resume:
         raise FileExistsError(
@@ -280,6 +283,8 @@ def _measure(suite: Suite, cell: Cell, notes: list[str]) -> Any:
         "n_jobs": 1,
         "with_random": False,
     }
+    if cell.data in suite.groups and dataset.groups is not None:
+        options["groups"] = dataset.groups[rows.train_rows]
     if measure.shares_work:
         methods = _leave_out(methods, estimator, rows, measure.references, notes)
     frame = measure(estimator, methods, rows, options)

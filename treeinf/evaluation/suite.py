@@ -24,6 +24,7 @@ from treeinf.explainers.base import Explainer
 from treeinf.explainers.baselines.row_score import RowScore
 from treeinf.frames import to_pandas
 from treeinf.training.cloning import clone_estimator
+from treeinf.training.row_groups import read_groups
 from treeinf.validation import open_rows
 
 __all__ = ["Cell", "Suite", "read_suite"]
@@ -87,6 +88,11 @@ class Suite:
     splits : dict of str to str, default={}
         How data sets are split that are not split as published, or at random:
         "random", "grouped" or "time"; see `Dataset.split`.
+    groups : dict of str to str or True, default={}
+        Data sets whose rows belong together: the column of their groups, which is then
+        no feature, or True for the groups that the set comes with. They are split by
+        groups unless `splits` says otherwise, and measures remove, corrupt and hold out
+        whole groups where they can.
     name : str, default="suite"
         Its name.
 
@@ -104,6 +110,7 @@ class Suite:
     n_train: int | None = None
     n_test: int | None = None
     splits: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    groups: Mapping[str, str | bool] = dataclasses.field(default_factory=dict)
     name: str = "suite"
 
     def __post_init__(self) -> None:
@@ -129,9 +136,10 @@ class Suite:
         self._check_names("data set", self.data, available(), takes=None)
         self._check_names("library", self.models, LIBRARIES, takes=dict)
         self._check_names("measure", self.measures, MEASURES, takes=dict)
-        for name in self.splits:
-            if name not in self.data:
-                raise ValueError(f"Got a split for {name!r}, which is not in data.")
+        for what, names in (("a split", self.splits), ("groups", self.groups)):
+            for name in names:
+                if name not in self.data:
+                    raise ValueError(f"Got {what} for {name!r}, which is not in data.")
         for name in self.methods:
             self.method(name, 0)
         for name, options in self.measures.items():
@@ -166,18 +174,26 @@ class Suite:
         return new_method(**{"random_state": seed, "n_jobs": 1, **parameters})
 
     def dataset(self, name: str) -> Dataset:
-        """Load a data set."""
+        """Load a data set, with its column of groups apart.
+
+        Raises
+        ------
+        ValueError
+            If it has no such column, or no groups.
+        """
         source = self.data[name]
         if source is None:
-            return _load(name)
-        if isinstance(source, Dataset):
-            return source
-        X, y = source
-        return _as_dataset(name, X, y)
+            loaded = _load(name)
+        elif isinstance(source, Dataset):
+            loaded = source
+        else:
+            loaded = _as_dataset(name, *source)
+        column = self.groups.get(name)
+        return loaded if column is None else _set_groups(loaded, column)
 
     def split(self, name: str) -> str:
         """Return how a data set is split."""
-        return self.splits.get(name, "published")
+        return self.splits.get(name, "grouped" if name in self.groups else "published")
 
     def estimator(self, name: str, task: str) -> Any:
         """Create the unfitted estimator for a task."""
@@ -203,6 +219,7 @@ class Suite:
                     ],
                     options_of(measure, self.measures[measure]),
                     (self.n_train, self.n_test, self.split(data)),
+                    *([self.groups[data]] if data in self.groups else []),
                 )
                 digest = hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
                 cells.append(Cell(data, library, measure, method, seed, digest))
@@ -242,6 +259,7 @@ _NOT_OPTIONS = {
     "X_train",
     "estimator",
     "explainers",
+    "groups",
     "n_jobs",
     "random_state",
     "sample_weight",
@@ -260,7 +278,8 @@ def read_suite(path: str | Path) -> Suite:
     ----------
     path : path-like
         With ``seeds``, ``n_train``, ``n_test``, ``data``, ``libraries`` and ``methods``
-        (lists of names), a table ``[splits]`` of kinds by data set, and tables
+        (lists of names), tables ``[splits]`` of kinds and ``[groups]`` of columns by
+        data set, and tables
         ``[models.LIBRARY]`` of parameters, ``[methods_with.NAME]`` of methods with
         their parameters, and ``[measures.NAME]`` of options.
 
@@ -282,7 +301,7 @@ def read_suite(path: str | Path) -> Suite:
         raise ValueError(f"{path} is not TOML: {error}") from error
     lists = ("data", "libraries", "methods", "seeds")
     tables = ("models", "methods_with", "measures")
-    accepted = (*lists, *tables, "n_train", "n_test", "splits")
+    accepted = (*lists, *tables, "n_train", "n_test", "splits", "groups")
     unknown = sorted(set(text) - set(accepted))
     if unknown:
         raise ValueError(
@@ -318,6 +337,7 @@ def read_suite(path: str | Path) -> Suite:
         n_train=text.get("n_train"),
         n_test=text.get("n_test"),
         splits=text.get("splits", {}),
+        groups=text.get("groups", {}),
         name=path.stem,
     )
 
@@ -326,6 +346,25 @@ def _describe(estimator: Any) -> str:
     """Describe an estimator or explainer with all its parameters."""
     parameters = sorted(estimator.get_params().items())
     return f"{type(estimator).__name__} {parameters!r}"
+
+
+def _set_groups(dataset: Dataset, column: str | bool) -> Dataset:
+    """Take the groups of a data set from a column, which is then no feature."""
+    if column is True:
+        if dataset.groups is None:
+            raise ValueError(f"{dataset.name} comes without groups; name a column.")
+        return dataset
+    columns = list(getattr(dataset.X, "columns", dataset.feature_names))
+    if column not in columns or not hasattr(dataset.X, "columns"):
+        raise ValueError(
+            f"{dataset.name} has no column {column!r} to group rows by; it has "
+            f"{', '.join(map(str, columns[:20]))}{', ...' if columns[20:] else ''}."
+        )
+    values = dataset.X[column]
+    read_groups(values, dataset.n_rows, f"the column {column!r} of {dataset.name}")
+    return dataclasses.replace(
+        dataset, X=dataset.X.drop(columns=column), groups=values.to_numpy()
+    )
 
 
 def _as_dataset(name: str, X: Any, y: Any) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -45,6 +46,16 @@ def evaluate(
             "method, seed: \"library == 'xgboost' and seed < 2\".",
         ),
     ] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(
+            "--groups",
+            metavar="COLUMN",
+            help="Column of groups, such as patients, in every data set of the suite: "
+            "groups are split, removed and corrupted as a whole. To name one for each "
+            "data set, write them to [groups] in the suite.",
+        ),
+    ] = None,
     to: Annotated[
         Path | None,
         typer.Option(
@@ -86,7 +97,13 @@ def evaluate(
             code=2,
         )
     code = run_evaluate(
-        Path(suite), printer, out=out, resume=resume, only=only, n_jobs=n_jobs
+        Path(suite),
+        printer,
+        out=out,
+        resume=resume,
+        only=only,
+        groups=groups,
+        n_jobs=n_jobs,
     )
     if code:
         raise typer.Exit(code)
@@ -99,6 +116,7 @@ def run_evaluate(
     out: Path | None = None,
     resume: bool = False,
     only: str | None = None,
+    groups: str | None = None,
     n_jobs: int | None = None,
 ) -> int:
     """Run a suite and write its report.
@@ -115,6 +133,8 @@ def run_evaluate(
         Skip cells that the folder already holds.
     only : str, optional
         Condition that selects cells.
+    groups : str, optional
+        Column of groups in every data set, in place of those of the suite.
     n_jobs : int, optional
         Number of cells that run in parallel.
 
@@ -137,6 +157,8 @@ def run_evaluate(
             "evaluate report DIR."
         )
     suite = read_suite(suite_file)
+    if groups is not None:
+        suite = dataclasses.replace(suite, groups=dict.fromkeys(suite.data, groups))
     folder = Path("evaluation") / suite.name if out is None else out
     try:
         counts = run_suite(

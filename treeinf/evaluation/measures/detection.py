@@ -29,6 +29,7 @@ def detection(
     trusted_share: float = 0.2,
     scores: Any = ("self", "trusted"),
     sample_weight: Any = None,
+    groups: Any = None,
     with_random: bool = True,
     random_state: int = 0,
     n_jobs: int | None = None,
@@ -58,6 +59,10 @@ def detection(
     scores : str or sequence of str, default=("self", "trusted")
         "self" ranks by self influence, the largest first; "trusted" by the harm
         to the trusted rows. Scores of train rows alone have the first only.
+    groups : array-like of labels, shape (n_train,), optional
+        Train rows that belong together, such as those of a patient or a machine: whole
+        groups are corrupted, and set aside; methods that leave rows out leave out the
+        group. Rows are ranked one by one.
     sample_weight, with_random, random_state, n_jobs, verbose
         See `removal`.
 
@@ -101,6 +106,7 @@ def detection(
         X_train,
         y_train,
         sample_weight=sample_weight,
+        groups=groups,
         with_random=with_random,
         random_state=random_state,
         n_jobs=n_jobs,

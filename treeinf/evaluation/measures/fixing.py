@@ -35,6 +35,7 @@ def fixing(
     shares: Any = (0.0, 0.05, 0.1, 0.2, 0.3),
     scores: Any = ("self", "trusted"),
     sample_weight: Any = None,
+    groups: Any = None,
     with_random: bool = True,
     random_state: int = 0,
     n_jobs: int | None = None,
@@ -48,7 +49,7 @@ def fixing(
         See `removal`; scores of train rows alone, such as `Loss`, too.
     X_train, y_train, X_test, y_test
         See `removal`.
-    noise_share, noise_of_labels, noise_of_values, trusted_share, scores
+    noise_share, noise_of_labels, noise_of_values, trusted_share, scores, groups
         See `detection`.
     shares : iterable of float, default=(0.0, 0.05, 0.1, 0.2, 0.3)
         Shares of the rows to check, in [0, 1].
@@ -94,6 +95,7 @@ def fixing(
         X_test,
         y_test,
         sample_weight=sample_weight,
+        groups=groups,
         with_random=with_random,
         random_state=random_state,
         n_jobs=n_jobs,

@@ -28,6 +28,7 @@ def poisoning(
     *,
     shares: Any = (0.01, 0.05, 0.1, 0.2),
     sample_weight: Any = None,
+    groups: Any = None,
     with_random: bool = True,
     random_state: int = 0,
     n_jobs: int | None = None,
@@ -44,7 +45,7 @@ def poisoning(
         Shares of the train rows to poison, in (0, 1): with another class, uniformly
         drawn; in regression with the smallest or the largest train value, whichever is
         farther away. A row gets the same wrong target for all methods.
-    sample_weight, with_random, random_state, n_jobs, verbose
+    sample_weight, groups, with_random, random_state, n_jobs, verbose
         See `removal`.
 
     Returns
@@ -76,6 +77,7 @@ def poisoning(
         X_test,
         y_test,
         sample_weight=sample_weight,
+        groups=groups,
         with_random=with_random,
         random_state=random_state,
         n_jobs=n_jobs,
@@ -89,11 +91,13 @@ def poisoning(
         values, spent[name] = experiment.total(name, method)
         order = sort_down(values)
         for share in shares:
-            rows = order[: count_share(share, experiment.n_train)]
+            rows = experiment.find_rows(order[: count_share(share, experiment.n_units)])
             target = experiment.learner.target.copy()
             target[rows] = wrong[rows]
             trainings.append(Training(target=target))
-            plans.append({"method": name, "share": share, "n_poisoned": len(rows)})
+            plans.append(
+                {"method": name, "share": share, "n_poisoned": int(rows.sum())}
+            )
     before, *after = experiment.predict_with(trainings, what="poisoning")
     start = float(experiment.loss(before).mean())
     for line, prediction in zip(plans, after, strict=True):

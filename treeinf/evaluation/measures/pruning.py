@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from treeinf.evaluation.corruption import set_aside
 from treeinf.evaluation.experiment import (
     Spent,
@@ -32,6 +30,7 @@ def pruning(
     shares: Any = (0.2, 0.4, 0.6, 0.8, 0.9, 1.0),
     validation_share: float = 0.2,
     sample_weight: Any = None,
+    groups: Any = None,
     with_random: bool = True,
     random_state: int = 0,
     n_jobs: int | None = None,
@@ -49,7 +48,7 @@ def pruning(
     validation_share : float, default=0.2
         Share of the train rows that are set aside to rank the others by, in (0, 1); no
         copy is trained on them.
-    sample_weight, with_random, random_state, n_jobs, verbose
+    sample_weight, groups, with_random, random_state, n_jobs, verbose
         See `removal`.
 
     Returns
@@ -83,6 +82,7 @@ def pruning(
         X_test,
         y_test,
         sample_weight=sample_weight,
+        groups=groups,
         with_random=with_random,
         random_state=random_state,
         n_jobs=n_jobs,
@@ -97,12 +97,13 @@ def pruning(
         values, spent = experiment.influence(
             name,
             method,
-            lambda fitted: fitted.total(X_aside, y_aside, output="loss").values,
+            lambda fitted: experiment.ask_units(
+                fitted, X_aside, y_aside, together=True
+            ),
         )
         order = sort_down(values)
         for share in shares:
-            kept = np.zeros(experiment.n_train, dtype=np.bool_)
-            kept[order[: count_share(share, experiment.n_train)]] = True
+            kept = experiment.find_rows(order[: count_share(share, experiment.n_units)])
             trainings.append(Training(kept))
             lines.append(
                 {

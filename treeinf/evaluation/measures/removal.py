@@ -36,6 +36,7 @@ def removal(
     together: bool = False,
     n_judged: int | None = None,
     sample_weight: Any = None,
+    groups: Any = None,
     with_random: bool = True,
     random_state: int = 0,
     n_jobs: int | None = None,
@@ -72,6 +73,10 @@ def removal(
         explained. None for all.
     sample_weight : array-like, shape (n_train,), optional
         Weights of the train rows.
+    groups : array-like of labels, shape (n_train,), optional
+        Train rows that belong together, such as those of a patient or a machine: whole
+        groups are removed, and shares are of the groups. A group ranks by its
+        `group_influence`, for methods that have none by the sum over its rows.
     with_random : bool, default=True
         Add `Random` where it is not among the methods.
     random_state : int, default=0
@@ -128,12 +133,13 @@ def removal(
         X_test,
         y_test,
         sample_weight=sample_weight,
+        groups=groups,
         with_random=with_random,
         random_state=random_state,
         n_jobs=n_jobs,
         verbose=verbose,
     )
-    counts = [count_share(share, experiment.n_train) for share in shares]
+    counts = [count_share(share, experiment.n_units) for share in shares]
     judged = _draw_judged(experiment, n_judged, together)
     spent: dict[str, Spent] = {}
     plans: list[tuple[str, int | None, int]] = []
@@ -141,16 +147,17 @@ def removal(
     for name, method in methods.items():
         ranked, spent[name] = _rank(experiment, name, method, judged)
         for order, row in zip(ranked, judged, strict=True):
-            for number, n_removed in enumerate(counts):
-                kept = np.ones(experiment.n_train, dtype=np.bool_)
-                kept[order[:n_removed]] = False
-                trainings.append(Training(kept))
+            for number, count in enumerate(counts):
+                trainings.append(Training(~experiment.find_rows(order[:count])))
                 plans.append((name, row, number))
     before, *after = experiment.predict_with(trainings, what="removal")
     loss_before = experiment.loss(before)
     labels = experiment.test_labels
     lines = []
-    for (name, row, number), prediction in zip(plans, after, strict=True):
+    for (name, row, number), training, prediction in zip(
+        plans, trainings[1:], after, strict=True
+    ):
+        assert training.kept is not None
         chosen = slice(None) if row is None else slice(row, row + 1)
         loss = float(experiment.loss(prediction)[chosen].mean())
         flips = experiment.flips(before, prediction)[chosen]
@@ -159,7 +166,7 @@ def removal(
                 "test_row": "all" if row is None else labels[row],
                 "method": name,
                 "share": shares[number],
-                "n_removed": counts[number],
+                "n_removed": int((~training.kept).sum()),
                 "loss": loss,
                 "loss_increase": loss - float(loss_before[chosen].mean()),
                 "flipped": float(flips.mean()),
@@ -188,7 +195,7 @@ def _draw_judged(
 def _rank(
     experiment: Experiment, name: str, method: Any, judged: list[int | None]
 ) -> tuple[list[NDArray[np.intp]], Spent]:
-    """Order the train rows, the most helpful first, for each set of test rows."""
+    """Order the rows or groups, most helpful first, for each set of test rows."""
     if judged == [None]:
         values, spent = experiment.total(name, method)
         return [sort_down(values)], spent
