@@ -33,6 +33,9 @@ class LabelledRows:
     twin : ndarray of int64, shape (n_rows,), or None
         Set of (almost) equal rows that each row is in, within its group; base models
         draw one of them at a time. None if each row is alone.
+    time : ndarray of int64, shape (n_rows,), or None
+        Rank of each row's time: what is learned from a row is used for later rows
+        alone. None where time does not matter.
     """
 
     X: Any
@@ -41,6 +44,7 @@ class LabelledRows:
     weight: NDArray[np.float64] | None = None
     group: NDArray[np.int64] | None = None
     twin: NDArray[np.int64] | None = None
+    time: NDArray[np.int64] | None = None
 
     @property
     def n_rows(self) -> int:
@@ -61,4 +65,5 @@ class LabelledRows:
             None if self.weight is None else self.weight[rows],
             None if self.group is None else self.group[rows],
             None if self.twin is None else self.twin[rows],
+            None if self.time is None else self.time[rows],
         )
