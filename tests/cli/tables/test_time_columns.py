@@ -91,6 +91,17 @@ def test_numbers_that_are_dates_are_days(tmp_path):
     np.testing.assert_array_equal(read(path).X["date"], days)
 
 
+def test_numbers_that_are_dates_may_be_missing(tmp_path):
+    pytest.importorskip("pyarrow")
+    numbers = pd.Series(MOMENTS.dt.strftime("%Y%m%d").astype("Int64"))
+    numbers[4] = pd.NA
+    frame = pd.DataFrame({"date": numbers, "x": 0.5, "y": np.arange(60) % 2})
+    frame.to_parquet(tmp_path / "t.parquet")
+    days = (MOMENTS.dt.normalize() - pd.Timestamp("1970-01-01")).dt.days.astype(float)
+    days[4] = np.nan
+    np.testing.assert_array_equal(read(tmp_path / "t.parquet").X["date"], days)
+
+
 def test_missing_dates_stay_missing(tmp_path):
     texts = MOMENTS.dt.strftime("%Y-%m-%d").tolist()
     texts[3], texts[5], texts[7] = None, "unknown", "0000-00-00"

@@ -152,7 +152,7 @@ def are_compact_dates(values: NDArray[np.float64]) -> bool:
     month, day = values // 100 % 100, values % 100
     year = values // 10_000
     is_date = (year >= 1900) & (year < 2100) & (month >= 1) & (month <= 12)
-    return bool((is_date & (day >= 1) & (day <= 31)).all())
+    return len(values) > 0 and bool((is_date & (day >= 1) & (day <= 31)).all())
 
 
 def _count_texts(column: Any) -> int:

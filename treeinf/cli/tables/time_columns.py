@@ -179,7 +179,7 @@ def _holds_compact_dates(column: Any) -> bool:
     return (
         column.dtype.kind in "iu"
         and names_time(str(column.name))
-        and are_compact_dates(column.to_numpy(dtype=np.float64))
+        and are_compact_dates(column.dropna().to_numpy(dtype=np.float64))
     )
 
 

@@ -184,7 +184,8 @@ def read_training_data(
     if not columns:
         raise CommandError(f"{table.path} has no feature column left.")
     X = _read_features(table, columns, times)
-    notes += describe_features(table, X)
+    used = [name for name in X.columns if needs is None or needs(name)]
+    notes += describe_features(table, X[used])
     classes: tuple[Any, ...] = ()
     if kind == "classification":
         classes = tuple(np.unique(y).tolist())
