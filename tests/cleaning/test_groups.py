@@ -1,15 +1,26 @@
 """Cleaning rows that belong together."""
 
+import dataclasses
+from typing import ClassVar
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import spearmanr
 from sklearn import config_context
 from sklearn.model_selection import GroupKFold
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tests.cleaning.conftest import classifier, noisy_cancer
 from treeinf.cleaning import InfluenceCleaner, InfluenceSelector
+from treeinf.cleaning.costs import Costs
+from treeinf.cleaning.scores.methods import METHODS
+from treeinf.cleaning.scores.scoring import score_rows
+from treeinf.errors import SelfExplanationWarning
+from treeinf.training.learner import Learner
+from treeinf.training.rows import LabelledRows
 
 FAST = {"amount": 0.1, "n_repeats": 1, "baselines": False, "random_state": 0}
 
@@ -102,3 +113,82 @@ def test_groups_are_routed_through_a_pipeline(noisy):
         pipeline = make_pipeline(StandardScaler(), cleaner)
         pipeline.fit(X, y, groups=np.arange(120) // 4)
     assert pipeline[-1].report_.n_groups == 30
+
+
+class Recording(KNeighborsClassifier):
+    """Notes the rows that it is trained on."""
+
+    trained: ClassVar[list] = []
+
+    def fit(self, X, y):
+        self.trained.append(np.asarray(X))
+        return super().fit(X, y)
+
+
+def test_copies_draw_one_row_of_each_set_of_twins(noisy):
+    X, y = noisy.X.to_numpy()[:60], np.asarray(noisy.y)[:60]
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    rows = LabelledRows(np.repeat(X, 3, axis=0), np.repeat(y, 3), np.repeat(y, 3))
+    twin = np.repeat(np.arange(60), 3)
+    rows = dataclasses.replace(rows, group=twin, twin=twin)
+    Recording.trained.clear()
+    learner = Learner(Recording(), np.array([0, 1]), 1)
+    scores = score_rows(
+        METHODS["loss"], learner, rows, n_repeats=2, seed=0, costs=Costs()
+    )
+    assert [len(seen) for seen in Recording.trained] == [30] * 4
+    assert all(len(np.unique(seen, axis=0)) == 30 for seen in Recording.trained)
+    np.testing.assert_array_equal(scores.score[::3], scores.score[1::3])
+
+
+@pytest.mark.parametrize("method", ["boostin", "out_of_bag_sum", "out_of_bag_step"])
+def test_influence_of_twins_is_that_of_one_row(method, noisy):
+    X, y = repeat(noisy, 200)
+    estimator = classifier().set_params(subsample=0.6, subsample_freq=1)
+    cleaner = InfluenceCleaner(estimator, method=method, guard=False, **FAST)
+    cleaner.set_params(n_repeats=4)
+    twice = cleaner.fit(X, y).scores_
+    np.testing.assert_allclose(twice[:200], twice[200:], rtol=1e-9)
+    once = cleaner.fit(X[:200], y[:200]).scores_
+    assert spearmanr(once, twice[:200]).statistic > 0.7
+
+
+def test_opponents_and_helpers_are_of_other_groups(noisy):
+    X, y = repeat(noisy)
+    cleaner = InfluenceCleaner(classifier(), guard=False, **FAST).fit(X, y)
+    listed = cleaner.removed_
+    assert len(listed)
+    columns = [name for name in listed if name.startswith(("opponent", "helper"))]
+    assert columns
+    for line in listed.to_dict("records"):
+        own = cleaner.groups_[line["position"]]
+        others = [line[name] for name in columns if line[name] is not None]
+        assert all(cleaner.groups_[int(row)] != own for row in others if row == row)
+
+
+def test_validation_rows_have_groups_of_their_own(noisy):
+    X, y = noisy.X.iloc[:160].reset_index(drop=True), np.asarray(noisy.y)[:160]
+    group = np.arange(160) // 4
+    val = X[120:], y[120:], group[120:]
+    cleaner = InfluenceCleaner(classifier(), validation=val, **FAST)
+    cleaner.fit(X[:120], y[:120], groups=group[:120])
+    assert cleaner.report_.guard is not None or not cleaner.report_.acted
+    assert "(X_val, y_val, groups_val) of 40 rows" in str(cleaner.report_.settings)
+    cleaner.set_params(validation=(*val[:2], group[:40]))
+    with pytest.raises(ValueError, match="10 of 10 groups of the validation rows are"):
+        cleaner.fit(X[:120], y[:120], groups=group[:120])
+    with pytest.raises(ValueError, match="without groups of the train rows"):
+        cleaner.fit(X[:120], y[:120])
+    cleaner.set_params(validation=val[:2])
+    with pytest.warns(SelfExplanationWarning, match="not for the validation rows"):
+        cleaner.fit(X[:120], y[:120], groups=group[:120])
+    with pytest.raises(ValueError, match="Got validation with 4 parts"):
+        cleaner.set_params(validation=(*val, 1)).fit(X[:120], y[:120])
+
+
+def test_validation_rows_that_contradict_train_rows_are_named(noisy):
+    X, y = noisy.X.iloc[:120].reset_index(drop=True), np.asarray(noisy.y)[:120]
+    val = pd.concat([X[:5], X[100:]]), np.concatenate([1 - y[:5], y[100:]])
+    cleaner = InfluenceCleaner(classifier(), validation=val, **FAST)
+    with pytest.warns(SelfExplanationWarning, match="5 of 25 validation rows equal tr"):
+        cleaner.fit(X[:100], y[:100])

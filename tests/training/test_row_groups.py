@@ -6,12 +6,14 @@ from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.tree import ExtraTreeRegressor
 
 from treeinf.training.early_stopping import _draw_held_out
-from treeinf.training.out_of_bag import _draw_members, predict_out_of_bag
+from treeinf.training.out_of_bag import predict_out_of_bag
 from treeinf.training.row_groups import (
     concatenate_groups,
     deal_groups,
+    draw_one_of_each,
     merge_groups,
     number_groups,
+    read_groups,
 )
 from treeinf.training.rows import LabelledRows
 
@@ -76,7 +78,7 @@ def test_trees_predict_groups_that_they_have_not_seen(rng):
 
 def test_one_row_of_each_set_of_equal_rows_is_drawn():
     twin = np.array([0, 1, 0, 2, 1, 0])
-    drawn = [_draw_members(np.random.RandomState(seed), twin) for seed in range(50)]
+    drawn = [draw_one_of_each(twin, np.random.RandomState(seed)) for seed in range(50)]
     for is_drawn in drawn:
         np.testing.assert_array_equal(np.sort(twin[is_drawn]), [0, 1, 2])
     assert np.mean(drawn, axis=0).min() > 0.1
@@ -92,3 +94,29 @@ def test_a_forest_of_single_groups_is_a_forest_of_rows(rng):
         tree, X, target, None, n_trees=30, seed=1, group=np.arange(60)
     )
     np.testing.assert_allclose(actual[:, 0], forest.oob_prediction_, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "labels", [[7, 3, 7, 9], ["b", "a", "b", "c"], [1.5, 0, 1.5, 2]]
+)
+def test_groups_are_numbered_by_their_first_rows(labels):
+    number, names = read_groups(labels, 4)
+    np.testing.assert_array_equal(number, [0, 1, 0, 2])
+    assert names == list(dict.fromkeys(labels))
+
+
+def test_sums_over_copies_are_averaged_over_twins_of_the_same_label():
+    rows = LabelledRows(
+        np.zeros((7, 1)),
+        np.array(list("aabbaab")),
+        np.array([0, 0, 1, 1, 0, 0, 1]),
+        twin=np.array([4, 4, 4, 4, 6, 8, 8]),
+    )
+    total = np.array([6.0, 0.0, 5.0, 1.0, 9.0, 8.0, 0.0])
+    count = np.array([2.0, 1.0, 1.0, 0.0, 3.0, 4.0, 0.0])
+    # the last row's twin has another label, but is all there is
+    desired = [2.0, 2.0, 6.0, 6.0, 3.0, 2.0, 2.0]
+    np.testing.assert_allclose(rows.average_twins(total, count), desired)
+    alone = LabelledRows(rows.X, rows.y)
+    desired = [3.0, 0.0, 5.0, 1.0, 3.0, 2.0, 0.0]
+    np.testing.assert_allclose(alone.average_twins(total, count), desired)

@@ -30,6 +30,7 @@ from treeinf.cleaning.grouping import (
     Grouping,
     join_twins,
     list_contradictions,
+    read_validation_groups,
 )
 from treeinf.cleaning.rows import read_rows, read_trusted, refuse_times
 from treeinf.cleaning.scores.scoring import is_readable
@@ -206,9 +207,12 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
             del self.classes_
         trusted = None
         if kind == "rows":
-            X_val, y_val = self.validation
+            X_val, y_val, *more = self.validation
             trusted = read_trusted(X_val, y_val, rows, classes, **reading)
-            trusted = join_twins(trusted, None, self.join_equal_rows)[0]
+            number = read_validation_groups(
+                more[0] if more else None, groups, trusted.n_rows, rows.n_rows
+            )
+            trusted = join_twins(trusted, number, self.join_equal_rows)[0]
         estimator = self._resolve_estimator()
         check_fit_params(estimator, fit_params)
         if not hasattr(estimator, "steps") and is_readable(estimator):

@@ -78,6 +78,8 @@ class InfluenceCleaner(RowMetaEstimator):
         - a share in (0, 1) of the rows, held out and never cleaned; its halves are
         selection and guard set of one another;
         - validation rows of your own, used like the share; best with trusted labels.
+        Where `fit` is passed groups, as ``(X_val, y_val, groups_val)``: rows of one
+        group are in one half, and groups of train rows are refused.
     guard : bool, default=True
         Keep all rows unless the gain is beyond noise and the primary score does not get
         worse: AUC (two classes) or accuracy (more) beyond noise, R2 at all. False

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.cleaning.twins import Twins, find_twins, number_equal_rows
+from treeinf.errors import SelfExplanationWarning
 from treeinf.explainers.influence import frame_library, make_frame
-from treeinf.frames import row_labels
-from treeinf.training.row_groups import merge_groups, number_groups
+from treeinf.frames import as_plain, row_labels
+from treeinf.training.row_groups import merge_groups, number_groups, read_groups
 from treeinf.training.rows import LabelledRows
 
 __all__ = [
@@ -19,7 +21,52 @@ __all__ = [
     "find_contradictions",
     "join_twins",
     "list_contradictions",
+    "read_validation_groups",
 ]
+
+
+def read_validation_groups(
+    groups_val: Any, groups: Any, n_validation: int, n_train: int
+) -> NDArray[np.int64] | None:
+    """Read the groups of validation rows passed by the user; None if there are none.
+
+    Raises
+    ------
+    ValueError
+        If they do not fit, or a train row is in one of them.
+
+    Warns
+    -----
+    SelfExplanationWarning
+        If train rows have groups and validation rows have none.
+    """
+    if groups_val is None:
+        if groups is not None:
+            warnings.warn(
+                "groups were passed for the train rows and not for the validation "
+                "rows, so it is not known whether both have rows of the same group; "
+                "pass validation=(X_val, y_val, groups_val).",
+                SelfExplanationWarning,
+                stacklevel=4,
+            )
+        return None
+    number, labels = read_groups(groups_val, n_validation, "groups_val")
+    if groups is None:
+        raise ValueError(
+            "Got groups_val in validation=(X_val, y_val, groups_val) without groups of "
+            "the train rows; pass groups= to fit, too."
+        )
+    train = set(read_groups(groups, n_train)[1])
+    shared = [label for label in labels if label in train]
+    if shared:
+        names = ", ".join(repr(as_plain(label)) for label in shared[:3])
+        raise ValueError(
+            f"{len(shared):,} of {len(labels):,} groups of the validation rows are "
+            f"groups of train rows, too (the first: {names}). A cleaning cannot be "
+            "evaluated on groups that it cleans; remove them from X, or pass "
+            "validation as a share or a number of folds."
+        )
+    return number
 
 
 def join_twins(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from scipy import sparse
 from sklearn.utils import InputTags, check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
+from treeinf.errors import SelfExplanationWarning
 from treeinf.frames import (
     as_frame,
     as_plain,
@@ -308,28 +310,55 @@ def refuse_overlap(rows: LabelledRows, trusted: LabelledRows) -> None:
     ValueError
         If a validation row equals a train row in all its features and its label, unless
         equal rows are about as common within the train rows.
+
+    Warns
+    -----
+    SelfExplanationWarning
+        If it equals train rows in its features alone.
     """
-    train, validation = _row_keys(rows, trusted)
+    features, labelled = _row_keys(rows, trusted)
+    is_shared = _are_shared(*labelled)
+    if is_shared.any():
+        raise ValueError(
+            f"{is_shared.sum():,} of {trusted.n_rows:,} validation rows are among the "
+            f"train rows (the first: {_name_first(trusted, is_shared)}). A cleaning "
+            "cannot be evaluated on rows that it cleans; remove them from X, or pass "
+            "validation as a share or a number of folds."
+        )
+    is_shared = _are_shared(*features)
+    if is_shared.any():
+        warnings.warn(
+            f"{is_shared.sum():,} of {trusted.n_rows:,} validation rows equal train "
+            "rows but for their label (the first: "
+            f"{_name_first(trusted, is_shared)}). They favour a cleaning of just these "
+            "rows; remove them from X or from the validation rows.",
+            SelfExplanationWarning,
+            stacklevel=5,
+        )
+
+
+def _are_shared(train: NDArray[Any], validation: NDArray[Any]) -> NDArray[np.bool_]:
+    """Find keys of validation rows among the train rows; none if by chance."""
     is_shared = np.isin(validation, train)
     _, count = np.unique(train, return_counts=True)
     share_of_twins = float(count[count > 1].sum() / len(train))
-    if is_shared.any() and is_shared.mean() > 2.0 * share_of_twins:
-        positions = np.flatnonzero(is_shared)
-        labels = row_labels(trusted.X)
-        first = positions[:3] if labels is None else labels[positions[:3]]
-        raise ValueError(
-            f"{is_shared.sum():,} of {trusted.n_rows:,} validation rows are among the "
-            f"train rows (the first: {', '.join(map(str, first))}). A "
-            "cleaning cannot be evaluated on rows that it cleans; remove them from X, "
-            "or "
-            "pass validation as a share or a number of folds."
-        )
+    is_chance = is_shared.mean() <= 2.0 * share_of_twins
+    return np.zeros_like(is_shared) if is_chance else is_shared
+
+
+def _name_first(rows: LabelledRows, is_shared: NDArray[np.bool_]) -> str:
+    positions = np.flatnonzero(is_shared)[:3]
+    labels = row_labels(rows.X)
+    return ", ".join(map(str, positions if labels is None else labels[positions]))
 
 
 def _row_keys(
     rows: LabelledRows, others: LabelledRows
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return a key for each row of two tables, equal where the rows are equal."""
+) -> tuple[tuple[NDArray[Any], NDArray[Any]], ...]:
+    """Return keys for the rows of two tables, equal for equal rows.
+
+    The first pair is of features alone, the second of features and labels.
+    """
     tables = [[v for _, v in read_columns(r.X)] + [r.y] for r in (rows, others)]
     columns = [*zip(*tables, strict=True)]
     codes = np.empty((rows.n_rows + others.n_rows, len(columns)), dtype=np.int64)
@@ -338,8 +367,10 @@ def _row_keys(
         if values.dtype.kind not in "biuf":
             values = values.astype(str)
         codes[:, number] = np.unique(values, return_inverse=True)[1].reshape(-1)
-    keys = np.unique(codes, axis=0, return_inverse=True)[1].reshape(-1)
-    return keys[: rows.n_rows], keys[rows.n_rows :]
+    features = np.unique(codes[:, :-1], axis=0, return_inverse=True)[1].reshape(-1)
+    labelled = features * (int(codes[:, -1].max()) + 1) + codes[:, -1]
+    n_rows = rows.n_rows
+    return tuple((keys[:n_rows], keys[n_rows:]) for keys in (features, labelled))
 
 
 def join_rows(rows: LabelledRows, others: LabelledRows) -> LabelledRows:

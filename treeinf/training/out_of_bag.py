@@ -12,6 +12,7 @@ from sklearn.base import clone, is_classifier
 
 from treeinf.training.encoding import TableEncoder
 from treeinf.training.parallel import run_tasks
+from treeinf.training.row_groups import draw_one_of_each
 
 __all__ = ["predict_out_of_bag"]
 
@@ -101,7 +102,7 @@ def predict_out_of_bag(
             count = _draw_counts(rng, n_groups, None)[group]
             unseen = np.flatnonzero(count == 0)
             if twin is not None:
-                count = count * _draw_members(rng, twin)
+                count = count * draw_one_of_each(twin, rng)
         grown = clone(tree).set_params(random_state=tree_seed)
         # only a checked table is searched for missing values
         drawn = count if group is None or weight is None else count * weight
@@ -122,18 +123,6 @@ def predict_out_of_bag(
             n_predictions[unseen] += 1.0
     with np.errstate(invalid="ignore"):
         return np.asarray(total / n_predictions)
-
-
-def _draw_members(
-    rng: np.random.RandomState, twin: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """Draw one row of each set of equal rows."""
-    order = rng.permutation(len(twin))
-    drawn = np.empty(int(twin.max()) + 1, dtype=np.int64)
-    drawn[twin[order]] = order
-    is_drawn = np.zeros(len(twin), dtype=np.bool_)
-    is_drawn[drawn] = True
-    return is_drawn
 
 
 def _draw_counts(

@@ -16,6 +16,7 @@ from treeinf.validation import read_vector
 __all__ = [
     "concatenate_groups",
     "deal_groups",
+    "draw_one_of_each",
     "merge_groups",
     "number_groups",
     "read_groups",
@@ -102,6 +103,18 @@ def concatenate_groups(
     first = np.arange(n_first) if first is None else first
     second = np.arange(n_second) if second is None else second
     return np.concatenate([first, second + 1 + first.max(initial=-1)])
+
+
+def draw_one_of_each(
+    twin: NDArray[np.int64], rng: np.random.Generator | np.random.RandomState
+) -> NDArray[np.bool_]:
+    """Draw one row of each set of equal rows, numbered from 0; return their mask."""
+    order = rng.permutation(len(twin))
+    drawn = np.empty(int(twin.max()) + 1, dtype=np.int64)
+    drawn[twin[order]] = order
+    is_drawn = np.zeros(len(twin), dtype=np.bool_)
+    is_drawn[drawn] = True
+    return is_drawn
 
 
 def deal_groups(

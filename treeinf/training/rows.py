@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.frames import take_rows
+from treeinf.training.row_groups import number_groups
 
 __all__ = ["LabelledRows"]
 
@@ -31,8 +32,8 @@ class LabelledRows:
         Group of each row: what is learned from a row is not judged by, and does not
         judge, rows of its group. None if each row is a group.
     twin : ndarray of int64, shape (n_rows,), or None
-        Set of (almost) equal rows that each row is in, within its group; base models
-        draw one of them at a time. None if each row is alone.
+        Set of (almost) equal rows that each row is in, within its group; copies and
+        base models draw one of them at a time. None if each row is alone.
     time : ndarray of int64, shape (n_rows,), or None
         Rank of each row's time: what is learned from a row is used for later rows
         alone. None where time does not matter.
@@ -67,3 +68,22 @@ class LabelledRows:
             None if self.twin is None else self.twin[rows],
             None if self.time is None else self.time[rows],
         )
+
+    def average_twins(
+        self, total: NDArray[np.float64], count: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Divide sums over copies by the copies that had each row, or a twin of it.
+
+        Sums are pooled over the twins that have the row's label, or, where no copy had
+        one of them, over all twins.
+        """
+        if self.twin is not None:
+            twin = number_groups(self.twin)
+            label = np.unique(self.label, return_inverse=True)[1].reshape(-1)
+            alike = number_groups(twin * (int(label.max()) + 1) + label)
+            is_known = np.bincount(alike, count)[alike] > 0.0
+            total, count = (
+                np.where(is_known, *(np.bincount(k, values)[k] for k in (alike, twin)))
+                for values in (total, count)
+            )
+        return total / np.maximum(count, 1.0)

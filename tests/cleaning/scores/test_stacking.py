@@ -68,6 +68,18 @@ def test_kernel_model_equals_refits_without_each_group(weighted, rng):
     np.testing.assert_allclose(actual, desired, rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("n_copies", [2, 5])
+def test_rows_of_which_each_stands_several_times_count_once(n_copies, weighted, rng):
+    rows = small_rows(rng, 40, weighted=weighted)
+    target = np.eye(2)[rows.code]
+    number = np.tile(np.arange(40), n_copies)
+    repeated = dataclasses.replace(rows.take(number), group=number, twin=number)
+    once = predict_by_kernel(rows, target, 0)
+    actual = predict_by_kernel(repeated, target[number], 0)
+    np.testing.assert_allclose(actual, once[number], rtol=1e-8, atol=1e-9)
+
+
 @pytest.mark.parametrize("name", BASE_MODELS)
 def test_no_label_of_its_group_moves_the_prediction_of_a_row(name, rng):
     # weights are tuned on all labels, and so the mean of each output is kept here

@@ -23,6 +23,15 @@ def test_random_removals_are_of_the_same_size_and_keep_the_classes(rng):
     assert len(remove_at_random(code, 34, 0, rng).changed) == 0
 
 
+def test_random_removals_take_whole_groups(rng):
+    group = rng.permutation(np.repeat(np.arange(10), 3)) ** 2
+    kept = remove_at_random(None, 30, 12, rng, group).kept
+    n_kept = [kept[group == number].sum() for number in np.unique(group)]
+    assert sorted(n_kept) == [0] * 4 + [3] * 6
+    # the last group in part
+    assert len(remove_at_random(None, 30, 13, rng, group).changed) == 13
+
+
 @pytest.mark.parametrize(
     ("n_shares", "amounts"), [(0, []), (1, [1]), (2, [1, 2]), (10, [5, 10])]
 )

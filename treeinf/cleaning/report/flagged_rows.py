@@ -229,7 +229,7 @@ def find_influential_rows(
     dict of str to ndarray of int64, shape (n_changed, 3)
         "opponent" and "helper": positions among all train rows; -1 where there is none,
         or beyond the first rows of a table so long that the search would take minutes.
-        The row itself is excluded.
+        The row itself and its group are excluded.
     """
     rows = scored.rows
     with warnings.catch_warnings():
@@ -244,10 +244,12 @@ def find_influential_rows(
         n_steps = explainer.ensemble_.n_trees * explainer.ensemble_.n_outputs
         asked = changed[: max(1, int(_MOST_WORK / (rows.n_rows * max(n_steps, 1))))]
         queries = rows.take(asked)
+        group = np.arange(rows.n_rows) if rows.group is None else rows.group
+        n_own = int(np.unique(group, return_counts=True)[1].max())
         influential = {}
         for kind, order in (("opponent", "harmful"), ("helper", "helpful")):
             ranked = explainer.top_k(
-                queries.X, queries.y, _N_INFLUENTIAL + 1, order=order
+                queries.X, queries.y, _N_INFLUENTIAL + n_own, order=order
             )
             influential[kind] = np.full(
                 (len(changed), _N_INFLUENTIAL), -1, dtype=np.int64
@@ -255,7 +257,8 @@ def find_influential_rows(
             for line, (row, names) in enumerate(
                 zip(asked, ranked.positions, strict=True)
             ):
-                others = names[(names >= 0) & (names != row)][:_N_INFLUENTIAL]
+                others = names[(names >= 0) & (group[names] != group[row])]
+                others = others[:_N_INFLUENTIAL]
                 influential[kind][line, : len(others)] = scored.positions[others]
     return influential
 

@@ -25,7 +25,8 @@ def list_settings(parameters: Mapping[str, Any], estimator: Any) -> dict[str, An
     }
     validation = parameters["validation"]
     if isinstance(validation, tuple):
-        validation = f"(X_val, y_val) of {len(validation[1]):,} rows"
+        names = ", ".join(("X_val", "y_val", "groups_val")[: len(validation)])
+        validation = f"({names}) of {len(validation[1]):,} rows"
     return {
         "estimator": type(estimator).__name__,
         "validation": plain(validation),

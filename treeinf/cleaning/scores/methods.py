@@ -86,13 +86,14 @@ def _total_influence(
 
 
 def _out_of_bag(kind: str) -> Measure:
-    """Score each row by the trees of the copy that did not see it."""
+    """Score each row by the trees of the copy that saw no row of its group."""
 
     def compute(
         model: Any, rows: LabelledRows, queries: LabelledRows
     ) -> NDArray[np.float64]:
         scorer = OutOfBagLoss(kind=kind)
-        return scorer.fit(model, rows.X, rows.y, sample_weight=rows.weight).scores_
+        scorer.fit(model, rows.X, rows.y, sample_weight=rows.weight, groups=rows.group)
+        return scorer.scores_
 
     return Measure(compute)
 

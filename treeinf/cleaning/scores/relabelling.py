@@ -133,8 +133,9 @@ def estimate_label_gains(
         relabel[positions] -= np.asarray(change)[is_met, 0] / unseen.n_rows
         drop[positions] -= np.asarray(removal)[is_met] / unseen.n_rows
         n_copies[positions] += 1.0
-    n_copies = np.maximum(n_copies, 1.0)
-    return LabelGains(relabel / n_copies, drop / n_copies)
+    return LabelGains(
+        rows.average_twins(relabel, n_copies), rows.average_twins(drop, n_copies)
+    )
 
 
 def _name_suggestions(

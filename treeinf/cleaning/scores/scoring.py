@@ -22,6 +22,7 @@ from treeinf.cleaning.scores.stacking import stack_base_models
 from treeinf.cleaning.trial.splits import split_in_halves
 from treeinf.errors import UnsupportedModelError
 from treeinf.training.learner import Learner, is_constant
+from treeinf.training.row_groups import draw_one_of_each, number_groups
 from treeinf.training.rows import LabelledRows
 
 __all__ = ["RowScores", "check_readable", "is_readable", "score_rows"]
@@ -105,7 +106,7 @@ def score_rows(
         Rows to score.
     n_repeats : int
         Times the rows are split in halves. Each split trains two copies, so that every
-        row is in bag and out of bag `n_repeats` times.
+        row, or one of those equal to it, is in bag and out of bag `n_repeats` times.
     seed : int
         Seed of the splits, the copies and the method.
     costs : Costs
@@ -131,7 +132,10 @@ def score_rows(
     splits = []
     for _ in range(n_repeats):
         first, second = split_in_halves(rows, rng)
-        splits += [(first, second), (second, first)]
+        splits += [
+            (_draw_twins(rows, in_bag, rng), out_of_bag)
+            for in_bag, out_of_bag in ((first, second), (second, first))
+        ]
     tasks = [
         learner.fit_task(rows.take(in_bag), int(rng.integers(2**31)))
         for in_bag, _ in splits
@@ -141,6 +145,7 @@ def score_rows(
     )
     total, votes = np.zeros(shape), np.zeros(shape)
     measured = {name: np.zeros(rows.n_rows) for name in method.measures}
+    n_measured = np.zeros(rows.n_rows)
     on_clean, held = [], []
     models = learner.run(tasks, "scoring rows")
     for number, (in_bag, out_of_bag) in enumerate(splits):
@@ -159,6 +164,7 @@ def score_rows(
         total[out_of_bag] += np.nan_to_num(prediction)
         if method.measures and not is_constant(model):
             seen = rows.take(in_bag)
+            n_measured[in_bag] += 1.0
             with costs.timed("influence"):
                 for name, values in measured.items():
                     values[in_bag] += MEASURES[name].compute(
@@ -174,7 +180,13 @@ def score_rows(
         if rows.code is not None:
             doubt = doubt_labels(pooled, rows.code)
     error, loss, suggestion = _compare_labels(rows, pooled)
-    means = {name: values / n_repeats for name, values in measured.items()}
+    if rows.twin is None:
+        means = {name: values / n_repeats for name, values in measured.items()}
+    else:
+        means = {
+            name: rows.average_twins(values, n_measured)
+            for name, values in measured.items()
+        }
     score = method.formula(Evidence(error, loss, means, rng, doubt))
     if rows.weight is not None:
         score = np.where(rows.weight > 0.0, score, 0.0)
@@ -186,6 +198,15 @@ def score_rows(
                 held, splits, rows, suggestion, learner.classes, queries
             )
     return RowScores(score, error, suggestion, mean, clean_prediction, gains)
+
+
+def _draw_twins(
+    rows: LabelledRows, in_bag: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Keep a random one of each set of equal rows, as if the row stood once."""
+    if rows.twin is None:
+        return in_bag
+    return in_bag[draw_one_of_each(number_groups(rows.twin[in_bag]), rng)]
 
 
 def _pool(

@@ -134,7 +134,8 @@ def predict_by_kernel(
     plus the penalty on its diagonal, and coefficients c = C y, the leave-one-out
     residual is ``c_i / C_ii``; of the rows of a group g, left out together, the
     residuals solve ``C_gg r_g = c_g``. The mean of all targets, the row's own included,
-    is subtracted before. Scale and penalty minimise the mean square of these residuals
+    is subtracted before. Of a set of m equal rows each has 1/m of its weight, so that
+    they count as one. Scale and penalty minimise the mean square of these residuals
     on up to 1,000 of the rows. More than 3,000 rows are split at random into batches of
     at most as many, each fitted by itself: time is linear in the rows, memory constant,
     at some 150 MB a thread.
@@ -151,7 +152,7 @@ def predict_by_kernel(
     order = np.random.default_rng(seed).permutation(n_rows)
     batches = np.array_split(order, -(-n_rows // _BATCH_ROWS))
     left_out = np.empty_like(target)
-    read = functools.partial(_Ridge.read, points, weight, target, rows.group)
+    read = functools.partial(_Ridge.read, points, weight, target, rows)
     tuning = read(order[:_TUNING_ROWS])
     scales = [functools.partial(tuning.errors, scale) for scale in _SCALES]
     errors = list(run_tasks(scales, n_jobs, shares_memory=True))
@@ -166,7 +167,7 @@ def predict_by_kernel(
         batches, run_tasks(tasks, n_jobs, shares_memory=True), strict=True
     ):
         left_out[batch] = residuals
-    prediction: NDArray[np.float64] = target - left_out / np.sqrt(weight)[:, np.newaxis]
+    prediction: NDArray[np.float64] = target - left_out
     return prediction
 
 
@@ -198,17 +199,22 @@ class _Ridge:
         points: NDArray[np.float64],
         weight: NDArray[np.float64],
         target: NDArray[np.float64],
-        group: NDArray[np.int64] | None,
+        rows: LabelledRows,
         batch: NDArray[np.int64],
     ) -> _Ridge:
-        """Set up the rows of one batch."""
-        centre = np.average(target[batch], axis=0, weights=weight[batch])
+        """Set up the rows of one batch; equal rows share the weight of one."""
+        weight = weight[batch]
+        if rows.twin is not None:
+            twin = number_groups(rows.twin[batch])
+            weight = weight / np.bincount(twin)[twin]
+        centre = np.average(target[batch], axis=0, weights=weight)
         distance = pdist(points[batch])
         apart = distance[distance > 0.0]
         if apart.size:
             distance /= np.median(apart, overwrite_input=True)
-        root = np.sqrt(weight[batch])
+        root = np.sqrt(weight)
         scaled = (target[batch] - centre) * root[:, np.newaxis]
+        group = rows.group
         left_out_groups = [] if group is None else _list_groups(group[batch])
         return cls(distance, root, scaled, left_out_groups)
 
@@ -242,15 +248,17 @@ class _Ridge:
         return errors
 
     def residuals(self, scale: float, penalty: float) -> NDArray[np.float64]:
-        """Return the leave-one-out residuals, scaled."""
+        """Return the leave-one-out residuals."""
+        root = self.root[:, np.newaxis]
         factor = self._kernel(scale, penalty)
         invert_factor(factor)
         if self.left_out_groups:
             coefficient = factor @ (factor.T @ self.target)
-            return _leave_out_groups(factor, coefficient, self.left_out_groups)
+            left_out = _leave_out_groups(factor, coefficient, self.left_out_groups)
+            return left_out / root
         diagonal = np.einsum("ij,ij->i", factor, factor)
         residuals: NDArray[np.float64] = (
-            factor @ (factor.T @ self.target) / diagonal[:, np.newaxis]
+            factor @ (factor.T @ self.target) / diagonal[:, np.newaxis] / root
         )
         return residuals
 

@@ -18,6 +18,7 @@ from treeinf.cleaning.actions import Cleaning, drop_rows, flag_rows, keep_all
 from treeinf.cleaning.rows import join_rows
 from treeinf.cleaning.scores.scoring import RowScores
 from treeinf.cleaning.trial.subsets import STRATEGIES, Ranking, select_subset
+from treeinf.training.row_groups import number_groups
 from treeinf.training.rows import LabelledRows
 
 __all__ = [
@@ -75,9 +76,19 @@ def remove_at_random(
     n_rows: int,
     n_removed: int,
     rng: np.random.Generator,
+    group: NDArray[np.int64] | None = None,
 ) -> Cleaning:
-    """Remove rows at random, under the rules for flagged rows."""
-    drawn = flag_rows(1.0 - rng.random(n_rows), code, count=n_removed)
+    """Remove rows at random, under the rules for flagged rows.
+
+    Groups are removed one after another, the last of them in part: of a row that stands
+    in the table twice, removing one alone changes little.
+    """
+    if group is None:
+        score = 1.0 - rng.random(n_rows)
+    else:
+        number = number_groups(group)
+        score = 1.0 - rng.random(int(number.max()) + 1)[number]
+    drawn = flag_rows(score, code, count=n_removed)
     return drop_rows(n_rows, drawn)
 
 
@@ -122,7 +133,9 @@ def list_cleanings(
     for amount in random_amounts(len(shares)) if controls else ():
         cleaned = candidates[amount]
         n_removed = len(cleaned.cleaning.changed)
-        cleaning = remove_at_random(train.code, train.n_rows, n_removed, rng)
+        cleaning = remove_at_random(
+            train.code, train.n_rows, n_removed, rng, train.group
+        )
         candidates.append(Candidate("random", cleaned.share, cleaning))
     return candidates
 
@@ -132,6 +145,7 @@ def list_controls(
     cleaned: Candidate,
     trusted: LabelledRows | None,
     rng: np.random.Generator,
+    group: NDArray[np.int64] | None = None,
 ) -> list[Candidate]:
     """List the controls of a chosen cleaning.
 
@@ -145,10 +159,12 @@ def list_controls(
         Rows to append.
     rng : numpy Generator
         For the random removal.
+    group : ndarray of int64, shape (n_rows,), optional
+        Groups of the train rows.
     """
     cleaning, share = cleaned.cleaning, cleaned.share
     n_rows, n_changed = len(cleaning.kept), len(cleaning.changed)
-    random = remove_at_random(code, n_rows, n_changed, rng)
+    random = remove_at_random(code, n_rows, n_changed, rng, group)
     controls = [Candidate("random", share, random)] if n_changed else []
     if trusted is not None:
         controls += [

@@ -178,8 +178,10 @@ def _try_controls(
         for selection, unseen in split.roles:
             cleaned = split_candidates[next(choice)[1]]
             trusted = split.sets[selection].rows if append else None
-            code = split.train.rows.code
-            controls.append(list_controls(code, cleaned, trusted, rng))
+            train = split.train.rows
+            controls.append(
+                list_controls(train.code, cleaned, trusted, rng, train.group)
+            )
             guard_splits.append(Split(split.train, (split.sets[unseen],)))
     n_controls = 3 if append else 1
     losses, scores = [], []

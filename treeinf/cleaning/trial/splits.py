@@ -87,7 +87,7 @@ def check_validation(validation: Any) -> str:
     expected = (
         "expected a share of the rows in (0, 1), a number of folds of at least "
         f"{_FEWEST_FOLDS}, a scikit-learn splitter, a list of splits, or rows "
-        "(X_val, y_val)"
+        "(X_val, y_val) or (X_val, y_val, groups_val)"
     )
     if isinstance(validation, bool) or validation is None:
         raise TypeError(f"Got validation={validation!r}; {expected}.")
@@ -100,7 +100,7 @@ def check_validation(validation: Any) -> str:
             raise ValueError(f"Got validation={validation!r}; {expected}.")
         return "share"
     if isinstance(validation, tuple):
-        if len(validation) != 2:
+        if len(validation) not in (2, 3):
             raise ValueError(
                 f"Got validation with {len(validation)} parts; {expected}."
             )
