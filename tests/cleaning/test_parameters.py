@@ -56,7 +56,7 @@ PARAMETERS = [
     ({"validation": True}, TypeError, "Got validation=True"),
     ({"validation": None}, TypeError, "Got validation=None"),
     ({"validation": "cv"}, TypeError, "Got validation of type str"),
-    ({"validation": (1, 2, 3)}, ValueError, "Got validation with 3 parts"),
+    ({"validation": (1, 2, 3, 4)}, ValueError, "Got validation with 4 parts"),
     ({"validation": KFold(2)}, ValueError, "makes 2 splits; expected at least 3"),
     ({"n_repeats": 0}, ValueError, "Got n_repeats=0; expected a positive integer"),
     ({"n_repeats": 1.5}, TypeError, "Got n_repeats=1.5"),
