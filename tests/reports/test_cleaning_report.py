@@ -99,6 +99,7 @@ def make_cleaner(n_rows=60, n_removed=7, **changes):
         history_=history,
         removed_=removed,
         suspects_=removed,
+        contradictions_={},
     )
 
 
@@ -364,3 +365,20 @@ def test_a_score_is_told_once(primary, is_told):
     page = render_cleaning(cleaner)
     assert ("R2 (score reported)" in page) == is_told
     assert ">r2<" not in page
+
+
+def test_equal_rows_with_different_labels_are_listed():
+    cleaner = make_cleaner(n_contradicting=5)
+    assert "Equal rows with" not in render_cleaning(cleaner)
+    cleaner.contradictions_ = {
+        "row": [3, 40, 7, 8, NASTY],
+        "position": [3, 40, 7, 8, 9],
+        "set": [0, 0, 1, 1, 1],
+        "label": ["yes", "no", "no", "no", "yes"],
+    }
+    text = render_cleaning(cleaner)
+    assert "Equal rows with different labels" in text
+    assert "5 rows equal others in all columns and have other labels" in text
+    assert "3, 40" in text
+    assert "no, no, yes" in text
+    assert NASTY not in text

@@ -14,9 +14,11 @@ from numpy.typing import ArrayLike
 from treeinf.cleaning import CleaningReport, Comparison
 from treeinf.cleaning.trial.comparison import name_score
 from treeinf.reports.drawings import draw_pictures
-from treeinf.reports.rows import list_rows, name_rows
+from treeinf.reports.rows import list_contradictions, list_rows, name_rows
 
 __all__ = ["ComparisonLine", "ReportTable", "render_cleaning", "write_cleaning_report"]
+
+_MOST_SETS = 1_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,7 +185,7 @@ def render_cleaning(
         notes=[*notes, *report.notes],
         comparisons=_group_lines(lines),
         explanations=_explain_lines(report, lines),
-        tables=[*_list_alternatives(report), *tables],
+        tables=[*_list_contradictions(cleaner), *_list_alternatives(report), *tables],
         pictures=pictures,
         rows=list_rows(cleaner, values, thumbnails),
         facts=_facts(report),
@@ -288,6 +290,29 @@ def _score_line(where: str, comparison: Comparison, *, is_loss: bool) -> Compari
         comparison.gain_high,
         comparison.confidence,
     )
+
+
+def _list_contradictions(cleaner: Any) -> list[ReportTable]:
+    """Return the table of equal rows with different labels."""
+    sets = list_contradictions(cleaner)
+    if not sets:
+        return []
+    what = cleaner.report_.target_word
+    text = (
+        f"{cleaner.report_.n_contradicting:,} rows equal others in all columns and "
+        f"have other {what}: in each line some of the {what} are wrong, or the columns "
+        "do not tell the rows apart. No model is needed to see it."
+    )
+    if len(sets) > _MOST_SETS:
+        text += f" The first {_MOST_SETS:,} of {len(sets):,} sets are shown."
+    return [
+        ReportTable(
+            f"Equal rows with different {what}",
+            ["rows", what],
+            sets[:_MOST_SETS],
+            text,
+        )
+    ]
 
 
 def _list_alternatives(report: CleaningReport) -> list[ReportTable]:

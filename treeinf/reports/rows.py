@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from treeinf.cleaning.report.sentences import why_kept
 
-__all__ = ["as_columns", "list_rows", "name_rows", "positions"]
+__all__ = ["as_columns", "list_contradictions", "list_rows", "name_rows", "positions"]
 
 MOST_ROWS = 3_000
 MOST_COLUMNS = 60
@@ -45,6 +45,25 @@ def as_columns(frame: Any) -> dict[str, list[Any]]:
 def positions(removed: Any) -> NDArray[np.int64]:
     """Return the positions of the cleaned rows."""
     return np.asarray(as_columns(removed).get("position", []), dtype=np.int64)
+
+
+def list_contradictions(cleaner: Any) -> list[tuple[str, str]]:
+    """Return the rows of each set of equal rows with different labels, and the labels.
+
+    Returns
+    -------
+    list of tuple of str
+        For each set its rows, such as "12, 40, 71", and in their order the labels.
+    """
+    table = as_columns(cleaner.contradictions_)
+    sets: dict[Any, tuple[list[str], list[str]]] = {}
+    for number, row, label in zip(
+        *(table.get(name, []) for name in ("set", "row", "label")), strict=True
+    ):
+        rows, labels = sets.setdefault(number, ([], []))
+        rows.append(_name_row(row))
+        labels.append(str(label))
+    return [(", ".join(rows), ", ".join(labels)) for rows, labels in sets.values()]
 
 
 def name_rows(cleaner: Any) -> str:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["clean"]
 
+_MOST_SETS = 10
 _STEPS = (
     "read train route influence stacking retrain baselines final explain compare write"
 )
@@ -249,6 +250,7 @@ def clean(
             "action": action,
             "changed_rows": np.sort(np.asarray(cleaner.removed_["position"])),
             "removed_rows": np.flatnonzero(~cleaner.kept_),
+            "contradicting_rows": np.asarray(cleaner.contradictions_["position"]),
             "fail_on": fail_on,
             "failed": has_failed,
         }
@@ -377,6 +379,7 @@ def _print_summary(
             ],
             title=f"On the {first.n_rows:,} held-out rows that evaluate the cleaning",
         )
+    _print_contradictions(cleaner, printer)
     facts = [("verdict", report.verdict)]
     if report.guard is not None:
         facts.append(("guard", str(report.guard)))
@@ -390,3 +393,17 @@ def _print_summary(
     named = "--out, --removed, --suspects, --report"
     facts += closing_facts(report, clock, _STEPS, outputs, named)
     printer.facts(facts)
+
+
+def _print_contradictions(cleaner: InfluenceCleaner, printer: Printer) -> None:
+    """Print the first sets of equal rows with different labels."""
+    from treeinf.reports.rows import list_contradictions
+
+    sets = list_contradictions(cleaner)
+    if not sets:
+        return
+    what = cleaner.report_.target_word
+    title = f"Equal rows with different {what}: {len(sets):,} sets"
+    if len(sets) > _MOST_SETS:
+        title += f", the first {_MOST_SETS} of them (--report lists all)"
+    printer.table(["rows", what], sets[:_MOST_SETS], title=title)
