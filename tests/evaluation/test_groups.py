@@ -10,11 +10,13 @@ from treeinf.datasets import Dataset
 from treeinf.evaluation import (
     Suite,
     detection,
+    faithfulness,
     fixing,
     poisoning,
     pruning,
     read_results,
     removal,
+    rows_to_flip,
     run_suite,
 )
 from treeinf.evaluation import experiment as experiments
@@ -162,6 +164,45 @@ def test_scores_leave_out_groups_in_detection_and_fixing():
     frame = fixing(model(), methods, X, y, X, y, shares=(0.2,), **given)
     fixed = frame.set_index("method")["n_fixed"]
     assert fixed["fold"] > fixed["loss"]
+
+
+def test_groups_are_removed_to_flip_a_prediction():
+    X, y, X_test, y_test = table()
+    frame = rows_to_flip(
+        model(),
+        {"refit": LeafRefit()},
+        X,
+        y,
+        X_test[:3],
+        y_test[:3],
+        groups=GROUPS,
+        with_random=False,
+        n_jobs=1,
+    ).set_index("method")
+    flipped = frame.loc["refit"].dropna()
+    assert len(flipped)
+    assert_allclose(flipped["share_to_flip"], flipped["n_to_flip"] / 30)
+    assert flipped["n_to_flip"].max() <= 15
+
+
+def test_faithfulness_removes_the_groups_passed():
+    X, y, X_test, y_test = table()
+    frame = faithfulness(
+        model(),
+        {"refit": LeafRefit(), "loo": LOO(n_jobs=1), "boostin": BoostIn()},
+        X,
+        y,
+        X_test,
+        y_test,
+        groups=GROUPS,
+        n_groups=12,
+        with_random=False,
+        n_jobs=1,
+    ).set_index(["method", "reference"])
+    # two methods know the effect of a whole group by one reference each
+    for pair in (("refit", "LeafRefit"), ("loo", "retraining")):
+        assert_allclose(frame.loc[pair, "relative_error"], 0.0, atol=1e-9)
+    assert (frame.loc[("boostin", "retraining"), "relative_error"] > 0.01).all()
 
 
 def test_groups_that_do_not_fit_are_refused():

@@ -38,6 +38,7 @@ def faithfulness(
     shares: Any = (0.01, 0.05, 0.1),
     references: Any = REFERENCES,
     sample_weight: Any = None,
+    groups: Any = None,
     with_random: bool = True,
     random_state: int = 0,
     n_jobs: int | None = None,
@@ -60,6 +61,9 @@ def faithfulness(
     references : sequence of str, default=("LeafRefit", "retraining")
         "LeafRefit" fits the leaf values again, the splits held fixed; "retraining"
         trains the estimator again.
+    groups : array-like of labels, shape (n_train,), optional
+        Groups to remove in place of random ones, such as patients; `n_groups` of them,
+        and `shares` is not used. Methods with `group_influence` predict by it.
     sample_weight, with_random, random_state, n_jobs, verbose
         See `removal`.
 
@@ -107,22 +111,18 @@ def faithfulness(
         X_test,
         y_test,
         sample_weight=sample_weight,
+        groups=groups,
         with_random=with_random,
         random_state=random_state,
         n_jobs=n_jobs,
         verbose=verbose,
     )
-    rng = experiment.rng(_GROUPS)
-    sizes = [count_share(share, experiment.n_train) for share in shares]
-    groups = [
-        rng.choice(experiment.n_train, size=sizes[k % len(sizes)], replace=False)
-        for k in range(n_groups)
-    ]
-    changes = {name: _change(experiment, name, groups) for name in references}
+    sets, units = _draw_sets(experiment, shares, n_groups)
+    changes = {name: _change(experiment, name, sets) for name in references}
     frames = []
     for name, method in methods.items():
         values, spent = experiment.explain(name, method)
-        predicted = np.stack([values[rows].sum(axis=0) for rows in groups])
+        predicted = np.stack([values[drawn].sum(axis=0) for drawn in units])
         for reference, (observed, reference_spent) in changes.items():
             size = np.sqrt((observed**2).sum(axis=0))
             missed = np.sqrt(((predicted - observed) ** 2).sum(axis=0))
@@ -143,6 +143,24 @@ def faithfulness(
                 )
             )
     return pd.concat(frames, ignore_index=True)
+
+
+def _draw_sets(
+    experiment: Experiment, shares: tuple[float, ...], n_groups: int
+) -> tuple[list[NDArray[np.intp]], list[NDArray[np.intp]]]:
+    """Draw sets of rows to remove, or of the groups passed; return rows and units."""
+    rng = experiment.rng(_GROUPS)
+    n_units = experiment.n_units
+    if experiment.group is not None:
+        drawn = np.sort(rng.permutation(n_units)[:n_groups])
+        units = list(drawn[:, np.newaxis])
+        return [np.flatnonzero(experiment.find_rows(unit)) for unit in units], units
+    sizes = [count_share(share, n_units) for share in shares]
+    sets = [
+        rng.choice(n_units, size=sizes[k % len(sizes)], replace=False)
+        for k in range(n_groups)
+    ]
+    return sets, sets
 
 
 def _change(

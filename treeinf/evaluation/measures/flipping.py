@@ -35,6 +35,7 @@ def rows_to_flip(
     *,
     max_share: float = 0.5,
     sample_weight: Any = None,
+    groups: Any = None,
     with_random: bool = True,
     random_state: int = 0,
     n_jobs: int | None = None,
@@ -51,7 +52,7 @@ def rows_to_flip(
         See `removal`; classifiers only.
     max_share : float, default=0.5
         Largest share of the train rows to remove, in (0, 1).
-    sample_weight, with_random, random_state, n_jobs, verbose
+    sample_weight, groups, with_random, random_state, n_jobs, verbose
         See `removal`.
 
     Returns
@@ -62,8 +63,9 @@ def rows_to_flip(
         ``test_row``, ``method``
             See `removal`.
         ``n_to_flip``, ``share_to_flip``
-            Number of removed rows at which the predicted class changes, while it does
-            not with one row less; NaN where the search reached `max_share`.
+            Number of removed rows, or of groups where they are passed, at which the
+            predicted class changes, while it does not with one less; NaN where the
+            search reached `max_share`.
         ``n_refits``
             Copies trained to find it.
         ``seconds``, ``cpu_seconds``
@@ -95,6 +97,7 @@ def rows_to_flip(
         X_test,
         y_test,
         sample_weight=sample_weight,
+        groups=groups,
         with_random=with_random,
         random_state=random_state,
         n_jobs=n_jobs,
@@ -105,7 +108,7 @@ def rows_to_flip(
             f"{type(experiment.learner.estimator).__name__} predicts values, which "
             "cannot flip; rows_to_flip takes classifiers. Use removal."
         )
-    n_most = count_share(max_share, experiment.n_train)
+    n_most = count_share(max_share, experiment.n_units)
     codes = experiment.predict_with([Training()])[0].argmax(axis=1)
     y = experiment.labels_of(codes.astype(np.float64))
     X = experiment.X_test
@@ -113,7 +116,9 @@ def rows_to_flip(
     spent: dict[str, Spent] = {}
     for name, method in methods.items():
         values, spent[name] = experiment.influence(
-            name, method, lambda fitted: fitted.explain(X, y, output="loss").values
+            name,
+            method,
+            lambda fitted: experiment.ask_units(fitted, X, y, together=False),
         )
         for row, column in enumerate(values.T):
             orders.append(sort_down(column))
@@ -122,6 +127,7 @@ def rows_to_flip(
     task = functools.partial(
         _search,
         experiment.learner,
+        experiment.group,
         derive_seed(experiment.seed),
         X,
         orders,
@@ -139,7 +145,7 @@ def rows_to_flip(
                 "test_row": labels[rows[number]],
                 "method": names[number],
                 "n_to_flip": n_to_flip,
-                "share_to_flip": n_to_flip / experiment.n_train,
+                "share_to_flip": n_to_flip / experiment.n_units,
                 "n_refits": int(n_refits),
                 **spent[names[number]]._asdict(),
             }
@@ -150,6 +156,7 @@ def rows_to_flip(
 
 def _search(
     learner: SubsetLearner,
+    group: NDArray[np.int64] | None,
     seed: int,
     X: Any,
     orders: list[NDArray[np.intp]],
@@ -161,13 +168,13 @@ def _search(
     """Find the number of rows to flip one prediction, and the trainings it took."""
     order, row = orders[number], rows[number]
     table = take_rows(X, np.array([row]))
+    unit = np.arange(learner.n_train) if group is None else group
     n_refits = 0
 
     def flips(n_removed: int) -> bool:
         nonlocal n_refits
         n_refits += 1
-        kept = np.ones(learner.n_train, dtype=np.bool_)
-        kept[order[:n_removed]] = False
+        kept = ~np.isin(unit, order[:n_removed])
         prediction = learner.fit_predict(kept, seed, table)
         return bool(prediction[0].argmax() != codes[row])
 
