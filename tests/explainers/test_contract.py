@@ -223,6 +223,28 @@ def test_rows_among_the_targets_are_left_out_on_request(name, device):
     assert (top.positions != np.arange(len(X))[:, np.newaxis]).all()
 
 
+@over(["BoostIn", "LeafInfluence", "LeafRefit", "TreeSim"])
+def test_groups_among_the_targets_are_left_out_on_request(name, device):
+    model, X, y, *_ = fit_model("binary", device)
+    names = np.array([f"machine {row % 7}" for row in range(len(X))])
+    is_own = np.equal.outer(names, names)
+    explainer = make(name, device=device, batch_size=11)
+    with pytest.warns(SelfExplanationWarning):
+        square = explainer.fit(model, X, y).explain(X, y).values
+    explainer.fit(model, X, y, groups=names)
+    others = explainer.explain(X, y, exclude_self=True).values
+    assert_allclose(others, np.where(is_own, 0.0, square), rtol=0, atol=1e-13)
+    scale = np.abs(square).sum(axis=1).max()
+    total = explainer.total(X, y, exclude_self=True).values
+    assert_allclose(total, others.sum(axis=1), rtol=0, atol=1e-11 * scale)
+    top = explainer.top_k(X, y, k=3, exclude_self=True)
+    expected = np.argsort(-np.abs(np.where(is_own, np.nan, square)), axis=0)[:3].T
+    assert_allclose(
+        np.abs(top.values), np.abs(np.take_along_axis(square.T, expected, 1))
+    )
+    assert not is_own[np.arange(len(X))[:, np.newaxis], top.positions].any()
+
+
 @pytest.mark.parametrize("output", ["raw_score", "prediction"])
 @pytest.mark.parametrize("recipe", ["regression", "binary", "multiclass"])
 @pytest.mark.parametrize("name", ["LeafInfluence", "LeafRefit"])

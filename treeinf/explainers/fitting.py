@@ -18,8 +18,10 @@ from treeinf.ensemble import TreeEnsemble
 from treeinf.ensemble.train_tables import join_rows, split_tables
 from treeinf.explainers.base import Explainer
 from treeinf.explainers.queries import EnsembleQueries, Output
-from treeinf.frames import check_columns, column_names
+from treeinf.frames import check_columns, column_names, count_rows, row_labels
 from treeinf.kernels.threads import limit_threads
+from treeinf.training.row_groups import read_groups
+from treeinf.validation import check_row_labels
 
 __all__ = ["TreeExplainer"]
 
@@ -81,6 +83,7 @@ class TreeExplainer(Explainer[EnsembleQueries]):
         *,
         sample_weight: Any = None,
         init_score: Any = None,
+        groups: Any = None,
     ) -> Self:
         """Read the model and its train rows.
 
@@ -104,6 +107,10 @@ class TreeExplainer(Explainer[EnsembleQueries]):
         init_score : array-like, shape (n_train,) or (n_train, n_outputs), optional
             The initial scores it was trained with; XGBoost's ``base_margin``, in place
             of its base score.
+        groups : array-like of labels, shape (n_train,), optional
+            Rows that belong together, such as those of a patient or a machine: where
+            train rows are explained, ``exclude_self=True`` leaves out the other rows of
+            their group, too.
 
         Returns
         -------
@@ -121,6 +128,13 @@ class TreeExplainer(Explainer[EnsembleQueries]):
         """
         self._check_parameters()
         tables = split_tables(X, y, sample_weight, init_score)
+        if groups is not None:
+            if len(tables) > 1:
+                groups = np.concatenate([np.asarray(part) for part in groups])
+            check_row_labels(row_labels(tables[0].X), groups=groups)
+            n_rows = sum(count_rows(table.X) for table in tables)
+            groups, _ = read_groups(groups, n_rows)
+        self._group = groups
         model, transform = unwrap_pipeline(model)
         ensemble = read_model(model)
         is_live = not isinstance(model, TreeEnsemble | Mapping | str | os.PathLike)

@@ -106,12 +106,13 @@ class TreeSim(TreeExplainer):
         *,
         sample_weight: Any = None,
         init_score: Any = None,
+        groups: Any = None,
     ) -> Self:
         """Store the model and route its train rows.
 
         Parameters
         ----------
-        model, X, sample_weight, init_score
+        model, X, sample_weight, init_score, groups
             See `TreeExplainer.fit`.
         y : array-like, shape (n_train,), optional
             Their targets. Without them, only `similarity` and `similar` are available.
@@ -121,7 +122,12 @@ class TreeSim(TreeExplainer):
         self
         """
         return super().fit(
-            model, X, y, sample_weight=sample_weight, init_score=init_score
+            model,
+            X,
+            y,
+            sample_weight=sample_weight,
+            init_score=init_score,
+            groups=groups,
         )
 
     def similarity(
