@@ -130,7 +130,7 @@ class TreeExplainer(Explainer[EnsembleQueries]):
         tables = split_tables(X, y, sample_weight, init_score)
         if groups is not None:
             if len(tables) > 1:
-                groups = np.concatenate([np.asarray(part) for part in groups])
+                groups = np.concatenate([np.asarray(labels) for labels in groups])
             check_row_labels(row_labels(tables[0].X), groups=groups)
             n_rows = sum(count_rows(table.X) for table in tables)
             groups, _ = read_groups(groups, n_rows)
