@@ -16,8 +16,10 @@ from sklearn.preprocessing import StandardScaler
 from tests.cleaning.conftest import classifier, noisy_cancer
 from treeinf.cleaning import InfluenceCleaner, InfluenceSelector
 from treeinf.cleaning.costs import Costs
+from treeinf.cleaning.report import flagged_rows
 from treeinf.cleaning.scores.methods import METHODS
 from treeinf.cleaning.scores.scoring import score_rows
+from treeinf.cleaning.trial.splits import RowSet
 from treeinf.errors import SelfExplanationWarning
 from treeinf.training.learner import Learner
 from treeinf.training.rows import LabelledRows
@@ -164,6 +166,23 @@ def test_opponents_and_helpers_are_of_other_groups(noisy):
         own = cleaner.groups_[line["position"]]
         others = [line[name] for name in columns if line[name] is not None]
         assert all(cleaner.groups_[int(row)] != own for row in others if row == row)
+
+
+def test_long_lists_of_the_own_group_are_passed_over(noisy, monkeypatch):
+    X, y = noisy.X.iloc[:90], np.asarray(noisy.y)[:90]
+    group = np.arange(90) // 30
+    rows = LabelledRows(X, y, y, group=group)
+    scored = RowSet(rows, np.arange(90))
+    model = classifier().fit(X, y)
+    changed = np.array([3, 40, 80])
+    whole = flagged_rows.find_influential_rows(model, scored, changed)
+    monkeypatch.setattr(flagged_rows, "_MOST_OWN", 0)
+    found = flagged_rows.find_influential_rows(model, scored, changed)
+    for kind in ("opponent", "helper"):
+        np.testing.assert_array_equal(found[kind], whole[kind])
+        for row, others in zip(changed, found[kind], strict=True):
+            assert (group[others[others >= 0]] != group[row]).all()
+    assert (found["opponent"] >= 0).any()
 
 
 def test_validation_rows_have_groups_of_their_own(noisy):

@@ -392,12 +392,12 @@ class Explainer(BaseEstimator, abc.ABC, Generic[QueriesT]):
         """Find the first train rows for each query; see `merge_top`.
 
         `columns_of` prepares a batch of queries. With `exclude_self` they are the train
-        rows in order: as many rows more are ranked as the largest group has, and those
-        of the query's own group are taken out.
+        rows in order: those of the query's own group are not ranked. Without groups one
+        row more is ranked, and the query itself is taken out.
         """
-        group = np.arange(self._n_train) if self._group is None else self._group
-        n_own = int(np.bincount(group).max()) if exclude_self else 0
-        n_ranked = min(k + n_own, self._n_train)
+        group = self._group if exclude_self else None
+        takes_out = exclude_self and group is None
+        n_ranked = k + int(takes_out)
         positions = np.full((n_queries, n_ranked), -1, dtype=OFFSET)
         values = np.full((n_queries, n_ranked), np.nan, dtype=REAL)
         for batch in self._batches(n_queries, self._query_batch_size, what):
@@ -409,20 +409,17 @@ class Explainer(BaseEstimator, abc.ABC, Generic[QueriesT]):
             for rows in self._batches(self._n_train, self.batch_size, what):
                 tile = buffer[: rows.stop - rows.start]
                 columns.fill(rows.start, 0, tile)
+                if group is not None:
+                    others = device.get(tile)
+                    others[np.equal.outer(group[rows], group[batch])] = np.nan
+                    tile = device.put(others)
                 device.products.merge_top(tile, rows.start, sign, *best)
             positions[batch], values[batch] = map(device.get, best)
-        if exclude_self:
-            is_own = group[positions] == group[:, np.newaxis]
-            is_own |= positions < 0
-            order = np.argsort(is_own, axis=1, kind="stable")[:, :k]
-            is_own, positions, values = (
-                np.take_along_axis(ranked, order, axis=1)
-                for ranked in (is_own, positions, values)
-            )
-            positions, values = (
-                np.where(is_own, nothing, ranked)
-                for nothing, ranked in ((-1, positions), (np.nan, values))
-            )
+        if takes_out:
+            is_other = positions != np.arange(n_queries)[:, np.newaxis]
+            is_other[is_other.all(axis=1), -1] = False
+            positions = positions[is_other].reshape(n_queries, k)
+            values = values[is_other].reshape(n_queries, k)
         return positions, values
 
     def _check_parameters(self) -> None:

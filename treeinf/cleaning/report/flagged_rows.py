@@ -21,6 +21,7 @@ from treeinf.training.rows import LabelledRows
 
 __all__ = ["RowTable", "find_influential_rows"]
 
+_MOST_OWN = 64
 _N_INFLUENTIAL = 3
 _MOST_WORK = 3e9
 
@@ -246,11 +247,10 @@ def find_influential_rows(
         queries = rows.take(asked)
         group = np.arange(rows.n_rows) if rows.group is None else rows.group
         n_own = int(np.unique(group, return_counts=True)[1].max())
+        n_ranked = _N_INFLUENTIAL + min(n_own, _MOST_OWN)
         influential = {}
         for kind, order in (("opponent", "harmful"), ("helper", "helpful")):
-            ranked = explainer.top_k(
-                queries.X, queries.y, _N_INFLUENTIAL + n_own, order=order
-            )
+            ranked = explainer.top_k(queries.X, queries.y, n_ranked, order=order)
             influential[kind] = np.full(
                 (len(changed), _N_INFLUENTIAL), -1, dtype=np.int64
             )
@@ -258,6 +258,14 @@ def find_influential_rows(
                 zip(asked, ranked.positions, strict=True)
             ):
                 others = names[(names >= 0) & (group[names] != group[row])]
+                if len(others) < _N_INFLUENTIAL and (names >= 0).all():
+                    # its own group fills the list
+                    one = rows.take(np.array([row]))
+                    sign = 1.0 if kind == "helper" else -1.0
+                    value = sign * explainer.explain(one.X, one.y).values[:, 0]
+                    value[group == group[row]] = 0.0
+                    best = np.argsort(-value, kind="stable")[:_N_INFLUENTIAL]
+                    others = best[value[best] > 0.0]
                 others = others[:_N_INFLUENTIAL]
                 influential[kind][line, : len(others)] = scored.positions[others]
     return influential
