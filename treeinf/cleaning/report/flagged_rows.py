@@ -260,9 +260,9 @@ def find_influential_rows(
                 others = names[(names >= 0) & (group[names] != group[row])]
                 if len(others) < _N_INFLUENTIAL and (names >= 0).all():
                     # its own group fills the list
-                    one = rows.take(np.array([row]))
+                    query = rows.take(np.array([row]))
                     sign = 1.0 if kind == "helper" else -1.0
-                    value = sign * explainer.explain(one.X, one.y).values[:, 0]
+                    value = sign * explainer.explain(query.X, query.y).values[:, 0]
                     value[group == group[row]] = 0.0
                     best = np.argsort(-value, kind="stable")[:_N_INFLUENTIAL]
                     others = best[value[best] > 0.0]
