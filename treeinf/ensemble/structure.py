@@ -100,7 +100,8 @@ class TreeEnsemble(DropsCached):
     training : TrainingFacts
         What else a replay of the training needs.
     leaf_count : ndarray of int64, shape (n_leaves,), or None
-        Train rows in each leaf as the library stored them; None where it does not.
+        Train rows in each leaf as the library stored them; None where it does not. In
+        a tree of one leaf, 0 or all rows may stand for those it saw.
     leaf_hessian : ndarray of float64, shape (n_leaves,), or None
         Sum of hessians in each leaf as the library stored them.
     leaf_weight : ndarray of float64, shape (n_leaves,), or None

@@ -307,6 +307,7 @@ def _check_values(
         )
     if type(ensemble.loss) is losses.SquaredError and bags is None:
         total = np.add.reduceat(ensemble.leaf_hessian, ensemble.leaf_offset[:-1])
+        total = total[has_fitted_values(ensemble)]
         if np.ptp(total) > 1e-4 * total.max():
             return "other objective", (
                 f"{figures}, and the sums of hessians change from tree to tree, which "

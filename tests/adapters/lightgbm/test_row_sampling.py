@@ -2,6 +2,7 @@
 
 import dataclasses
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from tests.adapters.lightgbm.staged import SlowTrees
 from tests.naive import lightgbm_draws as naive
 from treeinf.adapters import read_model
 from treeinf.adapters.lightgbm import seed_search
+from treeinf.adapters.lightgbm.goss_search import list_rates, starts_with_all_rows
 from treeinf.adapters.lightgbm.row_settings import derive_bagging_seed
 from treeinf.adapters.row_sampling import find_sampler
 from treeinf.ensemble import TreeEnsemble
@@ -20,7 +22,7 @@ from treeinf.trace import StagedRows
 lightgbm = pytest.importorskip("lightgbm")
 
 VERSION = tuple(int(part) for part in lightgbm.__version__.split(".")[:2])
-QUIET = {"verbose": -1, "num_threads": 2, "num_leaves": 8, "learning_rate": 0.2}
+QUIET = {"verbose": -1, "num_threads": 1, "num_leaves": 8, "learning_rate": 0.2}
 BAGS = {"bagging_fraction": 0.7, "bagging_freq": 1}
 GOSS = {"boosting": "goss", "learning_rate": 0.5}
 
@@ -413,6 +415,76 @@ def test_goss_without_parameters(params):
     assert found.is_found.all()
     again = search(booster.dump_model(), X, y, parameters=found.parameters)
     assert again.is_found.all()
+
+
+def test_goss_of_equal_gradients_without_parameters():
+    """Rows as large as the last one that is taken are all taken."""
+    X, y = draw_table("binary", 1200)
+    booster = train(X, y, 7, objective="binary", **GOSS)
+    ensemble = read_model(booster)
+    n_rows = np.add.reduceat(ensemble.leaf_count, ensemble.leaf_offset[:-1])
+    assert np.median(n_rows[2:]) > n_rows.min()
+    assert search(booster.dump_model(), X, y).is_found.all()
+
+
+def test_goss_of_files_that_do_not_name_it():
+    """LightGBM 4.0 and 4.1 write no data_sample_strategy."""
+    X, y = draw_table(n_rows=900)
+    booster = train(X, y, **GOSS)
+    text = booster.model_to_string().replace("[data_sample_strategy: goss]\n", "")
+    assert "goss" not in text
+    ensemble = read_model(text)
+    assert ensemble.training.subsample == read_model(booster).training.subsample
+    assert search(text, X, y).is_found.all()
+    # nothing else is taken for it
+    for params in ({}, BAGS):
+        text = train(X, y, **params).model_to_string()
+        text = text.replace("[data_sample_strategy: bagging]\n", "")
+        assert "goss" not in (read_model(text).training.subsample or "")
+
+
+def test_bags_that_look_like_goss():
+    """All rows first, then one bag for all other trees; no parameters are stored."""
+    X, y = draw_table(n_rows=200)
+    first = train(X, y, 3)
+    fraction = {"bagging_fraction": 0.3, "bagging_freq": 100}
+    for seed in range(60):
+        booster = train(X, y, 6, init_model=first, seed=seed, **fraction)
+        ensemble = read_model(booster)
+        n_rows = np.add.reduceat(ensemble.leaf_count, ensemble.leaf_offset[:-1])
+        if list_rates(n_rows, 200):
+            break
+    assert starts_with_all_rows(n_rows, 200)
+    found = search(booster.dump_model(), X, y)
+    assert found.is_found.all()
+    assert "bagging" in found.source
+
+
+@pytest.mark.parametrize("as_file", ["model_to_string", "dump_model"])
+def test_trees_of_one_leaf_without_counts(as_file):
+    """LightGBM before 4.6 stores no count for them; those of other trees are kept."""
+    X, y = draw_table("multiclass")
+    classes = {"objective": "multiclass", "num_class": 4}
+    booster = train(X, y, 6, **classes, **BAGS)
+    model = getattr(booster, as_file)()
+    if as_file == "dump_model":
+        structures = [tree["tree_structure"] for tree in model["tree_info"]]
+        alone = [tree for tree in structures if "split_index" not in tree]
+        for tree in alone:
+            tree.pop("leaf_count", None)
+        assert len(alone) == 6
+    else:
+        model = re.sub(
+            r"(\nnum_leaves=1\n.*?\nleaf_count=)\d*", r"\1", model, flags=re.S
+        )
+        assert model.count("leaf_count=\n") == 6
+    ensemble = read_model(model)
+    has_split = np.repeat(
+        np.diff(ensemble.leaf_offset) > 1, np.diff(ensemble.leaf_offset)
+    )
+    assert_array_equal(ensemble.leaf_count > 0, has_split)
+    assert_array_equal(ensemble.leaf_hessian > 0.0, has_split)
+    assert search(model, X, y).is_found.all()
 
 
 def test_continued_goss_with_learning_rates_that_change():

@@ -360,10 +360,9 @@ class BagSearch:
                 *(self._fitted[iteration], of_goss),
                 is_wide=is_wide,
             )
-        if not of_goss:
-            yield from find_bagging(
-                *(self._trees, self._units, iteration, self._fitted, self._roots),
-                stored=[start for start in self._starts if isinstance(start, Bagging)],
-                seeds=self._seeds,
-                is_wide=is_wide,
-            )
+        yield from find_bagging(
+            *(self._trees, self._units, iteration, self._fitted, self._roots),
+            stored=[start for start in self._starts if isinstance(start, Bagging)],
+            seeds=self._seeds,
+            is_wide=is_wide,
+        )

@@ -60,7 +60,8 @@ class LightGBMTrees:
     leaf_weight : ndarray of float64, shape (n_leaves,), or None
         Sum of hessians; NaN in trees that have none.
     leaf_count : ndarray of int64, shape (n_leaves,), or None
-        Train rows; None unless every tree has them.
+        Train rows; None unless every tree with a split has them. A tree of one leaf
+        has 0 where none are stored.
     """
 
     n_leaves: NDArray[np.int64]

@@ -44,13 +44,15 @@ def list_threads(n_rows: int, stored: int) -> list[int]:
 def starts_with_all_rows(roots: NDArray[np.int64], n_rows: int) -> bool:
     """Return whether the first iterations had all rows and later ones equally few.
 
-    That is GOSS; bagging starts with the first iteration, and its bags differ in size.
+    That is GOSS, up to rows of equal gradients; bagging starts with the first
+    iteration, and its bags differ in size.
     """
     sampled = np.flatnonzero((roots > 0) & (roots < n_rows))
     if not sampled.size or sampled[0] == 0 or (roots[: sampled[0]] != n_rows).any():
         return False
     later = roots[sampled[0] :]
-    return bool(np.median(later) == later.min())
+    is_fewest = later == later.min()
+    return bool(is_fewest.all() or is_fewest.sum() > 1)
 
 
 def list_rates(roots: NDArray[np.int64], n_rows: int) -> list[tuple[float, float]]:

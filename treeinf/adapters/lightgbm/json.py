@@ -139,7 +139,12 @@ def _read_trees(tree_infos: list[Any]) -> LightGBMTrees:
     values = [leaf.get("leaf_value") for leaf in leaves]
     weights = [leaf.get("leaf_weight", math.nan) for leaf in leaves]
     weight = FIELDS.array(weights, "leaf_weight", REAL)
-    counts = [leaf.get("leaf_count") for leaf in leaves]
+    # trees of one leaf have no count in dumps of LightGBM before 4.6
+    is_alone = np.repeat(np.equal(n_leaves, 1), n_leaves)
+    counts = [
+        leaf.get("leaf_count", 0 if alone else None)
+        for leaf, alone in zip(leaves, is_alone, strict=True)
+    ]
     return LightGBMTrees(
         n_leaves=np.array(n_leaves, OFFSET),
         shrinkage=FIELDS.array(shrinkage, "shrinkage", REAL),

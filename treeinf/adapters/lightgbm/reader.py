@@ -165,6 +165,8 @@ def read_file(
     if file.average_output:
         leaf_value = leaf_value / n_iterations
     weight = trees.leaf_weight
+    if weight is not None:  # a tree of one leaf stores none
+        weight = np.where(np.repeat(trees.n_leaves == 1, trees.n_leaves), 0.0, weight)
     number = np.arange(n_trees)
     objective = split_objective(file)[0]
     return TreeEnsemble(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from treeinf.adapters.lightgbm.files import LightGBMFile
 from treeinf.adapters.lightgbm.objectives import split_objective
 from treeinf.adapters.lightgbm.parameters import LightGBMParameters
@@ -14,6 +16,7 @@ __all__ = [
     "derive_bagging_seed",
     "sampling_fractions",
     "sampling_settings",
+    "uses_goss",
 ]
 
 DERIVED_SEEDS = 2**15 - 1
@@ -35,6 +38,30 @@ def derive_bagging_seed(seed: int) -> int:
     """
     factor, shift = (int(of_step[1]) for of_step in list_lightgbm_steps(2))
     return (factor * seed + shift) // 2**16 % 2**15 % DERIVED_SEEDS
+
+
+def uses_goss(file: LightGBMFile, parameters: LightGBMParameters) -> bool:
+    """Return whether rows were sampled by the size of their gradients.
+
+    LightGBM 4.0 and 4.1 write neither ``boosting=goss`` nor ``data_sample_strategy``:
+    there, trees on fewer rows after some on all of them are GOSS, if bagging was off.
+    """
+    if parameters.is_goss:
+        return True
+    stored = file.parameters
+    if stored is None or "data_sample_strategy" in stored or file.version != "v4":
+        return False
+    trees = file.trees
+    has_split = trees.n_leaves > 1
+    if trees.leaf_count is None or not has_split.any():
+        return False
+    if sampling_fractions(file, parameters):
+        return False
+    first_leaf = np.cumsum(trees.n_leaves) - trees.n_leaves
+    n_rows = np.add.reduceat(trees.leaf_count, first_leaf)[has_split]
+    is_smaller = n_rows < n_rows[0]
+    first = int(np.argmax(is_smaller))
+    return bool(first > 0 and is_smaller[first:].all())
 
 
 def sampling_fractions(
@@ -64,7 +91,9 @@ def sampling_settings(
     is_stored = file.parameters is not None
     is_known = is_stored or any(map(parameters.is_passed, _DECISIVE))
     below = sampling_fractions(file, parameters)
-    kind = "goss" if parameters.is_goss else "bagging" if below else "none"
+    kind = "bagging" if below else "none"
+    if uses_goss(file, parameters):
+        kind = "goss"
     by_class = any(name in below for name in _BY_CLASS)
     learning_rate = parameters.number("learning_rate")
     return (

@@ -130,7 +130,9 @@ def _read_trees(sections: list[dict[str, str]]) -> LightGBMTrees:
             expected = int(n_leaves[number]) - n_less
             words = section.get(name, "").split()
             if not words and name == "leaf_count":
-                return None
+                if n_leaves[number] > 1:
+                    return None
+                words = ["0"]  # LightGBM before 4.6 stores none
             if not words and name == "leaf_weight":
                 words = ["nan"] * expected
             if len(words) != expected:

@@ -7,7 +7,11 @@ from typing import Any
 from treeinf.adapters.lightgbm.files import LightGBMFile
 from treeinf.adapters.lightgbm.objectives import other_hessian_factor, split_objective
 from treeinf.adapters.lightgbm.parameters import LightGBMParameters
-from treeinf.adapters.lightgbm.row_settings import sampling_fractions, sampling_settings
+from treeinf.adapters.lightgbm.row_settings import (
+    sampling_fractions,
+    sampling_settings,
+    uses_goss,
+)
 from treeinf.ensemble import TrainingFacts
 
 __all__ = ["approximations", "training_facts"]
@@ -51,7 +55,7 @@ def _positive_weight(
 
 
 def _subsample(file: LightGBMFile, parameters: LightGBMParameters) -> str | None:
-    if parameters.is_goss:
+    if uses_goss(file, parameters):
         return (
             f"data_sample_strategy=goss, top_rate={parameters.number('top_rate'):g}, "
             f"other_rate={parameters.number('other_rate'):g}"
