@@ -88,7 +88,7 @@ def test_sweep_and_row_factors(compile_kernel, code, n_outputs, width, kind):
     compile_kernel(sweep, ROWS, LEAVES, F8, SWEEP, I8, I8, YES, F2, F3, STATE)
     stage = replay._stage_scores(n_outputs)
     compile_kernel(stage, LEAF, LEAVES, I8, I8, F2, F3)
-    step = replay._take_iteration(code, n_outputs)
+    step = replay._replay_iteration(code, n_outputs)
     compile_kernel(step, ROWS, LEAVES, I8, I8, YES, F8, F2, F2, F2)
     walk = contraction._walk_rows(code, n_outputs, width, kind | PROPAGATED, "staged")
     compile_kernel(walk, ROWS, LEAVES, F8, RULE, I8, F2, F2)

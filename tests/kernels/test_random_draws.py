@@ -169,3 +169,42 @@ def test_screened_starts_have_the_sums_of_leaves(bounds, rng):
     assert low <= np.float32(0.7) <= high
     share = (low + high) / 2  # any of the range gives this bag
     assert_array_equal(xgboost_draws.draw_bag(right, n_rows, share), bag)
+
+
+@pytest.mark.parametrize("span", [0.0, 0.05, 0.5])
+def test_screening_narrows_limits_to_those_that_give_the_sums(span, rng):
+    n_rows, starts = 40, rng.integers(0, 2**32, 1500).astype(np.uint64)
+    powers = kernels.list_xgboost_powers(1, 1, n_rows)
+    size = rng.choice([0.25, 0.5], n_rows)
+    offset = np.array([0, 4, 15, n_rows])
+    near = [int(float(share) * 2.0**63) for share in (0.5 - span / 2, 0.5 + span / 2)]
+    of_bag = draws_of(int(starts[7]), n_rows) < 2**62
+    sums = np.add.reduceat(size * of_bag, offset[:-1])
+    low, high = sums - 0.3, sums + 0.01
+    limits = np.tile(np.array(near, np.uint64), (len(starts), 1))
+    kernels.screen_xgboost_starts(starts, powers, size, offset, low, high, limits)
+    n_passed = 0
+    for start, found in zip(starts.tolist(), limits.tolist(), strict=True):
+        draws = draws_of(start, n_rows)
+        # the sums change only where a limit passes a draw
+        inside = [int(d) + 1 for d in draws if near[0] <= int(d) < near[1]]
+        fits = []
+        for limit in sorted({near[0], *inside}):
+            total = np.add.reduceat(size * (draws < limit), offset[:-1])
+            if ((total >= low) & (total <= high)).all():
+                fits.append(limit)
+        assert (found[0] <= found[1]) == bool(fits)
+        if fits:
+            n_passed += 1
+            later = [int(d) for d in draws if int(d) >= max(fits)]
+            assert found == [min(fits), min([*later, near[1]])]
+    assert 1 <= n_passed < len(starts)
+
+
+def draws_of(start, n_rows):
+    """The number of each row that is compared with a limit."""
+    row, numbers = start, []
+    for _ in range(n_rows):
+        row = row * 16807 % 2**63
+        numbers.append((row - 1) % 2**64)
+    return np.array(numbers, np.uint64)

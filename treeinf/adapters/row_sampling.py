@@ -67,7 +67,7 @@ class StagedTrees(Protocol):
         """
 
     def counts_fit(self, tree: int, factor: NDArray[Any] | None) -> bool:
-        """Return whether a bag gives the stored leaf counts, or weights of leaves.
+        """Return whether a bag gives the stored leaf counts, or else leaf weights.
 
         `factor` is bool or float32, shape (n_rows,), or None for all rows. True where
         the model stores neither.

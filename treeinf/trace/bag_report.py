@@ -77,5 +77,6 @@ class BagReport:
         """The missing trees in words, for the start of a sentence."""
         named = ", ".join(map(str, self.missing_trees[:_MOST_NAMED]))
         n_more = len(self.missing_trees) - _MOST_NAMED
-        trees = f"Trees {named}" if len(self.missing_trees) > 1 else f"Tree {named}"
-        return f"{trees} and {n_more:,} more" if n_more > 0 else trees
+        if len(self.missing_trees) == 1:
+            return f"Tree {named}"
+        return f"Trees {named}" + (f" and {n_more:,} more" if n_more > 0 else "")

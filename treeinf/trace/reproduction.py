@@ -35,9 +35,10 @@ _SAMPLED = (
 _NOT_STORED = f"Which rows the trees saw is not stored, and {_SAMPLED}"
 _NOT_FOUND = (
     f"Which rows the trees saw was not found, and {_SAMPLED} The commonest cause is "
-    "another order of the rows than in training: pass them as they were fitted."
+    "another order of the rows than in training: pass them as they were fitted, with "
+    "the labels and weights of the training."
 )
-_PARTLY = f"were fitted on rows that were not found, and {_SAMPLED}"
+_PARTLY = f"fitted on rows that were not found, and {_SAMPLED}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +159,11 @@ def compare_with_model(
         figures["largest_hessian_difference"] = float((gap / scale).max())
     verdict = None
     if bags is not None and bags.missing_trees:
-        verdict = "subsampled", f"{str(bags).capitalize()}. {bags.missing} {_PARTLY}"
+        were = "was" if len(bags.missing_trees) == 1 else "were"
+        verdict = (
+            "subsampled",
+            (f"Rows of the trees: {bags}. {bags.missing} {were} {_PARTLY}"),
+        )
     if ensemble.leaf_count is not None:
         stored = np.add.reduceat(ensemble.leaf_count, ensemble.leaf_offset[:-1])
         stored = stored[has_splits]

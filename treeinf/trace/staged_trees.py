@@ -20,6 +20,7 @@ from treeinf.trace.tree_fit import (
     compare_counts,
     compare_hessians,
     compare_values,
+    compare_weights,
     sum_weights,
 )
 
@@ -81,7 +82,9 @@ class ReplayedTrees:
         if alone.leaf_count is None and alone.leaf_weight is None:
             return True
         count = count_rows(alone, rows)
-        return not compare_counts(alone, count, sum_weights(alone, rows, count)).any()
+        if alone.leaf_count is not None:
+            return not compare_counts(alone, count).any()
+        return not compare_weights(alone, sum_weights(alone, rows, count)).any()
 
     def fits(self, tree: int, factor: NDArray[Any] | None) -> bool:
         """Return whether a bag reproduces the tree; see `StagedTrees`."""
@@ -91,6 +94,8 @@ class ReplayedTrees:
             return True
         alone, rows = self._tree(tree), self._in_bag(tree, factor)
         count = count_rows(alone, rows)
+        if compare_weights(alone, sum_weights(alone, rows, count)).any():
+            return False
         hessian = self._sum(alone, rows, 1, tree)
         wrong = compare_hessians(alone, count, hessian, self._rounding)
         if wrong.any():
@@ -104,7 +109,7 @@ class ReplayedTrees:
             expected,
             self._rounding.of_leaves(alone, count, hessian, response),
         )
-        fit = TreeFit.of_leaves(alone, np.zeros_like(wrong), wrong, difference)
+        fit = TreeFit.of_leaves(alone, wrong, wrong, wrong, difference)
         return bool(fit.fits[0])
 
     @functools.cached_property

@@ -35,6 +35,7 @@ from treeinf.trace.tree_fit import (
     compare_counts,
     compare_hessians,
     compare_values,
+    compare_weights,
     sum_weights,
 )
 
@@ -319,7 +320,8 @@ shape (n_leaves, leaf_width, leaf_width)
         )
         fit = TreeFit.of_leaves(
             ensemble,
-            compare_counts(ensemble, leaf_rows, leaf_weight),
+            compare_counts(ensemble, leaf_rows),
+            compare_weights(ensemble, leaf_weight),
             compare_hessians(ensemble, leaf_rows, leaf_hessian, rounding),
             difference,
         )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from treeinf.dtypes import REAL
-from treeinf.ensemble import TreeEnsemble
+from treeinf.ensemble import TreeEnsemble, losses
 from treeinf.kernels.cpu import replay as kernels
 from treeinf.trace.leaf_rule import is_fitted_leaf
 from treeinf.trace.rows import StagedRows
@@ -19,6 +19,7 @@ __all__ = [
     "compare_counts",
     "compare_hessians",
     "compare_values",
+    "compare_weights",
     "sum_weights",
     "tolerance",
 ]
@@ -27,6 +28,8 @@ _MEAN_ROWS = 2**16
 _TINY = float(np.finfo(REAL).tiny)
 _SINGLE = 1e-5
 """Relative difference of sums of float32 numbers that are added up in double."""
+_TELLING_COUNTS = 3
+"""Leaf counts, beside those that follow from the others, that fit by no chance."""
 
 
 def tolerance(ensemble: TreeEnsemble) -> float:
@@ -179,25 +182,38 @@ def compare_values(
 
 
 def compare_counts(
-    ensemble: TreeEnsemble,
-    leaf_rows: NDArray[np.int64],
-    leaf_weight: NDArray[np.float64],
+    ensemble: TreeEnsemble, leaf_rows: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Return the leaves whose stored count or weight is another, shape (n_leaves,).
+    """Return the leaves whose stored count is another, shape (n_leaves,).
 
     Parameters
     ----------
     ensemble : TreeEnsemble
         The model, or some of its trees.
-    leaf_rows, leaf_weight : ndarray of int64 and float64, shape (n_leaves,)
-        From `count_rows` and `sum_weights`.
+    leaf_rows : ndarray of int64, shape (n_leaves,)
+        From `count_rows`.
     """
-    wrong = np.zeros(ensemble.n_leaves, np.bool_)
-    if ensemble.leaf_count is not None:
-        wrong |= leaf_rows != ensemble.leaf_count
-    if ensemble.leaf_weight is not None:
-        size = np.maximum(leaf_weight, ensemble.leaf_weight)
-        wrong |= np.abs(leaf_weight - ensemble.leaf_weight) > _SINGLE * size
+    if ensemble.leaf_count is None:
+        return np.zeros(ensemble.n_leaves, np.bool_)
+    return (leaf_rows != ensemble.leaf_count) & is_fitted_leaf(ensemble)
+
+
+def compare_weights(
+    ensemble: TreeEnsemble, leaf_weight: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Return the leaves whose stored sum of weights is another, shape (n_leaves,).
+
+    Parameters
+    ----------
+    ensemble : TreeEnsemble
+        The model, or some of its trees.
+    leaf_weight : ndarray of float64, shape (n_leaves,)
+        From `sum_weights`.
+    """
+    if ensemble.leaf_weight is None:
+        return np.zeros(ensemble.n_leaves, np.bool_)
+    size = np.maximum(leaf_weight, ensemble.leaf_weight)
+    wrong = np.abs(leaf_weight - ensemble.leaf_weight) > _SINGLE * size
     return wrong & is_fitted_leaf(ensemble)
 
 
@@ -271,13 +287,15 @@ class TreeFit:
 
     Parameters
     ----------
-    counts : ndarray of bool, shape (n_trees,)
-        Trees whose counts or weights of leaves fit; all where none are stored.
+    counts, weights : ndarray of bool, shape (n_trees,)
+        Trees whose counts, and sums of weights, of leaves fit; all where none are
+        stored.
     hessians, values : ndarray of bool, shape (n_trees,)
         Trees whose sums of hessians and leaf values fit.
     """
 
     counts: NDArray[np.bool_]
+    weights: NDArray[np.bool_]
     hessians: NDArray[np.bool_]
     values: NDArray[np.bool_]
 
@@ -286,6 +304,7 @@ class TreeFit:
         cls,
         ensemble: TreeEnsemble,
         wrong_counts: NDArray[np.bool_],
+        wrong_weights: NDArray[np.bool_],
         wrong_hessians: NDArray[np.bool_],
         difference: NDArray[np.float64],
     ) -> TreeFit:
@@ -296,8 +315,9 @@ class TreeFit:
         ensemble : TreeEnsemble
             The model. Where it was trained with an approximation that no replay
             follows, hessians and values are not compared.
-        wrong_counts, wrong_hessians : ndarray of bool, shape (n_leaves,)
-            From `compare_counts` and `compare_hessians`.
+        wrong_counts, wrong_weights, wrong_hessians : ndarray of bool
+            From `compare_counts`, `compare_weights` and `compare_hessians`, each of
+            shape (n_leaves,).
         difference : ndarray of float64, shape (n_leaves,)
             From `compare_values`.
         """
@@ -308,6 +328,7 @@ class TreeFit:
         start = ensemble.leaf_offset[:-1]
         return cls(
             ~np.logical_or.reduceat(wrong_counts, start),
+            ~np.logical_or.reduceat(wrong_weights, start),
             ~np.logical_or.reduceat(wrong_hessians & compared, start),
             ~np.logical_or.reduceat(wrong_values, start),
         )
@@ -315,21 +336,36 @@ class TreeFit:
     @property
     def fits(self) -> NDArray[np.bool_]:
         """Trees that fit in all respects, shape (n_trees,)."""
-        return np.asarray(self.counts & self.hessians & self.values)
+        return np.asarray(self.counts & self.weights & self.hessians & self.values)
 
     def rows_fit(self, ensemble: TreeEnsemble) -> bool:
         """Return whether the rows of the trees are right, and labels or weights wrong.
 
-        They are where the counts of all trees fit, and the values of the first trees
-        and of most others do not. Where no counts are stored, sums of hessians before
-        the first iteration stand for them, if those of all rows are equal.
+        They are where the counts of all trees fit, and those of trees whose values do
+        not fit are too many to do so by chance. Under squared error, hessians are
+        counts. Else, where no counts are stored, sums of hessians before the first
+        iteration stand for them, if values of its trees do not fit.
         """
-        is_first = ensemble.iteration == ensemble.iteration[0]
-        n_leaves = np.diff(ensemble.leaf_offset)
-        are_wrong = not self.values[is_first & (n_leaves > 1)].any()
-        if not (are_wrong and self.values.mean() < 0.5 and self.counts.all()):
+        is_wrong = ~(self.weights & self.hessians & self.values)
+        if ensemble.leaf_count is not None:
+            return bool(self.counts.all() and _are_telling(ensemble, is_wrong))
+        if not self.weights.all():
             return False
-        if ensemble.leaf_count is not None or ensemble.leaf_weight is not None:
-            return True
-        has_evidence = int(n_leaves[is_first].max()) > 2
-        return bool(has_evidence and self.hessians[is_first].all())
+        is_wrong = ~self.values
+        if ensemble.leaf_weight is None and not (
+            type(ensemble.loss) is losses.SquaredError and self.hessians.all()
+        ):
+            is_first = ensemble.iteration == ensemble.iteration[0]
+            if not self.hessians[is_first].all():
+                return False
+            has_split = np.diff(ensemble.leaf_offset) > 1
+            if self.values[is_first & has_split].any() or self.values.mean() >= 0.5:
+                return False
+            is_wrong &= is_first
+        return _are_telling(ensemble, is_wrong)
+
+
+def _are_telling(ensemble: TreeEnsemble, trees: NDArray[np.bool_]) -> bool:
+    """Return whether hardly any wrong bags give the counts of all these trees."""
+    n_leaves = np.diff(ensemble.leaf_offset)[trees]
+    return int(np.maximum(n_leaves - 1, 0).sum()) >= _TELLING_COUNTS

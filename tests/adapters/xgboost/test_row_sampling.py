@@ -300,6 +300,33 @@ def test_large_seeds_are_found_on_request(regression, tmp_path, monkeypatch):
     trees, recovered = search(path, X, y, is_wide=True)
     assert_exact(trees, recovered)
     assert recovered.parameters == {"subsample": 0.7, "seed": 2**17 + 5}
+    trees, recovered = search(path, X, y, is_wide=True, subsample=0.7)
+    assert_exact(trees, recovered)
+    assert recovered.parameters == {"seed": 2**17 + 5}
+
+
+def test_round_shares_are_tried_where_a_range_of_them_tells_too_little(
+    regression, tmp_path, monkeypatch
+):
+    from treeinf.adapters.xgboost import bag_search
+
+    monkeypatch.setattr(bag_search, "_ALL_SEEDS", 2**17)
+    monkeypatch.setattr(bag_search, "_MOST_SCREENED", 0)
+    monkeypatch.setattr(bag_search, "_SEEDS_OF_ONE", 2**13)
+    X, y = regression
+    path = save(train(X, y, seed=2**16 + 5, subsample=0.6), tmp_path)
+    trees, recovered = search(path, X, y, is_wide=True)
+    assert_exact(trees, recovered)
+    assert recovered.parameters == {"subsample": 0.6, "seed": 2**16 + 5}
+
+
+def test_round_shares_begin_with_the_roundest():
+    from treeinf.adapters.xgboost.row_draws import UniformDraws, list_round_shares
+
+    assert list_round_shares(0.64, 0.76)[:4] == [0.7, 0.69, 0.71, 0.68]
+    draws = UniformDraws.between(100, 0.64, 0.76).of_round_shares()
+    assert all(each.is_known for each in draws)
+    assert [each.subsample for each in draws[:2]] == [0.7, 0.69]
 
 
 def test_parameters_that_contradict_the_trees_are_corrected(regression):

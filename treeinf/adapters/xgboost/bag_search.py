@@ -299,9 +299,12 @@ class BagSearch:
         self, draws: Draws, tree: int, iteration: int
     ) -> NDArray[Any] | None:
         """Return the bag of a tree that was drawn from a seed of many."""
-        for seeds in self._seed_ranges(draws):
+        is_vague = False
+        for tried, seeds in self._seed_ranges(draws):
+            if is_vague and tried is draws:
+                continue
             most = max(_MOST_SCREENED, len(seeds) // _SEEDS_OF_ONE)
-            screened = self._screened_seeds(draws, tree, iteration, seeds)
+            screened = self._screened_seeds(tried, tree, iteration, seeds)
             some = itertools.islice(screened, most)
             fitting = self._told_apart(self._fits(some, tree), tree)
             self._stage(tree)
@@ -310,7 +313,7 @@ class BagSearch:
                 self._is_proven = True
                 return self._accept(fitting[0])
             if next(screened, None) is not None:
-                break  # the tree tells too little
+                is_vague = True  # the tree tells too little
         return None
 
     def _other_shares(self, tree: int) -> list[Draws]:
@@ -336,11 +339,17 @@ class BagSearch:
             for first in firsts:
                 yield Origin(seed, first, is_per_iteration=True)
 
-    def _seed_ranges(self, draws: Draws) -> list[range]:
+    def _seed_ranges(self, draws: Draws) -> list[tuple[Draws, range]]:
+        """List the seeds to try, and the draws from them.
+
+        Among all seeds, a share that is known up to a range is taken to be round.
+        """
         stops = [min(stop, draws.most_seeds) for stop in (0, *_SEEDS)]
+        ranges = [(draws, range(a, b)) for a, b in itertools.pairwise(stops) if a < b]
         if self._is_wide and isinstance(draws, UniformDraws):
-            stops.append(_ALL_SEEDS)
-        return [range(a, b) for a, b in itertools.pairwise(stops) if a < b]
+            exact = [draws] if draws.is_known else draws.of_round_shares()
+            ranges += [(each, range(stops[-1], _ALL_SEEDS)) for each in exact]
+        return ranges
 
     def _screened_seeds(
         self, draws: Draws, tree: int, iteration: int, seeds: range
@@ -348,7 +357,7 @@ class BagSearch:
         """Yield candidates of many seeds."""
         starts = range(seeds.start, seeds.stop, _SEEDS_AT_ONCE)
         with tqdm(
-            desc="XGBoost seeds",
+            desc=f"XGBoost seeds, subsample {draws.subsample:g}",
             unit="seed",
             unit_scale=True,
             total=len(seeds),
@@ -380,10 +389,15 @@ class BagSearch:
         outputs = np.empty((_FIRST_OUTPUTS, len(seeds)), np.uint32)
         kernels.seed_twisters(seeds.start, outputs)
         starts = outputs.ravel().astype(np.uint64)
+        is_uniform = isinstance(draws, UniformDraws)
         step = max(1, _MOST_CELLS // max(len(sums.row), 1))
-        for first in range(0, len(starts), step):
-            passed = draws.screen(starts[first : first + step], sums)
-            for number in (first + np.flatnonzero(passed)).tolist():
+        for first in range(0, len(starts), len(starts) if is_uniform else step):
+            batch = starts[first:] if is_uniform else starts[first : first + step]
+            passed = np.flatnonzero(draws.screen(batch, sums))
+            every = self._sums(tree, None)
+            if is_uniform and every is not None:
+                passed = passed[draws.screen(batch[passed], every)]
+            for number in (first + passed).tolist():
                 position, which = divmod(number, len(seeds))
                 yield Twister(seeds[which], outputs[:, which]), position
 

@@ -13,12 +13,21 @@ from numpy.typing import NDArray
 from treeinf.adapters.xgboost.leaf_sums import LeafSums
 from treeinf.kernels.cpu import random_draws as kernels
 
-__all__ = ["Draws", "ExactDraws", "Twister", "UniformDraws", "to_limit"]
+__all__ = [
+    "Draws",
+    "ExactDraws",
+    "Twister",
+    "UniformDraws",
+    "list_round_shares",
+    "row_powers",
+    "to_limit",
+]
 
 _OUTPUTS_AT_ONCE = 4096
 _WORD = 64
 _MODULUS = 2**63
 _MOST_OUTPUTS = 2**26
+_MOST_SHARES = 12
 
 
 def to_limit(subsample: float) -> int:
@@ -157,6 +166,11 @@ class UniformDraws:
         """Return draws of a `subsample` that is known up to a range."""
         return cls(n_rows, to_limit(low), to_limit(high))
 
+    def of_round_shares(self) -> list[UniformDraws]:
+        """Return draws of each round number that `subsample` may be."""
+        shares = list_round_shares(self.low / _MODULUS, self.high / _MODULUS)
+        return [self.between(self.n_rows, share, share) for share in shares]
+
     def narrowed(
         self, start: NDArray[np.uint64], sums: LeafSums
     ) -> UniformDraws | None:
@@ -194,6 +208,18 @@ class UniformDraws:
             if self.low <= to_limit(number) <= self.high:
                 return number
         return low
+
+
+def list_round_shares(low: float, high: float) -> list[float]:
+    """List numbers of few digits in a range, the roundest and most central first."""
+    middle = (low + high) / 2
+    numbers: dict[float, None] = {}
+    for digits in (1, 2):
+        inside = np.arange(np.ceil(low * 10**digits), np.floor(high * 10**digits) + 1)
+        inside = inside / 10**digits
+        order = np.argsort(np.abs(inside - middle))
+        numbers |= dict.fromkeys(np.round(inside[order], digits).tolist())
+    return [number for number in numbers if 0.0 < number < 1.0][:_MOST_SHARES]
 
 
 @functools.lru_cache(1)

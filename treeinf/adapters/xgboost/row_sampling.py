@@ -16,6 +16,7 @@ from treeinf.adapters.xgboost.row_draws import (
     Draws,
     ExactDraws,
     UniformDraws,
+    list_round_shares,
 )
 from treeinf.dtypes import NODE
 from treeinf.ensemble import TreeEnsemble, losses
@@ -31,7 +32,6 @@ Before, the first tree took one for all of them, sampled or not.
 _ONE_DRAW_A_ROW = (3, 4)
 """Since this version all rows take a draw under ``gradient_based``."""
 _MOST_THREADS = 128
-_MOST_SHARES = 12
 
 
 def find_sampler(ensemble: TreeEnsemble, *, is_wide: bool = False) -> RowSampler | None:
@@ -185,7 +185,9 @@ class XGBoostSampler:
         if method != "exact":
             choices.append(UniformDraws.between(n_rows, *share))
         if method in ("exact", None):
-            choices += [ExactDraws(n_rows, number) for number in _round_numbers(*share)]
+            choices += [
+                ExactDraws(n_rows, number) for number in list_round_shares(*share)
+            ]
         return choices
 
     def _describe(self, shares: Sequence[float], origins: Sequence[Origin]) -> str:
@@ -250,15 +252,3 @@ class XGBoostSampler:
             of_tree = of_tree[:0]
         recovered = Bags(n_rows, bits, factor, of_tree)
         return RecoveredBags(recovered, is_found, source, parameters)
-
-
-def _round_numbers(low: float, high: float) -> list[float]:
-    """List numbers of few digits in a range, the roundest and most central first."""
-    middle = (low + high) / 2
-    numbers: dict[float, None] = {}
-    for digits in (1, 2):
-        inside = np.arange(np.ceil(low * 10**digits), np.floor(high * 10**digits) + 1)
-        inside = inside / 10**digits
-        order = np.argsort(np.abs(inside - middle))
-        numbers |= dict.fromkeys(np.round(inside[order], digits).tolist())
-    return [number for number in numbers if 0.0 < number < 1.0][:_MOST_SHARES]

@@ -321,6 +321,7 @@ _BASE = 16807
 _LOW_63 = np.uint64(2**63 - 1)
 _DRAWN_WORDS = 1024
 _SEEDS_AT_ONCE = 256
+_STARTS_AT_ONCE = 1024
 
 
 def list_xgboost_powers(first: int, step: int, n_powers: int) -> np.ndarray:
@@ -397,37 +398,60 @@ def screen_xgboost_starts(starts, power, size, leaf_offset, low_sum, high_sum, l
     most_rows = 0
     for leaf in range(low_sum.size):
         most_rows = max(most_rows, leaf_offset[leaf + 1] - leaf_offset[leaf])
-    for number in prange(starts.size):
-        start = starts[number]
-        low, high = limits[number, 0], limits[number, 1]
+    for tile in prange((starts.size + _STARTS_AT_ONCE - 1) // _STARTS_AT_ONCE):
         open_draw, open_size = np.empty(most_rows, np.uint64), np.empty(most_rows)
-        for leaf in range(low_sum.size):
-            total, n_open = 0.0, 0
-            for i in range(leaf_offset[leaf], leaf_offset[leaf + 1]):
-                draw = (start * power[i] & _LOW_63) - _ONE
-                if draw < low:
-                    total += size[i]
-                elif draw < high:
-                    open_draw[n_open] = draw
-                    open_size[n_open] = size[i]
-                    n_open += 1
-            # the rows that larger limits take in, in their order
-            order = np.argsort(open_draw[:n_open])
-            k = 0
-            while k < n_open and total < low_sum[leaf]:
-                total += open_size[order[k]]
-                low = open_draw[order[k]] + _ONE
-                k += 1
-            if total < low_sum[leaf] or total > high_sum[leaf]:
-                low, high = _ONE, np.uint64(0)
-                break
-            while k < n_open and total + open_size[order[k]] <= high_sum[leaf]:
-                total += open_size[order[k]]
-                k += 1
-            if k < n_open:
-                high = open_draw[order[k]]
-        limits[number, 0] = low
-        limits[number, 1] = high
+        begin = tile * _STARTS_AT_ONCE
+        for number in range(begin, min(begin + _STARTS_AT_ONCE, starts.size)):
+            start = starts[number]
+            low, high = limits[number, 0], limits[number, 1]
+            for leaf in range(low_sum.size):
+                first, last = leaf_offset[leaf], leaf_offset[leaf + 1]
+                total, most = 0.0, 0.0
+                for i in range(first, last):  # no branch: draws are not predictable
+                    draw = (start * power[i] & _LOW_63) - _ONE
+                    total += size[i] * (draw < low)
+                    most += size[i] * (draw < high)
+                if total > high_sum[leaf] or most < low_sum[leaf]:
+                    low, high = _ONE, np.uint64(0)
+                    break
+                if total == most:
+                    continue
+                n_open = 0
+                for i in range(first, last):
+                    draw = (start * power[i] & _LOW_63) - _ONE
+                    if low <= draw < high:
+                        open_draw[n_open], open_size[n_open] = draw, size[i]
+                        n_open += 1
+                low, high = _narrow_limits(
+                    *(low, high, total, open_draw[:n_open], open_size[:n_open]),
+                    *(low_sum[leaf], high_sum[leaf]),
+                )
+                if low > high:
+                    break
+            limits[number, 0] = low
+            limits[number, 1] = high
+
+
+@scalar_rule
+def _narrow_limits(low, high, total, open_draw, open_size, low_sum, high_sum):
+    """Return the limits at which a leaf has a sum of a range; (1, 0) for none.
+
+    `total` is the sum of the rows that are in at any limit; open rows are those that
+    larger limits take in, in the order of their draws.
+    """
+    order, k = np.argsort(open_draw), 0
+    while k < order.size and total < low_sum:
+        total += open_size[order[k]]
+        low = open_draw[order[k]] + _ONE
+        k += 1
+    if total < low_sum or total > high_sum:
+        return _ONE, np.uint64(0)
+    while k < order.size and total + open_size[order[k]] <= high_sum:
+        total += open_size[order[k]]
+        k += 1
+    if k < order.size:
+        high = open_draw[order[k]]
+    return low, high
 
 
 @linear_kernel
