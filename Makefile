@@ -3,6 +3,7 @@
 # make test-kernels              the kernels alone, indices checked, and as plain Python
 # make test-cuda-simulated       the CUDA kernels in Numba's simulator, without a GPU
 # make test-lowest               the same with the oldest libraries pyproject.toml allows
+# make test-versions             the rows of each tree, in every version of each library
 # make lint                      ruff and mypy
 # make bench                     the speed table, into build/bench
 # make clean                     everything the above left behind
@@ -26,7 +27,7 @@ LOWEST := $(LOWEST_VENV)/.installed-dev-$(KEY)
 INSTALL := PYTHON='$(PYTHON)' sh .ci/install
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-kernels test-cuda-simulated test-lowest lint bench clean
+.PHONY: help demo test test-kernels test-cuda-simulated test-lowest test-versions lint bench clean
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -59,6 +60,10 @@ test-cuda-simulated: $(DEV)
 
 test-lowest: $(LOWEST)
 	@$(LOWEST_VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+# What each makes stays in build/versions; the table goes to benchmarks/results.
+test-versions: $(DEV)
+	@$(BIN)/python -m tests.adapters.versions
 
 lint: $(DEV)
 	@$(BIN)/ruff check .

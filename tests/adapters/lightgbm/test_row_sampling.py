@@ -17,6 +17,7 @@ from treeinf.adapters.lightgbm.row_settings import derive_bagging_seed
 from treeinf.adapters.row_sampling import find_sampler
 from treeinf.ensemble import TreeEnsemble
 from treeinf.explainers.row_sampling.counted_trees import CountedTrees
+from treeinf.kernels.threads import limit_threads
 from treeinf.trace import StagedRows
 
 lightgbm = pytest.importorskip("lightgbm")
@@ -25,6 +26,13 @@ VERSION = tuple(int(part) for part in lightgbm.__version__.split(".")[:2])
 QUIET = {"verbose": -1, "num_threads": 1, "num_leaves": 8, "learning_rate": 0.2}
 BAGS = {"bagging_fraction": 0.7, "bagging_freq": 1}
 GOSS = {"boosting": "goss", "learning_rate": 0.5}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Small models are searched fastest by one thread."""
+    with limit_threads(1):
+        yield
 
 
 def draw_table(task="regression", n_rows=600, seed=0):
@@ -509,10 +517,11 @@ def test_dart_and_random_forests_by_counts(boosting):
     assert sampler.search(trees).is_found.all()
 
 
-def test_small_trees_fit_no_bag_by_chance():
+def test_small_trees_fit_no_bag_by_chance(monkeypatch):
     """By counts alone a tree of two leaves fits one other bag in a few dozen."""
+    monkeypatch.setattr(seed_search, "DERIVED_SEEDS", 2**12)
     X, y = draw_table(n_rows=80)
-    ensemble = read_model(train(X, y, 30, **{**BAGS, "num_leaves": 2}))
+    ensemble = read_model(train(X, y, 12, **{**BAGS, "num_leaves": 2}))
     shuffled = np.random.default_rng(1).permutation(80)
     rows = StagedRows.read(ensemble, X[shuffled], y[shuffled])
     trees = CountedTrees(ensemble, rows, has_targets=True)
@@ -567,8 +576,8 @@ def test_groups_that_cannot_be(group, words):
 @pytest.mark.parametrize("params", [BAGS, GOSS])
 @pytest.mark.parametrize("change", ["order", "labels", "weights", "a row less"])
 def test_other_data_give_no_bag(change, params, rng):
-    X, y = draw_table(n_rows=900)
-    booster = train(X, y, **params)
+    X, y = draw_table(n_rows=500)
+    booster = train(X, y, 6, **params)
     weight = None
     if change == "order":
         order = rng.permutation(len(y))
