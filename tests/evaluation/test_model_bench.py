@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 from sklearn.datasets import load_diabetes
-from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
+from sklearn.ensemble import (
+    GradientBoostingRegressor,
+    HistGradientBoostingRegressor,
+    RandomForestRegressor,
+)
 
-from treeinf.errors import UnsupportedModelError
+from treeinf.errors import SubsampledTrainingWarning, UnsupportedModelError
 from treeinf.evaluation import bench_model
 
 
@@ -45,8 +49,25 @@ def test_explainers_that_refuse_a_model_are_named_with_their_reason(table):
     forest = RandomForestRegressor(3, max_depth=3, random_state=0).fit(X, y)
     bench = bench_model(forest, X, y, X[:2], y[:2], repeats=1, n_jobs=1)
     assert set(bench.refused) == {"BoostIn", "LeafInfluence"}
-    assert {cost.method for cost in bench.costs} == {"LeafRefit", "Trex"}
+    assert {cost.method for cost in bench.costs} == {"in_bag", "LeafRefit", "Trex"}
     assert all(np.isnan(cost.ratio) for cost in bench.costs)
+
+
+def test_the_search_for_the_rows_of_trees_is_timed_where_they_were_sampled(table):
+    X, y = table
+    settings = {"n_estimators": 3, "max_depth": 2, "subsample": 0.6, "random_state": 0}
+    model = GradientBoostingRegressor(**settings).fit(X, y)
+    bench = bench_model(model, X, y, X[:2], y[:2], repeats=1, n_jobs=1)
+    assert not bench.refused
+    assert (bench.costs[0].method, bench.costs[0].question) == (
+        "in_bag",
+        "which rows each tree saw",
+    )
+    assert bench.costs[0].median > 0
+    with pytest.warns(SubsampledTrainingWarning):
+        bench = bench_model(model, X[::-1], y[::-1], X[:2], y[:2], repeats=1, n_jobs=1)
+    assert "another order" in bench.refused["in_bag"]
+    assert {cost.method for cost in bench.costs} >= {"BoostIn", "LeafRefit"}
 
 
 def test_a_wrong_number_of_repeats_is_refused_before_any_work(table):

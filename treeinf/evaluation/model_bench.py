@@ -12,9 +12,14 @@ import numpy as np
 
 from treeinf.adapters import read_model
 from treeinf.ensemble import TreeEnsemble
-from treeinf.errors import SelfExplanationWarning, UnsupportedModelError
+from treeinf.errors import (
+    BagsNotFoundError,
+    SelfExplanationWarning,
+    UnsupportedModelError,
+)
 from treeinf.evaluation.timing import take_turns, time_call
 from treeinf.explainers import BoostIn, LeafInfluence, LeafRefit, Trex
+from treeinf.explainers.row_sampling import in_bag
 from treeinf.frames import take_rows
 from treeinf.validation import check_count
 
@@ -22,6 +27,7 @@ __all__ = ["ModelBench", "QuestionCost", "bench_model"]
 
 PREDICTION = "raw scores of the train rows"
 """The reference of all ratios."""
+RECOVERY = "which rows each tree saw"
 
 _EXPLAINERS: tuple[type[Any], ...] = (BoostIn, LeafInfluence, LeafRefit, Trex)
 
@@ -65,7 +71,8 @@ class ModelBench:
     costs : tuple of QuestionCost
         The library's prediction first, where it can be timed.
     refused : dict of str to str
-        Explainers that do not support this model, with the reason.
+        Explainers that do not support this model, with the reason, and ``in_bag``
+        where the rows of its trees were not found.
     """
 
     n_train: int
@@ -123,7 +130,8 @@ def bench_model(
     -----
     Operations are timed in turns, so that drifts of speed affect all equally. "fit"
     is everything from the user's table on: rows are checked and routed, the training is
-    replayed and compared with the model.
+    replayed and compared with the model. Where the training sampled rows, `in_bag`
+    is timed, too: "fit" takes that time as a part.
 
     Examples
     --------
@@ -150,6 +158,15 @@ def bench_model(
 
     if predict is not None:
         add(ensemble.library, PREDICTION, predict)
+    if ensemble.training.row_sampling is not None:
+        try:
+            add(
+                "in_bag",
+                RECOVERY,
+                functools.partial(in_bag, model, X, y, sample_weight, n_jobs=n_jobs),
+            )
+        except BagsNotFoundError as error:
+            refused["in_bag"] = str(error)
     for explainer_class in _EXPLAINERS:
         name = explainer_class.__name__
         fit = functools.partial(
@@ -165,9 +182,10 @@ def bench_model(
             continue
         for question, call in _questions(explainer, X_test, y_test, n_test).items():
             add(name, question, _without_self_warning(call))
-    if len(refused) == len(_EXPLAINERS):
+    names = [explainer_class.__name__ for explainer_class in _EXPLAINERS]
+    if refused.keys() >= set(names):
         raise UnsupportedModelError(
-            f"No explainer explains this model: {next(iter(refused.values()))}"
+            f"No explainer explains this model: {refused[names[0]]}"
         )
     return ModelBench(
         n_train=len(y),

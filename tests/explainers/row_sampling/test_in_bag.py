@@ -6,7 +6,7 @@ from numpy.testing import assert_array_equal
 
 import treeinf as ti
 from tests import models
-from treeinf.errors import BagsNotFoundError
+from treeinf.errors import BagsNotFoundError, UnsupportedModelError
 
 BAGGING = {"subsample": 0.7, "subsample_freq": 1, "random_state": 3}
 
@@ -144,3 +144,44 @@ def test_wrong_labels_are_told_from_wrong_rows():
         ti.in_bag(model, X, 1 - y)
     with pytest.raises(BagsNotFoundError, match=r"not found .*another order"):
         ti.in_bag(model, X[::-1], y[::-1])
+
+
+def continued(more):
+    """A model trained on one table and continued on another."""
+    lightgbm = pytest.importorskip("lightgbm")
+    _, X, y, *_ = models.fit("regression", n_estimators=1)
+    tables, targets = [X[:140], X[140:]], [y[:140], y[140:]]
+    settings = {"num_leaves": 5, "verbose": -1, "num_threads": 1, **more}
+    model = None
+    for rows, target in zip(tables, targets, strict=True):
+        data = lightgbm.Dataset(rows, target)
+        model = lightgbm.train(settings, data, 3, init_model=model)
+    return model, tables, targets
+
+
+def test_continued_training_saw_one_table_at_a_time():
+    more = {"bagging_fraction": 0.6, "bagging_freq": 1}
+    model, tables, targets = continued(more)
+    table = ti.in_bag(model, tables, targets)
+    assert table.shape == (240, 6)
+    assert not table[:140, 3:].any()
+    assert not table[140:, :3].any()
+    ensemble = ti.read_model(model)
+    counts = counts_of(ensemble, np.concatenate(tables), table)
+    assert_array_equal(counts, ensemble.leaf_count)
+    explainer = ti.BoostIn().fit(model, tables, targets)
+    assert_array_equal(explainer.in_bag(), table)
+
+
+def test_tables_without_what_tells_their_trees_are_refused():
+    more = {"bagging_fraction": 0.6, "bagging_freq": 1}
+    model, tables, targets = continued(more)
+    with pytest.raises(
+        ValueError, match=r"list of 2 tables and y=None.*pass y, a list"
+    ):
+        ti.in_bag(model, tables)
+    with pytest.raises(BagsNotFoundError, match="in the order in which training"):
+        ti.in_bag(model, tables[::-1], targets[::-1])
+    model, tables, targets = continued({"objective": "l1", **more})
+    with pytest.raises(UnsupportedModelError, match=r"list of 2 tables.*one table"):
+        ti.in_bag(model, tables, targets)

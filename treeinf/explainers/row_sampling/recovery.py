@@ -12,6 +12,7 @@ from treeinf.adapters.row_sampling import RecoveredBags, find_sampler
 from treeinf.adapters.train_rows import read_with_rows
 from treeinf.ensemble import InputRows, TreeEnsemble
 from treeinf.ensemble.bags import Bags
+from treeinf.ensemble.train_tables import join_rows, split_tables
 from treeinf.errors import BagsNotFoundError, UnsupportedModelError
 from treeinf.explainers.row_sampling.counted_trees import CountedTrees
 from treeinf.trace import StagedRows, TrainingTrace, as_trained
@@ -85,15 +86,36 @@ def recover_training(
     ValueError, TypeError
         If rows do not fit the model, or targets are needed and not passed.
     """
-    ensemble, input_rows, own_init_score = read_with_rows(model, X)
-    if init_score is None:
-        init_score = own_init_score
+    tables = split_tables(X, y, sample_weight, init_score)
+    read = [read_with_rows(model, table.X) for table in tables]
+    ensemble = read[0][0]
+    input_rows, y, sample_weight, init_score, _ = join_rows(
+        tables,
+        [rows for _, rows, _ in read],
+        [
+            own if table.init_score is None else table.init_score
+            for table, (_, _, own) in zip(tables, read, strict=True)
+        ],
+    )
+    if len(tables) > 1 and y is None:
+        raise ValueError(
+            f"Got a list of {len(tables)} tables and y=None; which trees each table "
+            "was used for follows from gradients: pass y, a list of the targets of "
+            "each."
+        )
     trace = None
     if y is not None:
         trace = _replay(ensemble, input_rows, y, sample_weight, init_score, search_seed)
     if trace is not None:
         bags = find_bags(trace, search_seed=search_seed)
         return SampledTraining(ensemble, trace.ensemble, trace.rows, bags, True)
+    if len(tables) > 1:
+        raise UnsupportedModelError(
+            f"Got a list of {len(tables)} tables; which trees each was used for "
+            f"follows from gradients, which treeinf does not replay for this "
+            f"{ensemble.library} model ({ensemble.loss_name!r}). Save the model before "
+            "each continuation, and pass that file with its one table."
+        )
     rows = StagedRows.read(
         ensemble,
         input_rows,
@@ -134,7 +156,7 @@ def find_bags(trace: TrainingTrace, *, search_seed: bool = False) -> Bags:
         return _bags_of_replay(trace)
     except BagsNotFoundError:
         # gradients at the scores of other trees: counts may tell nevertheless
-        if not trace.source.training.approximations:
+        if not trace.source.training.approximations or trace.rows.table_start.size:
             raise
     return count_bags(trace.source, trace.rows, search_seed=search_seed)
 

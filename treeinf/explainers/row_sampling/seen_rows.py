@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from treeinf.explainers.row_sampling.recovery import recover_training, tabulate
 from treeinf.kernels.threads import limit_threads
-from treeinf.validation import open_rows
 
 __all__ = ["in_bag"]
 
@@ -35,12 +34,15 @@ def in_bag(
     model : fitted estimator, pipeline, booster, path to a file, or TreeEnsemble
         The model. It need not be one that gradient-based influence explains: forests,
         ``boosting=rf``, dart and ranking are read too.
-    X : array-like or frame, shape (n_rows, n_features)
+    X : array-like or frame, shape (n_rows, n_features), or list of them
         All rows that were passed to its training, in their order: draws go by position.
+        Where training was continued on other rows, a list of the tables in the order
+        of training, and lists of all that follows; rows are then numbered through all
+        tables, and a tree saw no row of the other ones.
     y : array-like, shape (n_rows,), optional
-        Their targets. Needed where the model stores no counts of rows (XGBoost), where
-        the draws depend on targets or gradients, and where draws must be searched tree
-        by tree.
+        Their targets. Needed for a list of tables, where the model stores no counts of
+        rows (XGBoost), where the draws depend on targets or gradients, and where draws
+        must be searched tree by tree.
     sample_weight : array-like, shape (n_rows,), optional
         The weights it was trained with.
     init_score : array-like, shape (n_rows,) or (n_rows, n_outputs), optional
@@ -77,7 +79,6 @@ def in_bag(
     values are those of all rows, so that all are True. The first row is in every bag
     of XGBoost, by a flaw of its generator.
     """
-    X = open_rows(X, y=y, sample_weight=sample_weight, init_score=init_score)
     with limit_threads(n_jobs):
         training = recover_training(
             model,
