@@ -93,8 +93,8 @@ def recover_training(
         tables,
         [rows for _, rows, _ in read],
         [
-            own if table.init_score is None else table.init_score
-            for table, (_, _, own) in zip(tables, read, strict=True)
+            predicted if table.init_score is None else table.init_score
+            for table, (_, _, predicted) in zip(tables, read, strict=True)
         ],
     )
     if len(tables) > 1 and y is None:
