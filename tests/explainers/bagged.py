@@ -13,18 +13,22 @@ def fit_lightgbm(recipe, **settings):
     return models.fit(recipe, weighted=True, n_estimators=6, **settings)
 
 
-def fit_xgboost(recipe, **settings):
+def fit_xgboost(recipe, weighted=False, **settings):
     xgboost = pytest.importorskip("xgboost")
-    _, X, y, weight, X_test, y_test = models.fit(recipe, n_estimators=1)
+    _, X, y, weight, X_test, y_test = models.fit(
+        recipe, weighted=weighted, n_estimators=1
+    )
     kind = xgboost.XGBRegressor if recipe == "regression" else xgboost.XGBClassifier
     model = kind(n_estimators=5, max_depth=3, subsample=0.6, n_jobs=1, **settings)
     return model.fit(X, y, sample_weight=weight), X, y, weight, X_test, y_test
 
 
-def fit_sklearn(recipe, **settings):
+def fit_sklearn(recipe, weighted=False, **settings):
     from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
 
-    _, X, y, weight, X_test, y_test = models.fit(recipe, n_estimators=1)
+    _, X, y, weight, X_test, y_test = models.fit(
+        recipe, weighted=weighted, n_estimators=1
+    )
     is_regression = recipe == "regression"
     kind = GradientBoostingRegressor if is_regression else GradientBoostingClassifier
     model = kind(n_estimators=5, random_state=0, subsample=0.6, **settings)
@@ -44,7 +48,16 @@ CASES = {
         "binary",
         {"sampling_method": "gradient_based", "tree_method": "hist"},
     ),
+    "XGBoost by gradients, weights": (
+        fit_xgboost,
+        "binary",
+        {
+            **{"sampling_method": "gradient_based", "tree_method": "hist"},
+            "weighted": True,
+        },
+    ),
     "scikit-learn": (fit_sklearn, "binary", {}),
+    "scikit-learn, weights": (fit_sklearn, "binary", {"weighted": True}),
 }
 
 

@@ -118,14 +118,18 @@ class NaiveModel:
             self.parameter,
         )
 
-    def leaf_sums(self, leaves, targets, weights):
-        """Sums of weighted gradients and hessians: [tree][leaf]."""
+    def leaf_sums(self, leaves, targets, weights, factors=None):
+        """Sums of weighted gradients and hessians: [tree][leaf].
+
+        `factors[i][t]` is what row i counted for in tree t; None for 1.
+        """
         gradient = [[0.0] * len(v) for v in self.values]
         hessian = [[0.0] * len(v) for v in self.values]
-        for row, target, weight in zip(leaves, targets, weights, strict=True):
+        for i, (row, target) in enumerate(zip(leaves, targets, strict=True)):
             for t, (g, h) in enumerate(self.staged(row, target)[0]):
-                gradient[t][row[t]] += weight * g
-                hessian[t][row[t]] += weight * h
+                used = weights[i] * (1.0 if factors is None else factors[i][t])
+                gradient[t][row[t]] += used * g
+                hessian[t][row[t]] += used * h
         return gradient, hessian
 
 

@@ -69,10 +69,14 @@ def leaf_influence(
     test_targets,
     derivatives,
     single_point=False,
+    factors=None,
+    removed=None,
 ):
     """Influence of train row i on test row j by the forward recursion.
 
     Single point: of the train rows, the removed one alone answers to its new score.
+    `factors[i][t]` is what row i counted for in tree t; None for 1.
+    `removed` are the rows i; None for all.
     """
     n, n_trees = len(train_leaves), len(model.values)
     naive = [[0.0] * n_trees for _ in range(n)]
@@ -86,15 +90,16 @@ def leaf_influence(
                 model.name, model.parameter, targets[i], before[t]
             )
             theta = model.values[t][train_leaves[i][t]] / model.shrinkage[t]
-            naive[i][t] = weights[i] * (g[k] + theta * h[k])
-            carry[i][t] = weights[i] * (second[k] + theta * third[k])
-    _, hessian = model.leaf_sums(train_leaves, targets, weights)
+            used = weights[i] * (1.0 if factors is None else factors[i][t])
+            naive[i][t] = used * (g[k] + theta * h[k])
+            carry[i][t] = used * (second[k] + theta * third[k])
+    _, hessian = model.leaf_sums(train_leaves, targets, weights, factors)
     final = []
     for leaves, y in zip(test_leaves, test_targets, strict=True):
         _, score = staged_scores(model, leaves)
         final.append(derivatives(model.name, model.parameter, y, score)[0])
     result = []
-    for i in range(n):
+    for i in range(n) if removed is None else removed:
         n_outputs = len(model.base)
         change = [[0.0] * n_outputs for _ in range(n)]
         line = [0.0] * len(test_leaves)

@@ -6,6 +6,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import treeinf as ti
 from tests.explainers.bagged import CASES, fit_bagged
+from tests.naive.boosting import NaiveModel, derivatives
+from tests.naive.leaf_influence import leaf_influence
 from tests.naive.weighted_refit import differentiate_losses
 
 
@@ -101,6 +103,34 @@ def test_boostin_multiplies_what_a_row_adds_by_its_factor(case):
     assert_allclose(actual, desired, rtol=0, atol=1e-10 * np.abs(desired).max())
     total = explainer.total(X_test[:6], y_test[:6])
     assert_allclose(total, desired.sum(axis=1), rtol=0, atol=1e-9 * np.abs(total).max())
+
+
+@pytest.mark.parametrize("propagation", ["full", "single_point"])
+def test_influence_equals_the_published_forward_recursion_over_bags(propagation, case):
+    _, model, (X, y, weight), (X_test, y_test), factor = case
+    explainer = ti.LeafInfluence(
+        propagation=propagation, cross_class=False, through_base_score=False
+    )
+    explainer.fit(model, X, y, sample_weight=weight)
+    ensemble, rows = explainer.ensemble_, explainer.trace_.rows
+    if (np.diff(ensemble.iteration) == 0).any() and ensemble.n_outputs == 1:
+        pytest.skip("the recursion takes one tree after the other")
+    used = rows.weight if rows.weight.size else np.ones(rows.n_rows)
+    chosen = np.r_[0:60] if propagation == "full" else np.r_[0 : rows.n_rows]
+    desired = leaf_influence(
+        NaiveModel(ensemble),
+        ensemble.apply(X).tolist(),
+        rows.y.tolist(),
+        used.tolist(),
+        ensemble.apply(X_test[:4]).tolist(),
+        np.asarray(y_test[:4], np.float32).astype(float).tolist(),
+        derivatives,
+        propagation == "single_point",
+        factor.tolist(),
+        chosen.tolist(),
+    )
+    actual = explainer.explain(X_test[:4], y_test[:4]).values[chosen]
+    assert_allclose(actual, desired, rtol=0, atol=1e-11 * np.abs(desired).max())
 
 
 def test_single_point_total_is_the_sum_of_the_rows(case):
