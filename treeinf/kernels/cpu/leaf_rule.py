@@ -39,8 +39,8 @@ def smooth_tree(
 ):
     """Shrink the values of one output of a tree towards their parents', from the root.
 
-    A node of n rows keeps n / (n + path_smooth) of its own value; the l2 of an inner
-    node is the smallest of the tree's leaves.
+    A node of n rows keeps n / (n + path_smooth) of its own value, the root all of it;
+    the l2 of an inner node is the smallest of the tree's leaves.
 
     Parameters
     ----------
@@ -86,9 +86,10 @@ def smooth_tree(
         step, _ = newton_step(
             node_sum[node, 0], node_sum[node, 1], smallest_l2, l1, max_value, 0.0
         )
-        smoothed = share * step
+        # LightGBM leaves the root's own value as it is
+        smoothed = step
         if i > 0:
-            smoothed += (1.0 - share) * parent_value[node]
+            smoothed = share * step + (1.0 - share) * parent_value[node]
         for child in (left[node], right[node]):
             if child >= 0:
                 parent_value[child] = smoothed
