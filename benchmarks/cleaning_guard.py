@@ -145,7 +145,7 @@ def warm_up(estimator: Any, X: Any, y: Any) -> None:
     """Load or compile the kernels that a cleaning uses."""
     from treeinf.cleaning import InfluenceCleaner
 
-    settings = {"n_repeats": 1, "amount": 0.1, "guard": False, "baselines": False}
+    settings = {"amount": 0.1, "guard": False, "baselines": False}
     InfluenceCleaner(estimator, **settings).fit(X[:300], y[:300])
 
 
@@ -156,7 +156,7 @@ def run_cell(
     import lightgbm
 
     from treeinf.cleaning import InfluenceCleaner
-    from treeinf.cleaning.trial.judging import paired_interval
+    from treeinf.cleaning.trial.comparison import paired_interval
 
     X, y, X_test, y_test, task = draw_rows(name, seed, most_train)
     noisy, is_bad = spoil(y, share, task, seed)
@@ -178,8 +178,9 @@ def run_cell(
     score, losses = score_rows(before, X_test, y_test, task)
     cleaned, losses_cleaned = score_rows(cleaner.estimator_, X_test, y_test, task)
     _, low, high = paired_interval(losses - losses_cleaned, CONFIDENCE)
-    removed = ~cleaner.kept_
-    assert report.primary is not None
+    # dropped, or left with less than half of their weight
+    removed = np.zeros(len(y), dtype=bool)
+    removed[np.asarray(cleaner.removed_["position"], dtype=np.int64)] = True
     return {
         "method": method,
         "data": name,
@@ -190,6 +191,8 @@ def run_cell(
         "n_train": len(y),
         "n_test": len(y_test),
         "verdict": report.verdict,
+        "acted": report.acted,
+        "action": report.action,
         "chosen_share": round(report.chosen_share, 4),
         "removed": int(removed.sum()),
         "removed_bad": int((removed & is_bad).sum()),
@@ -198,7 +201,9 @@ def run_cell(
         "gain": round(float(cleaned - score), 5),
         "gain_low": round(low, 5),
         "gain_high": round(high, 5),
-        "gain_by_guard": round(report.primary.gain, 5),
+        "gain_by_guard": (
+            None if report.primary is None else round(report.primary.gain, 5)
+        ),
         "n_fits": report.n_fits,
         "fit_seconds": round(statistics.median(fits), 4),
         "clean_seconds": round(spent, 3),
@@ -215,7 +220,7 @@ def summarise(cells: list[dict[str, Any]]) -> dict[str, Any]:
     """Count and average cells of one share of noise."""
     from treeinf.evaluation import average_cells
 
-    acted = [cell for cell in cells if cell["verdict"] == "helped"]
+    acted = [cell for cell in cells if cell["acted"]]
     gains = [cell["gain"] for cell in cells]
     mean = average_cells(gains, [cell["data"] for cell in cells], level=CONFIDENCE)
     return {
@@ -305,7 +310,8 @@ def to_markdown(result: dict[str, Any]) -> str:
         "90 % bootstrap intervals that draw data sets, then seeds. Scores are AUC of "
         "two classes, accuracy of more, R2. Worse: runs whose test score is worse "
         "beyond noise / lower at all. Of removed rows, wrong: share of the removed "
-        "rows whose label was made wrong. Times: processor time of the cleaning over "
+        "rows whose label was made wrong; rows that keep less than half of their "
+        "weight count as removed. Times: processor time of the cleaning over "
         "that of one training, median.",
     ]
     titles = {"0": "No noise put in", "0.2": "A fifth of the labels made wrong"}

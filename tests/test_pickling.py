@@ -216,7 +216,7 @@ def test_a_fitted_cleaner_and_selector_pickle_with_their_reports():
     lightgbm = pytest.importorskip("lightgbm")
     X, y = make_rows()
     estimator = lightgbm.LGBMClassifier(n_estimators=5, verbose=-1, n_jobs=1)
-    cleaner = ti.InfluenceCleaner(estimator, n_repeats=2, validation=3, random_state=0)
+    cleaner = ti.InfluenceCleaner(estimator, validation=3, random_state=0)
     selector = ti.InfluenceSelector(estimator, random_state=0)
     for unfitted in (cleaner, selector):
         assert repr(pickle.loads(pickle.dumps(unfitted))) == repr(unfitted)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from treeinf.cleaning.actions import clean_rows, flag_rows
+from treeinf.cleaning.actions import Treatment, flag_rows
+from treeinf.cleaning.amounts import Amount
 from treeinf.cleaning.scores.scoring import RowScores
 from treeinf.training.rows import LabelledRows
 
@@ -48,7 +49,9 @@ def test_relabel_changes_only_rows_whose_suggestion_is_another_label(rows):
     suggestion[4] = -1
     score = np.zeros(20)
     score[[3, 4, 5, 15]] = [4, 3, 2, 1]
-    cleaning = clean_rows(rows, scored(score, suggestion), 0.2, action="relabel")
+    cleaning = Treatment("relabel", Amount.share(0.2)).apply(
+        rows, scored(score, suggestion)
+    )
     np.testing.assert_array_equal(cleaning.changed, [3, 15])
     assert cleaning.kept.all()
     cleaned = cleaning.apply(rows)
@@ -60,9 +63,9 @@ def test_relabel_changes_only_rows_whose_suggestion_is_another_label(rows):
 
 def test_drop_and_downweight(rows):
     scores = scored(np.arange(20.0))
-    dropped = clean_rows(rows, scores, 0.1, action="drop").apply(rows)
+    dropped = Treatment("drop", Amount.share(0.1)).apply(rows, scores).apply(rows)
     np.testing.assert_array_equal(dropped.X[:, 0], np.arange(18))
-    lighter = clean_rows(rows, scores, 0.1, action="downweight", factor=0.5)
+    lighter = Treatment("downweight", Amount.share(0.1), factor=0.5).apply(rows, scores)
     np.testing.assert_array_equal(lighter.apply(rows).weight, [1.0] * 18 + [0.5] * 2)
     assert rows.weight is None
 

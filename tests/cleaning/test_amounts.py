@@ -1,7 +1,5 @@
 """Amounts: what they are read from, and what they give to try."""
 
-import math
-
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -47,19 +45,22 @@ def test_other_texts_are_refused(text):
         Amount.parse(text)
 
 
-@pytest.mark.parametrize("text", ["auto", "0.1", "200", "score>=0.5"])
+@pytest.mark.parametrize("text", ["auto", "0.1", "200", "score>=0.5", "doubt>=0.5"])
 def test_texts_come_back(text):
     assert str(Amount.parse(text)) == text
 
 
 def test_candidates():
-    assert Amount.share(0.1).candidates(100, 60) == [0.1]
-    assert Amount.count(20).candidates(100, 60) == [0.2]
-    assert all(math.isnan(share) for share in Amount.threshold(1).candidates(9, 9))
-    assert Amount.auto().candidates(1000, 600)[:3] == [0.01, 0.02, 0.04]
+    assert Amount.share(0.1).candidates(100, 60) == [Amount.share(0.1)]
+    assert Amount.count(20).candidates(100, 60) == [Amount.share(0.2)]
+    assert Amount.threshold(1).candidates(9, 9) == [Amount.threshold(1)]
+    doubts = [Amount.doubt(0.8), Amount.doubt(0.5)]
+    assert Amount.auto().candidates(1000, 600, has_doubt=True) == doubts
+    shares = [amount.value for amount in Amount.auto().candidates(1000, 600)]
+    assert shares == [0.02, 0.05, 0.1, 0.2, 0.3]
     # shares that come to the same number of rows are tried once
     shares = Amount.auto().candidates(30, 20)
-    counts = [round(share * 20) for share in shares]
+    counts = [round(amount.value * 20) for amount in shares]
     assert sorted(set(counts)) == counts
     assert min(counts) > 0
     assert Amount.auto().candidates(1, 1) == []

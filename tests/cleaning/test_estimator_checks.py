@@ -20,7 +20,7 @@ def tiny(kind, **kwargs):
 
 
 CLEANERS = [
-    InfluenceCleaner(tiny(kind), validation=3, n_repeats=1, amount=0.1)
+    InfluenceCleaner(tiny(kind), validation=3, amount=0.1)
     for kind in ("LGBMClassifier", "LGBMRegressor")
 ]
 

@@ -17,14 +17,15 @@ from tests.cleaning.conftest import classifier, noisy_cancer
 from treeinf.cleaning import InfluenceCleaner, InfluenceSelector
 from treeinf.cleaning.costs import Costs
 from treeinf.cleaning.report import flagged_rows
+from treeinf.cleaning.scores.cross_fitting import plan_copies
 from treeinf.cleaning.scores.methods import METHODS
-from treeinf.cleaning.scores.scoring import score_rows
+from treeinf.cleaning.scores.scoring import RowScorer
 from treeinf.cleaning.trial.splits import RowSet
 from treeinf.errors import SelfExplanationWarning
 from treeinf.training.learner import Learner
 from treeinf.training.rows import LabelledRows
 
-FAST = {"amount": 0.1, "n_repeats": 1, "baselines": False, "random_state": 0}
+FAST = {"amount": 0.1, "baselines": False, "random_state": 0}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def test_repeated_rows_are_scored_alike_and_join_by_default(noisy):
     # twins are left out together, so that most wrong labels are among the highest
     wrong = np.tile(np.asarray(noisy.is_bad)[:120], 2)
     highest = np.argsort(-cleaner.scores_)[: int(wrong.sum())]
-    assert wrong[highest].mean() > 0.8
+    assert wrong[highest].mean() > 0.7
 
 
 def test_joining_is_switched_off(noisy):
@@ -88,7 +89,7 @@ def test_groups_are_passed_to_fit(kind, validation, noisy):
     X, y = noisy.X.iloc[:120], np.asarray(noisy.y)[:120]
     groups = np.repeat([f"patient {number}" for number in range(30)], 4)
     settings = {"shares": (0.5,), "n_random": 1} if kind is InfluenceSelector else FAST
-    model = kind(classifier(), validation=validation, **{**settings, "n_repeats": 1})
+    model = kind(classifier(), validation=validation, **{**settings})
     model.fit(X, y, groups=groups)
     assert model.report_.n_groups == 30
     assert any("30 groups were passed" in note for note in model.report_.notes)
@@ -135,11 +136,12 @@ def test_copies_draw_one_row_of_each_set_of_twins(noisy):
     rows = dataclasses.replace(rows, group=twin, twin=twin)
     Recording.trained.clear()
     learner = Learner(Recording(), np.array([0, 1]), 1)
-    scores = score_rows(
-        METHODS["loss"], learner, rows, n_repeats=2, seed=0, costs=Costs()
-    )
-    assert [len(seen) for seen in Recording.trained] == [30] * 4
-    assert all(len(np.unique(seen, axis=0)) == 30 for seen in Recording.trained)
+    positions = np.arange(180)
+    plan = plan_copies(rows, [], RowSet(rows, positions), np.random.default_rng(0))
+    scorer = RowScorer(METHODS["loss"], learner, rows, plan, seed=0, costs=Costs())
+    scores = scorer.score(positions)
+    assert [len(seen) for seen in Recording.trained] == [24] * 10
+    assert all(len(np.unique(seen, axis=0)) == 24 for seen in Recording.trained)
     np.testing.assert_array_equal(scores.score[::3], scores.score[1::3])
 
 
@@ -148,7 +150,6 @@ def test_influence_of_twins_is_that_of_one_row(method, noisy):
     X, y = repeat(noisy, 200)
     estimator = classifier().set_params(subsample=0.6, subsample_freq=1)
     cleaner = InfluenceCleaner(estimator, method=method, guard=False, **FAST)
-    cleaner.set_params(n_repeats=4)
     twice = cleaner.fit(X, y).scores_
     np.testing.assert_allclose(twice[:200], twice[200:], rtol=1e-9)
     once = cleaner.fit(X[:200], y[:200]).scores_
@@ -175,9 +176,9 @@ def test_long_lists_of_the_own_group_are_passed_over(noisy, monkeypatch):
     scored = RowSet(rows, np.arange(90))
     model = classifier().fit(X, y)
     changed = np.array([3, 40, 80])
-    whole = flagged_rows.find_influential_rows(model, scored, changed)
+    whole = flagged_rows.find_influential_rows(lambda rows: model, scored, changed, 0)
     monkeypatch.setattr(flagged_rows, "_MOST_OWN", 0)
-    found = flagged_rows.find_influential_rows(model, scored, changed)
+    found = flagged_rows.find_influential_rows(lambda rows: model, scored, changed, 0)
     for kind in ("opponent", "helper"):
         np.testing.assert_array_equal(found[kind], whole[kind])
         for row, others in zip(changed, found[kind], strict=True):

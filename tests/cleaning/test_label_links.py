@@ -20,7 +20,6 @@ QUICK = {
     "validation": 0.3,
     "baselines": False,
     "guard": False,
-    "n_repeats": 1,
     "random_state": 0,
 }
 NAMES = np.array(["a", "b", "c"])

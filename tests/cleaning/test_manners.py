@@ -18,7 +18,7 @@ from .conftest import classifier, noisy_diabetes, regressor
 
 
 def quick(estimator=None, **settings):
-    defaults = {"validation": 3, "n_repeats": 1, "amount": 0.1, "random_state": 0}
+    defaults = {"validation": 3, "amount": 0.1, "random_state": 0}
     estimator = classifier(n_estimators=5) if estimator is None else estimator
     return InfluenceCleaner(estimator, **{**defaults, **settings})
 
@@ -207,7 +207,6 @@ def test_any_library_may_be_the_estimator(cancer, library, kind):
     settings |= {"amount": 0.1, "guard": False} if not settings else {}
     one = kind(
         estimator_of(library),
-        n_repeats=1,
         validation=(cancer.X_test, cancer.y_test),
         random_state=0,
         **settings,

@@ -58,8 +58,17 @@ PARAMETERS = [
     ({"validation": "cv"}, TypeError, "Got validation of type str"),
     ({"validation": (1, 2, 3, 4)}, ValueError, "Got validation with 4 parts"),
     ({"validation": KFold(2)}, ValueError, "makes 2 splits; expected at least 3"),
-    ({"n_repeats": 0}, ValueError, "Got n_repeats=0; expected a positive integer"),
-    ({"n_repeats": 1.5}, TypeError, "Got n_repeats=1.5"),
+    (
+        {"method": "boostin", "action": "weight"},
+        ValueError,
+        "gives no probability that a label is wrong",
+    ),
+    (
+        {"method": "loss", "amount": Amount.doubt(0.5)},
+        ValueError,
+        "gives no probability that a label is wrong",
+    ),
+    ({"amount": Amount.doubt(1.5)}, ValueError, "Got amount=1.5"),
     ({"confidence": 1.0}, ValueError, r"Got confidence=1.0; .* in \(0, 1\)"),
     ({"flagged_weight": 2.0}, ValueError, r"Got flagged_weight=2.0; .* in \[0, 1\]"),
     ({"relabel_by": "votes"}, ValueError, "Got relabel_by='votes'"),
@@ -169,9 +178,7 @@ def test_overlap_is_named_by_the_callers_labels():
 def test_equal_rows_that_are_common_anyway_are_no_overlap():
     X, y = table(200)
     X = np.round(X[:, :1])
-    cleaner = InfluenceCleaner(
-        classifier(), validation=(X[:50], y[:50]), n_repeats=1, amount=0.1
-    )
+    cleaner = InfluenceCleaner(classifier(), validation=(X[:50], y[:50]), amount=0.1)
     cleaner.fit(X[50:], y[50:])
     assert cleaner.report_.guard is not None
 

@@ -33,35 +33,54 @@ def median_distance(place):
     return np.median(apart)
 
 
-def leave_one_out(place, target, weight, scale, penalty, group=None):
-    """Predict each row by a model fitted to other groups; the mean is of all rows."""
-    n_rows = len(place)
-    group = np.arange(n_rows) if group is None else group
-    unit = median_distance(place) * np.sqrt(scale)
-    kernel = np.empty((n_rows, n_rows))
-    for i in range(n_rows):
-        for j in range(n_rows):
-            distance = np.sqrt(((place[i] - place[j]) ** 2).sum())
-            kernel[i, j] = np.exp(-distance / unit)
-    mean = (weight[:, None] * target).sum(axis=0) / weight.sum()
-    prediction = np.empty_like(target)
-    for i in range(n_rows):
-        others = [j for j in range(n_rows) if group[j] != group[i]]
-        # least weighted squares plus the penalty times the squared norm
-        system = kernel[np.ix_(others, others)] + np.diag(penalty / weight[others])
-        coefficient = np.linalg.solve(system, target[others] - mean)
-        prediction[i] = mean + kernel[i, others] @ coefficient
-    return prediction
+def compute_kernel(first, second, unit, scale):
+    """Return the kernel of each row of the first table and each of the second."""
+    kernel = np.empty((len(first), len(second)))
+    for i in range(len(first)):
+        for j in range(len(second)):
+            distance = np.sqrt(((first[i] - second[j]) ** 2).sum())
+            kernel[i, j] = np.exp(-distance / (unit * np.sqrt(scale)))
+    return kernel
 
 
-def leave_one_out_best(X, target, weight, scales, penalties, group=None):
-    """Predict by the scale and the penalty of the least weighted squared error."""
+def predict(place, target, weight, train, scored, unit, scale, penalty):
+    """Predict rows by a model of others: least weighted squares plus a penalty."""
+    mean = (weight[train, None] * target[train]).sum(axis=0) / weight[train].sum()
+    kernel = compute_kernel(place[train], place[train], unit, scale)
+    system = kernel + np.diag(penalty / weight[train])
+    coefficient = np.linalg.solve(system, target[train] - mean)
+    return mean + compute_kernel(place[scored], place[train], unit, scale) @ coefficient
+
+
+def leave_one_out_error(place, target, weight, unit, scale, penalty):
+    """Sum the weighted squared errors of refits without each row; one mean for all."""
+    rows = np.arange(len(place))
+    centred = target - (weight[:, None] * target).sum(axis=0) / weight.sum()
+    error = 0.0
+    for i in rows:
+        others = rows[rows != i]
+        kernel = compute_kernel(place[others], place[others], unit, scale)
+        system = kernel + np.diag(penalty / weight[others])
+        coefficient = np.linalg.solve(system, centred[others])
+        reach = compute_kernel(place[[i]], place[others], unit, scale)
+        error += weight[i] * ((centred[i] - (reach @ coefficient)[0]) ** 2).sum()
+    return error
+
+
+def predict_best(X, target, weight, folds, members, scored, scales, penalties):
+    """Predict rows by models of some folds, of the least error within the folds."""
     place, weight = place_rows(X), weight / weight.max()
+    unit = median_distance(place)
     best = None
     for scale in scales:
         for penalty in penalties:
-            prediction = leave_one_out(place, target, weight, scale, penalty, group)
-            error = (weight[:, None] * (target - prediction) ** 2).mean()
+            error = sum(
+                leave_one_out_error(
+                    place[fold], target[fold], weight[fold], unit, scale, penalty
+                )
+                for fold in (folds[number] for number in members)
+            )
             if best is None or error < best[0]:
-                best = (error, prediction)
-    return best[1]
+                best = error, scale, penalty
+    train = np.concatenate([folds[number] for number in members])
+    return predict(place, target, weight, train, scored, unit, *best[1:])

@@ -81,7 +81,6 @@ def test_cleaner_refits_and_measures_train_them(is_piped):
         amount=0.1,
         validation=0.3,
         baselines=False,
-        n_repeats=1,
         random_state=0,
     )
     clone(cleaner).fit(X, y)

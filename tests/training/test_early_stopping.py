@@ -128,7 +128,6 @@ def test_rows_to_stop_on_come_from_the_rows_of_the_copy(monkeypatch):
         amount=0.1,
         validation=0.3,
         baselines=False,
-        n_repeats=1,
         n_jobs=1,
         random_state=0,
     ).fit(X, y)
@@ -178,7 +177,6 @@ def test_an_eval_set_is_passed_on_and_the_report_says_where_copies_stop():
         "amount": 0.1,
         "validation": 0.3,
         "baselines": False,
-        "n_repeats": 1,
         "random_state": 0,
     }
     xgb = make("xgboost", early_stopping_rounds=3)
@@ -196,9 +194,9 @@ def test_an_eval_set_is_passed_on_and_the_report_says_where_copies_stop():
         "number of iterations on 20% of its own rows, held out, and was then trained "
         f"on all of them; the final model has {n} iterations."
     )
-    selector = InfluenceSelector(
-        xgb, shares=(0.5,), n_repeats=1, n_random=1, random_state=0
-    ).fit(X, y)
+    selector = InfluenceSelector(xgb, shares=(0.5,), n_random=1, random_state=0).fit(
+        X, y
+    )
     assert "held out, and was then" in selector.report_.notes[-1]
 
 

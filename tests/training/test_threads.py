@@ -41,7 +41,7 @@ DOORS = {
     "LOO": lambda model: ti.LOO(n_jobs=1).fit(model, X[:9], X[:9, 0]).self_influence(),
     "OutOfFoldLoss": lambda model: ti.OutOfFoldLoss(n_jobs=1).fit(model, X, X[:, 0]),
     "InfluenceCleaner": lambda model: ti.InfluenceCleaner(
-        model, method="loss", validation=3, n_repeats=1, n_jobs=1
+        model, method="loss", validation=3, n_jobs=1
     ).fit(X, X[:, 0]),
 }
 

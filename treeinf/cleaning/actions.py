@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from treeinf.cleaning.amounts import Amount
 from treeinf.cleaning.scores.scoring import RowScores
 from treeinf.training.rows import LabelledRows
 
 __all__ = [
     "ACTIONS",
     "Cleaning",
-    "clean_rows",
+    "Treatment",
     "drop_rows",
     "flag_rows",
     "keep_all",
@@ -23,6 +24,7 @@ __all__ = [
 
 _LEAST_SHARE_OF_CLASS = 0.1
 _LEAST_ROWS_OF_CLASS = 2
+_LEAST_WEIGHT = 0.02
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -173,46 +175,67 @@ def _downweight(
     return Cleaning(np.ones(rows.n_rows, dtype=bool), flagged, {"weight": weight})
 
 
+def _weight(
+    rows: LabelledRows,
+    flagged: NDArray[np.int64],
+    scores: RowScores,
+    factor: float,
+    relabel_by: str,
+) -> Cleaning:
+    assert scores.doubt is not None
+    right = np.clip(1.0 - scores.doubt, _LEAST_WEIGHT, 1.0)
+    weight = right if rows.weight is None else rows.weight * right
+    return Cleaning(np.ones(rows.n_rows, dtype=bool), flagged, {"weight": weight})
+
+
 ACTIONS: dict[
     str,
     Callable[[LabelledRows, NDArray[np.int64], RowScores, float, str], Cleaning],
-] = {"drop": _drop, "relabel": _relabel, "downweight": _downweight}
-"""Actions on flagged rows, by name.
+] = {
+    "drop": _drop,
+    "relabel": _relabel,
+    "downweight": _downweight,
+    "weight": _weight,
+}
+"""Actions on flagged rows, by name; "weight" weights all rows.
 
 "relabel" gives a row the label that copies trained without it predict, if that is
-another one and the rule of `RELABEL_RULES` allows it.
+another one and the rule of `RELABEL_RULES` allows it. "weight" multiplies the weight of
+every row by the probability that its label is right.
 """
 
 
-def clean_rows(
-    rows: LabelledRows,
-    scores: RowScores,
-    share: float,
-    *,
-    action: str,
-    threshold: float | None = None,
-    factor: float = 0.0,
-    relabel_by: str = "suggestion",
-) -> Cleaning:
-    """Flag rows and act on them.
+@dataclasses.dataclass(frozen=True)
+class Treatment:
+    """What is done with train rows, given their scores.
 
     Parameters
     ----------
-    rows : LabelledRows
-        Train rows.
-    scores : RowScores
-        Their scores.
-    share : float
-        Share of the rows to flag.
     action : str
         Name in `ACTIONS`.
-    threshold : float, optional
-        Flag the rows whose score is at least this, in place of a share.
+    amount : Amount
+        Rows to flag: a share, or a lowest score or probability of being wrong.
     factor : float, default=0.0
         Factor for the weights of flagged rows, for "downweight".
     relabel_by : str, default="suggestion"
         One of `RELABEL_RULES`, for "relabel".
     """
-    count = round(share * rows.n_rows) if threshold is None else None
-    flagged = flag_rows(scores.score, rows.code, count=count, threshold=threshold)
-    return ACTIONS[action](rows, flagged, scores, factor, relabel_by)
+
+    action: str
+    amount: Amount
+    factor: float = 0.0
+    relabel_by: str = "suggestion"
+
+    def apply(self, rows: LabelledRows, scores: RowScores) -> Cleaning:
+        """Flag rows by their scores, and act on them."""
+        value = self.amount.value
+        assert value is not None
+        if self.amount.kind == "threshold":
+            flagged = flag_rows(scores.score, rows.code, threshold=value)
+        elif self.amount.kind == "doubt":
+            assert scores.doubt is not None
+            flagged = flag_rows(scores.doubt, rows.code, threshold=value)
+        else:
+            count = round(value * rows.n_rows)
+            flagged = flag_rows(scores.score, rows.code, count=count)
+        return ACTIONS[self.action](rows, flagged, scores, self.factor, self.relabel_by)

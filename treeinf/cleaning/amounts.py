@@ -10,24 +10,25 @@ from typing import Any, Self
 
 __all__ = ["Amount"]
 
-_AUTO_SHARES = (0.01, 0.02, 0.04, 0.08, 0.12, 0.16, 0.2, 0.25, 0.3, 0.4)
-_KINDS = ("auto", "share", "count", "threshold")
-_THRESHOLD = re.compile(r"score\s*>=\s*(\S+)")
+_AUTO_SHARES = (0.02, 0.05, 0.1, 0.2, 0.3)
+_AUTO_DOUBTS = (0.8, 0.5)
+_KINDS = ("auto", "share", "count", "threshold", "doubt")
+_THRESHOLD = re.compile(r"(score|doubt)\s*>=\s*(\S+)")
 
 
 @dataclasses.dataclass(frozen=True)
 class Amount:
     """How many rows to clean.
 
-    Make one with `auto`, `share`, `count`, `threshold`, `read` or `parse`.
+    Make one with `auto`, `share`, `count`, `threshold`, `doubt`, `read` or `parse`.
 
     Parameters
     ----------
-    kind : {"auto", "share", "count", "threshold"}
+    kind : {"auto", "share", "count", "threshold", "doubt"}
         What `value` is.
     value : float, int or None, default=None
-        Share of the rows, in (0, 1); number of rows; lowest score that is cleaned; None
-        for "auto".
+        Share of the rows, in (0, 1); number of rows; lowest score, or probability of
+        being wrong, that is cleaned; None for "auto".
 
     Examples
     --------
@@ -43,7 +44,7 @@ class Amount:
 
     @classmethod
     def auto(cls) -> Self:
-        """Choose by retraining among shares from 1 % to 40 %."""
+        """Choose by retraining among a few amounts."""
         return cls("auto")
 
     @classmethod
@@ -60,6 +61,11 @@ class Amount:
     def threshold(cls, value: float) -> Self:
         """Clean the rows whose score is at least this."""
         return cls("threshold", value)
+
+    @classmethod
+    def doubt(cls, value: float) -> Self:
+        """Clean the rows that are wrong with at least this probability, in (0, 1)."""
+        return cls("doubt", value)
 
     @classmethod
     def read(cls, amount: Any, name: str = "amount") -> Amount:
@@ -84,7 +90,7 @@ class Amount:
 
     @classmethod
     def parse(cls, text: str) -> Amount:
-        """Read a text: "auto", "0.1", "10%", "200" or "score>=0.5".
+        """Read a text: "auto", "0.1", "10%", "200", "score>=0.5" or "doubt>=0.5".
 
         Raises
         ------
@@ -95,7 +101,8 @@ class Amount:
         above = _THRESHOLD.fullmatch(text)
         try:
             if above:
-                return cls.threshold(float(above[1]))
+                make = cls.threshold if above[1] == "score" else cls.doubt
+                return make(float(above[2]))
             if text.endswith("%"):
                 return cls.share(float(text[:-1]) / 100.0)
             if re.fullmatch(r"[+-]?\d+", text):
@@ -104,7 +111,7 @@ class Amount:
         except ValueError:
             raise ValueError(
                 f"Got amount {text!r}; expected auto, a share such as 0.1 or 10%, a "
-                "number of rows such as 200, or score>=0.5."
+                "number of rows such as 200, score>=0.5 or doubt>=0.5."
             ) from None
 
     @property
@@ -139,8 +146,10 @@ class Amount:
         if not 0.0 < float(value) < highest:
             raise ValueError(_expected(value, n_rows, name))
 
-    def candidates(self, n_scored: int, n_fewest: int) -> list[float]:
-        """List the shares of the rows to try, from the smallest up.
+    def candidates(
+        self, n_scored: int, n_fewest: int, *, has_doubt: bool = False
+    ) -> list[Amount]:
+        """List the amounts to try, from the smallest up; numbers of rows as shares.
 
         Parameters
         ----------
@@ -148,22 +157,20 @@ class Amount:
             Rows that can be cleaned in the end.
         n_fewest : int
             The fewest that can be cleaned in a split.
-
-        Returns
-        -------
-        list of float
-            One for a fixed amount; NaN for a threshold, whose share depends on the
-            scores.
+        has_doubt : bool, default=False
+            Whether probabilities of being wrong are known; "auto" then stands for the
+            rows that are wrong with at least .8 and .5, else for some shares.
         """
-        if self.kind == "threshold":
-            return [math.nan]
+        if self.kind == "count":
+            assert self.value is not None
+            return [Amount.share(self.value / n_scored)]
         if self.value is not None:
-            return [
-                self.value / n_scored if self.kind == "count" else float(self.value)
-            ]
+            return [self]
+        if has_doubt:
+            return [Amount.doubt(value) for value in _AUTO_DOUBTS]
         counts = [0, *(round(share * n_fewest) for share in _AUTO_SHARES)]
         return [
-            share
+            Amount.share(share)
             for share, fewer, more in zip(
                 _AUTO_SHARES, counts, counts[1:], strict=False
             )
@@ -171,8 +178,9 @@ class Amount:
         ]
 
     def __str__(self) -> str:
-        if self.kind == "threshold":
-            return f"score>={self.value:g}"
+        if self.kind in ("threshold", "doubt"):
+            name = "score" if self.kind == "threshold" else "doubt"
+            return f"{name}>={self.value:g}"
         return "auto" if self.value is None else f"{self.value:g}"
 
 

@@ -295,11 +295,11 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
             return lightgbm.LGBMRegressor(verbose=-1)
         return lightgbm.LGBMClassifier(verbose=-1)
 
-    def _scorer(self) -> tuple[str, Callable[..., float]]:
-        """Return the name of the reported score and its scorer."""
+    def _scorer(self) -> tuple[str, Callable[..., float] | None]:
+        """Return the name of the reported score and its scorer; None by default."""
         scoring = self.scoring
         if scoring is None:
-            scoring = "accuracy" if hasattr(self, "classes_") else "r2"
+            return "accuracy" if hasattr(self, "classes_") else "r2", None
         if callable(scoring):
             return getattr(scoring, "__name__", repr(scoring)), scoring
         return str(scoring), get_scorer(scoring)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from treeinf.cleaning.actions import ACTIONS, Cleaning, clean_rows, keep_all
+from treeinf.cleaning.actions import ACTIONS, Cleaning, Treatment, keep_all
 from treeinf.cleaning.amounts import Amount
 from treeinf.cleaning.base import RowMetaEstimator, check_name, check_number
 from treeinf.cleaning.costs import Costs
@@ -19,35 +20,37 @@ from treeinf.cleaning.report.history import list_amounts
 from treeinf.cleaning.report.report import CleaningReport, write_report
 from treeinf.cleaning.report.suspects import describe_suspects
 from treeinf.cleaning.rows import join_rows, replace_labels
+from treeinf.cleaning.scores.cross_fitting import plan_copies
 from treeinf.cleaning.scores.methods import METHODS
-from treeinf.cleaning.scores.noise_rate import estimate_noise_rate
+from treeinf.cleaning.scores.noise_rate import NoiseRate
 from treeinf.cleaning.scores.relabelling import RELABEL_RULES
 from treeinf.cleaning.scores.scoring import (
+    RowScorer,
+    RowScores,
     check_readable,
     is_readable,
-    score_rows,
 )
-from treeinf.cleaning.trial.candidates import random_amounts
-from treeinf.cleaning.trial.choice import decide
-from treeinf.cleaning.trial.cleanings import try_cleanings
+from treeinf.cleaning.trial.choice import ACCEPTED, decide
+from treeinf.cleaning.trial.cleanings import count_looks, try_cleanings
 from treeinf.cleaning.trial.run import run
-from treeinf.cleaning.trial.splits import RowSet, plan_splits
+from treeinf.cleaning.trial.splits import RowSet, Split, plan_splits
 from treeinf.errors import UnsupportedModelError
 from treeinf.frames import take_rows
 from treeinf.training.learner import Learner, accepts_weights
 from treeinf.training.rows import LabelledRows
-from treeinf.validation import check_count
 
 __all__ = ["InfluenceCleaner"]
+
+_LESS_THAN_HALF = 0.5
 
 
 class InfluenceCleaner(RowMetaEstimator):
     """Find train rows that harm an estimator, clean them, and retrain if it helps.
 
-    Rows are scored by copies of the estimator, trained on random halves of the rows.
-    How many of the highest-scoring rows to clean is chosen by retraining, and the
-    choice is evaluated on rows that neither the scores nor the choice have seen. Unless
-    the gain there is beyond noise, all rows are kept.
+    Rows are scored by models that have not seen them: copies of the estimator, a forest
+    and a kernel ridge. What to do with those that look wrong is chosen by retraining,
+    and evaluated on rows that took no part in scores and choice. Unless there is a gain
+    beyond noise, or wrong labels are certain, all rows are kept.
 
     Parameters
     ----------
@@ -59,42 +62,48 @@ class InfluenceCleaner(RowMetaEstimator):
     method : str, default="stacking"
         One of "stacking", "boostin", "boostin_self", "boostin_total", "loss",
         "out_of_bag_sum", "out_of_bag_step", "random". How rows are scored; see Notes.
-    action : {"drop", "relabel", "downweight"}, default="drop"
-        What to do with flagged rows. "relabel" replaces their label (or target) with
-        the prediction of copies trained without them where, by influence, that helps,
-        and drops the others; see `relabel_by`.
+    action : {"auto", "drop", "relabel", "downweight", "weight"}, default="auto"
+        What to do with flagged rows. "weight" multiplies the weight of every row by the
+        probability that its label is right; "relabel" replaces the label (or target) of
+        flagged rows with the prediction of copies trained without them where, by
+        influence, that helps, and drops the others; see `relabel_by`. "auto" tries
+        "weight" and "drop", and takes what the trial shows to be better; with an amount
+        of your own it is "drop".
     amount : "auto", float, int or Amount, default="auto"
-        Share of the rows, in (0, 1), number of rows, or, as ``Amount.threshold(x)``,
-        all rows whose score is at least x. "auto" tries shares from 1 % to 40 % and
-        takes the smallest that is within one standard error of the best and does not
-        worsen the primary score.
+        Share of the rows, in (0, 1), number of rows, or, as ``Amount.threshold(x)`` and
+        ``Amount.doubt(p)``, all rows whose score is at least x, and that are wrong with
+        probability of at least p. "auto" tries the rows that are wrong with probability
+        of at least .8 and .5 (methods without probabilities: 2, 5, 10, 20 and 30 % of
+        the rows) and takes the fewest whose gain is within one standard error of the
+        best and that do not worsen the primary score.
     validation : int, float, splitter or (X_val, y_val), default=5
         Rows to choose the amount by (selection set), and to evaluate the choice on
         (guard set).
 
-        - a number of folds, or a scikit-learn splitter: each split holds out a fold and
-        the next, which are selection and guard set of one another; in the end all rows
-        are scored and cleaned;
+        - a number of folds, or a scikit-learn splitter: folds are held out one after
+        the other, until the gain is beyond three standard errors, at most 5 of them, 3
+        from 5,000 rows on, 2 from 50,000 and 1 from 200,000; the halves of a fold are
+        selection and guard set of one another; in the end all rows are scored and
+        cleaned;
         - a share in (0, 1) of the rows, held out and never cleaned; its halves are
         selection and guard set of one another;
         - validation rows of your own, used like the share; best with trusted labels.
         Where `fit` is passed groups, as ``(X_val, y_val, groups_val)``: rows of one
         group are in one half, and groups of train rows are refused.
     guard : bool, default=True
-        Keep all rows unless the gain is beyond noise and the primary score does not get
-        worse: AUC (two classes) or accuracy (more) beyond noise, R2 at all. False
-        always cleans.
+        Keep all rows unless the loss or the primary score - AUC (two classes), accuracy
+        (more) or R2 - gets better beyond noise and neither gets worse beyond noise, R2
+        not at all. Where the interval of the noise rate begins above 2 %, it is enough
+        that neither gets worse. False always cleans.
     baselines : bool, default=True
-        Also evaluate two alternatives: as many rows removed at random and, if
-        validation rows are passed, appending them without cleaning. They do not affect
-        decisions.
+        Also evaluate two alternatives to the choice: as many rows removed at random
+        and, if validation rows are passed, appending them without cleaning. They do not
+        affect decisions.
     confidence : float, default=0.9
         Confidence level of all intervals, in (0, 1); the guard's must lie above 0.
     scoring : str, callable or None, default=None
         Score reported beside the losses: a scikit-learn scorer. By default accuracy or
         R2. It does not affect decisions.
-    n_repeats : int, default=5
-        Random splits into halves for the scores; two copies are trained for each.
     flagged_weight : float, default=0.1
         Factor for the weights of flagged rows with action "downweight", in [0, 1].
     relabel_by : {"influence", "influence_or_leave", "suggestion"}, default="influence"
@@ -151,8 +160,9 @@ class InfluenceCleaner(RowMetaEstimator):
     weights_ : ndarray of float64, shape (n_train,), or None
         Weights after the cleaning; None for 1.
     history_ : list of dict
-        One for each amount tried, the uncleaned model first: ``share``, ``n_removed``
-        (at that share), the selection ``loss`` with its ``gain``, ``gain_low`` and
+        One for each treatment tried, the uncleaned model first: ``action``, ``amount``,
+        the ``share`` of the rows it changes, ``n_removed`` (at that share), the
+        selection ``loss`` with its ``gain``, ``gain_low`` and
         ``gain_high``, the gain of as many rows removed at random (``random_gain``,
         ``random_gain_low`` and ``random_gain_high``; None where not tried), the
         ``guard_loss`` with its ``guard_gain``, the ``score`` reported, the
@@ -197,13 +207,16 @@ class InfluenceCleaner(RowMetaEstimator):
     Selection and guard loss remain valid on rows as noisy as the train rows; see
     `treeinf.cleaning.trial.losses`.
 
-    The default trains up to 140 models: in each of 5 splits 10 copies on 30 % of the
-    rows and 11 on up to 60 %, and up to 4 for `baselines`; in the end 10 on half of
-    them. With the other base models and the evaluation that takes 75 to 340 times as
-    long as one training on 1,000 rows, and 510 on 16,000 (LightGBM with 50 trees, one
-    thread; `benchmarks/cleaning_guard.py`); "boostin" takes about half. A share in
-    place of folds costs about a quarter. Relabelling by influence explains each copy
-    once more.
+    Copies are trained on pairs of the folds (all 10, or the 5 of neighbours from 5,000
+    rows on) and serve every split in which they have seen no held-out row, and the
+    final scores; see `treeinf.cleaning.scores.cross_fitting`. So the default trains at
+    most 40 models: 10 copies on 40 % of the rows, 4 candidates on 80 % for each fold
+    held out, a random removal beside them, and the final model.
+    `benchmarks/cleaning_cost.py` measures it. Relabelling by influence explains each
+    copy once more.
+
+    A trial that ends early does so at the boundary of Haybittle and Peto, and reports
+    the intervals of three standard errors that it decided by.
 
     References
     ----------
@@ -218,14 +231,13 @@ class InfluenceCleaner(RowMetaEstimator):
         estimator: Any = None,
         *,
         method: str = "stacking",
-        action: str = "drop",
+        action: str = "auto",
         amount: Any = "auto",
         validation: Any = 5,
         guard: bool = True,
         baselines: bool = True,
         confidence: float = 0.9,
         scoring: Any = None,
-        n_repeats: int = 5,
         flagged_weight: float = 0.1,
         relabel_by: str = "influence",
         refit_on_validation: bool | None = None,
@@ -243,7 +255,6 @@ class InfluenceCleaner(RowMetaEstimator):
         self.baselines = baselines
         self.confidence = confidence
         self.scoring = scoring
-        self.n_repeats = n_repeats
         self.flagged_weight = flagged_weight
         self.relabel_by = relabel_by
         self.refit_on_validation = refit_on_validation
@@ -285,9 +296,8 @@ class InfluenceCleaner(RowMetaEstimator):
 
     def _check_parameters(self, estimator: Any, n_rows: int, is_weighted: bool) -> None:
         check_name("method", self.method, METHODS)
-        check_name("action", self.action, ACTIONS)
+        check_name("action", self.action, ("auto", *ACTIONS))
         Amount.read(self.amount).check(n_rows)
-        check_count("n_repeats", self.n_repeats)
         check_number("confidence", self.confidence, above=0.0, below=1.0)
         check_number("flagged_weight", self.flagged_weight, lowest=0.0, highest=1.0)
         check_name("relabel_by", self.relabel_by, RELABEL_RULES)
@@ -296,11 +306,20 @@ class InfluenceCleaner(RowMetaEstimator):
                 f"Got refit_on_validation={self.refit_on_validation!r}; expected None, "
                 "True or False."
             )
-        needs_weights = is_weighted or self.action == "downweight"
+        needs_weights = is_weighted or self.action in ("downweight", "weight")
         if needs_weights and not accepts_weights(estimator):
             raise ValueError(
                 f"{type(estimator).__name__}.fit takes no sample_weight, so neither "
-                "weights nor action='downweight' can be used with it."
+                "weights nor action='downweight' or 'weight' can be used with it; "
+                "action='drop' can."
+            )
+        has_doubt = bool(METHODS[self.method].base_models)
+        if not has_doubt and (
+            self.action == "weight" or Amount.read(self.amount).kind == "doubt"
+        ):
+            raise ValueError(
+                f"method={self.method!r} gives no probability that a label is wrong, "
+                "which action='weight' and Amount.doubt need; use method='stacking'."
             )
         if self.action == "relabel" and not METHODS[self.method].needs_copies:
             raise ValueError(
@@ -337,44 +356,53 @@ class InfluenceCleaner(RowMetaEstimator):
         splits, scored = plan_splits(
             self.validation, rows, trusted, rng, scores_use_trusted=uses_trusted
         )
-        *split_seeds, last_seed = rng.integers(2**31, size=len(splits) + 1).tolist()
-        n_fewest = min(split.train.rows.n_rows for split in splits)
-        shares = amount.candidates(scored.rows.n_rows, n_fewest)
+        n_looks = count_looks(len(splits), rows.n_rows)
+        *split_seeds, last_seed = rng.integers(2**31, size=n_looks + 1).tolist()
+        n_fewest = min(len(split.train.positions) for split in splits)
+        treatments = self._list_treatments(
+            amount.candidates(
+                len(scored.positions), n_fewest, has_doubt=bool(method.base_models)
+            ),
+            learner.estimator,
+        )
         is_guarded = self.guard or (self.baselines and trusted is not None)
-        n_tried = len(splits) if shares and (is_guarded or amount.is_auto) else 0
-        self._announce(learner, n_tried, len(shares))
+        is_tried = bool(treatments) and (is_guarded or amount.is_auto)
         costs = Costs()
-        score = functools.partial(
-            score_rows,
+        scorer = RowScorer(
             method,
             learner,
-            n_repeats=self.n_repeats,
+            rows,
+            plan_copies(rows, splits if is_tried else [], scored, rng, n_looks),
+            seed=last_seed,
             costs=costs,
             clean=trusted,
             with_gains=self._needs_gains,
         )
-        clean = functools.partial(
-            clean_rows,
-            action=self.action,
-            threshold=amount.value if amount.kind == "threshold" else None,
-            factor=self.flagged_weight,
-            relabel_by=self.relabel_by,
-        )
-        trial, split_scores = None, []
-        if n_tried:
-            split_scores = [
-                score(
-                    split.train.rows,
-                    seed=split_seed,
-                    queries=split.sets[0].rows if split.one_way else None,
+        self._announce(learner, scorer, splits[: n_looks * is_tried], len(treatments))
+
+        def score(split: Split) -> RowScores:
+            queries = split.sets[0].rows if split.one_way else None
+            return scorer.score(split.train.positions, queries)
+
+        def bound_noise(split: Split, scores: RowScores) -> float:
+            return estimate_noise(split.train.rows, scores)[1]
+
+        def estimate_noise(
+            of: LabelledRows, scores: RowScores
+        ) -> tuple[NoiseRate | None, float]:
+            with costs.timed("noise rate"):
+                noise = scores.estimate_noise(
+                    of, trusted, confidence=self.confidence, seed=seed
                 )
-                for split, split_seed in zip(splits, split_seeds, strict=True)
-            ]
+            return noise, 0.0 if noise is None else noise.low
+
+        trial = None
+        if is_tried:
             trial = try_cleanings(
-                splits,
-                split_scores,
-                shares,
-                clean=clean,
+                splits[:n_looks],
+                score,
+                bound_noise,
+                treatments,
                 run=functools.partial(
                     run,
                     learner=learner,
@@ -387,26 +415,33 @@ class InfluenceCleaner(RowMetaEstimator):
                 is_free=amount.is_auto,
                 controls=self.baselines,
                 append=trusted is not None,
+                confidence=self.confidence,
             )
-        if len(split_scores) == 1:
-            scores = split_scores[0]
-        else:
-            queries = trusted if uses_trusted else None
-            scores = score(scored.rows, seed=last_seed, queries=queries)
+        scores = scorer.score(
+            scored.positions, trusted if uses_trusted else None, only_trained=True
+        )
+        if learner.progress is not None:
+            # what a trial that ends early has not trained
+            n_left = 0 if trial is None else n_looks - trial.n_looks
+            n_unused = scorer.n_copies - scorer.n_trained
+            learner.progress.expect(-n_unused - n_left * (1 + len(treatments)))
         cleaning = flagged = nothing = keep_all(scored.rows.n_rows)
-        chosen = int(bool(shares)) if trial is None else trial.chosen
-        if shares:
-            # without a choice, the smallest amount is listed and nothing is done
-            flagged = clean(scored.rows, scores, shares[max(chosen, 1) - 1])
+        treatment = Treatment("drop", amount)
+        chosen = int(bool(treatments)) if trial is None else trial.chosen
+        if treatments:
+            # without a choice, the mildest treatment is listed and nothing is done
+            treatment = treatments[max(chosen, 1) - 1]
+            flagged = treatment.apply(scored.rows, scores)
         if chosen:
             cleaning = flagged
         verdict = decide(
             None if trial is None else trial.outcome.chosen,
             len(cleaning.changed),
             guard=self.guard,
-            confidence=self.confidence,
+            confidence=self.confidence if trial is None else trial.confidence,
+            least_noise=0.0 if trial is None else trial.least_noise,
         )
-        done = cleaning if verdict in ("helped", "unguarded") else nothing
+        done = cleaning if verdict in ACCEPTED else nothing
 
         def fit(train: LabelledRows) -> Any:
             costs.n_fits += 1
@@ -419,16 +454,13 @@ class InfluenceCleaner(RowMetaEstimator):
             has_copies = method.measures or method.base_models
             influential: dict[str, NDArray[np.int64]] = {}
             if len(done.changed) and has_copies and is_readable(learner.estimator):
-                influential = find_influential_rows(
-                    fit(scored.rows), scored, done.changed
-                )
+                influential = find_influential_rows(fit, scored, done.changed, seed)
             self._table = RowTable.read(rows, scored, scores, learner.classes)
-            self._list_rows(scored.positions, done, flagged, influential)
-        with costs.timed("noise rate"):
-            noise = estimate_noise_rate(
-                scored.rows, scores, trusted, confidence=self.confidence, seed=seed
+            self._list_rows(
+                scored.positions, treatment.action, done, flagged, influential
             )
-        self.history_ = list_amounts(trial, scored.rows.n_rows, self.confidence)
+        noise = estimate_noise(scored.rows, scores)[0]
+        self.history_ = list_amounts(trial, scored.rows.n_rows)
         return write_report(
             self.get_params(deep=False),
             learner.estimator,
@@ -437,25 +469,53 @@ class InfluenceCleaner(RowMetaEstimator):
             n_train=rows.n_rows,
             n_scored=scored.rows.n_rows,
             trial=trial,
+            action=treatment.action,
             cleaning=cleaning,
             verdict=verdict,
             noise=noise,
             suspects=describe_suspects(
                 (done if len(done.changed) else flagged).changed,
                 noise,
-                scores.prediction,
+                scores.pooled,
                 scored.rows.code,
             ),
             costs=costs,
         )
 
-    def _announce(self, learner: Learner, n_tried: int, n_shares: int) -> None:
+    def _list_treatments(
+        self, amounts: Sequence[Amount], estimator: Any
+    ) -> list[Treatment]:
+        """List what is tried, from the mildest to the strongest."""
+        action = self.action
+        has_doubt = bool(METHODS[self.method].base_models)
+        weighting = [Treatment("weight", Amount.doubt(_LESS_THAN_HALF))]
+        if action == "weight":
+            return weighting
+        if action != "auto":
+            weighting = []
+        elif not (
+            has_doubt
+            and Amount.read(self.amount).is_auto
+            and accepts_weights(estimator)
+        ):
+            action, weighting = "drop", []
+        else:
+            action = "drop"
+        return weighting + [
+            Treatment(action, amount, self.flagged_weight, self.relabel_by)
+            for amount in amounts
+        ]
+
+    def _announce(
+        self,
+        learner: Learner,
+        scorer: RowScorer,
+        splits: Sequence[Split],
+        n_treatments: int,
+    ) -> None:
         """Add the copies to be trained, as far as known, to the progress bar."""
-        n_copies = 2 * self.n_repeats if METHODS[self.method].needs_copies else 0
-        n_random = len(random_amounts(n_shares)) if self.baselines else 0
-        n_models = n_tried * (n_copies + 1 + n_shares + n_random)
         if learner.progress is not None:
-            learner.progress.expect(n_models + (n_copies if n_tried != 1 else 0))
+            learner.progress.expect(scorer.n_copies + len(splits) * (1 + n_treatments))
 
     def _act(
         self,
@@ -486,6 +546,7 @@ class InfluenceCleaner(RowMetaEstimator):
     def _list_rows(
         self,
         positions: NDArray[np.int64],
+        action: str,
         done: Cleaning,
         flagged: Cleaning,
         influential: dict[str, NDArray[np.int64]],
@@ -496,7 +557,7 @@ class InfluenceCleaner(RowMetaEstimator):
         reason = METHODS[self.method].reason
         self.removed_ = self.suspects_ = self._table.list_changed(
             self._changed,
-            np.where(done.kept[done.changed], self.action, "drop"),
+            np.where(done.kept[done.changed], action, "drop"),
             reason,
             influential,
         )

@@ -16,14 +16,15 @@ from treeinf.cleaning.costs import Costs
 from treeinf.cleaning.report.history import list_subset_lines
 from treeinf.cleaning.report.selection import SelectionReport, write_selection_report
 from treeinf.cleaning.rows import join_rows
+from treeinf.cleaning.scores.cross_fitting import plan_copies
 from treeinf.cleaning.scores.methods import METHODS
-from treeinf.cleaning.scores.scoring import check_readable, score_rows
+from treeinf.cleaning.scores.scoring import RowScorer, check_readable
 from treeinf.cleaning.trial.candidates import list_subsets
 from treeinf.cleaning.trial.choice import choose_subset
 from treeinf.cleaning.trial.judging import evaluate_trial
 from treeinf.cleaning.trial.losses import RowLosses
 from treeinf.cleaning.trial.run import run
-from treeinf.cleaning.trial.splits import Split, plan_splits
+from treeinf.cleaning.trial.splits import RowSet, Split, plan_splits
 from treeinf.cleaning.trial.subsets import (
     STRATEGIES,
     Ranking,
@@ -73,8 +74,6 @@ class InfluenceSelector(RowMetaEstimator):
         Confidence level of all intervals, in (0, 1).
     scoring : str, callable or None, default=None
         Score reported beside the losses; by default accuracy or R2.
-    n_repeats : int, default=3
-        Random splits into halves for the influence; two copies are trained for each.
     n_random : int, default=3
         Random subsets of each size; their losses are averaged.
     n_clusters : int, default=20
@@ -149,7 +148,6 @@ class InfluenceSelector(RowMetaEstimator):
         tolerance: float = 0.02,
         confidence: float = 0.9,
         scoring: Any = None,
-        n_repeats: int = 3,
         n_random: int = 3,
         n_clusters: int = 20,
         refit_on_validation: bool = False,
@@ -166,7 +164,6 @@ class InfluenceSelector(RowMetaEstimator):
         self.tolerance = tolerance
         self.confidence = confidence
         self.scoring = scoring
-        self.n_repeats = n_repeats
         self.n_random = n_random
         self.n_clusters = n_clusters
         self.refit_on_validation = refit_on_validation
@@ -210,7 +207,7 @@ class InfluenceSelector(RowMetaEstimator):
             check_number("shares", share, above=0.0, below=1.0)
         check_number("tolerance", self.tolerance, lowest=0.0)
         check_number("confidence", self.confidence, above=0.0, below=1.0)
-        for name in ("n_repeats", "n_random", "n_clusters"):
+        for name in ("n_random", "n_clusters"):
             check_count(name, getattr(self, name))
         if is_weighted and not accepts_weights(estimator):
             raise ValueError(
@@ -235,17 +232,25 @@ class InfluenceSelector(RowMetaEstimator):
         splits = [Split(split.train, split.sets, one_way=True) for split in splits]
         *seeds, last_seed = rng.integers(2**31, size=len(splits) + 1).tolist()
         n_scored, keep = scored.rows.n_rows, Amount.read(self.keep)
-        fixed = [] if keep.is_auto else keep.candidates(n_scored, n_scored)
+        amounts = [] if keep.is_auto else keep.candidates(n_scored, n_scored)
+        fixed = [float(amount.value or 0.0) for amount in amounts]
         shares = sorted({*(float(share) for share in self.shares), *fixed})
-        self._announce(learner, len(splits), len(shares))
         costs = Costs()
+        scorer = RowScorer(
+            METHODS["boostin_total"],
+            learner,
+            rows,
+            plan_copies(rows, splits, scored, rng),
+            seed=last_seed,
+            costs=costs,
+        )
+        self._announce(learner, scorer, len(splits), len(shares))
         fit = functools.partial(self._fit_all, learner, fit_seed, costs)
-        rank = functools.partial(self._rank, learner, costs)
+        rank = functools.partial(self._rank, scorer, costs)
         candidates = []
         for split, split_seed in zip(splits, seeds, strict=True):
-            train = split.train.rows
-            model = fit(train)
-            ranking = rank(train, split.sets[0].rows, model, split_seed)
+            model = fit(split.train.rows)
+            ranking = rank(split.train, split.sets[0].rows, model, split_seed)
             candidates.append(
                 list_subsets(
                     ranking,
@@ -294,7 +299,7 @@ class InfluenceSelector(RowMetaEstimator):
         unseen = trusted
         if trusted is None and len(held_out):
             unseen = rows.take(held_out)
-        ranking = rank(scored.rows, unseen, fit(scored.rows), last_seed)
+        ranking = rank(scored, unseen, fit(scored.rows), last_seed)
         kept = np.arange(n_scored)
         if strategy != "all":
             n_kept = max(1, round(share * n_scored))
@@ -328,12 +333,13 @@ class InfluenceSelector(RowMetaEstimator):
             costs=costs,
         )
 
-    def _announce(self, learner: Learner, n_splits: int, n_shares: int) -> None:
+    def _announce(
+        self, learner: Learner, scorer: RowScorer, n_splits: int, n_shares: int
+    ) -> None:
         """Add the copies to be trained to the progress bar."""
         n_models = n_shares * (len(STRATEGIES) - 1 + self.n_random) + 1
-        n_copies = 2 * self.n_repeats
         if learner.progress is not None:
-            learner.progress.expect(n_splits * (n_models + n_copies) + n_copies + 1)
+            learner.progress.expect(n_splits * n_models + scorer.n_copies + 1)
 
     def _fit_all(
         self, learner: Learner, seed: int, costs: Costs, rows: LabelledRows
@@ -346,23 +352,15 @@ class InfluenceSelector(RowMetaEstimator):
 
     def _rank(
         self,
-        learner: Learner,
+        scorer: RowScorer,
         costs: Costs,
-        rows: LabelledRows,
+        scored: RowSet,
         unseen: LabelledRows | None,
         model: Any,
         seed: int,
     ) -> Ranking:
         """Measure the rows' influence on unseen ones, and cluster them by leaves."""
-        scores = score_rows(
-            METHODS["boostin_total"],
-            learner,
-            rows,
-            n_repeats=self.n_repeats,
-            seed=seed,
-            costs=costs,
-            queries=unseen,
-        )
+        scores = scorer.score(scored.positions, unseen)
         with costs.timed("clusters"):
-            cluster = find_leaf_clusters(model, rows, self.n_clusters, seed)
-        return Ranking(-scores.score, cluster, rows.code)
+            cluster = find_leaf_clusters(model, scored.rows, self.n_clusters, seed)
+        return Ranking(-scores.score, cluster, scored.rows.code)

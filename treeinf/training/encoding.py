@@ -22,6 +22,8 @@ from treeinf.validation import check_targets
 
 __all__ = ["TableEncoder", "Task", "fingerprint_table"]
 
+_LARGEST = np.finfo(np.float32).max
+
 
 def fingerprint_table(X: Any, target: NDArray[np.float64]) -> NDArray[np.uint64]:
     """Hash each row and its target, to find equal rows.
@@ -243,19 +245,24 @@ class TableEncoder:
                 columns.append(is_label * np.sqrt(0.5))
         return np.ascontiguousarray(np.hstack(columns), dtype=REAL)
 
-    def number(self, X: Any) -> NDArray[np.float64]:
+    def number(self, X: Any) -> NDArray[np.float32]:
         """Encode rows for trees: numbers unchanged, categories as codes in order.
 
         Returns
         -------
-        ndarray of float64, shape (n_rows, n_features)
-            NaN for missing values.
+        ndarray of float32, shape (n_rows, n_features)
+            NaN for missing values; numbers beyond float32 become its largest.
         """
-        columns = [
-            values if column.labels is None else column.codes(values)
-            for column, values in self._match(X)
-        ]
-        return np.ascontiguousarray(np.column_stack(columns), dtype=REAL)
+        table = np.empty((count_rows(X), len(self.columns)), dtype=np.float32)
+        for target, (column, values) in zip(table.T, self._match(X), strict=True):
+            numbers = values if column.labels is None else column.codes(values)
+            target[:] = np.clip(numbers, -_LARGEST, _LARGEST)
+        return table
+
+    @property
+    def n_labels(self) -> list[int]:
+        """Number of categories of each column; 0 for numbers."""
+        return [len(column.labels or ()) for column in self.columns]
 
     def _match(self, X: Any) -> Iterator[tuple[_Column, NDArray[Any]]]:
         read = list(_read(X))

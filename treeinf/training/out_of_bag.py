@@ -18,7 +18,6 @@ __all__ = ["predict_out_of_bag"]
 
 _TREES_PER_TASK = 10
 _SEED_LIMIT = np.iinfo(np.int32).max
-_LARGEST = np.finfo(np.float32).max
 
 _OutOfBag = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Rows that a tree has not seen, and its predictions of them."""
@@ -81,7 +80,6 @@ def predict_out_of_bag(
     L. Breiman, "Random Forests", Machine Learning 45 (2001), section 3.1.
     """
     table = TableEncoder.fit(X).number(X)
-    table = np.clip(table, -_LARGEST, _LARGEST).astype(np.float32)
     has_missing = bool(np.isnan(table).any())
     n_rows = len(table)
     cumulative = None

@@ -14,6 +14,7 @@ from scipy import sparse
 from sklearn import ensemble as sk
 from sklearn import tree as sk_tree
 from sklearn.base import clone
+from sklearn.utils.fixes import parse_version
 
 from tests.adapters.sklearn.models import (
     assert_same_model,
@@ -176,6 +177,10 @@ def test_histogram_frames(rng, kind):
 
     code = rng.choice([7.0, 3.0, 11.0], n_rows)
     X = frame(colour, code)
+    reads_narwhals = parse_version(sklearn.__version__) >= parse_version("1.9")
+    if not (reads_narwhals or hasattr(X, "__dataframe__")):
+        # scikit-learn 1.8 finds categories by this protocol, which Polars 2 has dropped
+        pytest.skip("scikit-learn 1.8 cannot fit the categories of this frame")
     y = (colour == "grey") + number * (code == 7)
     model = sk.HistGradientBoostingRegressor(**SMALL).fit(X, y)
     ensemble = read_model(model)

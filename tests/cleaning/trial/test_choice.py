@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from treeinf.cleaning.report.sentences import write_headline
-from treeinf.cleaning.trial.choice import choose_amount, choose_subset, decide
+from treeinf.cleaning.trial.choice import choose_subset, choose_treatment, decide
 from treeinf.cleaning.trial.judging import Evaluation
 from treeinf.cleaning.trial.losses import RowLosses
 
@@ -36,16 +36,16 @@ def gains(*means, n_rows=400):
         ((), 0),
     ],
 )
-def test_the_smallest_amount_as_good_as_the_best_is_chosen(means, chosen):
-    assert choose_amount(gains(*means)) == chosen
+def test_the_mildest_treatment_as_good_as_the_best_is_chosen(means, chosen):
+    assert choose_treatment(gains(*means)) == chosen
 
 
 def test_the_selection_loss_chooses_only_among_what_the_guard_loss_cannot_tell_apart():
     selection = gains(0.1, 0.3, 0.5).selection_loss
     guard = gains(0.3, 0.29, -0.2).selection_loss
     same = np.zeros_like(selection)
-    assert choose_amount(RowLosses(selection, guard, same)) == 2
-    assert choose_amount(RowLosses(selection, selection, same)) == 3
+    assert choose_treatment(RowLosses(selection, guard, same)) == 2
+    assert choose_treatment(RowLosses(selection, selection, same)) == 3
 
 
 def test_what_lowers_the_primary_score_beyond_noise_is_not_chosen():
@@ -53,7 +53,7 @@ def test_what_lowers_the_primary_score_beyond_noise_is_not_chosen():
     for fall, chosen in ((0.5, 2), (0.05, 3)):
         primary = gains(0.0, 0.0, -fall).selection_loss
         losses = RowLosses(selection, selection, primary)
-        assert choose_amount(losses) == chosen
+        assert choose_treatment(losses) == chosen
 
 
 # subsets
@@ -134,8 +134,9 @@ def chosen(rng, guard, primary, n_rows=400, n_classes=2):
         (0.2, 0.1, 2, "helped"),
         (0.2, -0.04, 2, "helped"),  # a fall of less than the noise
         (0.2, -0.1, 2, "vetoed"),
-        (0.05, 0.5, 2, "not beyond noise"),
-        (-0.05, 0.5, 2, "not beyond noise"),
+        (0.05, 0.5, 2, "helped"),  # by the primary score alone
+        (-0.05, 0.5, 2, "helped"),
+        (0.05, 0.05, 2, "not beyond noise"),
         (-0.2, 0.5, 2, "worse beyond noise"),
         (0.2, -0.04, 3, "helped"),
         (0.2, 0.01, 0, "helped"),
@@ -168,3 +169,27 @@ def test_the_headline_of_a_veto_names_the_score(rng):
     few = chosen(rng, 0.2, -0.01, n_classes=0).compare_primary(0, 1, 0.9)
     text = write_headline("vetoed", "drop", 5, 400, None, None, few)
     assert "made the R2 worse on" in text
+
+
+@pytest.mark.parametrize(
+    ("guard", "primary", "verdict"),
+    [
+        (0.05, 0.05, "noise is certain"),
+        (-0.05, -0.05, "noise is certain"),
+        (-0.05, -0.2, "not beyond noise"),
+        (-0.2, 0.5, "worse beyond noise"),
+        (0.2, 0.0, "helped"),
+    ],
+)
+def test_where_wrong_labels_are_certain_nothing_worse_is_enough(
+    rng, guard, primary, verdict
+):
+    evaluation = chosen(rng, guard, primary)
+    decided = decide(evaluation, 3, guard=True, confidence=0.9, least_noise=0.1)
+    assert decided == verdict
+
+
+def test_some_treatment_is_chosen_where_wrong_labels_are_certain():
+    assert choose_treatment(gains(0.01, 0.02)) == 0
+    assert choose_treatment(gains(0.01, 0.02), least_noise=0.1) > 0
+    assert choose_treatment(gains(), least_noise=0.1) == 0

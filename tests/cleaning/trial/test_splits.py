@@ -36,11 +36,13 @@ def test_no_row_has_two_roles_in_a_split(validation, rng):
         assert len(np.unique(together)) == len(together)
 
 
-def test_with_folds_every_row_stands_once_on_either_side(rng):
+def test_with_folds_every_row_is_held_out_once(rng):
     splits, scored = plan_splits(5, rows(), None, rng)
-    for number in (1, 2):
-        together = np.concatenate([positions(split)[number] for split in splits])
-        np.testing.assert_array_equal(np.sort(together), np.arange(103))
+    together = np.concatenate([np.concatenate(positions(s)[1:]) for s in splits])
+    np.testing.assert_array_equal(np.sort(together), np.arange(103))
+    for split in splits:
+        first, second = positions(split)[1:]
+        assert abs(len(first) - len(second)) <= 3
     np.testing.assert_array_equal(scored.positions, np.arange(103))
 
 
@@ -98,4 +100,6 @@ def test_no_group_is_on_two_sides_of_a_split(validation, seed):
 def test_a_list_of_splits_is_taken(rng):
     splits = list(KFold(4).split(np.zeros((103, 1))))
     planned, _ = plan_splits(splits, rows(), None, rng)
-    np.testing.assert_array_equal(positions(planned[1])[2], splits[1][1])
+    held_out = np.sort(np.concatenate(positions(planned[1])[1:]))
+    np.testing.assert_array_equal(held_out, splits[1][1])
+    np.testing.assert_array_equal(positions(planned[1])[0], splits[1][0])

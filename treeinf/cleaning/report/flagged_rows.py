@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ __all__ = ["RowTable", "find_influential_rows"]
 _MOST_OWN = 64
 _N_INFLUENTIAL = 3
 _MOST_WORK = 3e9
+_MOST_EXPLAINED = 50
+_MOST_SEARCHED = 50_000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -212,27 +215,38 @@ class RowTable:
 
 
 def find_influential_rows(
-    model: Any, scored: RowSet, changed: NDArray[np.int64]
+    fit: Callable[[LabelledRows], Any],
+    scored: RowSet,
+    changed: NDArray[np.int64],
+    seed: int,
 ) -> dict[str, NDArray[np.int64]]:
     """Find the train rows that raise and that lower the loss of each cleaned row most.
 
     Parameters
     ----------
-    model : estimator
-        Model of all scored rows.
+    fit : callable
+        Trains a model of the scored rows; of 50,000 of them at most.
     scored : RowSet
         Scored rows.
     changed : ndarray of int64, shape (n_changed,)
         Cleaned rows among them.
+    seed : int
+        Seed of the choice of rows.
 
     Returns
     -------
     dict of str to ndarray of int64, shape (n_changed, 3)
         "opponent" and "helper": positions among all train rows; -1 where there is none,
-        or beyond the first rows of a table so long that the search would take minutes.
-        The row itself and its group are excluded.
+        or beyond the first 50 cleaned rows, or fewer of a table so long that the search
+        would take minutes. The row itself and its group are excluded.
     """
-    rows = scored.rows
+    shown = changed[:_MOST_EXPLAINED]
+    searched = np.arange(scored.rows.n_rows)
+    if len(searched) > _MOST_SEARCHED:
+        drawn = np.random.default_rng(seed).permutation(searched)[:_MOST_SEARCHED]
+        searched = np.union1d(drawn, shown)
+    rows = scored.rows.take(searched)
+    model = fit(rows)
     with warnings.catch_warnings():
         # the cleaned rows are train rows, and are explained on purpose
         warnings.simplefilter("ignore", TreeinfWarning)
@@ -243,7 +257,8 @@ def find_influential_rows(
             return {}
         # every output of softmax reacts to every other
         n_steps = explainer.ensemble_.n_trees * explainer.ensemble_.n_outputs
-        asked = changed[: max(1, int(_MOST_WORK / (rows.n_rows * max(n_steps, 1))))]
+        n_asked = int(_MOST_WORK / (rows.n_rows * max(n_steps, 1)))
+        asked = np.searchsorted(searched, shown[: max(1, n_asked)])
         queries = rows.take(asked)
         group = np.arange(rows.n_rows) if rows.group is None else rows.group
         n_own = int(np.unique(group, return_counts=True)[1].max())
@@ -267,7 +282,8 @@ def find_influential_rows(
                     best = np.argsort(-value, kind="stable")[:_N_INFLUENTIAL]
                     others = best[value[best] > 0.0]
                 others = others[:_N_INFLUENTIAL]
-                influential[kind][line, : len(others)] = scored.positions[others]
+                positions = scored.positions[searched[others]]
+                influential[kind][line, : len(positions)] = positions
     return influential
 
 

@@ -14,19 +14,15 @@ from treeinf.cleaning.trial.judging import Evaluation
 __all__ = ["list_amounts", "list_subset_lines"]
 
 
-def list_amounts(
-    trial: CleaningTrial | None, n_scored: int, confidence: float
-) -> list[dict[str, Any]]:
-    """List the amounts tried, the uncleaned model first.
+def list_amounts(trial: CleaningTrial | None, n_scored: int) -> list[dict[str, Any]]:
+    """List the treatments tried, the uncleaned model first.
 
     Parameters
     ----------
     trial : CleaningTrial or None
-        Evaluations of the amounts; None for none.
+        Evaluations of the treatments; None for none.
     n_scored : int
         Rows that can be cleaned.
-    confidence : float
-        Of the intervals.
     """
     if trial is None:
         return []
@@ -34,15 +30,22 @@ def list_amounts(
     evaluation = trial.outcome.candidates
     losses = evaluation.losses
     unclean = losses.selection_loss[0]
-    for number, share in enumerate(trial.shares):
-        gain = paired_interval(unclean - losses.selection_loss[number], confidence)
+    treatments = [None, *trial.treatments]
+    for number, (treatment, share) in enumerate(
+        zip(treatments, trial.shares, strict=True)
+    ):
+        gain = paired_interval(
+            unclean - losses.selection_loss[number], trial.confidence
+        )
         by_chance: tuple[float | None, ...] = (None, None, None)
-        if number in trial.random:
-            removal = losses.selection_loss[trial.random[number]]
-            by_chance = paired_interval(unclean - removal, confidence)
+        if number and number == trial.chosen and trial.controls is not None:
+            random = trial.controls.compare_selection(0, 2, trial.confidence, "")
+            by_chance = random.gain, random.gain_low, random.gain_high
         guard_loss = float(losses.guard_loss[number].mean())
         lines.append(
             {
+                "action": None if treatment is None else treatment.action,
+                "amount": None if treatment is None else str(treatment.amount),
                 "share": share,
                 "n_removed": None if np.isnan(share) else round(share * n_scored),
                 "loss": float(losses.selection_loss[number].mean()),

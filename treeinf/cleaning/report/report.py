@@ -19,6 +19,7 @@ from treeinf.cleaning.report.sentences import (
 from treeinf.cleaning.report.settings import list_settings, list_versions
 from treeinf.cleaning.report.suspects import Suspects
 from treeinf.cleaning.scores.noise_rate import NoiseRate
+from treeinf.cleaning.trial.choice import ACCEPTED
 from treeinf.cleaning.trial.cleanings import CleaningTrial
 from treeinf.cleaning.trial.comparison import Alternative, Comparison
 from treeinf.files import to_plain
@@ -37,7 +38,7 @@ class CleaningReport:
     acted : bool
         Whether any row was removed, relabelled or given less weight.
     action : str
-        What is done with flagged rows: "drop", "relabel" or "downweight".
+        What is done with flagged rows: "drop", "relabel", "downweight" or "weight".
     method : str
         Name of the scores.
     task : {"binary", "multiclass", "regression"}
@@ -70,11 +71,14 @@ class CleaningReport:
     alternatives : tuple of Alternative
         The cleaning and its alternatives; empty if nothing was
         tried or ``baselines=False``.
-    verdict : {"helped", "not beyond noise", "worse beyond noise", "vetoed", \
-"nothing to remove", "unguarded"}
-        What the guard decided; "worse beyond noise": the loss rose; "vetoed": the loss
-        fell, but the primary score got worse beyond noise, or R2 at all. Rows are
-        cleaned after "helped" and "unguarded" only.
+    verdict : {"helped", "noise is certain", "not beyond noise", \
+"worse beyond noise", "vetoed", "nothing to remove", "unguarded"}
+        What the guard decided; "helped": the loss or the primary score got better
+        beyond noise, and neither worse; "noise is certain": neither got better or worse
+        beyond noise, and the interval of the noise rate begins above 2 %;
+        "worse beyond noise": the loss rose; "vetoed": the loss fell, but the primary
+        score got worse beyond noise, or R2 at all. Rows are cleaned after "helped",
+        "noise is certain" and "unguarded" only.
     seconds : dict of str to float
         Wall time of "train" (copies for the scores), "influence", "stacking",
         "retrain" (all candidates), "baselines", "final" (the final model), "explain"
@@ -221,6 +225,7 @@ def write_report(
     n_train: int,
     n_scored: int,
     trial: CleaningTrial | None,
+    action: str,
     cleaning: Cleaning,
     verdict: str,
     noise: NoiseRate | None,
@@ -241,6 +246,8 @@ def write_report(
         Name of the score reported.
     trial : CleaningTrial or None
         The amounts tried; None if nothing was tried.
+    action : str
+        What the chosen cleaning does with flagged rows.
     cleaning : Cleaning
         The chosen cleaning, whether carried out or not.
     noise : NoiseRate or None
@@ -250,17 +257,17 @@ def write_report(
     costs : Costs
         Times and fits.
     """
-    confidence, action = parameters["confidence"], parameters["action"]
     n_chosen = len(cleaning.changed)
-    n_changed = n_chosen if verdict in ("helped", "unguarded") else 0
+    n_changed = n_chosen if verdict in ACCEPTED else 0
     choice = guard = primary = None
     alternatives: tuple[Alternative, ...] = ()
     if trial is not None:
         tried, chosen = trial.outcome.candidates, trial.outcome.chosen
+        confidence = trial.confidence
         choice = tried.compare_selection(0, trial.chosen, confidence, metric)
         guard = chosen.compare_guard(0, 1, confidence, metric)
         primary = chosen.compare_primary(0, 1, confidence)
-        alternatives = trial.compare_controls(confidence, metric)
+        alternatives = trial.compare_controls(metric)
     seed = parameters["random_state"]
     return CleaningReport(
         headline=write_headline(
@@ -307,7 +314,7 @@ def write_report(
                 relabel_by=parameters["relabel_by"],
                 excess=describe_excess(
                     action,
-                    n_changed / n_scored if verdict == "helped" else 0.0,
+                    n_changed / n_scored if verdict in ACCEPTED[:2] else 0.0,
                     None if noise is None else noise.high,
                     "targets" if task == "regression" else "labels",
                 ),

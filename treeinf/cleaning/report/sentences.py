@@ -11,8 +11,18 @@ __all__ = ["write_headline", "write_notes", "write_subset_headline"]
 
 _FEW_GUARD_ROWS = 100
 
-_DONE = {"drop": "Removed", "relabel": "Relabelled", "downweight": "Down-weighted"}
-_DOING = {"drop": "removing", "relabel": "relabelling", "downweight": "down-weighting"}
+_DONE = {
+    "drop": "Removed",
+    "relabel": "Relabelled",
+    "downweight": "Down-weighted",
+    "weight": "Gave less than half the weight to",
+}
+_DOING = {
+    "drop": "removing",
+    "relabel": "relabelling",
+    "downweight": "down-weighting",
+    "weight": "giving less than half the weight to",
+}
 _STRATEGIES = {
     "influence": "the most helpful",
     "diverse": "the most helpful of each cluster",
@@ -61,7 +71,15 @@ def write_headline(
     if verdict == "unguarded":
         evidence = f"{scores} on {unseen}" if seen else "not evaluated"
         return f"{what}, {evidence}; the guard was off."
-    return f"{what}: {scores} on {unseen}, {losses}, a gain beyond noise."
+    beyond = "a gain beyond noise"
+    if seen is not None and primary is not None and not seen.is_beyond_noise:
+        beyond = (
+            f"{primary.metric} {primary.score_before:.4f} -> "
+            f"{primary.score_after:.4f}, a gain beyond noise"
+        )
+    if verdict == "noise is certain":
+        beyond = "within noise, but wrong labels are certain"
+    return f"{what}: {scores} on {unseen}, {losses}, {beyond}."
 
 
 def _name_outcome(verdict: str, seen: Comparison | None) -> str:

@@ -47,7 +47,6 @@ from numpy.typing import NDArray
 from scipy import special, stats
 from scipy.optimize import minimize
 
-from treeinf.cleaning.scores.scoring import RowScores
 from treeinf.kernels.threads import one_blas_thread
 from treeinf.training.rows import LabelledRows
 
@@ -115,32 +114,25 @@ class OutOfBag:
 
 def estimate_noise_rate(
     rows: LabelledRows,
-    scores: RowScores,
-    trusted: LabelledRows | None,
+    prediction: NDArray[np.float64],
     *,
     confidence: float,
     seed: int,
+    clean: OutOfBag | None = None,
 ) -> NoiseRate | None:
-    """Estimate the noise rate of scored rows; None for methods without predictions.
+    """Estimate the noise rate of labels or targets.
 
     Parameters
     ----------
     rows : LabelledRows
-        Scored rows.
-    scores : RowScores
-        Their scores.
-    trusted : LabelledRows or None
-        Rows without noise, if predictions of them came with the scores.
-    confidence, seed
+        Rows that may be wrong.
+    prediction : ndarray of float64, shape (n_rows,) or (n_rows, n_classes)
+        Out-of-bag predictions of them.
+    confidence, seed, clean
         See `estimate_label_noise`.
     """
-    if scores.prediction is None:
-        return None
-    clean = None
-    if trusted is not None and scores.clean_prediction is not None:
-        clean = OutOfBag(trusted.label, scores.clean_prediction)
     estimate = estimate_target_noise if rows.code is None else estimate_label_noise
-    noisy = OutOfBag(rows.label, scores.prediction)
+    noisy = OutOfBag(rows.label, prediction)
     return estimate(noisy, confidence=confidence, seed=seed, clean=clean)
 
 

@@ -8,17 +8,21 @@ the fair alternative is to append them to the train rows without cleaning.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from treeinf.cleaning.actions import Cleaning, drop_rows, flag_rows, keep_all
+from treeinf.cleaning.actions import (
+    Cleaning,
+    Treatment,
+    drop_rows,
+    flag_rows,
+    keep_all,
+)
 from treeinf.cleaning.rows import join_rows
 from treeinf.cleaning.scores.scoring import RowScores
 from treeinf.cleaning.trial.subsets import STRATEGIES, Ranking, select_subset
-from treeinf.training.row_groups import number_groups
 from treeinf.training.rows import LabelledRows
 
 __all__ = [
@@ -27,7 +31,6 @@ __all__ = [
     "list_cleanings",
     "list_controls",
     "list_subsets",
-    "random_amounts",
     "remove_at_random",
 ]
 
@@ -72,103 +75,64 @@ class Candidate:
 
 
 def remove_at_random(
-    code: NDArray[np.int64] | None,
-    n_rows: int,
-    n_removed: int,
-    rng: np.random.Generator,
-    group: NDArray[np.int64] | None = None,
+    rows: LabelledRows, n_removed: int, rng: np.random.Generator
 ) -> Cleaning:
-    """Remove rows at random, under the rules for flagged rows.
-
-    Groups are removed one after another, the last of them in part: of a row that stands
-    in the table twice, removing one alone changes little.
-    """
-    if group is None:
-        score = 1.0 - rng.random(n_rows)
-    else:
-        number = number_groups(group)
-        score = 1.0 - rng.random(int(number.max()) + 1)[number]
-    drawn = flag_rows(score, code, count=n_removed)
-    return drop_rows(n_rows, drawn)
-
-
-def random_amounts(n_shares: int) -> list[int]:
-    """Return the amounts (0 for no cleaning) at which random removals are tried too.
-
-    The largest amount and the middle one: enough for a curve, and few trainings.
-    """
-    return sorted({(n_shares + 1) // 2, n_shares} - {0})
+    """Remove rows, or whole groups, at random, under the rules for flagged rows."""
+    drawn = 1.0 - rng.random(rows.n_rows)
+    if rows.group is not None:
+        drawn = drawn[np.unique(rows.group, return_inverse=True)[1].reshape(-1)]
+    flagged = flag_rows(drawn, rows.code, count=n_removed)
+    return drop_rows(rows.n_rows, flagged)
 
 
 def list_cleanings(
-    train: LabelledRows,
-    shares: Sequence[float],
-    scores: RowScores,
-    clean: Callable[[LabelledRows, RowScores, float], Cleaning],
-    rng: np.random.Generator,
-    *,
-    controls: bool,
+    train: LabelledRows, scores: RowScores, treatments: Sequence[Treatment]
 ) -> list[Candidate]:
-    """List the uncleaned rows, the cleanings by share, and random removals.
+    """List the uncleaned rows and their treatments.
 
     Parameters
     ----------
     train : LabelledRows
         Train rows of a split.
-    shares : sequence of float
-        Shares to clean, ascending.
     scores : RowScores
         Scores of the train rows.
-    clean : callable
-        Returns the cleaning of rows by scores and share.
-    rng : numpy Generator
-        For the random removals.
-    controls : bool
-        Whether to remove rows at random, see `random_amounts`.
+    treatments : sequence of Treatment
+        What is tried.
     """
     candidates = [Candidate("all", 0.0, keep_all(train.n_rows))]
-    candidates += [
-        Candidate("cleaned", share, clean(train, scores, share)) for share in shares
-    ]
-    for amount in random_amounts(len(shares)) if controls else ():
-        cleaned = candidates[amount]
-        n_removed = len(cleaned.cleaning.changed)
-        cleaning = remove_at_random(
-            train.code, train.n_rows, n_removed, rng, train.group
-        )
-        candidates.append(Candidate("random", cleaned.share, cleaning))
+    for treatment in treatments:
+        cleaning = treatment.apply(train, scores)
+        share = len(cleaning.changed) / train.n_rows
+        candidates.append(Candidate("cleaned", share, cleaning))
     return candidates
 
 
 def list_controls(
-    code: NDArray[np.int64] | None,
+    train: LabelledRows,
     cleaned: Candidate,
     trusted: LabelledRows | None,
     rng: np.random.Generator,
-    group: NDArray[np.int64] | None = None,
 ) -> list[Candidate]:
     """List the controls of a chosen cleaning.
 
     Parameters
     ----------
-    code : ndarray of int64, shape (n_rows,), or None
-        Class numbers of the train rows.
+    train : LabelledRows
+        Train rows of a split.
     cleaned : Candidate
         The chosen cleaning.
     trusted : LabelledRows or None
         Rows to append.
     rng : numpy Generator
         For the random removal.
-    group : ndarray of int64, shape (n_rows,), optional
-        Groups of the train rows.
     """
     cleaning, share = cleaned.cleaning, cleaned.share
-    n_rows, n_changed = len(cleaning.kept), len(cleaning.changed)
-    random = remove_at_random(code, n_rows, n_changed, rng, group)
+    n_changed = len(cleaning.changed)
+    random = remove_at_random(train, n_changed, rng)
     controls = [Candidate("random", share, random)] if n_changed else []
     if trusted is not None:
         controls += [
-            Candidate("appended", 0.0, keep_all(n_rows), trusted),
+            Candidate("appended", 0.0, keep_all(train.n_rows), trusted),
             Candidate("both", share, cleaning, trusted),
         ]
     return controls

@@ -11,31 +11,38 @@ from treeinf.cleaning.trial.comparison import paired_interval
 from treeinf.cleaning.trial.judging import Evaluation
 from treeinf.cleaning.trial.losses import RowLosses
 
-__all__ = ["choose_amount", "choose_subset", "decide"]
+__all__ = ["ACCEPTED", "choose_subset", "choose_treatment", "decide"]
 
 _TIED = 2.0
+_CERTAIN_NOISE = 0.02
+
+ACCEPTED = ("helped", "noise is certain", "unguarded")
+"""Verdicts after which rows are cleaned."""
 
 
-def choose_amount(losses: RowLosses) -> int:
-    """Choose the smallest cleaning whose gain is as good as the best and beyond noise.
+def choose_treatment(losses: RowLosses, least_noise: float = 0.0) -> int:
+    """Choose the mildest treatment whose gain is as good as the best and beyond noise.
 
     Parameters
     ----------
     losses : RowLosses
-        Of the uncleaned model, then of the candidates from the smallest amount up.
+        Of the uncleaned model, then of the treatments from the mildest up.
+    least_noise : float, default=0.0
+        Lower end of the noise rate's interval.
 
     Returns
     -------
     int
         Number of the candidate; 0, the uncleaned model, where none gains more than its
-        standard error.
+        standard error. Where wrong labels are certain, some treatment is chosen unless
+        all are worse.
 
     Notes
     -----
     Considered are the candidates whose guard loss cannot be told from the best. On few
     rows that is most of them, and the selection loss, which tells more of them apart,
     decides; on many rows it keeps the selection loss from cutting away the rows that
-    are right but hard. Among them, the smallest is taken whose gain in the selection
+    are right but hard. Among them, the mildest is taken whose gain in the selection
     loss is within its standard error of the largest. Candidates whose primary score is
     worse than the uncleaned model's by more than two standard errors are not
     considered.
@@ -49,7 +56,10 @@ def choose_amount(losses: RowLosses) -> int:
     is_tied = behind.mean(axis=1) <= _TIED * _standard_error(behind)
     difference = losses.selection_loss[0] - losses.selection_loss
     gain, error = difference.mean(axis=1), _standard_error(difference)
-    is_open = is_tied & (gain > error) & ~is_vetoed
+    is_certain = least_noise >= _CERTAIN_NOISE
+    required = np.full_like(error, -np.inf) if is_certain else error.copy()
+    required[0] = np.inf
+    is_open = is_tied & (gain > required) & ~is_vetoed
     if not is_open.any():
         return 0
     most = int(np.where(is_open, gain, -np.inf).argmax())
@@ -115,7 +125,12 @@ def choose_subset(
 
 
 def decide(
-    chosen: Evaluation | None, n_changed: int, *, guard: bool, confidence: float
+    chosen: Evaluation | None,
+    n_changed: int,
+    *,
+    guard: bool,
+    confidence: float,
+    least_noise: float = 0.0,
 ) -> str:
     """Decide whether a cleaning is accepted.
 
@@ -129,6 +144,9 @@ def decide(
         Whether a gain beyond noise is required.
     confidence : float
         Of the intervals.
+    least_noise : float, default=0.0
+        Lower end of the noise rate's interval. From 2 % on, wrong labels are certain,
+        and the losses need not show it again: few rows cannot.
 
     Returns
     -------
@@ -140,9 +158,15 @@ def decide(
     if chosen is None or not guard:
         return "unguarded"
     loss = chosen.compare_guard(0, 1, confidence, "")
-    if not loss.is_beyond_noise:
-        return "worse beyond noise" if loss.gain_high < 0.0 else "not beyond noise"
     primary = chosen.compare_primary(0, 1, confidence)
+    if not loss.is_beyond_noise:
+        if loss.gain_high < 0.0:
+            return "worse beyond noise"
+        if primary.is_beyond_noise:
+            return "helped"
+        if least_noise >= _CERTAIN_NOISE and primary.gain_high >= 0.0:
+            return "noise is certain"
+        return "not beyond noise"
     # for skewed targets, a cleaning that only drops the far tail moves predictions
     # towards the median: the capped error falls, and only R2 reveals the damage
     if (primary.gain_high if chosen.n_classes else primary.gain) < 0.0:

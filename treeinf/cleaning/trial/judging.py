@@ -62,12 +62,34 @@ class Predictions:
         """Number of classes; 0 for regression."""
         return self.values.shape[2] if self.values.ndim == 3 else 0
 
-    def join(self, models: Sequence[int], others: Predictions) -> Predictions:
-        """Return some of the models, and after them those of other predictions."""
+    def of_models(self, models: Sequence[int]) -> Predictions:
+        """Return some of the models, in the order passed."""
+        index = list(models)
+        return dataclasses.replace(
+            self, values=self.values[index], score=self.score[index]
+        )
+
+    @classmethod
+    def concatenate(cls, sets: Sequence[Predictions]) -> Predictions:
+        """Join predictions of several sets of rows by as many models of each."""
+        groups = [rows.group for rows in sets if rows.group is not None]
+        weights = [rows.weight for rows in sets if rows.weight is not None]
+        scores = np.transpose([rows.score for rows in sets])
+        return cls(
+            np.concatenate([rows.values for rows in sets], axis=1),
+            np.array([_mean_of_finite(line) for line in scores]),
+            np.concatenate([rows.label for rows in sets]),
+            np.concatenate(weights) if weights else None,
+            np.concatenate([rows.positions for rows in sets]),
+            np.concatenate(groups) if groups else None,
+        )
+
+    def append(self, others: Predictions) -> Predictions:
+        """Return these models, and after them those of other predictions."""
         return dataclasses.replace(
             self,
-            values=np.array([*self.values[list(models)], *others.values]),
-            score=np.array([*self.score[list(models)], *others.score]),
+            values=np.concatenate([self.values, others.values]),
+            score=np.concatenate([self.score, others.score]),
         )
 
 

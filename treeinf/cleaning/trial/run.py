@@ -26,7 +26,7 @@ def run(
     learner: Learner,
     *,
     seed: int,
-    scorer: Callable[..., float],
+    scorer: Callable[..., float] | None,
     costs: Costs,
     stage: str,
     announce: bool = False,
@@ -43,8 +43,8 @@ def run(
         Trains the models.
     seed : int
         Seed of every model, so that models differ by their rows alone.
-    scorer : callable
-        Returns the reported score of a model, rows and labels.
+    scorer : callable or None
+        Returns the reported score of a model, rows and labels; None for accuracy or R2.
     costs : Costs
         Updated with the number of fits.
     stage : str
@@ -101,19 +101,32 @@ def _try(
     split: Split,
     candidate: Candidate,
     seed: int,
-    scorer: Callable[..., float],
+    scorer: Callable[..., float] | None,
 ) -> list[tuple[NDArray[np.float64], float]]:
     """Train a candidate where needed; return its predictions and score of each set."""
     model = candidate.model
     if model is None:
         model = learner.fit(candidate.apply(split.train.rows), seed)
-    return [
-        (
-            learner.predict(model, row_set.rows.X),
-            _score(scorer, model, row_set.rows, learner),
-        )
-        for row_set in split.sets
-    ]
+    results = []
+    for row_set in split.sets:
+        rows = row_set.rows
+        prediction = learner.predict(model, rows.X)
+        if scorer is None:
+            score = _default_score(prediction, rows)
+        else:
+            score = _score(scorer, model, rows, learner)
+        results.append((prediction, score))
+    return results
+
+
+def _default_score(prediction: NDArray[np.float64], rows: LabelledRows) -> float:
+    """Return the accuracy, or R2; NaN where that is not defined."""
+    if rows.code is None:
+        spread = float(((rows.y - rows.y.mean()) ** 2).sum())
+        unexplained = float(((rows.y - prediction) ** 2).sum())
+        return 1.0 - unexplained / spread if spread > 0.0 else np.nan
+    values = np.nan_to_num(prediction, nan=-1.0)
+    return float((values.argmax(axis=1) == rows.code).mean())
 
 
 def _score(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import numbers
 import warnings
 from typing import Any
@@ -28,23 +29,25 @@ _FEWEST_FOLDS = 3
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RowSet:
-    """Rows of a table, and their positions in it.
+    """Rows of a table, by their positions; taken from it when they are first needed.
 
     Parameters
     ----------
-    rows : LabelledRows
-        The rows.
+    table : LabelledRows
+        The table.
     positions : ndarray of int64, shape (n_rows,)
-        Their positions in the table.
+        Positions of the rows.
     """
 
-    rows: LabelledRows
+    table: LabelledRows
     positions: NDArray[np.int64]
 
-    @classmethod
-    def of(cls, table: LabelledRows, positions: NDArray[np.int64]) -> RowSet:
-        """Take rows of a table."""
-        return cls(table.take(positions), positions)
+    @functools.cached_property
+    def rows(self) -> LabelledRows:
+        """The rows; the table itself if they are all of it."""
+        if np.array_equal(self.positions, np.arange(self.table.n_rows)):
+            return self.table
+        return self.table.take(self.positions)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -182,9 +185,8 @@ def plan_splits(
     -------
     splits : list of Split
         No two of a split's sets have a row of the same group. One split; two, if scores
-        use the trusted rows. With folds, one for each fold: this and the next are
-        selection and guard set of one another, the others are trained on. So every row
-        is in two guard sets, and its two losses are averaged.
+        use the trusted rows. With folds, one for each: its halves are selection and
+        guard set of one another, the other folds are trained on.
     scored : RowSet
         Rows that the final cleaning scores: all but those held out.
 
@@ -197,7 +199,7 @@ def plan_splits(
     scored = RowSet(rows, np.arange(rows.n_rows))
     if kind == "rows":
         assert trusted is not None
-        first, second = (RowSet.of(trusted, h) for h in split_in_halves(trusted, rng))
+        first, second = (RowSet(trusted, h) for h in split_in_halves(trusted, rng))
         splits = [Split(scored, (first, second), scores_use_trusted)]
         if scores_use_trusted:
             splits.append(Split(scored, (second, first), scores_use_trusted))
@@ -211,22 +213,20 @@ def plan_splits(
             fold = deal_groups(rows.group, rows.code, shares, rng)
             is_first, is_train = fold == 1, fold == 0
         first, second, scored = (
-            RowSet.of(rows, np.flatnonzero(mask))
+            RowSet(rows, np.flatnonzero(mask))
             for mask in (is_first, ~is_first & ~is_train, is_train)
         )
         splits = [Split(scored, (first, second))]
     else:
         splits = []
-        folds = _list_folds(validation, kind, rows, rng)
-        for k, (train, fold) in enumerate(folds):
-            following = np.setdiff1d(folds[(k + 1) % len(folds)][1], fold)
-            following = _outside_groups(rows, following, fold)
-            held_out = np.union1d(fold, following)
-            train = _outside_groups(rows, np.setdiff1d(train, held_out), held_out)
-            sets = RowSet.of(rows, following), RowSet.of(rows, fold)
-            splits.append(Split(RowSet.of(rows, train), sets))
+        for train, held_out in _list_folds(validation, kind, rows, rng):
+            held_out = np.setdiff1d(held_out, train)
+            train = _outside_groups(rows, train, held_out)
+            halves = split_in_halves(rows.take(held_out), rng)
+            sets = tuple(RowSet(rows, held_out[half]) for half in halves)
+            splits.append(Split(RowSet(rows, train), sets))
     for split in splits:
-        sizes = [r.rows.n_rows for r in (split.train, *split.sets)]
+        sizes = [len(r.positions) for r in (split.train, *split.sets)]
         if sizes[0] < 2 or 0 in sizes:
             raise ValueError(
                 f"Got n_samples = {rows.n_rows} rows: too few to score some, choose by "

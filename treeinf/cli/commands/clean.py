@@ -84,12 +84,18 @@ def clean(
         typer.Option(
             "--amount",
             help="How many rows to clean: auto, a share (0.1 or 10%), a number (200), "
-            "or a score threshold (score>=0.5).",
+            "the rows of a score (score>=0.5), or those wrong with some probability "
+            "(doubt>=0.5).",
         ),
     ] = FROM_ESTIMATOR,
     action: Annotated[
-        Literal["drop", "relabel", "downweight"],
-        typer.Option("--action", help="What to do with the flagged rows."),
+        Literal["auto", "drop", "relabel", "downweight", "weight"],
+        typer.Option(
+            "--action",
+            help="What to do with the flagged rows; weight: multiply every row's "
+            "weight by the probability that its label is right; auto: weight or drop, "
+            "whatever the trial shows to be better.",
+        ),
     ] = FROM_ESTIMATOR,
     flagged_weight: Annotated[
         float,

@@ -18,7 +18,8 @@ from treeinf.cli.tables.files import Table, write_frame
 __all__ = ["check_weight_column", "to_lines", "write_cleaned"]
 
 WEIGHT_COLUMN = "treeinf_weight"
-"""Column that "downweight" adds to a table without weights."""
+"""Column that weights are written to, in a table without weights."""
+_WEIGHTING = ("auto", "downweight", "weight")
 
 
 def check_weight_column(job: Job, action: str) -> None:
@@ -29,11 +30,11 @@ def check_weight_column(job: Job, action: str) -> None:
     CommandError
         If the column exists.
     """
-    is_added = action == "downweight" and job.weight is None
+    is_added = action in _WEIGHTING and job.weight is None
     if is_added and WEIGHT_COLUMN in job.table.frame.columns:
         raise CommandError(
             f"{job.table.path} has a column {WEIGHT_COLUMN!r} already, which --action "
-            f"downweight would add; pass --weight {WEIGHT_COLUMN}, or rename it."
+            f"{action} would add; pass --weight {WEIGHT_COLUMN}, or rename it."
         )
 
 
@@ -100,9 +101,10 @@ def write_cleaned(
 def _cleaned_table(cleaner: InfluenceCleaner, job: Job) -> Table:
     """Put new labels or weights into the table."""
     table, data = job.table, job.data
-    if not cleaner.report_.acted or cleaner.action == "drop":
+    action = cleaner.report_.action
+    if not cleaner.report_.acted or action == "drop":
         return table
-    if cleaner.action == "downweight":
+    if action in ("downweight", "weight"):
         assert cleaner.weights_ is not None
         return table.with_numbers(job.weight or WEIGHT_COLUMN, cleaner.weights_)
     if not data.classes:
