@@ -7,9 +7,9 @@ import dataclasses
 import inspect
 import math
 import numbers
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from time import perf_counter
 from typing import Any, Self
 
 import numpy as np
@@ -34,6 +34,7 @@ from treeinf.cleaning.grouping import (
 )
 from treeinf.cleaning.rows import read_rows, read_trusted, refuse_times
 from treeinf.cleaning.scores.scoring import is_readable
+from treeinf.cleaning.trial.forward import follows_positions, rank_times
 from treeinf.cleaning.trial.splits import check_validation
 from treeinf.errors import SelfExplanationWarning, TreeinfWarning
 from treeinf.frames import check_columns, column_names
@@ -151,6 +152,7 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
         y: Any,
         sample_weight: Any = None,
         groups: Any = None,
+        time: Any = None,
         **fit_params: Any,
     ) -> Self:
         """Choose the rows, and train the final model.
@@ -167,6 +169,12 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
             Groups of rows that belong together, such as those of a patient or a
             machine: no row is scored, chosen by or evaluated with models that have seen
             its group. Rows that are equal are joined anyway, see `join_equal_rows`.
+        time : array-like, shape (n_train,), optional
+            Time of each row, where it matters that rows are not scored by later ones:
+            numbers, dates, moments, or texts of dates. Rows are then scored, chosen and
+            evaluated by models of earlier rows alone; rows of the same time stay
+            together. The first rows have none to be scored by, and are kept. With
+            `TimeSeriesSplit` as `validation`, rows are in the order of time anyway.
         **fit_params
             Further arguments of the estimator's fit, passed to every copy and to the
             final model as they are: an `eval_set` to stop early on, callbacks.
@@ -188,7 +196,7 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
         `eval_set` holds out a fifth of each copy's own rows to find its number of
         iterations, and is then trained on all of them. The report says so.
         """
-        begin = time.perf_counter()
+        begin = perf_counter()
         self._check_kind()
         kind = check_validation(self.validation)
         reading: dict[str, Any] = {
@@ -199,6 +207,12 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
             X, y, sample_weight, classify=self._is_classification, **reading
         )
         rows = self._join_rows(rows, groups)
+        if time is not None:
+            rows = dataclasses.replace(rows, time=rank_times(time, rows.n_rows))
+        elif follows_positions(self.validation):
+            rows = dataclasses.replace(rows, time=np.arange(rows.n_rows))
+        if rows.time is not None:
+            self._check_time()
         validate_data(self, rows.X, skip_check_array=True)
         self._column_names = column_names(rows.X)
         if classes is not None:
@@ -225,9 +239,11 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
         )
         with contextlib.closing(progress), _once_each():
             report = self._fit_rows(rows, trusted, learner)
-        seconds = {**report.seconds, "total": time.perf_counter() - begin}
+        seconds = {**report.seconds, "total": perf_counter() - begin}
         stopped = describe_stopping(estimator, fit_params, self.estimator_)
         notes = (*report.notes, *self._grouping.notes)
+        if rows.time is not None:
+            notes = (*notes, *self._describe_time())
         notes = (*notes, stopped) if stopped else notes
         self.report_ = dataclasses.replace(
             report,
@@ -255,6 +271,14 @@ class RowMetaEstimator(MetaEstimatorMixin, BaseEstimator):
 
     def _check_parameters(self, estimator: Any, n_rows: int, is_weighted: bool) -> None:
         """Refuse parameters that are invalid for these rows."""
+        raise NotImplementedError
+
+    def _check_time(self) -> None:
+        """Refuse parameters that would use later rows."""
+        raise NotImplementedError
+
+    def _describe_time(self) -> list[str]:
+        """Return remarks on scores that use earlier rows alone."""
         raise NotImplementedError
 
     def _fit_rows(

@@ -33,7 +33,12 @@ from treeinf.cleaning.scores.scoring import (
 from treeinf.cleaning.trial.choice import ACCEPTED, decide
 from treeinf.cleaning.trial.cleanings import count_looks, try_cleanings
 from treeinf.cleaning.trial.run import run
-from treeinf.cleaning.trial.splits import RowSet, Split, plan_splits
+from treeinf.cleaning.trial.splits import (
+    RowSet,
+    Split,
+    list_score_folds,
+    plan_splits,
+)
 from treeinf.errors import UnsupportedModelError
 from treeinf.frames import take_rows
 from treeinf.training.learner import Learner, accepts_weights
@@ -135,6 +140,8 @@ class InfluenceCleaner(RowMetaEstimator):
         The final model, trained on the rows kept.
     kept_ : ndarray of bool, shape (n_train,)
         Rows kept; all of them where none is dropped.
+    held_out_ : ndarray of bool, shape (n_train,)
+        Rows that were held out to choose and evaluate, and so were not cleaned.
     removed_ : frame
         The rows cleaned, the highest score first: ``row`` (the caller's label),
         ``position``, ``rank``, ``score``, ``percentile``, ``action``, ``label``,
@@ -151,7 +158,8 @@ class InfluenceCleaner(RowMetaEstimator):
         chosen), with ``action`` "kept" and without opponents and helpers.
         `report_.suspects` has the share of wrong labels to expect among them.
     scores_ : ndarray of float64, shape (n_train,)
-        Score of each row, higher for more harmful; NaN for rows held out.
+        Score of each row, higher for more harmful; NaN for rows held out, and where
+        time matters for the first ones, which no earlier rows can score.
     suggestions_ : ndarray, shape (n_train,), or None
         Label or value that copies without the row predict; None or NaN where there is
         none. None for methods without copies.
@@ -269,13 +277,14 @@ class InfluenceCleaner(RowMetaEstimator):
         y: Any,
         sample_weight: Any = None,
         groups: Any = None,
+        time: Any = None,
         **fit_params: Any,
     ) -> tuple[Any, Any, NDArray[np.bool_]]:
         """Fit, and return the rows that remain.
 
         Parameters
         ----------
-        X, y, sample_weight, groups, **fit_params
+        X, y, sample_weight, groups, time, **fit_params
             See `fit`.
 
         Returns
@@ -289,7 +298,7 @@ class InfluenceCleaner(RowMetaEstimator):
         -----
         For action "downweight", see `weights_`.
         """
-        self.fit(X, y, sample_weight, groups, **fit_params)
+        self.fit(X, y, sample_weight, groups, time, **fit_params)
         if self.action == "relabel" and self.report_.acted:
             y = replace_labels(y, self.labels_)
         return take_rows(X, self.kept_), take_rows(y, self.kept_), self.kept_.copy()
@@ -337,6 +346,28 @@ class InfluenceCleaner(RowMetaEstimator):
                     "relabel_by='suggestion' does not."
                 ) from None
 
+    def _check_time(self) -> None:
+        if METHODS[self.method].measures:
+            allowed = [name for name, kind in METHODS.items() if not kind.measures]
+            raise ValueError(
+                f"method={self.method!r} measures rows in models that have seen later "
+                f"ones, so it cannot be used with time; expected one of {allowed}."
+            )
+        if self._needs_gains:
+            raise ValueError(
+                f"relabel_by={self.relabel_by!r} estimates gains on earlier and later "
+                "rows, so it cannot be used with time; pass relabel_by='suggestion'."
+            )
+
+    def _describe_time(self) -> list[str]:
+        note = "Scores, choice and evaluation of a row use earlier rows alone"
+        if not self._n_unscored:
+            return [f"{note}."]
+        return [
+            f"{note}; {self._n_unscored:,} rows have none before them to be scored by, "
+            "and were kept."
+        ]
+
     @property
     def _needs_gains(self) -> bool:
         """Whether to estimate by influence what the suggested labels would change."""
@@ -350,8 +381,11 @@ class InfluenceCleaner(RowMetaEstimator):
         rng = np.random.default_rng(seed)
         fit_seed = int(rng.integers(2**31))
         amount, method = Amount.read(self.amount), METHODS[self.method]
-        uses_trusted = trusted is not None and (
-            method.uses_queries or self._needs_gains
+        # the user's rows may be later than those to score
+        uses_trusted = (
+            trusted is not None
+            and rows.time is None
+            and (method.uses_queries or self._needs_gains)
         )
         splits, scored = plan_splits(
             self.validation, rows, trusted, rng, scores_use_trusted=uses_trusted
@@ -372,7 +406,14 @@ class InfluenceCleaner(RowMetaEstimator):
             method,
             learner,
             rows,
-            plan_copies(rows, splits if is_tried else [], scored, rng, n_looks),
+            plan_copies(
+                rows,
+                splits if is_tried else [],
+                scored,
+                rng,
+                n_looks,
+                list_score_folds(self.validation, rows, scored),
+            ),
             seed=last_seed,
             costs=costs,
             clean=trusted,
@@ -418,13 +459,16 @@ class InfluenceCleaner(RowMetaEstimator):
                 confidence=self.confidence,
             )
         scores = scorer.score(
-            scored.positions, trusted if uses_trusted else None, only_trained=True
+            scored.positions,
+            trusted if uses_trusted else None,
+            only_trained=rows.time is None,
         )
         if learner.progress is not None:
             # what a trial that ends early has not trained
             n_left = 0 if trial is None else n_looks - trial.n_looks
             n_unused = scorer.n_copies - scorer.n_trained
             learner.progress.expect(-n_unused - n_left * (1 + len(treatments)))
+        self._n_unscored = scores.n_unscored
         cleaning = flagged = nothing = keep_all(scored.rows.n_rows)
         treatment = Treatment("drop", amount)
         chosen = int(bool(treatments)) if trial is None else trial.chosen
@@ -467,7 +511,8 @@ class InfluenceCleaner(RowMetaEstimator):
             task=self._task,
             metric=self._scorer()[0],
             n_train=rows.n_rows,
-            n_scored=scored.rows.n_rows,
+            n_scored=scored.rows.n_rows - scores.n_unscored,
+            n_unscored=scores.n_unscored,
             trial=trial,
             action=treatment.action,
             cleaning=cleaning,
@@ -476,7 +521,7 @@ class InfluenceCleaner(RowMetaEstimator):
             suspects=describe_suspects(
                 (done if len(done.changed) else flagged).changed,
                 noise,
-                scores.pooled,
+                scores,
                 scored.rows.code,
             ),
             costs=costs,
@@ -537,6 +582,8 @@ class InfluenceCleaner(RowMetaEstimator):
                 self.weights_ = np.ones(rows.n_rows)
             self.weights_[remaining] = cleaned.weight
         held_out = np.setdiff1d(np.arange(rows.n_rows), scored.positions)
+        self.held_out_ = np.zeros(rows.n_rows, dtype=bool)
+        self.held_out_[held_out] = True
         if len(held_out) and self.refit_on_validation is not False:
             cleaned = join_rows(cleaned, rows.take(held_out))
         if trusted is not None and self.refit_on_validation:

@@ -24,7 +24,12 @@ from treeinf.cleaning.trial.choice import choose_subset
 from treeinf.cleaning.trial.judging import evaluate_trial
 from treeinf.cleaning.trial.losses import RowLosses
 from treeinf.cleaning.trial.run import run
-from treeinf.cleaning.trial.splits import RowSet, Split, plan_splits
+from treeinf.cleaning.trial.splits import (
+    RowSet,
+    Split,
+    check_validation,
+    plan_splits,
+)
 from treeinf.cleaning.trial.subsets import (
     STRATEGIES,
     Ranking,
@@ -178,6 +183,7 @@ class InfluenceSelector(RowMetaEstimator):
         y: Any,
         sample_weight: Any = None,
         groups: Any = None,
+        time: Any = None,
         **fit_params: Any,
     ) -> tuple[Any, Any, NDArray[np.bool_]]:
         """Fit, and return the rows kept; see `fit`.
@@ -189,7 +195,7 @@ class InfluenceSelector(RowMetaEstimator):
         kept : ndarray of bool, shape (n_train,)
             Mask of the rows kept.
         """
-        self.fit(X, y, sample_weight, groups, **fit_params)
+        self.fit(X, y, sample_weight, groups, time, **fit_params)
         return take_rows(X, self.kept_), take_rows(y, self.kept_), self.kept_.copy()
 
     def _check_parameters(self, estimator: Any, n_rows: int, is_weighted: bool) -> None:
@@ -216,6 +222,20 @@ class InfluenceSelector(RowMetaEstimator):
             )
         check_readable(estimator)
 
+    def _check_time(self) -> None:
+        if check_validation(self.validation) not in ("share", "rows"):
+            raise ValueError(
+                f"Got validation={self.validation!r} with time; rows are selected by "
+                "their influence on later ones, so pass a share of the rows, or later "
+                "rows (X_val, y_val)."
+            )
+
+    def _describe_time(self) -> list[str]:
+        return [
+            "Rows were selected by their influence on later ones, and evaluated on yet "
+            "later ones."
+        ]
+
     def _fit_rows(
         self, rows: LabelledRows, trusted: LabelledRows | None, learner: Learner
     ) -> SelectionReport:
@@ -226,7 +246,7 @@ class InfluenceSelector(RowMetaEstimator):
         splits, scored = plan_splits(
             self.validation, rows, trusted, rng, scores_use_trusted=True
         )
-        if len(splits) == 1:
+        if len(splits) == 1 and rows.time is None:
             # of rows held out, too, each half is the guard set once
             splits.append(Split(splits[0].train, splits[0].sets[::-1]))
         splits = [Split(split.train, split.sets, one_way=True) for split in splits]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from treeinf.cleaning.rows import join_rows
@@ -43,22 +43,22 @@ class Clock:
     """Add up the seconds of named steps."""
 
     def __init__(self) -> None:
-        self.begin = time.perf_counter()
+        self.begin = perf_counter()
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def measure(self, step: str) -> Iterator[None]:
         """Add the time inside the ``with`` block."""
-        begin = time.perf_counter()
+        begin = perf_counter()
         try:
             yield
         finally:
-            spent = time.perf_counter() - begin
+            spent = perf_counter() - begin
             self.seconds[step] = self.seconds.get(step, 0.0) + spent
 
     def to_dict(self, cleaner: Mapping[str, float]) -> dict[str, Any]:
         """Return the seconds of all steps; "cleaner" holds those of the estimator."""
-        spent = {**self.seconds, "total": time.perf_counter() - self.begin}
+        spent = {**self.seconds, "total": perf_counter() - self.begin}
         rounded = {name: round(value, 6) for name, value in spent.items()}
         return {**rounded, "cleaner": dict(cleaner)}
 
@@ -249,6 +249,7 @@ def read_tables(
     weight: str | None = None,
     groups: str | None = None,
     learn_groups: bool = False,
+    time: str | None = None,
     drop_columns: str = "",
     learn_columns: str = "",
     task: str = "auto",
@@ -263,8 +264,8 @@ def read_tables(
         A model file, or the name of a library.
     train : pathlib.Path
         Table of training rows.
-    target, weight, groups : str or None
-        Columns of the target, of the sample weights and of the groups.
+    target, weight, groups, time : str or None
+        Columns of the target, of the sample weights, of the groups and of the times.
     learn_groups : bool
         Whether the column of groups is a feature.
     others : dict of str to pathlib.Path or None
@@ -311,6 +312,7 @@ def read_tables(
         learn_columns=split_names(learn_columns),
         groups=groups,
         learn_groups=learn_groups,
+        time=time,
         needs=find_needs(ensemble),
     )
     rows = {
@@ -341,6 +343,7 @@ def read_job(
     weight: str | None,
     groups: str | None,
     learn_groups: bool,
+    time: str | None,
     drop_columns: str,
     learn_columns: str,
     task: str,
@@ -353,8 +356,8 @@ def read_job(
 
     Parameters
     ----------
-    train, target, model, weight, groups, learn_groups, drop_columns, \
-learn_columns, task, table_format, parameters
+    train, target, model, weight, groups, learn_groups, time, \
+drop_columns, learn_columns, task, table_format, parameters
         See `read_tables`.
     test : pathlib.Path or None
         Table of test rows.
@@ -382,6 +385,7 @@ learn_columns, task, table_format, parameters
         weight=weight,
         groups=groups,
         learn_groups=learn_groups,
+        time=time,
         drop_columns=drop_columns,
         learn_columns=learn_columns,
         task=task,

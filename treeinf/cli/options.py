@@ -32,6 +32,7 @@ __all__ = [
     "Seed",
     "Target",
     "Task",
+    "Time",
     "Train",
     "Weight",
     "parse_amount",
@@ -61,6 +62,14 @@ Groups = Annotated[
 LearnGroups = Annotated[
     bool,
     typer.Option("--learn-groups", help="Use the column of groups as a feature, too."),
+]
+Time = Annotated[
+    str | None,
+    typer.Option(
+        "--time",
+        help="Column of times or dates: no row is scored or judged by later rows. It "
+        "is no feature, but for --learn-columns.",
+    ),
 ]
 JoinEqualRows = Annotated[
     bool,

@@ -10,6 +10,12 @@ from treeinf import InfluenceCleaner
 from treeinf.cleaning.report.sentences import describe_excess, why_kept
 from treeinf.cleaning.report.suspects import Suspects, describe_suspects, share_wrong
 from treeinf.cleaning.scores.noise_rate import NoiseRate
+from treeinf.cleaning.scores.scoring import RowScores
+
+
+def scores_of(prediction):
+    none = np.zeros(len(prediction))
+    return RowScores(score=none, error=none, suggestion=None, prediction=prediction)
 
 
 def test_share_is_bayes_rule_with_the_noise_rate_as_prior(rng):
@@ -45,14 +51,14 @@ def test_estimates_hold_where_most_rows_are_easy(rng, share):
     prediction = np.column_stack([1 - noisy, noisy])
     suspects = np.argsort(prediction[np.arange(n), code])[: n // 10]
     noise = NoiseRate(share, 0.9 * share, 1.1 * share)
-    found = describe_suspects(suspects, noise, prediction, code)
+    found = describe_suspects(suspects, noise, scores_of(prediction), code)
     assert found.low <= found.precision <= found.high
     assert found.precision == pytest.approx(wrong[suspects].mean(), abs=0.12)
 
 
 def test_of_targets_only_an_upper_end_is_told():
     noise = NoiseRate(0.02, 0.0, 0.05)
-    found = describe_suspects(np.arange(20), noise, np.zeros(200), None)
+    found = describe_suspects(np.arange(20), noise, scores_of(np.zeros(200)), None)
     assert found == Suspects(20, high=0.5)
     assert found.text("targets") == "at most 50% of their targets are wrong"
 

@@ -83,11 +83,14 @@ class RowTable:
             is_any = scores.suggestion >= 0
             names = classes[scores.suggestion[is_any]].tolist()
             suggestions[scored.positions[is_any]] = names
+        score = scores.score
+        if scores.is_scored is not None:
+            score = np.where(scores.is_scored, score, np.nan)
         gains = None
         if scores.gains is not None:
             gains = spread(scores.gains.relabel), spread(scores.gains.drop)
         return cls(
-            score=spread(scores.score),
+            score=spread(score),
             error=spread(scores.error),
             label=rows.y,
             row_labels=row_labels(rows.X),

@@ -46,7 +46,8 @@ class CleaningReport:
     n_train : int
         Rows given to `fit`.
     n_scored : int
-        Of them, rows that could be cleaned; validation rows cannot.
+        Of them, rows that could be cleaned; validation rows cannot, nor those that no
+        earlier rows can score where time matters.
     n_removed : int
         Rows cleaned.
     share : float
@@ -224,6 +225,7 @@ def write_report(
     metric: str,
     n_train: int,
     n_scored: int,
+    n_unscored: int,
     trial: CleaningTrial | None,
     action: str,
     cleaning: Cleaning,
@@ -244,6 +246,8 @@ def write_report(
         See `CleaningReport`.
     metric : str
         Name of the score reported.
+    n_unscored : int
+        Rows that could not be scored, since none are earlier.
     trial : CleaningTrial or None
         The amounts tried; None if nothing was tried.
     action : str
@@ -308,7 +312,7 @@ def write_report(
                 n_guard=None if guard is None else guard.n_rows,
                 has_choice=trial is not None and trial.chosen > 0,
                 alternatives=alternatives,
-                n_held_out=n_train - n_scored,
+                n_held_out=n_train - n_scored - n_unscored,
                 refit=parameters["refit_on_validation"],
                 relabelled=cleaning if n_changed and action == "relabel" else None,
                 relabel_by=parameters["relabel_by"],

@@ -11,6 +11,7 @@ from scipy.optimize import brentq
 
 from treeinf.cleaning.scores.label_confusion import doubt_labels
 from treeinf.cleaning.scores.noise_rate import NoiseRate
+from treeinf.cleaning.scores.scoring import RowScores
 
 __all__ = ["Suspects", "describe_suspects", "share_wrong"]
 
@@ -60,7 +61,7 @@ class Suspects:
 def describe_suspects(
     suspects: NDArray[np.int64],
     noise: NoiseRate | None,
-    prediction: NDArray[np.float64] | None,
+    scores: RowScores,
     code: NDArray[np.int64] | None,
 ) -> Suspects:
     """Estimate how many suspects are wrong.
@@ -71,20 +72,25 @@ def describe_suspects(
         Positions among the scored rows.
     noise : NoiseRate or None
         The estimated noise rate of the scored rows.
-    prediction : ndarray of float64, shape (n_rows, n_classes) or (n_rows,), or None
-        Out-of-bag predictions of the scored rows.
+    scores : RowScores
+        Of the scored rows.
     code : ndarray of int64, shape (n_rows,), or None
         Their classes; None for regression.
     """
-    n_rows = len(suspects)
+    n_rows, prediction, doubt = len(suspects), scores.prediction, scores.doubt
     if noise is None or prediction is None or not n_rows:
         return Suspects(n_rows)
-    if code is None:
-        high = min(1.0, noise.high * len(prediction) / n_rows)
+    # the first rows in time have no prediction
+    is_scored = np.isfinite(prediction.reshape(len(prediction), -1)).any(axis=1)
+    suspects = np.searchsorted(np.flatnonzero(is_scored), suspects)
+    if doubt is None and code is not None:
+        probability = np.nan_to_num(prediction[is_scored])
+        doubt = doubt_labels(probability, code[is_scored])
+    elif doubt is None:
+        high = min(1.0, noise.high * int(is_scored.sum()) / n_rows)
         return Suspects(n_rows, high=high)
-    n_classes = prediction.shape[1]
-    probability = np.where(np.isfinite(prediction), prediction, 1.0 / n_classes)
-    doubt = doubt_labels(probability, code)
+    else:
+        doubt = doubt[is_scored]
     rates = (noise.rate, noise.low, noise.high)
     return Suspects(n_rows, *(share_wrong(doubt, suspects, rate) for rate in rates))
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from treeinf.cleaning.trial.forward import Fold, restrict
 from treeinf.cleaning.trial.splits import RowSet, Split, assign_folds
 from treeinf.training.row_groups import draw_one_of_each, number_groups
 from treeinf.training.rows import LabelledRows
@@ -42,6 +43,7 @@ def plan_copies(
     scored: RowSet,
     rng: np.random.Generator,
     n_looks: int | None = None,
+    folds: Sequence[Fold] | None = None,
 ) -> list[CopyRows]:
     """Plan copies that serve all splits of a trial, and the final scores.
 
@@ -61,6 +63,9 @@ def plan_copies(
         Random generator.
     n_looks : int, optional
         Leave out copies that serve none of the first splits, up to this one.
+    folds : sequence of Fold, optional
+        Which rows may be used to score which, where time matters; the copies are
+        trained on these.
 
     Returns
     -------
@@ -70,6 +75,9 @@ def plan_copies(
         those of `ShuffleSplit`, have copies of their own. Every train row of every
         split is predicted by a copy that serves the split.
     """
+    if folds is not None:
+        usable = [split.train.positions for split in splits[:n_looks]]
+        return _plan_forward(rows, folds, [*usable, scored.positions], rng)
     trains = _distinct([split.train.positions for split in splits])
     if not trains:
         trains = [scored.positions]
@@ -84,6 +92,22 @@ def plan_copies(
         fold[train] = assign_folds(rows.take(train), _N_FOLDS, rng)
         plan += _plan_on_folds(rows, scored.positions, fold, rng)
     return plan
+
+
+def _plan_forward(
+    rows: LabelledRows,
+    folds: Sequence[Fold],
+    sets: Sequence[NDArray[np.int64]],
+    rng: np.random.Generator,
+) -> list[CopyRows]:
+    """Plan the copies that score each of several sets of rows from within itself."""
+    pairs = [pair for positions in sets for pair in restrict(rows, folds, positions)]
+    keys = {
+        (train.tobytes(), later.tobytes()): (train, later) for train, later in pairs
+    }
+    return [
+        CopyRows(_draw_twins(rows, train, rng), later) for train, later in keys.values()
+    ]
 
 
 def _distinct(sets: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:

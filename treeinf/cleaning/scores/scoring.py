@@ -69,6 +69,9 @@ class RowScores:
         Predictions of clean rows, averaged over half of the copies; None without them.
     gains : LabelGains or None
         Estimated effect of the suggestions; None unless requested.
+    is_scored : ndarray of bool, shape (n_rows,), or None
+        Whether there was a model to score the row by, which the first rows in time have
+        not; their score is 0. None for all.
     """
 
     score: NDArray[np.float64]
@@ -79,6 +82,12 @@ class RowScores:
     doubt: NDArray[np.float64] | None = None
     clean_prediction: NDArray[np.float64] | None = None
     gains: LabelGains | None = None
+    is_scored: NDArray[np.bool_] | None = None
+
+    @property
+    def n_unscored(self) -> int:
+        """Number of rows without a score."""
+        return 0 if self.is_scored is None else int((~self.is_scored).sum())
 
     def estimate_noise(
         self,
@@ -227,13 +236,11 @@ class RowScorer:
         pooled, doubt = mean, None
         if self._method.base_models:
             with self._costs.timed("stacking"):
-                pooled = self._pool(serving, positions, rows, mean, queries)
+                pooled, doubt = self._pool_by_stage(
+                    serving, positions, rows, mean, queries
+                )
         if not self.n_classes:
             mean, pooled = mean.reshape(-1), pooled.reshape(-1)
-        if self._method.base_models and rows.code is not None:
-            doubt = doubt_labels(pooled, rows.code)
-        elif self._method.base_models:
-            doubt = doubt_targets(rows.y, pooled, self._seed)
         error, loss, suggestion = _compare_labels(rows, pooled)
         with self._costs.timed("influence"):
             measured = self._measure(serving, positions, queries)
@@ -243,6 +250,12 @@ class RowScorer:
         score = self._method.formula(evidence)
         if rows.weight is not None:
             score = np.where(rows.weight > 0.0, score, 0.0)
+        is_scored: NDArray[np.bool_] = np.ones(rows.n_rows, dtype=np.bool_)
+        if rows.time is not None:
+            is_scored = np.asarray(
+                np.isfinite(mean.reshape(rows.n_rows, -1)).any(axis=1)
+            )
+            score = np.where(is_scored, score, 0.0)
         gains = None
         if self._with_gains:
             with self._costs.timed("influence"):
@@ -256,13 +269,74 @@ class RowScorer:
             doubt=doubt,
             clean_prediction=self._predict_clean(serving),
             gains=gains,
+            is_scored=is_scored,
         )
+
+    def _pool_by_stage(
+        self,
+        serving: Sequence[int],
+        positions: NDArray[np.int64],
+        rows: LabelledRows,
+        mean: NDArray[np.float64],
+        queries: LabelledRows | None,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Pool all rows together or, where time matters, each with none later.
+
+        Returns
+        -------
+        pooled : ndarray of float64, shape (n_rows, n_outputs)
+            Predictions; NaN where there are none.
+        doubt : ndarray of float64, shape (n_rows,)
+            Probability that each label or target is wrong; 0 without a prediction.
+        """
+        pooled, doubt = np.full(mean.shape, np.nan), np.zeros(rows.n_rows)
+        for used, new in self._list_stages(serving, positions):
+            seen = rows.take(used)
+            at = np.searchsorted(used, new)
+            pool = self._pool(serving, positions[used], seen, mean[used], queries)
+            pooled[new] = pool.reshape(len(used), -1)[at]
+            if seen.code is not None:
+                doubt[new] = doubt_labels(pool, seen.code)[at]
+            else:
+                doubt[new] = doubt_targets(seen.y, pool, self._seed)[at]
+        return pooled, doubt
+
+    def _list_stages(
+        self, serving: Sequence[int], positions: NDArray[np.int64]
+    ) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """List which rows are pooled together: all, or those up to each fold's end.
+
+        Returns
+        -------
+        list of tuple of ndarray of int64
+            Places in `positions` of the rows used, and of those pooled then.
+        """
+        everything = np.arange(len(positions))
+        if self._rows.time is None:
+            return [(everything, everything)]
+        stage = np.full(self._rows.n_rows, -1)
+        for number in serving:
+            scored = self._plan[number].scored
+            first = int(self._rows.time[scored].min())
+            stage[scored] = np.maximum(stage[scored], first)
+        stage = stage[positions]
+        return [
+            (
+                np.flatnonzero((stage >= 0) & (stage <= first)),
+                np.flatnonzero(stage == first),
+            )
+            for first in np.unique(stage[stage >= 0])
+        ]
 
     def _serving(self, positions: NDArray[np.int64]) -> list[int]:
         """Return the numbers of the copies that train on none but these rows."""
         inside = np.zeros(self._rows.n_rows, dtype=np.bool_)
         inside[positions] = True
-        return [k for k, copy in enumerate(self._plan) if inside[copy.train].all()]
+        return [
+            number
+            for number, copy in enumerate(self._plan)
+            if inside[copy.train].all() and inside[copy.scored].any()
+        ]
 
     def _train(self, numbers: Sequence[int]) -> None:
         """Train the copies that are missing."""
@@ -329,12 +403,27 @@ class RowScorer:
         table, plan = self._rows, list(self._plan)
         if queries is not None:
             table, plan = _append_trusted(table, queries, plan)
-        target, encoded = (
-            code_targets(table, self.n_classes),
-            EncodedTable.read(table.X),
-        )
-        n_jobs = self._learner.n_workers
-        self._base[queries] = {
+        if table.time is None:
+            self._base[queries] = self._predict_by_others(table, plan)
+            return
+        self._base[queries] = {name: [] for name in self._method.base_models}
+        for copy in plan:
+            # encoding and tuning use the rows up to those predicted alone
+            used = np.union1d(copy.train, copy.scored)
+            local = CopyRows(
+                np.searchsorted(used, copy.train), np.searchsorted(used, copy.scored)
+            )
+            single = self._predict_by_others(table.take(used), [local])
+            for name, predictions in single.items():
+                self._base[queries][name] += predictions
+
+    def _predict_by_others(
+        self, table: LabelledRows, plan: Sequence[CopyRows]
+    ) -> dict[str, list[NDArray[np.float32]]]:
+        """Predict what each copy predicts by the other base models."""
+        target = code_targets(table, self.n_classes)
+        encoded, n_jobs = EncodedTable.read(table.X), self._learner.n_workers
+        return {
             name: BASE_MODELS[name](table, encoded, target, plan, self._seed, n_jobs)
             for name in self._method.base_models
         }

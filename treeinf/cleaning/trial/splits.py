@@ -6,12 +6,22 @@ import dataclasses
 import functools
 import numbers
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import check_cv
 
+from treeinf.cleaning.trial.forward import (
+    Fold,
+    check_forward,
+    cut_folds,
+    halve_forward,
+    outside_groups,
+    restrict,
+    sort_folds,
+)
 from treeinf.training.row_groups import deal_groups
 from treeinf.training.rows import LabelledRows
 
@@ -20,11 +30,14 @@ __all__ = [
     "Split",
     "assign_folds",
     "check_validation",
+    "list_score_folds",
     "plan_splits",
     "split_in_halves",
 ]
 
 _FEWEST_FOLDS = 3
+_N_SCORE_FOLDS = 9
+_FEW_PERIODS = 6
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,16 +76,20 @@ class Split:
         rows; then vice versa.
     one_way : bool, default=False
         Whether the scores use the first set, so that only the second can evaluate.
+    forward : bool, default=False
+        Whether the second set is later than the first, so that only it can evaluate.
     """
 
     train: RowSet
     sets: tuple[RowSet, ...]
     one_way: bool = False
+    forward: bool = False
 
     @property
     def roles(self) -> list[tuple[int, int]]:
         """Numbers of the selection set and of the guard set, for each turn."""
-        return [(0, 1)] if self.one_way else [(0, 1), (1, 0)]
+        is_single = self.one_way or self.forward
+        return [(0, 1)] if is_single else [(0, 1), (1, 0)]
 
 
 def check_validation(validation: Any) -> str:
@@ -190,6 +207,10 @@ def plan_splits(
     scored : RowSet
         Rows that the final cleaning scores: all but those held out.
 
+    Where rows have times, train rows are earlier than the selection set, and that is
+    earlier than the guard set. Of folds, the latest comes first; one without train rows
+    that have a score is left out.
+
     Raises
     ------
     ValueError
@@ -197,7 +218,9 @@ def plan_splits(
     """
     kind = check_validation(validation)
     scored = RowSet(rows, np.arange(rows.n_rows))
-    if kind == "rows":
+    if rows.time is not None and kind != "rows":
+        splits, scored = _split_forward(validation, kind, rows)
+    elif kind == "rows":
         assert trusted is not None
         first, second = (RowSet(trusted, h) for h in split_in_halves(trusted, rng))
         splits = [Split(scored, (first, second), scores_use_trusted)]
@@ -221,7 +244,7 @@ def plan_splits(
         splits = []
         for train, held_out in _list_folds(validation, kind, rows, rng):
             held_out = np.setdiff1d(held_out, train)
-            train = _outside_groups(rows, train, held_out)
+            train = outside_groups(rows, train, held_out)
             halves = split_in_halves(rows.take(held_out), rng)
             sets = tuple(RowSet(rows, held_out[half]) for half in halves)
             splits.append(Split(RowSet(rows, train), sets))
@@ -236,13 +259,80 @@ def plan_splits(
     return splits, scored
 
 
-def _outside_groups(
-    rows: LabelledRows, positions: NDArray[np.int64], others: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Leave out the rows of groups that other rows are in, too."""
-    if rows.group is None:
-        return positions
-    return positions[~np.isin(rows.group[positions], rows.group[others])]
+def list_score_folds(
+    validation: Any, rows: LabelledRows, scored: RowSet
+) -> list[Fold] | None:
+    """List which rows may be used to score which; None where time does not matter.
+
+    Parameters
+    ----------
+    validation : float, int, splitter or tuple
+        Checked by `check_validation`.
+    rows : LabelledRows
+        All rows.
+    scored : RowSet
+        Rows to score.
+
+    Returns
+    -------
+    list of Fold, or None
+        The folds of a splitter; else folds of the rows to score, finer than those of
+        the trial.
+    """
+    if rows.time is None:
+        return None
+    kind = check_validation(validation)
+    if kind == "splitter":
+        return _list_forward(validation, kind, rows)
+    n_folds = _N_SCORE_FOLDS
+    if kind == "folds":
+        # each block of the trial in two, so that the first rows, without a score, are
+        # few
+        n_periods = int(validation) + 1
+        n_folds = (2 * n_periods if n_periods <= _FEW_PERIODS else n_periods) - 1
+    return cut_folds(rows, scored.positions, n_folds)
+
+
+def _list_forward(validation: Any, kind: str, rows: LabelledRows) -> list[Fold]:
+    if kind == "folds":
+        return cut_folds(rows, np.arange(rows.n_rows), int(validation))
+    splitter = check_cv(validation, rows.y, classifier=rows.code is not None)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The groups parameter is ignored")
+        # positions in a list are those of the table
+        by_time = not isinstance(validation, list)
+        folds = sort_folds(splitter, rows, by_time=by_time)
+    _refuse_few(folds, validation)
+    return check_forward(rows, folds, validation)
+
+
+def _split_forward(
+    validation: Any, kind: str, rows: LabelledRows
+) -> tuple[list[Split], RowSet]:
+    """Lay out splits with sets later than their train rows; see `plan_splits`."""
+    everything = np.arange(rows.n_rows)
+    if kind == "share":
+        time = rows.time
+        assert time is not None
+        start = np.sort(time)[round((1.0 - validation) * (rows.n_rows - 1))]
+        folds = [(everything[time < start], everything[time >= start])]
+        scored = RowSet(rows, folds[0][0])
+    else:
+        folds = _list_forward(validation, kind, rows)
+        scored = RowSet(rows, everything)
+    usable = list_score_folds(validation, rows, scored) or []
+    splits = []
+    for train, held_out in folds[::-1]:
+        train = outside_groups(rows, train, held_out)
+        if restrict(rows, usable, train):
+            sets = tuple(RowSet(rows, half) for half in halve_forward(rows, held_out))
+            splits.append(Split(RowSet(rows, train), sets, forward=True))
+    if not splits:
+        raise ValueError(
+            "No row can be scored by earlier rows and evaluated on later ones with "
+            "this time, validation and these groups; pass fewer groups, or more folds."
+        )
+    return splits, scored
 
 
 def _list_folds(
@@ -260,9 +350,13 @@ def _list_folds(
         # not every splitter uses them; `plan_splits` keeps groups whole in any case
         warnings.filterwarnings("ignore", "The groups parameter is ignored")
         folds = list(splitter.split(np.zeros((rows.n_rows, 1)), rows.y, rows.group))
+    _refuse_few(folds, validation)
+    return folds
+
+
+def _refuse_few(folds: Sequence[Fold], validation: Any) -> None:
     if len(folds) < _FEWEST_FOLDS:
         raise ValueError(
             f"validation={validation!r} makes {len(folds)} splits; expected at least "
             f"{_FEWEST_FOLDS}."
         )
-    return folds

@@ -55,6 +55,7 @@ def clean(
     weight: options.Weight = None,
     groups: options.Groups = None,
     learn_groups: options.LearnGroups = False,
+    time: options.Time = None,
     join_equal_rows: options.JoinEqualRows = FROM_ESTIMATOR,
     drop_columns: options.DropColumns = "",
     learn_columns: options.LearnColumns = "",
@@ -207,6 +208,7 @@ def clean(
             weight=weight,
             groups=groups,
             learn_groups=learn_groups,
+            time=time,
             drop_columns=drop_columns,
             learn_columns=learn_columns,
             task=task,
@@ -241,7 +243,13 @@ def clean(
         verbose=printer.shows_progress,
     )
     with clock.measure("clean"):
-        cleaner.fit(job.data.X, job.data.y, job.data.weight, job.data.groups)
+        cleaner.fit(
+            job.data.X,
+            job.data.y,
+            job.data.weight,
+            job.data.groups,
+            job.data.time,
+        )
     changes: list[ScoreChange] = []
     if job.test is not None:
         with clock.measure("compare"):
@@ -340,12 +348,10 @@ def _explain_model_file(
 
 def _rows_before(cleaner: InfluenceCleaner, job: Job) -> LabelledRows | None:
     """Return the final model's train rows before cleaning; None if nothing changed."""
-    import numpy as np
-
     if not cleaner.report_.acted:
         return None
     if cleaner.refit_on_validation is False:
-        return job.rows.take(np.flatnonzero(np.isfinite(cleaner.scores_)))
+        return job.rows.take(~cleaner.held_out_)
     return job.with_trusted(job.rows) if cleaner.refit_on_validation else job.rows
 
 

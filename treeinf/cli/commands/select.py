@@ -45,6 +45,7 @@ def select(
     weight: options.Weight = None,
     groups: options.Groups = None,
     learn_groups: options.LearnGroups = False,
+    time: options.Time = None,
     join_equal_rows: options.JoinEqualRows = FROM_ESTIMATOR,
     drop_columns: options.DropColumns = "",
     learn_columns: options.LearnColumns = "",
@@ -129,6 +130,7 @@ def select(
             weight=weight,
             groups=groups,
             learn_groups=learn_groups,
+            time=time,
             drop_columns=drop_columns,
             learn_columns=learn_columns,
             task=task,
@@ -152,7 +154,13 @@ def select(
         verbose=printer.shows_progress,
     )
     with clock.measure("select"):
-        selector.fit(job.data.X, job.data.y, job.data.weight, job.data.groups)
+        selector.fit(
+            job.data.X,
+            job.data.y,
+            job.data.weight,
+            job.data.groups,
+            job.data.time,
+        )
     changes: list[ScoreChange] = []
     if job.test is not None:
         with clock.measure("compare"):

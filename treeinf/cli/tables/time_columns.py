@@ -15,7 +15,13 @@ from treeinf.cli.tables.identifiers import are_compact_dates, names_time
 from treeinf.cli.tables.number_columns import list_names
 from treeinf.times import ORDERS, TextTimes, is_time, read_days, scan_texts
 
-__all__ = ["TimeColumn", "describe_times", "find_times", "holds_times"]
+__all__ = [
+    "TimeColumn",
+    "describe_times",
+    "find_times",
+    "holds_times",
+    "read_times",
+]
 
 _ORDER_WORDS = {"ymd": "year first", "dmy": "day first", "mdy": "month first"}
 _KINDS = ("year", "day_of_year", "weekday", "hour")
@@ -160,6 +166,39 @@ def find_times(
             features[kind] = feature
         times[name] = dataclasses.replace(time, features=features)
     return times
+
+
+def read_times(table: Table, name: str) -> NDArray[np.float64]:
+    """Read the times of rows, which decide on their order.
+
+    Raises
+    ------
+    CommandError
+        If a value is missing or is neither a number nor a date, or all are the same.
+    """
+    column = table.frame[name]
+    times = find_times(table, [name], table.date_order)
+    if name in times:
+        values = times[name].encode(table)[name]
+    elif column.dtype.kind in "iuf":
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    else:
+        raise CommandError(
+            f"--time: column {name!r} of {table.path} holds {column.dtype} values that "
+            "are no dates, such as "
+            f"{list_names(column.dropna().unique()[:2].tolist())}; expected numbers or "
+            "dates."
+        )
+    is_missing = ~np.isfinite(values)
+    if is_missing.any():
+        first = int(np.argmax(is_missing))
+        raise CommandError(
+            f"--time: {name!r} is missing, or no date, in {table.locate(first)}; fill "
+            "it or drop such rows."
+        )
+    if len(np.unique(values)) < 2:
+        raise CommandError(f"--time: {name!r} is the same in all rows of {table.path}.")
+    return values
 
 
 def holds_times(column: Any) -> bool:

@@ -21,6 +21,7 @@ from treeinf.cli.tables.time_columns import (
     describe_times,
     find_times,
     holds_times,
+    read_times,
 )
 from treeinf.frames import read_columns
 
@@ -63,6 +64,8 @@ class TrainingData:
         Decisions made while reading, one sentence each.
     groups : ndarray of str, shape (n_rows,), or None
         Group of each row.
+    time : ndarray of float64, shape (n_rows,), or None
+        Time of each row.
     model_y : ndarray, shape (n_rows,)
         `y` in the labels of a model file; empty until `as_model_reads` finds them.
     sources : tuple of str
@@ -80,6 +83,7 @@ class TrainingData:
     classes: tuple[Any, ...]
     notes: tuple[str, ...]
     groups: NDArray[Any] | None = None
+    time: NDArray[np.float64] | None = None
     model_y: NDArray[Any] = dataclasses.field(default_factory=lambda: np.empty(0))
     sources: tuple[str, ...] = ()
     times: Mapping[str, TimeColumn] = dataclasses.field(default_factory=dict)
@@ -102,6 +106,7 @@ def read_training_data(
     learn_columns: Sequence[str] = (),
     groups: str | None = None,
     learn_groups: bool = False,
+    time: str | None = None,
     needs: Callable[[str], bool] | None = None,
 ) -> TrainingData:
     """Split a table into features, targets and weights, and check them.
@@ -125,6 +130,8 @@ def read_training_data(
         Column of groups; not a feature.
     learn_groups : bool, default=False
         Whether it is a feature, too.
+    time : str, optional
+        Column of times; not a feature, unless `learn_columns` names it.
     needs : callable, optional
         Whether a model file uses a column of this name. Columns then stay as they are;
         by default identifiers are left out, and dates become numbers.
@@ -143,12 +150,18 @@ def read_training_data(
     _need_columns(table, [target], "--target")
     _need_columns(table, [weight] if weight else [], "--weight")
     _need_columns(table, [groups] if groups else [], "--groups")
+    _need_columns(table, [time] if time else [], "--time")
     _need_columns(table, drop_columns, "--drop-columns")
     _need_columns(table, learn_columns, "--learn-columns")
     if groups is not None and groups in (target, weight):
         raise CommandError(
             f"Column {groups!r} is the {'target' if groups == target else 'weight'}; "
             "it cannot also be the groups."
+        )
+    if time is not None and time in (target, weight):
+        raise CommandError(
+            f"Column {time!r} is the {'target' if time == target else 'weight'}; it "
+            "cannot also be the time."
         )
     if target == weight or target in (*drop_columns, *learn_columns):
         raise CommandError(
@@ -165,6 +178,8 @@ def read_training_data(
     others = {target, weight, *drop_columns}
     if groups is not None and not learn_groups:
         others.add(groups)
+    if time is not None and time not in learn_columns:
+        others.add(time)
     columns = [name for name in frame.columns if name not in others]
     times: dict[str, TimeColumn] = {}
     if needs is not None:
@@ -204,6 +219,7 @@ def read_training_data(
         classes,
         tuple(notes),
         None if groups is None else _read_groups(table, groups),
+        time=None if time is None else read_times(table, time),
         sources=tuple(columns),
         times=times,
     )
@@ -260,7 +276,7 @@ def read_test_rows(table: Table, train: TrainingData) -> TrainingData:
                 f"{table.path}, such as {column.cat.categories[0]!r}."
             )
     return dataclasses.replace(
-        train, X=X, y=y, weight=None, notes=tuple(notes), groups=None
+        train, X=X, y=y, weight=None, notes=tuple(notes), groups=None, time=None
     )
 
 
