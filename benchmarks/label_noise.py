@@ -27,6 +27,7 @@ writes the tables.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import os
 import time
@@ -58,9 +59,16 @@ from sklearn.model_selection import (
 
 from treeinf.cleaning.costs import Costs
 from treeinf.cleaning.scores.label_confusion import doubt_labels
+from treeinf.cleaning.scores.cross_fitting import plan_copies
+from treeinf.cleaning.scores.encoded_table import EncodedTable
 from treeinf.cleaning.scores.methods import METHODS, Evidence, Method
-from treeinf.cleaning.scores.scoring import score_rows
-from treeinf.cleaning.scores.stacking import stack_base_models
+from treeinf.cleaning.scores.scoring import RowScorer, RowScores
+from treeinf.cleaning.scores.stacking import (
+    BASE_MODELS,
+    code_targets,
+    stack_predictions,
+)
+from treeinf.cleaning.trial.splits import RowSet
 from treeinf.datasets import load
 from treeinf.datasets.label_noise import flip_labels, shift_targets
 from treeinf.explainers import (
@@ -78,6 +86,7 @@ from treeinf.training.rows import LabelledRows
 CELLS = Path("build/label_noise")
 N_TRAIN, N_TEST = 1000, 2000
 N_SEEDS = 5
+PARTS = ("train", "influence", "stacking")
 LIBRARIES = ("lightgbm", "xgboost")
 
 DEVELOPMENT = ("breast_cancer", "spambase", "bean", "adult", "credit_card", "digits")
@@ -257,32 +266,61 @@ def score_without_clean(cell: Cell) -> dict[str, tuple[np.ndarray, float]]:
         return row.error
 
     # one set of copies serves every score that is made of copies
-    asked = Method(keep, "", measures=("self_per_row", "total"))
+    measures = ("self_per_row", "total")
+    asked = Method(keep, "", measures=measures, base_models=tuple(BASE_MODELS))
     costs = Costs()
-    scored, seconds = timed(
-        lambda: score_rows(
-            asked, cell.trainer(), rows, n_repeats=5, seed=seed, costs=costs
-        )
-    )
-    training = seconds * costs.seconds["train"] / sum(costs.seconds.values())
-    influence = (seconds - training) / 2.0
-    found["copies out-of-bag"] = evidence[0].error, training
+    scored, seconds = timed(lambda: score_by(asked, cell, rows, costs))
+    share = {key: costs.seconds[key] / sum(costs.seconds.values()) for key in PARTS}
+    training, influence, stacking = (seconds * share[key] for key in PARTS)
+    found["copies out-of-bag"] = cell.error(scored.prediction), training
+    own = dataclasses.replace(evidence[0], error=cell.error(scored.prediction))
     for label, name in (("BoostIn total, copies", "boostin_total"), ("boostin",) * 2):
-        found[label] = METHODS[name].formula(evidence[0]), training + influence
-    for name, given, cost in (
-        ("stacking", scored.prediction, training),
-        ("stacking without copies", None, 0.0),
-    ):
-        pool, more = timed(
-            lambda given=given: stack_base_models(
-                rows, cell.n_classes, copies=given, seed=seed
-            )
+        found[label] = METHODS[name].formula(own), training + influence / 2.0
+    if cell.n_classes:
+        found["stacking, confusions ignored"] = (
+            cell.error(scored.pooled),
+            training + stacking,
         )
-        if cell.n_classes and given is not None:
-            plain = cell.error(pool.prediction)
-            found["stacking, confusions ignored"] = plain, cost + more
-        found[name] = cell.doubt(pool.prediction), cost + more
+        found["stacking"] = scored.doubt, training + stacking
+    else:
+        found["stacking"] = cell.error(scored.pooled), training + stacking
+        found["stacking, posterior"] = scored.doubt, training + stacking
+    pool, seconds = timed(lambda: pool_base_models(cell, rows))
+    found["stacking without copies"] = cell.doubt(pool), seconds
     return found
+
+
+def score_by(
+    method: Method,
+    cell: Cell,
+    rows: LabelledRows,
+    costs: Costs,
+    queries: LabelledRows | None = None,
+) -> RowScores:
+    """Score all rows by a method of the cleaner."""
+    positions = np.arange(rows.n_rows)
+    scored = RowSet(rows, positions)
+    plan = plan_copies(rows, [], scored, np.random.default_rng(cell.seed))
+    scorer = RowScorer(method, cell.trainer(), rows, plan, seed=cell.seed, costs=costs)
+    return scorer.score(positions, queries)
+
+
+def pool_base_models(cell: Cell, rows: LabelledRows) -> np.ndarray:
+    """Predict all rows by the base models alone, pooled."""
+    scored = RowSet(rows, np.arange(rows.n_rows))
+    plan = plan_copies(rows, [], scored, np.random.default_rng(cell.seed))
+    target = code_targets(rows, cell.n_classes)
+    table = EncodedTable.read(rows.X)
+    predictions = {}
+    for name, predict in BASE_MODELS.items():
+        total, count = np.zeros(target.shape), np.zeros((rows.n_rows, 1))
+        for copy, values in zip(
+            plan, predict(rows, table, target, plan, cell.seed, 1), strict=True
+        ):
+            total[copy.scored] += values
+            count[copy.scored] += 1
+        predictions[name] = total / count
+    return stack_predictions(rows, cell.n_classes, predictions).prediction
 
 
 def rank_by_cleanlab(cell: Cell, folds: np.ndarray) -> np.ndarray:
@@ -302,7 +340,7 @@ def rank_by_cleanlab(cell: Cell, folds: np.ndarray) -> np.ndarray:
 
 def score_with_clean(cell: Cell) -> dict[str, tuple[np.ndarray, float]]:
     """Score the rows by all that looks at clean ones; scores and seconds."""
-    X, y, seed = cell.X, cell.y, cell.seed
+    X, y = cell.X, cell.y
     model, n_rows = cell.fit(X, y), len(y)
     found: dict[str, tuple[np.ndarray, float]] = {}
     found["clean: BoostIn total"] = timed(
@@ -320,27 +358,9 @@ def score_with_clean(cell: Cell) -> dict[str, tuple[np.ndarray, float]]:
         )
     rows, clean = cell.rows(X, y), cell.rows(*cell.clean)
     scored, seconds = timed(
-        lambda: score_rows(
-            METHODS["stacking"],
-            cell.trainer(),
-            rows,
-            n_repeats=5,
-            seed=seed,
-            costs=Costs(),
-            queries=clean,
-        )
+        lambda: score_by(METHODS["stacking"], cell, rows, Costs(), clean)
     )
     found["clean: stacking"] = scored.score, seconds
-    both = cell.rows(*cell.both)
-    pool, seconds = timed(
-        lambda: stack_base_models(
-            both,
-            cell.n_classes,
-            is_trusted=np.arange(both.n_rows) >= n_rows,
-            seed=seed,
-        )
-    )
-    found["clean: stacking without copies"] = cell.doubt(pool.prediction), seconds
     return found
 
 

@@ -7,9 +7,10 @@ A cell is one data set, one seed, one share and one kind of wrong labels. Train 
 noise are those of `cleaning_guard.py` (at most 1,000 rows); "uniform": the label
 becomes any other class, all alike, or the target that of another row; "other": a
 label becomes that of the class after its own, or a target moves by 2 to 4 standard
-deviations, which the estimate does not assume. Copies of LightGBM with 50 trees predict
-the rows that they have not seen, five times two copies on halves, as `InfluenceCleaner`
-does, and of that the share is estimated with a nominal interval of 90 %.
+deviations, which the estimate does not assume. Copies of LightGBM with 50 trees, a
+forest and a kernel ridge predict the rows that they have not seen, as
+`InfluenceCleaner` does, and of that the share is estimated with a nominal interval of
+90 %.
 
 The truth is the share of rows whose label was changed. What a public table holds of
 wrong labels of its own is not known and not counted, so that an interval above a truth
@@ -87,13 +88,15 @@ def run_cell(name: str, seed: int, share: float, kind: str) -> dict[str, Any]:
 
     from treeinf.cleaning.costs import Costs
     from treeinf.cleaning.rows import label_rows, read_classes, read_labels
+    from treeinf.cleaning.scores.cross_fitting import plan_copies
     from treeinf.cleaning.scores.methods import METHODS
     from treeinf.cleaning.scores.noise_rate import (
         OutOfBag,
         estimate_label_noise,
         estimate_target_noise,
     )
-    from treeinf.cleaning.scores.scoring import score_rows
+    from treeinf.cleaning.scores.scoring import RowScorer
+    from treeinf.cleaning.trial.splits import RowSet
     from treeinf.training.learner import Learner
 
     X, y, _, _, task = draw_rows(name, seed)
@@ -104,12 +107,15 @@ def run_cell(name: str, seed: int, share: float, kind: str) -> dict[str, Any]:
     classes = None if is_regression else read_classes(labels)
     rows = label_rows(X, labels, classes)
     trainer = Learner(getattr(lightgbm, estimator)(**MODEL), classes)
-    scores = score_rows(
-        METHODS["loss"], trainer, rows, n_repeats=5, seed=seed, costs=Costs()
+    positions = np.arange(rows.n_rows)
+    plan = plan_copies(rows, [], RowSet(rows, positions), np.random.default_rng(seed))
+    scorer = RowScorer(
+        METHODS["stacking"], trainer, rows, plan, seed=seed, costs=Costs()
     )
+    scores = scorer.score(positions)
     begin = time.process_time()
     estimate = estimate_target_noise if is_regression else estimate_label_noise
-    seen = OutOfBag(rows.y if is_regression else rows.code, scores.prediction)
+    seen = OutOfBag(rows.y if is_regression else rows.code, scores.pooled)
     found = estimate(seen, confidence=CONFIDENCE, seed=seed)
     assert found is not None
     return {
