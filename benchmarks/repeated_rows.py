@@ -140,7 +140,10 @@ def write_table(cells: list[dict[str, Any]]) -> str:
         "# Rows that stand in a table more than once",
         "",
         "A fifth of the labels wrong, then every subject repeated with its label; "
-        "LightGBM with 30 trees. See `benchmarks/repeated_rows.py`.",
+        "LightGBM with 30 trees. See `benchmarks/repeated_rows.py`. Where rows are "
+        "joined AP is the mean over three seeds of the cleaner, whose range is in "
+        "brackets; compare it, agreement and the same fifth with single rows of the "
+        "same noise, which by itself changes what can be learned.",
         "",
         "| data | subjects | rows each | noise | joined | AP (seeds) | removed "
         "| of them wrong | wrong | agreement | same fifth | verdict |",
