@@ -34,6 +34,12 @@ def replay(model, X, y, weight):
     )
 
 
+def version_of_xgboost():
+    import xgboost
+
+    return tuple(map(int, xgboost.__version__.split(".")[:2]))
+
+
 def is_by_gradients(name):
     return "GOSS" in name or "gradients" in name
 
@@ -46,6 +52,8 @@ def test_wrong_labels_of_the_right_rows(case):
     if is_by_gradients(name):  # the draws follow the labels
         assert trace.report.verdict == "subsampled"
         assert "with the labels and weights of the training" in trace.report.explanation
+        says_threads = "depend on the training's nthread" in trace.report.explanation
+        assert says_threads == ("gradients" in name and version_of_xgboost() < (3, 4))
         return
     assert trace.report.verdict == "other labels"
     assert "The rows are those of the training (bags of " in trace.report.explanation

@@ -21,19 +21,22 @@ _REPLACEMENTS = [
     (r"\brefit_on_validation=True\b", "--refit-on-validation"),
     (r"\brefit_on_validation=False\b", "--no-refit-on-validation"),
     (r"\brandom_state=", "--seed "),
+    (r"\bsearch_seed=True\b", "--search-seed"),
     (rf"\b({_NAMES})='?([^\s;,']+?)'?(?=[;,.:]?(?:\s|$))", r"--\1 \2"),
 ]
 
 
 def as_options(text: str) -> str:
     """Return a message with options in place of the parameters that it names."""
-    text = re.sub(r"read_model\(\.\.\., parameters={(.*?)}\)", _as_parameter, text)
+    call = r"read_model\((?:\.\.\.|path), parameters={(.*?)}\)"
+    text = re.sub(call, _as_parameter, text)
     for pattern, replacement in _REPLACEMENTS:
         text = re.sub(pattern, replacement, text)
     return re.sub(r"--[a-z]+_[a-z_]+", lambda name: name[0].replace("_", "-"), text)
 
 
 def _as_parameter(call: re.Match[str]) -> str:
-    """Turn parameters of `read_model` into the option of the command line."""
-    name, colon, value = call[1].replace("'", "").partition(": ")
-    return f"--parameter {name}={value}" if colon else "--parameter NAME=VALUE"
+    """Turn parameters of `read_model` into options of the command line."""
+    pairs = re.findall(r"'(\w+)': ([^,]+)", call[1])
+    options = [f"--parameter {name}={value.strip(chr(39))}" for name, value in pairs]
+    return " ".join(options) or "--parameter NAME=VALUE"

@@ -14,7 +14,7 @@ from treeinf.adapters.records import shorten
 from treeinf.dtypes import REAL
 from treeinf.errors import ModelFormatError
 
-__all__ = ["DEFAULTS", "XGBoostParameters", "flatten"]
+__all__ = ["DEFAULTS", "ONE_DRAW_A_ROW", "XGBoostParameters", "flatten"]
 
 DEFAULTS: dict[str, str] = {
     "alpha": "0",
@@ -37,6 +37,11 @@ DEFAULTS: dict[str, str] = {
     "updater": "",
 }
 """XGBoost's defaults, as its configuration writes them."""
+ONE_DRAW_A_ROW = (3, 4)
+"""Since this version all rows take a draw under ``gradient_based``.
+
+Before, draws depended on how the threads of the training cut the rows.
+"""
 
 
 class XGBoostParameters(TrainingParameters):
@@ -115,9 +120,14 @@ class XGBoostParameters(TrainingParameters):
         objective = self.get("objective")
         return "custom" if callable(objective) else objective
 
-    @property
-    def subsample(self) -> str | None:
-        """The row sampling parameters, or None."""
+    def subsample(self, trained_by: tuple[int, ...]) -> str | None:
+        """Return the row sampling parameters in words, or None.
+
+        Parameters
+        ----------
+        trained_by : tuple of int
+            Version of XGBoost that trained the model.
+        """
         share = self.number("subsample")
         if share >= 1.0:
             return None
@@ -125,7 +135,12 @@ class XGBoostParameters(TrainingParameters):
         setting = f"subsample={share:g}"
         if method == "uniform":
             return setting
-        return f"{setting}, sampling_method={method}"
+        setting = f"{setting}, sampling_method={method}"
+        if trained_by >= ONE_DRAW_A_ROW:
+            return setting
+        return (
+            f"{setting}; before XGBoost 3.4 its draws depend on the training's nthread"
+        )
 
     @property
     def may_have_sampled(self) -> bool:

@@ -287,7 +287,7 @@ def _assemble(
             single_precision=True,
             init_score_replaces_base=True,
             estimates_base_score=file.estimates_base_score and loss is not None,
-            subsample=settings.subsample,
+            subsample=settings.subsample(trained_by),
             row_sampling=settings.row_sampling(trained_by, file.booster == "dart"),
             approximations=tuple(_approximations(file, settings)),
             assumed=assumed,

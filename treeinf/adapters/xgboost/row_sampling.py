@@ -12,6 +12,7 @@ from treeinf.adapters.row_sampling import RecoveredBags, RowSampler, StagedTrees
 from treeinf.adapters.xgboost.bag_search import BagSearch, Origin
 from treeinf.adapters.xgboost.gradient_draws import GradientDraws
 from treeinf.adapters.xgboost.leaf_sums import bound_share
+from treeinf.adapters.xgboost.parameters import ONE_DRAW_A_ROW
 from treeinf.adapters.xgboost.row_draws import (
     Draws,
     ExactDraws,
@@ -29,8 +30,6 @@ _DRAWS_BY_COLUMNS = (3, 3)
 
 Before, the first tree took one for all of them, sampled or not.
 """
-_ONE_DRAW_A_ROW = (3, 4)
-"""Since this version all rows take a draw under ``gradient_based``."""
 _MOST_THREADS = 128
 
 
@@ -164,7 +163,7 @@ class XGBoostSampler:
                 return []
             counts: list[int | None] = [settings["n_threads"] or 1]
             counts += [n for n in range(1, _MOST_THREADS + 1) if n not in counts]
-            first = 0 if self._version >= _ONE_DRAW_A_ROW else 1
+            first = 0 if self._version >= ONE_DRAW_A_ROW else 1
             counts.insert(first, None)
             for n_threads in counts:
                 choices.append(GradientDraws(n_rows, subsample, n_threads))
