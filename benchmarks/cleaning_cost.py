@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import os
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ[_name] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import argparse
 import json
@@ -108,12 +108,13 @@ def to_markdown(runs: list[dict[str, Any]], machine: dict[str, Any]) -> str:
         "# What a cleaning costs",
         "",
         f"`python benchmarks/cleaning_cost.py`: {N_COLUMNS} columns, LightGBM with 100 "
-        "trees, the cleaner's defaults. Processor time over that of one training on all "
-        "rows; memory is the peak above the process before, over the table as float32. "
+        "trees, the cleaner's defaults. Processor time over that of one training on "
+        "all rows; memory is the peak above the process before, over the table as "
+        "float32. "
         f"{machine['processor']}, {versions}; {machine['date']}.",
         "",
-        "| code | rows | threads | one training, s | cleaning, s | wall, s | trainings | "
-        "aim | memory x table | models | verdict |",
+        "| code | rows | threads | one training, s | cleaning, s | wall, s | "
+        "trainings | aim | memory x table | models | verdict |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [

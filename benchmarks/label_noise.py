@@ -58,9 +58,9 @@ from sklearn.model_selection import (
 )
 
 from treeinf.cleaning.costs import Costs
-from treeinf.cleaning.scores.label_confusion import doubt_labels
 from treeinf.cleaning.scores.cross_fitting import plan_copies
 from treeinf.cleaning.scores.encoded_table import EncodedTable
+from treeinf.cleaning.scores.label_confusion import doubt_labels
 from treeinf.cleaning.scores.methods import METHODS, Evidence, Method
 from treeinf.cleaning.scores.scoring import RowScorer, RowScores
 from treeinf.cleaning.scores.stacking import (
