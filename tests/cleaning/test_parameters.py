@@ -58,6 +58,8 @@ PARAMETERS = [
     ({"validation": "cv"}, TypeError, "Got validation of type str"),
     ({"validation": (1, 2, 3, 4)}, ValueError, "Got validation with 4 parts"),
     ({"validation": KFold(2)}, ValueError, "makes 2 splits; expected at least 3"),
+    ({"n_repeats": 0}, ValueError, "Got n_repeats=0; expected a positive integer"),
+    ({"n_repeats": 1.5}, TypeError, "Got n_repeats=1.5"),
     (
         {"method": "boostin", "action": "weight"},
         ValueError,

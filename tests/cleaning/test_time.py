@@ -67,7 +67,7 @@ def test_copies_are_trained_on_earlier_rows_of_other_groups(
         assert train.max() < sets[0].min()
         assert sets[0].max() < sets[1].min()
         assert split.roles == [(0, 1)]
-    plan = plan_copies(rows, splits, scored, rng, None, folds)
+    plan = plan_copies(rows, splits, scored, rng, folds=folds)
     for copy in plan:
         assert time[copy.train].max() < time[copy.scored].min()
         if grouped:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ __all__ = [
     "drop_rows",
     "flag_rows",
     "keep_all",
+    "list_treatments",
 ]
 
 _LEAST_SHARE_OF_CLASS = 0.1
@@ -239,3 +240,36 @@ class Treatment:
             count = round(value * rows.n_rows)
             flagged = flag_rows(scores.score, rows.code, count=count)
         return ACTIONS[self.action](rows, flagged, scores, self.factor, self.relabel_by)
+
+
+def list_treatments(
+    action: str,
+    amounts: Sequence[Amount],
+    *,
+    can_weight: bool,
+    factor: float,
+    relabel_by: str,
+) -> list[Treatment]:
+    """List what a trial tries, from the mildest to the strongest.
+
+    Parameters
+    ----------
+    action : str
+        Name in `ACTIONS`, or "auto".
+    amounts : sequence of Amount
+        Amounts to try, from the smallest up; "weight" changes all rows.
+    can_weight : bool
+        Whether "auto" tries to weight all rows, before it drops some.
+    factor, relabel_by
+        See `Treatment`.
+    """
+    # listed as changed are the rows that keep less than half of their weight
+    weighting = Treatment("weight", Amount.doubt(0.5))
+    if action == "weight":
+        return [weighting]
+    is_auto = action == "auto"
+    treatments = [
+        Treatment("drop" if is_auto else action, amount, factor, relabel_by)
+        for amount in amounts
+    ]
+    return [weighting, *treatments] if is_auto and can_weight else treatments

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from treeinf.cleaning.actions import ACTIONS, Cleaning, Treatment, keep_all
+from treeinf.cleaning.actions import (
+    ACTIONS,
+    Cleaning,
+    Treatment,
+    keep_all,
+    list_treatments,
+)
 from treeinf.cleaning.amounts import Amount
 from treeinf.cleaning.base import RowMetaEstimator, check_name, check_number
 from treeinf.cleaning.costs import Costs
@@ -43,10 +49,9 @@ from treeinf.errors import UnsupportedModelError
 from treeinf.frames import take_rows
 from treeinf.training.learner import Learner, accepts_weights
 from treeinf.training.rows import LabelledRows
+from treeinf.validation import check_count
 
 __all__ = ["InfluenceCleaner"]
-
-_LESS_THAN_HALF = 0.5
 
 
 class InfluenceCleaner(RowMetaEstimator):
@@ -109,6 +114,9 @@ class InfluenceCleaner(RowMetaEstimator):
     scoring : str, callable or None, default=None
         Score reported beside the losses: a scikit-learn scorer. By default accuracy or
         R2. It does not affect decisions.
+    n_repeats : int, default=1
+        Copies for each set of folds; further ones are trained on a random four fifths
+        of its rows. More make scores steadier, and cost as much again.
     flagged_weight : float, default=0.1
         Factor for the weights of flagged rows with action "downweight", in [0, 1].
     relabel_by : {"influence", "influence_or_leave", "suggestion"}, default="influence"
@@ -198,19 +206,15 @@ class InfluenceCleaner(RowMetaEstimator):
     request them with ``set_fit_request(sample_weight=True)`` on the cleaner, not on the
     estimator.
 
-    Scores: "boostin" is a row's out-of-bag error (1 minus the probability of its label,
-    or the absolute residual) times the root of its BoostIn influence on its own loss in
-    copies that have seen it, each leaf's term multiplied by the leaf's rows;
-    "boostin_self" is BoostIn self influence alone;
-    "boostin_total" is the harm a row does to the loss of rows its copies have not seen,
-    or of validation rows given; "stacking" is the chance that a label is wrong (or the
-    size of the residual) by the copies, an extra-trees forest and a kernel ridge that
-    have not seen it, pooled, see `treeinf.cleaning.scores.stacking`; "loss" is the
-    out-of-bag loss; "out_of_bag_sum" and "out_of_bag_step" are the loss, and the mean
-    push against the label, by the trees inside each copy that did not see the row
-    (`OutOfBagLoss`), for estimators that sample rows; "random" is a baseline. In the
-    project's label-noise benchmark "stacking" finds most wrong labels, for any
-    estimator.
+    Scores: "stacking" is the chance that a label is wrong (or the size of the residual)
+    by the copies, an extra-trees forest and a kernel ridge that have not seen it,
+    pooled, see `treeinf.cleaning.scores.stacking`; "loss" is the copies' out-of-bag
+    loss; "boostin" multiplies the out-of-bag error by the root of the row's BoostIn
+    influence on its own loss, "boostin_self" is that influence, and "boostin_total" the
+    harm to the loss of rows that the copies have not seen; "out_of_bag_sum" and
+    "out_of_bag_step" use the trees inside each copy that did not see the row
+    (`OutOfBagLoss`); "random" is a baseline. See `treeinf.cleaning.scores.methods`. In
+    the project's label-noise benchmark "stacking" finds most wrong labels.
 
     Selection and guard loss remain valid on rows as noisy as the train rows; see
     `treeinf.cleaning.trial.losses`.
@@ -246,6 +250,7 @@ class InfluenceCleaner(RowMetaEstimator):
         baselines: bool = True,
         confidence: float = 0.9,
         scoring: Any = None,
+        n_repeats: int = 1,
         flagged_weight: float = 0.1,
         relabel_by: str = "influence",
         refit_on_validation: bool | None = None,
@@ -263,6 +268,7 @@ class InfluenceCleaner(RowMetaEstimator):
         self.baselines = baselines
         self.confidence = confidence
         self.scoring = scoring
+        self.n_repeats = n_repeats
         self.flagged_weight = flagged_weight
         self.relabel_by = relabel_by
         self.refit_on_validation = refit_on_validation
@@ -307,6 +313,7 @@ class InfluenceCleaner(RowMetaEstimator):
         check_name("method", self.method, METHODS)
         check_name("action", self.action, ("auto", *ACTIONS))
         Amount.read(self.amount).check(n_rows)
+        check_count("n_repeats", self.n_repeats)
         check_number("confidence", self.confidence, above=0.0, below=1.0)
         check_number("flagged_weight", self.flagged_weight, lowest=0.0, highest=1.0)
         check_name("relabel_by", self.relabel_by, RELABEL_RULES)
@@ -393,11 +400,15 @@ class InfluenceCleaner(RowMetaEstimator):
         n_looks = count_looks(len(splits), rows.n_rows)
         *split_seeds, last_seed = rng.integers(2**31, size=n_looks + 1).tolist()
         n_fewest = min(len(split.train.positions) for split in splits)
-        treatments = self._list_treatments(
-            amount.candidates(
-                len(scored.positions), n_fewest, has_doubt=bool(method.base_models)
-            ),
-            learner.estimator,
+        has_doubt = bool(method.base_models)
+        treatments = list_treatments(
+            self.action,
+            amount.candidates(len(scored.positions), n_fewest, has_doubt=has_doubt),
+            can_weight=amount.is_auto
+            and has_doubt
+            and accepts_weights(learner.estimator),
+            factor=self.flagged_weight,
+            relabel_by=self.relabel_by,
         )
         is_guarded = self.guard or (self.baselines and trusted is not None)
         is_tried = bool(treatments) and (is_guarded or amount.is_auto)
@@ -411,8 +422,9 @@ class InfluenceCleaner(RowMetaEstimator):
                 splits if is_tried else [],
                 scored,
                 rng,
-                n_looks,
-                list_score_folds(self.validation, rows, scored),
+                n_looks=n_looks,
+                folds=list_score_folds(self.validation, rows, scored),
+                n_repeats=self.n_repeats,
             ),
             seed=last_seed,
             costs=costs,
@@ -425,24 +437,18 @@ class InfluenceCleaner(RowMetaEstimator):
             queries = split.sets[0].rows if split.one_way else None
             return scorer.score(split.train.positions, queries)
 
-        def bound_noise(split: Split, scores: RowScores) -> float:
-            return estimate_noise(split.train.rows, scores)[1]
-
-        def estimate_noise(
-            of: LabelledRows, scores: RowScores
-        ) -> tuple[NoiseRate | None, float]:
+        def estimate_noise(of: LabelledRows, scores: RowScores) -> NoiseRate | None:
             with costs.timed("noise rate"):
-                noise = scores.estimate_noise(
+                return scores.estimate_noise(
                     of, trusted, confidence=self.confidence, seed=seed
                 )
-            return noise, 0.0 if noise is None else noise.low
 
         trial = None
         if is_tried:
             trial = try_cleanings(
                 splits[:n_looks],
                 score,
-                bound_noise,
+                estimate_noise,
                 treatments,
                 run=functools.partial(
                     run,
@@ -503,7 +509,7 @@ class InfluenceCleaner(RowMetaEstimator):
             self._list_rows(
                 scored.positions, treatment.action, done, flagged, influential
             )
-        noise = estimate_noise(scored.rows, scores)[0]
+        noise = estimate_noise(scored.rows, scores)
         self.history_ = list_amounts(trial, scored.rows.n_rows)
         return write_report(
             self.get_params(deep=False),
@@ -526,30 +532,6 @@ class InfluenceCleaner(RowMetaEstimator):
             ),
             costs=costs,
         )
-
-    def _list_treatments(
-        self, amounts: Sequence[Amount], estimator: Any
-    ) -> list[Treatment]:
-        """List what is tried, from the mildest to the strongest."""
-        action = self.action
-        has_doubt = bool(METHODS[self.method].base_models)
-        weighting = [Treatment("weight", Amount.doubt(_LESS_THAN_HALF))]
-        if action == "weight":
-            return weighting
-        if action != "auto":
-            weighting = []
-        elif not (
-            has_doubt
-            and Amount.read(self.amount).is_auto
-            and accepts_weights(estimator)
-        ):
-            action, weighting = "drop", []
-        else:
-            action = "drop"
-        return weighting + [
-            Treatment(action, amount, self.flagged_weight, self.relabel_by)
-            for amount in amounts
-        ]
 
     def _announce(
         self,

@@ -79,6 +79,8 @@ class InfluenceSelector(RowMetaEstimator):
         Confidence level of all intervals, in (0, 1).
     scoring : str, callable or None, default=None
         Score reported beside the losses; by default accuracy or R2.
+    n_repeats : int, default=1
+        Copies for each set of folds, see `InfluenceCleaner`.
     n_random : int, default=3
         Random subsets of each size; their losses are averaged.
     n_clusters : int, default=20
@@ -153,6 +155,7 @@ class InfluenceSelector(RowMetaEstimator):
         tolerance: float = 0.02,
         confidence: float = 0.9,
         scoring: Any = None,
+        n_repeats: int = 1,
         n_random: int = 3,
         n_clusters: int = 20,
         refit_on_validation: bool = False,
@@ -169,6 +172,7 @@ class InfluenceSelector(RowMetaEstimator):
         self.tolerance = tolerance
         self.confidence = confidence
         self.scoring = scoring
+        self.n_repeats = n_repeats
         self.n_random = n_random
         self.n_clusters = n_clusters
         self.refit_on_validation = refit_on_validation
@@ -213,7 +217,7 @@ class InfluenceSelector(RowMetaEstimator):
             check_number("shares", share, above=0.0, below=1.0)
         check_number("tolerance", self.tolerance, lowest=0.0)
         check_number("confidence", self.confidence, above=0.0, below=1.0)
-        for name in ("n_random", "n_clusters"):
+        for name in ("n_repeats", "n_random", "n_clusters"):
             check_count(name, getattr(self, name))
         if is_weighted and not accepts_weights(estimator):
             raise ValueError(
@@ -260,7 +264,7 @@ class InfluenceSelector(RowMetaEstimator):
             METHODS["boostin_total"],
             learner,
             rows,
-            plan_copies(rows, splits, scored, rng),
+            plan_copies(rows, splits, scored, rng, n_repeats=self.n_repeats),
             seed=last_seed,
             costs=costs,
         )

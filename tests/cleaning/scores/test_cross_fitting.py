@@ -17,7 +17,7 @@ def rows_of(n_rows, group=None, twin=None):
 def plan(validation, rows, n_looks=None):
     rng = np.random.default_rng(0)
     splits, scored = plan_splits(validation, rows, None, rng)
-    return splits, scored, plan_copies(rows, splits, scored, rng, n_looks)
+    return splits, scored, plan_copies(rows, splits, scored, rng, n_looks=n_looks)
 
 
 @pytest.mark.parametrize(
@@ -85,3 +85,18 @@ def test_without_a_trial_all_rows_are_scored():
         rows, [], RowSet(rows, np.arange(50)), np.random.default_rng(0)
     )
     assert len(np.unique(np.concatenate([c.scored for c in copies]))) == 50
+
+
+def test_repeats_are_trained_on_whole_groups_of_the_same_rows():
+    rows = rows_of(120, np.arange(120) // 3)
+    splits, scored, _ = plan(5, rows)
+    rng = np.random.default_rng(0)
+    repeated = plan_copies(rows, splits, scored, rng, n_repeats=3)
+    assert len(repeated) == 30
+    for number, copy in enumerate(repeated[10:]):
+        first = repeated[number % 10]
+        assert np.isin(copy.train, first.train).all()
+        assert len(copy.train) == pytest.approx(0.8 * len(first.train), abs=4)
+        np.testing.assert_array_equal(copy.scored, first.scored)
+        left = np.setdiff1d(first.train, copy.train)
+        assert not np.isin(rows.group[left], rows.group[copy.train]).any()

@@ -54,7 +54,7 @@ def test_shares_are_the_best_of_the_penalised_error(rng):
         first**2 * squares[0]
         + (1 - first) ** 2 * squares[1]
         + 2 * first * (1 - first) * product
-        + 0.1 * np.mean(squares) * (first**2 + (1 - first) ** 2)
+        + stacking._SHRINKAGE * np.mean(squares) * (first**2 + (1 - first) ** 2)
     )
     assert share[0] == pytest.approx(first[loss.argmin()], abs=1e-3)
     assert share.sum() == pytest.approx(1.0)

@@ -28,8 +28,8 @@ def gains(*means, n_rows=400):
 @pytest.mark.parametrize(
     ("means", "chosen"),
     [
-        ((0.2, 0.3, 0.32), 2),  # within a standard error (0.05) of the best
-        ((0.3, 0.31, 0.32), 1),
+        ((0.2, 0.3, 0.32), 1),  # all are as good by the primary score
+        ((0.02, 0.3, 0.32), 2),
         ((0.02, 0.04, 0.03), 0),  # not beyond noise
         ((-0.3, -0.2), 0),
         ((0.5,), 1),
@@ -40,12 +40,31 @@ def test_the_mildest_treatment_as_good_as_the_best_is_chosen(means, chosen):
     assert choose_treatment(gains(*means)) == chosen
 
 
+@pytest.mark.parametrize(
+    ("means", "chosen"),
+    [
+        ((0.2, 0.3, 0.32), 2),  # within a standard error (0.05) of the best
+        ((0.3, 0.31, 0.32), 1),
+    ],
+)
+def test_where_wrong_labels_are_certain_the_selection_loss_chooses(means, chosen):
+    assert choose_treatment(gains(*means), least_noise=0.1) == chosen
+
+
+def test_the_primary_score_chooses_among_what_gains():
+    selection = gains(0.3, 0.3, 0.3).selection_loss
+    primary = gains(0.1, 0.3, 0.31).selection_loss
+    losses = RowLosses(selection, selection, primary)
+    assert choose_treatment(losses) == 2
+
+
 def test_the_selection_loss_chooses_only_among_what_the_guard_loss_cannot_tell_apart():
     selection = gains(0.1, 0.3, 0.5).selection_loss
     guard = gains(0.3, 0.29, -0.2).selection_loss
     same = np.zeros_like(selection)
-    assert choose_treatment(RowLosses(selection, guard, same)) == 2
-    assert choose_treatment(RowLosses(selection, selection, same)) == 3
+    for guarding, number in ((guard, 2), (selection, 3)):
+        losses = RowLosses(selection, guarding, same)
+        assert choose_treatment(losses, least_noise=0.1) == number
 
 
 def test_what_lowers_the_primary_score_beyond_noise_is_not_chosen():
@@ -139,7 +158,8 @@ def chosen(rng, guard, primary, n_rows=400, n_classes=2):
         (0.05, 0.05, 2, "not beyond noise"),
         (-0.2, 0.5, 2, "worse beyond noise"),
         (0.2, -0.04, 3, "helped"),
-        (0.2, 0.01, 0, "helped"),
+        (0.05, 0.2, 0, "helped"),
+        (0.2, 0.01, 0, "not beyond noise"),  # R2 must rise beyond noise
         (0.2, -0.01, 0, "vetoed"),  # R2 must not fall at all
     ],
 )

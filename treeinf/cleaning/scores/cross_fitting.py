@@ -42,8 +42,10 @@ def plan_copies(
     splits: Sequence[Split],
     scored: RowSet,
     rng: np.random.Generator,
+    *,
     n_looks: int | None = None,
     folds: Sequence[Fold] | None = None,
+    n_repeats: int = 1,
 ) -> list[CopyRows]:
     """Plan copies that serve all splits of a trial, and the final scores.
 
@@ -66,6 +68,9 @@ def plan_copies(
     folds : sequence of Fold, optional
         Which rows may be used to score which, where time matters; the copies are
         trained on these.
+    n_repeats : int, default=1
+        Copies for each set of folds; further ones are trained on a random four fifths
+        of its rows.
 
     Returns
     -------
@@ -75,6 +80,24 @@ def plan_copies(
         those of `ShuffleSplit`, have copies of their own. Every train row of every
         split is predicted by a copy that serves the split.
     """
+    plan = _plan_once(rows, splits, scored, rng, n_looks, folds)
+    repeated = list(plan)
+    for _ in range(n_repeats - 1):
+        for copy in plan:
+            is_in = assign_folds(rows.take(copy.train), _N_FOLDS, rng) > 0
+            repeated.append(CopyRows(copy.train[is_in], copy.scored))
+    return repeated
+
+
+def _plan_once(
+    rows: LabelledRows,
+    splits: Sequence[Split],
+    scored: RowSet,
+    rng: np.random.Generator,
+    n_looks: int | None,
+    folds: Sequence[Fold] | None,
+) -> list[CopyRows]:
+    """Plan one copy for each set of rows that serves a split."""
     if folds is not None:
         usable = [split.train.positions for split in splits[:n_looks]]
         return _plan_forward(rows, folds, [*usable, scored.positions], rng)

@@ -24,7 +24,7 @@ from treeinf.training.rows import LabelledRows
 
 __all__ = ["BASE_MODELS", "Stack", "code_targets", "stack_predictions"]
 
-_SHRINKAGE = 0.1
+_SHRINKAGE = 0.03
 
 BASE_MODELS: dict[
     str,
@@ -96,7 +96,7 @@ def stack_predictions(
     Notes
     -----
     The weights are not negative and add up to 1. They minimise the squared error of the
-    pool, plus a tenth of the base models' mean squared error times the sum of squared
+    pool, plus 3 % of the base models' mean squared error times the sum of squared
     weights, which draws them together. Labels that are wrong at random add the same
     error to every pool, and so do not bias the weights.
 

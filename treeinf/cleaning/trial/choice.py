@@ -42,10 +42,10 @@ def choose_treatment(losses: RowLosses, least_noise: float = 0.0) -> int:
     Considered are the candidates whose guard loss cannot be told from the best. On few
     rows that is most of them, and the selection loss, which tells more of them apart,
     decides; on many rows it keeps the selection loss from cutting away the rows that
-    are right but hard. Among them, the mildest is taken whose gain in the selection
-    loss is within its standard error of the largest. Candidates whose primary score is
-    worse than the uncleaned model's by more than two standard errors are not
-    considered.
+    are right but hard. Candidates whose primary score is worse than the uncleaned
+    model's by more than two standard errors are not considered. Among them, the mildest
+    is taken whose primary score is within one standard error of the best; where wrong
+    labels are certain, whose gain in the selection loss is.
     """
     if losses.guard_loss.shape[1] < 2:
         return 0
@@ -62,6 +62,12 @@ def choose_treatment(losses: RowLosses, least_noise: float = 0.0) -> int:
     is_open = is_tied & (gain > required) & ~is_vetoed
     if not is_open.any():
         return 0
+    if not is_certain:
+        primary = losses.primary_loss
+        best = int(np.where(is_open, primary.mean(axis=1), np.inf).argmin())
+        behind = primary - primary[best]
+        is_tied = behind.mean(axis=1) <= _standard_error(behind)
+        return int((is_open & is_tied).argmax())
     most = int(np.where(is_open, gain, -np.inf).argmax())
     return int((is_open & (gain >= gain[most] - error[most])).argmax())
 
@@ -159,16 +165,15 @@ def decide(
         return "unguarded"
     loss = chosen.compare_guard(0, 1, confidence, "")
     primary = chosen.compare_primary(0, 1, confidence)
-    if not loss.is_beyond_noise:
-        if loss.gain_high < 0.0:
-            return "worse beyond noise"
-        if primary.is_beyond_noise:
-            return "helped"
-        if least_noise >= _CERTAIN_NOISE and primary.gain_high >= 0.0:
-            return "noise is certain"
-        return "not beyond noise"
+    if loss.gain_high < 0.0:
+        return "worse beyond noise"
     # for skewed targets, a cleaning that only drops the far tail moves predictions
     # towards the median: the capped error falls, and only R2 reveals the damage
     if (primary.gain_high if chosen.n_classes else primary.gain) < 0.0:
-        return "vetoed"
-    return "helped"
+        return "vetoed" if loss.is_beyond_noise else "not beyond noise"
+    is_better = primary.is_beyond_noise
+    if chosen.n_classes:
+        is_better |= loss.is_beyond_noise
+    if is_better:
+        return "helped"
+    return "noise is certain" if least_noise >= _CERTAIN_NOISE else "not beyond noise"

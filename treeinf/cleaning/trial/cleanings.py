@@ -10,6 +10,7 @@ from scipy import stats
 
 from treeinf.cleaning.actions import Treatment
 from treeinf.cleaning.costs import Costs
+from treeinf.cleaning.scores.noise_rate import NoiseRate
 from treeinf.cleaning.scores.scoring import RowScores
 from treeinf.cleaning.trial.candidates import (
     CONTROLS,
@@ -29,6 +30,7 @@ from treeinf.cleaning.trial.judging import (
 )
 from treeinf.cleaning.trial.losses import RowLosses
 from treeinf.cleaning.trial.splits import Split
+from treeinf.training.rows import LabelledRows
 
 __all__ = ["CleaningTrial", "count_looks", "try_cleanings"]
 
@@ -103,7 +105,7 @@ class CleaningTrial:
 def try_cleanings(
     splits: Sequence[Split],
     score: Callable[[Split], RowScores],
-    bound_noise: Callable[[Split, RowScores], float],
+    estimate_noise: Callable[[LabelledRows, RowScores], NoiseRate | None],
     treatments: Sequence[Treatment],
     *,
     run: Callable[..., list[list[Predictions]]],
@@ -123,8 +125,8 @@ def try_cleanings(
         looks; not all may be needed.
     score : callable
         Scores the train rows of a split.
-    bound_noise : callable
-        Returns the lower end of the noise rate's interval, given these scores.
+    estimate_noise : callable
+        Estimates the noise rate of rows, given their scores.
     treatments : sequence of Treatment
         What is tried, from the mildest to the strongest.
     run : callable
@@ -166,7 +168,8 @@ def try_cleanings(
     for look, split in enumerate(splits, start=1):
         scores = score(split)
         if look == 1:
-            least_noise = bound_noise(split, scores)
+            noise = estimate_noise(split.train.rows, scores)
+            least_noise = 0.0 if noise is None else noise.low
         tried = list_cleanings(split.train.rows, scores, treatments)
         with costs.timed("retrain"):
             (of_sets,) = run([tried], [split], stage="retraining")

@@ -175,7 +175,9 @@ def _bags_of_replay(trace: TrainingTrace) -> Bags:
         if recovered is not None and recovered.is_found.all():
             text += "The bags follow from the rows alone: leave y out to get them. "
         raise BagsNotFoundError(text + report.explanation)
-    samples_rows = trace.source.training.subsample is not None
+    training = trace.source.training
+    # files that hold no parameters may be of sampled rows for all that they say
+    samples_rows = training.subsample is not None or training.row_sampling is not None
     if report.verdict != "exact" and (recovered is not None or samples_rows):
         if recovered is None:
             raise _not_found(trace.source, "no draw fits the leaves")
@@ -257,6 +259,8 @@ def count_bags(
     if setting is None and _all_fit(trees, every_row):
         return every_row
     if not trees.can_compare:
+        if setting is None and ensemble.training.row_sampling is None:
+            return every_row
         if not trees.has_targets:
             raise ValueError(
                 f"Got y=None; models of {ensemble.library} store sums of hessians and "
@@ -303,8 +307,14 @@ def _not_found(ensemble: TreeEnsemble, what: str) -> BagsNotFoundError:
     setting = ensemble.training.subsample
     drawn = "" if setting is None else f" ({setting})"
     message = f"Which rows each tree was fitted on was not found{drawn}: {what}."
-    if setting is None:
+    if setting is None and ensemble.training.row_sampling is None:
         return BagsNotFoundError(f"{message} Pass the rows of its training.")
+    if setting is None:
+        return BagsNotFoundError(
+            f"{message} Pass the rows of its training. The model does not hold the "
+            "share of rows that each tree was fitted on: pass it by "
+            "read_model(model, parameters={'subsample': ...}), 1 for all rows."
+        )
     return BagsNotFoundError(
         f"{message} {_CAUSES}. Where the model is a file that does not hold the "
         "parameters of its training, pass read_model(path, parameters={...}) with its "
