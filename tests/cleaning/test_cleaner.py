@@ -158,7 +158,7 @@ def test_regression_finds_outlying_targets_and_cleans():
     cleaner = InfluenceCleaner(estimator, random_state=0)
     cleaner.fit(noisy.X, noisy.y)
     assert average_precision_score(noisy.is_bad, cleaner.scores_) > 0.7
-    assert cleaner.report_.verdict == "helped"
+    assert cleaner.report_.verdict in ("helped", "noise is certain")
     assert cleaner.report_.task == "regression"
     before = estimator.fit(noisy.X, noisy.y).score(noisy.X_test, noisy.y_test)
     assert cleaner.score(noisy.X_test, noisy.y_test) > before + 0.1
@@ -286,7 +286,12 @@ def test_given_rows_judge_and_are_trained_on_only_when_asked(cancer):
 @pytest.mark.parametrize("splitter", [StratifiedKFold(3), KFold(4, shuffle=True)])
 def test_a_splitter_lays_out_the_rounds(cancer, splitter):
     cleaner = quick(validation=splitter).fit(cancer.X, cancer.y)
-    assert cleaner.report_.guard.n_rows == len(cancer.y)
+    # folds are held out one by one until the gain is decided
+    n_folds = splitter.get_n_splits()
+    n_rows = cleaner.report_.guard.n_rows
+    n_looks = round(n_folds * n_rows / len(cancer.y))
+    assert 1 <= n_looks <= n_folds
+    assert n_rows == pytest.approx(n_looks * len(cancer.y) / n_folds, abs=2)
 
 
 # weights, containers, other estimators

@@ -310,7 +310,7 @@ def test_relabelled_values_of_a_regression(run, tables, tmp_path):
     out, removed = tmp_path / "out.csv", tmp_path / "removed.csv"
     result = run(
         "clean", tables / "train.csv", "-y", "value", "--drop-columns",
-        "label,row_weight", *QUICK, "--no-guard", "--amount", "9", "--action",
+        "label,row_weight", *QUICK, "--no-guard", "--amount", "30", "--action",
         "relabel", "--out", out, "--removed", removed,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -425,7 +425,7 @@ def test_fail_on_tells_by_the_exit_code_and_writes_all_the_same(
 def test_what_the_guard_refuses_does_not_fail(run, tables):
     result = run(
         "clean", tables / "train.csv", *TARGET, *QUICK, "--method", "random",
-        "--amount", "0.3", "--fail-on", "1", "--quiet",
+        "--amount", "0.88", "--fail-on", "1", "--quiet",
     )  # fmt: skip
     assert result.exit_code == 0
     assert result.output == ""
