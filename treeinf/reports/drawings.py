@@ -42,7 +42,14 @@ def draw_pictures(
     cleaned = np.zeros(len(scores), dtype=bool)
     cleaned[positions(cleaner.removed_)] = True
     pictures = []
-    history = [entry for entry in cleaner.history_ if math.isfinite(entry["share"])]
+    # weighting changes all rows, so that it is no point of this curve
+    history = [
+        entry
+        for entry in cleaner.history_
+        if math.isfinite(entry["share"])
+        and (entry.get("action") != "weight" or report.action == "weight")
+    ]
+    history.sort(key=lambda entry: entry["share"])
     if len(history) > 2:
         pictures.append(_draw_amounts(history, report))
     shown = "Bars count train rows on a logarithmic axis"
@@ -107,9 +114,10 @@ def _draw_amounts(
     return _picture(
         "amount",
         "Gain of each amount",
-        f"Gain in {loss} on the selection set after retraining with each amount. The "
-        "smallest amount that does as well as the best is chosen; the guard set then "
-        "evaluates it on other rows. Dashed: as many rows removed at random"
+        f"Gain in {loss} on the selection sets after retraining with each amount "
+        "(where rows are weighted: those that keep less than half of it). The "
+        "mildest that does as well as the best is chosen; the guard sets then "
+        "evaluate it on other rows. Dashed: as many rows removed at random"
         + (", and the clean rows appended with nothing else done." if levels else "."),
         lambda ax: plots.plot_amount_curve(
             column("share"),

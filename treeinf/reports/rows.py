@@ -72,8 +72,15 @@ def name_rows(cleaner: Any) -> str:
         why = why_kept(cleaner.report_.verdict, cleaner.report_.evidence)
         return f"Suspects: not removed, because {why}"
     actions = as_columns(cleaner.removed_).get("action") or [cleaner.report_.action]
-    done = {"relabel": "relabelled", "drop": "removed", "downweight": "down-weighted"}
-    names = [name for action, name in done.items() if action in actions]
+    done = {
+        "relabel": "relabelled",
+        "drop": "removed",
+        "downweight": "down-weighted",
+        "weight": "down-weighted",
+    }
+    names = list(
+        dict.fromkeys(name for action, name in done.items() if action in actions)
+    )
     return f"{' and '.join(names)} rows".capitalize()
 
 

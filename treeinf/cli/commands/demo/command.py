@@ -90,6 +90,7 @@ def demo(
     printer.say(f"First result after {until_first:.1f} s. Cleaning the train rows ...")
     cleaner = InfluenceCleaner(
         new_estimator(library, "classification"),
+        action="drop",
         random_state=seed,
         n_jobs=-1 if n_jobs is None else n_jobs,
         verbose=printer.shows_progress,
