@@ -2,9 +2,11 @@
 
 import functools
 import gc
+import os
 import warnings
 
 import pytest
+from sklearn import config_context, get_config
 
 from treeinf.training.parallel import run_tasks
 
@@ -45,3 +47,42 @@ def test_a_caller_that_stops_early_is_not_warned(n_read):
 def test_an_error_of_a_task_reaches_the_caller():
     with pytest.raises(KeyError, match="a task"):
         list(run_tasks([*tasks(3), fail, *tasks(3)], 2))
+
+
+def describe(number):
+    """Return the process, whether missing values are assumed absent, and warnings."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.warn("a deprecation", DeprecationWarning, stacklevel=1)
+        warnings.warn("a user's", UserWarning, stacklevel=1)
+    messages = sorted(str(one.message) for one in caught)
+    return os.getpid(), get_config()["assume_finite"], messages
+
+
+@pytest.mark.parametrize("workers", ["threads", "processes"])
+def test_workers_have_the_configuration_and_the_filters_of_the_caller(workers):
+    asked = [functools.partial(describe, number) for number in range(4)]
+    with config_context(assume_finite=True), warnings.catch_warnings():
+        warnings.resetwarnings()
+        warnings.simplefilter("always", DeprecationWarning)
+        warnings.filterwarnings("ignore", "a user's")
+        # those of threads may overlap, so they take turns there
+        n_workers = 2 if workers == "processes" else 1
+        found = list(run_tasks(asked, n_workers, workers=workers))
+        assert {config for _, config, _ in found} == {True}
+        assert [messages for *_, messages in found] == [["a deprecation"]] * 4
+    assert (found[0][0] != os.getpid()) == (workers == "processes")
+
+
+def test_no_thread_changes_the_filters_of_the_process():
+    changed = []
+    catch = warnings.catch_warnings
+
+    class Spy(catch):
+        def __enter__(self):
+            changed.append(self)
+            return super().__enter__()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(warnings, "catch_warnings", Spy)
+        assert list(run_tasks(tasks(), 3)) == [i * i for i in range(12)]
+    assert not changed

@@ -94,8 +94,6 @@ def check_number(
         )
 
 
-_OF_SKLEARN_THREADS = "`sklearn.utils.parallel.delayed` should be used"
-
 _OF_ROWS = ("init_score", "base_margin", "baseline", "group", "qid", "sample_weight")
 """Arguments of fit that have one value a row."""
 
@@ -417,9 +415,6 @@ def _once_each() -> Iterator[None]:
         seen = set()
         for warning in caught:
             if issubclass(warning.category, SelfExplanationWarning):
-                continue
-            # scikit-learn takes filters that another thread is changing for none
-            if str(warning.message).startswith(_OF_SKLEARN_THREADS):
                 continue
             is_ours = issubclass(warning.category, TreeinfWarning)
             key = (warning.category, "" if is_ours else str(warning.message))

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
+import joblib
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils.parallel import Parallel, delayed
+from sklearn import config_context, get_config
 from tqdm.auto import tqdm
 
 from treeinf.kernels.threads import check_n_jobs
@@ -91,8 +94,14 @@ def run_tasks(
     -------
     iterator
         Results; several workers start at once, a single one computes lazily. Workers
-        have scikit-learn's configuration of the calling thread. Closed or dropped
-        before its end, it cancels the tasks that have not begun.
+        have scikit-learn's configuration of the calling thread, and its filters of
+        warnings. Closed or dropped before its end, it cancels the tasks that have not
+        begun.
+
+    Notes
+    -----
+    scikit-learn's own `Parallel` sets the filters in every thread anew, which one
+    thread must not do while others warn.
     """
     if n_workers <= 1 or len(tasks) <= 1:
         return (task() for task in tasks)
@@ -103,12 +112,18 @@ def run_tasks(
         return_as="generator" if ordered else "generator_unordered",
         **where,
     )
+    run = functools.partial(
+        _run_chunk,
+        config=get_config(),
+        filters=list(warnings.filters),
+        caller=os.getpid(),
+    )
     return itertools.chain.from_iterable(
-        parallel(delayed(_run_chunk)(chunk) for chunk in chunks)
+        parallel(joblib.delayed(run)(chunk) for chunk in chunks)
     )
 
 
-class _SilentParallel(Parallel):
+class _SilentParallel(joblib.Parallel):
     """Parallel whose results may be dropped before their end without a warning.
 
     An error or an interrupt of the caller ends the tasks, and is reported anyway.
@@ -119,8 +134,19 @@ class _SilentParallel(Parallel):
         pass
 
 
-def _run_chunk(tasks: Sequence[Callable[[], T]]) -> list[T]:
-    return [task() for task in tasks]
+def _run_chunk(
+    tasks: Sequence[Callable[[], T]],
+    config: dict[str, Any],
+    filters: list[Any],
+    caller: int,
+) -> list[T]:
+    """Run tasks under the configuration and the filters of the calling process."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(config_context(**config))
+        if os.getpid() != caller:  # threads of the caller share its filters
+            stack.enter_context(warnings.catch_warnings())
+            warnings.filters = filters
+        return [task() for task in tasks]
 
 
 def run_numbered(
