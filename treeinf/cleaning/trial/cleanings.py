@@ -215,13 +215,14 @@ _Turn = list[tuple[int, int, int]]
 def _list_turns(splits: Sequence[Split]) -> list[_Turn]:
     """List which sets of which splits choose together, and which evaluate.
 
-    Sets of all splits are joined, so that calibrations and choices are of many rows;
-    where scores use a set, each split stands alone.
+    Sets of all splits are joined, so that calibrations and choices are of many rows.
+    Splits with a single turn stand alone: the set that chooses is one that scores use,
+    or earlier rows, and those of other splits would be neither.
     """
     turns: dict[tuple[int, int], _Turn] = {}
     for k, split in enumerate(splits):
         for number, role in enumerate(split.roles):
-            key = (k if split.one_way else 0), number
+            key = (k if len(split.roles) == 1 else 0), number
             turns.setdefault(key, []).append((k, *role))
     return list(turns.values())
 
