@@ -120,92 +120,6 @@ def keep_all(n_rows: int) -> Cleaning:
     return drop_rows(n_rows, np.empty(0, dtype=np.int64))
 
 
-def _drop(
-    rows: LabelledRows,
-    flagged: NDArray[np.int64],
-    scores: RowScores,
-    factor: float,
-    relabel_by: str,
-) -> Cleaning:
-    return drop_rows(rows.n_rows, flagged)
-
-
-def _relabel(
-    rows: LabelledRows,
-    flagged: NDArray[np.int64],
-    scores: RowScores,
-    factor: float,
-    relabel_by: str,
-) -> Cleaning:
-    assert scores.suggestion is not None
-    suggestion = scores.suggestion[flagged]
-    if rows.code is None:
-        has_other = np.isfinite(suggestion)
-    else:
-        has_other = (suggestion >= 0) & (suggestion != rows.code[flagged])
-    if relabel_by != "suggestion":
-        assert scores.gains is not None
-        has_other &= scores.gains.helps[flagged]
-    relabelled, others = flagged[has_other], flagged[~has_other]
-    y = rows.y.copy()
-    values: dict[str, NDArray[Any]] = {"y": y}
-    if rows.code is None:
-        y[relabelled] = scores.suggestion[relabelled]
-    else:
-        values["code"] = code = rows.code.copy()
-        code[relabelled] = scores.suggestion[relabelled]
-        classes = np.empty(code.max() + 1, dtype=rows.y.dtype)
-        classes[rows.code] = rows.y
-        y[relabelled] = classes[code[relabelled]]
-    kept = np.ones(rows.n_rows, dtype=bool)
-    if relabel_by != "influence":
-        return Cleaning(kept, relabelled, values, n_left=len(others))
-    kept[others] = False
-    return Cleaning(kept, flagged, values)
-
-
-def _downweight(
-    rows: LabelledRows,
-    flagged: NDArray[np.int64],
-    scores: RowScores,
-    factor: float,
-    relabel_by: str,
-) -> Cleaning:
-    weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight.copy()
-    weight[flagged] *= factor
-    return Cleaning(np.ones(rows.n_rows, dtype=bool), flagged, {"weight": weight})
-
-
-def _weight(
-    rows: LabelledRows,
-    flagged: NDArray[np.int64],
-    scores: RowScores,
-    factor: float,
-    relabel_by: str,
-) -> Cleaning:
-    assert scores.doubt is not None
-    right = np.clip(1.0 - scores.doubt, _LEAST_WEIGHT, 1.0)
-    weight = right if rows.weight is None else rows.weight * right
-    return Cleaning(np.ones(rows.n_rows, dtype=bool), flagged, {"weight": weight})
-
-
-ACTIONS: dict[
-    str,
-    Callable[[LabelledRows, NDArray[np.int64], RowScores, float, str], Cleaning],
-] = {
-    "drop": _drop,
-    "relabel": _relabel,
-    "downweight": _downweight,
-    "weight": _weight,
-}
-"""Actions on flagged rows, by name; "weight" weights all rows.
-
-"relabel" gives a row the label that copies trained without it predict, if that is
-another one and the rule of `RELABEL_RULES` allows it. "weight" multiplies the weight of
-every row by the probability that its label is right.
-"""
-
-
 @dataclasses.dataclass(frozen=True)
 class Treatment:
     """What is done with train rows, given their scores.
@@ -239,7 +153,89 @@ class Treatment:
         else:
             count = round(value * rows.n_rows)
             flagged = flag_rows(scores.score, rows.code, count=count)
-        return ACTIONS[self.action](rows, flagged, scores, self.factor, self.relabel_by)
+        return ACTIONS[self.action](self, rows, flagged, scores)
+
+
+def _drop(
+    treatment: Treatment,
+    rows: LabelledRows,
+    flagged: NDArray[np.int64],
+    scores: RowScores,
+) -> Cleaning:
+    return drop_rows(rows.n_rows, flagged)
+
+
+def _relabel(
+    treatment: Treatment,
+    rows: LabelledRows,
+    flagged: NDArray[np.int64],
+    scores: RowScores,
+) -> Cleaning:
+    assert scores.suggestion is not None
+    suggestion = scores.suggestion[flagged]
+    if rows.code is None:
+        has_other = np.isfinite(suggestion)
+    else:
+        has_other = (suggestion >= 0) & (suggestion != rows.code[flagged])
+    if treatment.relabel_by != "suggestion":
+        assert scores.gains is not None
+        has_other &= scores.gains.helps[flagged]
+    relabelled, others = flagged[has_other], flagged[~has_other]
+    y = rows.y.copy()
+    values: dict[str, NDArray[Any]] = {"y": y}
+    if rows.code is None:
+        y[relabelled] = scores.suggestion[relabelled]
+    else:
+        values["code"] = code = rows.code.copy()
+        code[relabelled] = scores.suggestion[relabelled]
+        classes = np.empty(code.max() + 1, dtype=rows.y.dtype)
+        classes[rows.code] = rows.y
+        y[relabelled] = classes[code[relabelled]]
+    kept = np.ones(rows.n_rows, dtype=bool)
+    if treatment.relabel_by != "influence":
+        return Cleaning(kept, relabelled, values, n_left=len(others))
+    kept[others] = False
+    return Cleaning(kept, flagged, values)
+
+
+def _downweight(
+    treatment: Treatment,
+    rows: LabelledRows,
+    flagged: NDArray[np.int64],
+    scores: RowScores,
+) -> Cleaning:
+    weight = np.ones(rows.n_rows) if rows.weight is None else rows.weight.copy()
+    weight[flagged] *= treatment.factor
+    return Cleaning(np.ones(rows.n_rows, dtype=bool), flagged, {"weight": weight})
+
+
+def _weight(
+    treatment: Treatment,
+    rows: LabelledRows,
+    flagged: NDArray[np.int64],
+    scores: RowScores,
+) -> Cleaning:
+    assert scores.doubt is not None
+    right = np.clip(1.0 - scores.doubt, _LEAST_WEIGHT, 1.0)
+    weight = right if rows.weight is None else rows.weight * right
+    return Cleaning(np.ones(rows.n_rows, dtype=bool), flagged, {"weight": weight})
+
+
+ACTIONS: dict[
+    str,
+    Callable[[Treatment, LabelledRows, NDArray[np.int64], RowScores], Cleaning],
+] = {
+    "drop": _drop,
+    "relabel": _relabel,
+    "downweight": _downweight,
+    "weight": _weight,
+}
+"""Actions on flagged rows, by name; "weight" weights all rows.
+
+"relabel" gives a row the label that copies trained without it predict, if that is
+another one and the rule of `RELABEL_RULES` allows it. "weight" multiplies the weight of
+every row by the probability that its label is right.
+"""
 
 
 def list_treatments(

@@ -12,7 +12,6 @@ from sklearn.base import clone, is_classifier
 
 from treeinf.training.encoding import TableEncoder
 from treeinf.training.parallel import run_tasks
-from treeinf.training.row_groups import draw_one_of_each
 
 __all__ = ["predict_out_of_bag"]
 
@@ -33,7 +32,6 @@ def predict_out_of_bag(
     seed: int,
     n_jobs: int = 1,
     group: NDArray[np.int64] | None = None,
-    twin: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float64]:
     """Grow a forest on bootstrap samples and average its out-of-bag predictions.
 
@@ -57,9 +55,6 @@ def predict_out_of_bag(
         Groups of the rows, from 0 without gaps. Bootstrap samples are of whole groups,
         so that a row is predicted by trees that have seen none of its group; weights
         are then those of the rows in a tree.
-    twin : ndarray of int64, shape (n_rows,), optional
-        Sets of equal rows within groups, from 0 without gaps: a tree is grown on a
-        random one of each set, as many rows as there were without repeats.
 
     Returns
     -------
@@ -99,8 +94,6 @@ def predict_out_of_bag(
         else:
             count = _draw_counts(rng, n_groups, None)[group]
             unseen = np.flatnonzero(count == 0)
-            if twin is not None:
-                count = count * draw_one_of_each(twin, rng)
         grown = clone(tree).set_params(random_state=tree_seed)
         # only a checked table is searched for missing values
         drawn = count if group is None or weight is None else count * weight

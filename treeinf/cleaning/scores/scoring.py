@@ -111,10 +111,6 @@ class RowScores:
             rows, prediction, confidence=confidence, seed=seed, clean=clean
         )
 
-    def order(self) -> NDArray[np.int64]:
-        """Return the positions of the rows, most harmful first, ties in row order."""
-        return np.argsort(-self.score, kind="stable")
-
 
 def check_readable(estimator: Any) -> None:
     """Refuse estimators whose fitted models cannot be explained.
